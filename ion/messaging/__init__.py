@@ -1,0 +1,1 @@
+"""Floor 2, the mail room: addresses, envelopes, codecs, interceptors and transports."""

@@ -1,0 +1,94 @@
+"""Names on the wire: exchanges, queues and keys of a system, as pure functions of its sysname.
+
+The table is a fixed point (docs/reference/wire.md): programs in other languages rely on it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ion.base.ids import checked_name
+from ion.messaging.transport import ExchangeSpec, QueueSpec
+
+DAY_MS = 86_400_000
+REPLY_EXPIRES_MS = 300_000
+DEAD_LETTER_LIMIT = 100_000
+PROCESSES = "processes"  # dead letters of messages that were addressed to process ids
+QUORUM_DELIVERY_LIMIT = 20
+
+
+class Namespace:
+    """The names of one system.
+
+    :param sysname: the system; no dots.
+    :raises ConfigurationError: ``sysname`` is not a name.
+    """
+
+    __slots__ = ("dlx", "sysname", "xs")
+
+    def __init__(self, sysname: str) -> None:
+        self.sysname = checked_name(sysname, "sysname")
+        self.xs = f"{sysname}.xs"
+        self.dlx = f"{sysname}.dlx"
+
+    def exchange_space(self) -> ExchangeSpec:
+        """Return the durable topic exchange that services and processes live on."""
+        return ExchangeSpec(self.xs)
+
+    def exchange_point(self, name: str) -> ExchangeSpec:
+        """Return the durable topic exchange of exchange point ``name``."""
+        return ExchangeSpec(f"{self.sysname}.xp.{name}")
+
+    def dead_letter_exchange(self) -> ExchangeSpec:
+        """Return the durable topic exchange that dead letters go to."""
+        return ExchangeSpec(self.dlx)
+
+    def service_key(self, service: str, major: int | None = None) -> str:
+        """Return the routing key of a service, or of one major version of it."""
+        checked_name(service, "service name")
+        return service if major is None else f"{service}.v{major}"
+
+    def service_queue(self, key: str, *, quorum: bool = False) -> QueueSpec:
+        """Return the queue that the instances of the service with routing key ``key`` share."""
+        arguments: dict[str, Any] = {
+            "x-dead-letter-exchange": self.dlx,
+            "x-dead-letter-routing-key": key,
+            "x-expires": DAY_MS,
+        }
+        if quorum:
+            arguments["x-queue-type"] = "quorum"
+            arguments["x-delivery-limit"] = QUORUM_DELIVERY_LIMIT
+        return QueueSpec(f"{self.sysname}.{key}", arguments=arguments)
+
+    def dead_letter_queue(self, key: str) -> QueueSpec:
+        """Return the bounded queue for dead letters of ``key``, bound to ``dlx`` with it."""
+        return QueueSpec(
+            f"{self.sysname}.{key}.dlq",
+            arguments={"x-max-length": DEAD_LETTER_LIMIT},
+        )
+
+    def container_queue(self, container_id: str) -> QueueSpec:
+        """Return the exclusive queue for messages to a container's processes and for control."""
+        return QueueSpec(
+            f"{self.sysname}.{container_id}",
+            durable=False,
+            exclusive=True,
+            arguments={
+                "x-dead-letter-exchange": self.dlx,
+                "x-dead-letter-routing-key": PROCESSES,
+            },
+        )
+
+    def reply_queue(self, container_id: str) -> QueueSpec:
+        """Return the queue for answers to a container.
+
+        Durable with an expiry, not exclusive: it outlives a reconnect, so answers that were on
+        their way arrive, and a new connection is not locked out of it while the old one is reaped.
+        """
+        return QueueSpec(
+            f"{self.sysname}.{container_id}.reply", arguments={"x-expires": REPLY_EXPIRES_MS}
+        )
+
+    def control_key(self, service: str) -> str:
+        """Return the key that reaches every container which hosts ``service``."""
+        return f"ctl.{service}"
