@@ -1,0 +1,1 @@
+"""Floor 3, manners: conversations as pure state machines, and the table of open ones."""

@@ -1,0 +1,113 @@
+"""Protobuf content: ``application/x-protobuf; type=<full name>``.
+
+A message travels under its full name and is read through protobuf's default pool, so its module
+must have been imported on the reading side. Plain data (maps, lists, text, numbers) travels as
+``google.protobuf.Value`` and ``Struct``, so any op can be called, and can answer, in protobuf.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+from ion.base.errors import CodecError, UnsupportedContentType
+from ion.messaging.envelope import PROTOBUF
+
+_PLAIN = {"google.protobuf.Struct", "google.protobuf.Value", "google.protobuf.ListValue"}
+
+
+@functools.cache
+def codec() -> ProtobufCodec:
+    """Return the codec.
+
+    :raises UnsupportedContentType: protobuf is not installed; the message says how to get it.
+    """
+    try:
+        import google.protobuf.message  # noqa: F401
+    except ImportError as error:
+        message = "protobuf is not installed: pip install 'ioncore[protobuf]'"
+        raise UnsupportedContentType(message) from error
+    return ProtobufCodec()
+
+
+class ProtobufCodec:
+    """Reads and writes protobuf messages, and plain data as well-known types."""
+
+    def encode(self, content: Any, content_type: str = PROTOBUF) -> tuple[bytes, str]:
+        message = content if hasattr(content, "DESCRIPTOR") else _as_value(content)
+        name = message.DESCRIPTOR.full_name
+        try:
+            return message.SerializeToString(), f"{PROTOBUF}; type={name}"
+        except Exception as error:  # EncodeError, of whichever back end is in use
+            text = f"{name} cannot be encoded: {error}"
+            raise CodecError(text) from error
+
+    def decode(self, body: bytes, content_type: str) -> Any:
+        name = _type_name(content_type)
+        message = message_class(name)()
+        try:
+            message.ParseFromString(body)
+        except Exception as error:  # DecodeError, of whichever back end is in use
+            text = f"content is not {name}: {error}"
+            raise CodecError(text) from error
+        return _as_data(message) if name in _PLAIN else message
+
+
+def _type_name(content_type: str) -> str:
+    for parameter in content_type.split(";")[1:]:
+        key, _, value = parameter.partition("=")
+        if key.strip().lower() == "type" and value.strip():
+            return value.strip().strip('"')
+    text = f"content type {content_type[:200]!r} lacks the message type: {PROTOBUF}; type=<full name>"
+    raise UnsupportedContentType(text)
+
+
+@functools.lru_cache(maxsize=1024)
+def message_class(name: str) -> Any:
+    """Return the class of the protobuf message with full name ``name``.
+
+    :raises UnsupportedContentType: it is not in the pool; its module was not imported here.
+    """
+    from google.protobuf import descriptor_pool, message_factory, struct_pb2  # noqa: F401
+
+    try:
+        descriptor = descriptor_pool.Default().FindMessageTypeByName(name)
+    except KeyError:
+        text = f"protobuf message {name[:200]!r} is not known here: import its module first"
+        raise UnsupportedContentType(text) from None
+    return message_factory.GetMessageClass(descriptor)
+
+
+def _as_value(content: Any) -> Any:
+    from google.protobuf import json_format, struct_pb2
+
+    value = struct_pb2.Value()
+    try:
+        json_format.ParseDict(content, value)
+    except (json_format.ParseError, TypeError, ValueError) as error:
+        text = f"content cannot be written as google.protobuf.Value: {error}"
+        raise CodecError(text) from error
+    return value
+
+
+def _as_data(message: Any) -> Any:
+    from google.protobuf import json_format
+
+    return _integers(json_format.MessageToDict(message))
+
+
+def _integers(data: Any) -> Any:
+    """Give whole numbers back as int: a Value has only doubles."""
+    if isinstance(data, float) and math.isfinite(data) and data.is_integer():
+        return int(data)
+    if isinstance(data, list):
+        return [_integers(item) for item in data]
+    if isinstance(data, dict):
+        return {key: _integers(item) for key, item in data.items()}
+    return data
+
+
+def fields_of(message: Any) -> dict[str, Any]:
+    """Return the fields of a message that are set, by name: how it binds to parameters."""
+    return {field.name: value for field, value in message.ListFields()}

@@ -1,0 +1,42 @@
+"""What travels with a call: who runs, for which conversation, until when, for whom, in which trace.
+
+The context is one context variable, set by the runtime for each message in the task that handles
+it; a handler's own calls read it, so that deadline, identity, trace and call stack go with them.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+
+class CallContext:
+    """The call that is being handled.
+
+    :ivar process: pid of the process that handles it.
+    :ivar conversation: its conversation id, or "".
+    :ivar op: the operation.
+    :ivar deadline: on the loop's clock, seconds; 0.0 = none.
+    :ivar user: identity on whose behalf, or "".
+    :ivar traceparent: W3C trace context, or "".
+    """
+
+    __slots__ = ("conversation", "deadline", "op", "process", "traceparent", "user")
+
+    def __init__(
+        self,
+        process: str,
+        conversation: str = "",
+        op: str = "",
+        deadline: float = 0.0,
+        user: str = "",
+        traceparent: str = "",
+    ) -> None:
+        self.process = process
+        self.conversation = conversation
+        self.op = op
+        self.deadline = deadline
+        self.user = user
+        self.traceparent = traceparent
+
+
+current_call: ContextVar[CallContext | None] = ContextVar("ion_call", default=None)
