@@ -1,0 +1,173 @@
+"""Turn a dotted name in a file into the thing it names; the only importlib in the house.
+
+Whatever must point up the floors is a dotted name in ``res/`` or configuration, and comes through
+here. Contract: whatever is wrong with the name is a ConfigurationError that says what to do.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from typing import Any
+
+from ion.base.errors import ConfigurationError
+
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*)?\Z")
+
+
+def resolve(name: str) -> Any:
+    """Return what ``name`` names: ``pkg.mod:Name``, ``pkg.mod.Name``, or the module ``pkg.mod``.
+
+    :raises ConfigurationError: it is no dotted name; there is no such module; the module fails
+        while it is imported; the module has no such attribute. ``details["name"]`` is the name.
+    """
+    module_name, attributes = _split(checked_dotted_name(name))
+    module = _import(module_name, name)
+    return _attribute(module, attributes, name) if attributes else module
+
+
+def checked_dotted_name(name: Any) -> str:
+    """Return ``name`` where it has the form of a dotted name.
+
+    :raises ConfigurationError: it has not.
+    """
+    if isinstance(name, str) and _DOTTED.match(name):
+        return name
+    message = f"{name!r} is not a dotted name: write 'package.module:Name'"
+    raise _error(message, name)
+
+
+def missing(name: str) -> str | None:
+    """Say what of ``name`` is not there, or return None; imports nothing.
+
+    Sees what a module binds at its top level. A module that cannot be read as source, or that
+    binds names in ways unseen here, gets the benefit of the doubt.
+
+    :raises ConfigurationError: ``name`` is no dotted name.
+    """
+    module_name, attributes = _split(checked_dotted_name(name))
+    spec = _find_spec(module_name)
+    if spec is None:
+        return _no_module(module_name)
+    if attributes and not _binds(spec, attributes[0]):
+        return f"module {module_name!r} has no {attributes[0]!r}"
+    return None
+
+
+def module_exists(module_name: str) -> bool:
+    """Tell whether there is such a module, without importing it or its packages."""
+    return module_name in sys.modules or _find_spec(module_name) is not None
+
+
+def _split(name: str) -> tuple[str, list[str]]:
+    """Part the module from the attributes; without a colon, by the longest module there is."""
+    if ":" in name:
+        module_name, _, path = name.partition(":")
+        return module_name, path.split(".")
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        if module_exists(".".join(parts[:length])):
+            return ".".join(parts[:length]), parts[length:]
+    return name, []
+
+
+def _import(module_name: str, name: str) -> Any:
+    if not module_exists(module_name):
+        raise _error(_no_module(module_name), name)
+    try:
+        return importlib.import_module(module_name)
+    # Importing runs code that is not ours: whatever it raises is this name's fault.
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        message = f"module {module_name!r} fails when imported: {said}"
+        raise _error(message, name) from error
+
+
+def _attribute(module: Any, attributes: Sequence[str], name: str) -> Any:
+    value = module
+    for attribute in attributes:
+        try:
+            value = getattr(value, attribute)
+        except AttributeError:
+            owner = getattr(value, "__name__", type(value).__name__)
+            message = f"{owner!r} has no {attribute!r} (wanted by {name!r})"
+            raise _error(message, name) from None
+    return value
+
+
+def _no_module(module_name: str) -> str:
+    parts = module_name.split(".")
+    for length in range(1, len(parts)):
+        prefix = ".".join(parts[:length])
+        if not module_exists(prefix):
+            return (
+                f"there is no module {module_name!r}: nothing named {prefix!r} is installed; "
+                "check the spelling, or install the package that holds it"
+            )
+    if len(parts) == 1:
+        return f"there is no module {module_name!r}: check the spelling, or install it"
+    inside = ".".join(parts[:-1])
+    return f"there is no module {module_name!r}: {inside!r} has no module {parts[-1]!r}"
+
+
+def _find_spec(module_name: str) -> ModuleSpec | None:
+    """Find a module as the import system would, but without importing its packages."""
+    loaded = sys.modules.get(module_name)
+    if loaded is not None and getattr(loaded, "__spec__", None) is not None:
+        return loaded.__spec__
+    first, *rest = module_name.split(".")
+    try:
+        spec = importlib.util.find_spec(first)
+    except ValueError:  # a module made by hand, without a spec
+        return None
+    for part in rest:
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        spec = _find_inside(f"{spec.name}.{part}", list(spec.submodule_search_locations))
+    return spec
+
+
+def _find_inside(name: str, folders: list[str]) -> ModuleSpec | None:
+    try:
+        return PathFinder.find_spec(name, folders)
+    except KeyError:
+        # A namespace package: Python works its path out from its parent, which is not imported.
+        spec = ModuleSpec(name, None, is_package=True)
+        part = name.rpartition(".")[2]
+        spec.submodule_search_locations = [
+            str(Path(folder, part)) for folder in folders if Path(folder, part).is_dir()
+        ]
+        return spec
+
+
+def _binds(spec: ModuleSpec, name: str) -> bool:
+    if spec.origin is None or not spec.origin.endswith(".py"):
+        return True
+    try:
+        tree = ast.parse(Path(spec.origin).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return True
+    bound: set[str] = set()
+    for node in ast.walk(tree):
+        bound.update(_bound_by(node))
+    return bool({name, "*", "__getattr__"} & bound)
+
+
+def _bound_by(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return [node.name]
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [alias.asname or alias.name.partition(".")[0] for alias in node.names]
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        return [node.id]
+    return []
+
+
+def _error(message: str, name: Any) -> ConfigurationError:
+    return ConfigurationError(message, details={"name": str(name)})
