@@ -1,0 +1,288 @@
+"""The command line as data: what may be typed, and what was.
+
+``parse`` takes the words after ``ioncc`` and returns :class:`Options`; it prints help or a usage
+error and raises SystemExit (0 or 2) as argparse does. The first word that is no option decides:
+a reserved word is a command against a running system, any other is the first thing to start.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+START = "start"  # the command where no reserved word was given
+_DAY = 86_400.0
+LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+@dataclass
+class Options:
+    """What was asked for. Optional values are None (or empty) where nothing was said.
+
+    :ivar command: ``start`` or a reserved word.
+    :ivar brokers: URLs in order of preference.
+    :ivar args: ``key=value`` words for the apps.
+    :ivar settings: ``section.key=value`` words.
+    :ivar target: ``SERVICE.OP`` of ``call`` and ``send``.
+    :ivar content: the words after the target.
+    :ivar timeout: seconds.
+    """
+
+    command: str = START
+    brokers: list[str] = field(default_factory=list)
+    sysname: str | None = None
+    json: bool = False
+    config_files: list[str] = field(default_factory=list)
+    settings: list[str] = field(default_factory=list)
+    log_level: str | None = None
+    log_format: str | None = None
+    start: Sequence[str] = ()
+    args: list[str] = field(default_factory=list)
+    no_shell: bool = False
+    no_history: bool = False
+    lockfile: str | None = None
+    files: Sequence[str] = ()
+    target: str = ""
+    content: Sequence[str] = ()
+    timeout: float | None = None
+    explain: str | None = None
+
+
+_START_DESCRIPTION = """\
+Start a container, and in it the apps and releases that START names: paths of .app or .rel
+files, or names looked up in ./res/apps, ./res/deploy and the ones installed with ION
+("hello" is an app, "hello.rel" a release). On a terminal the interactive shell opens then.
+"""
+
+_START_EPILOG = """\
+commands against a running system (an app of such a name is given with its suffix):
+  ps         list processes                  services   list services and their ops
+  apps       list running apps               nodes      list containers
+  call       call SERVICE.OP and print its answer as JSON
+  send       send SERVICE.OP one way         check      validate app, rel and config files
+  config     show settings and where they come from
+"ioncc COMMAND --help" tells more about each.
+
+examples:
+  ioncc hello.rel                                        the first thing to try
+  ioncc -n -b amqp://guest:guest@localhost:5672/ hello   serve on RabbitMQ until SIGTERM
+  ioncc call hello.hello text=you -b amqp://guest:guest@localhost:5672/
+
+exit codes: 0 fine, 1 remote or start error, 2 usage, 3 system unreachable, 4 not found
+"""
+
+
+def parse(words: Sequence[str], version: Callable[[], str] = lambda: "") -> Options:
+    """Return what ``words`` (without the program's name) ask for.
+
+    :param version: makes the text of ``--version``; called only for it.
+    :raises SystemExit: 0 after help or version, 2 after a usage error.
+    """
+    start_parser, takes_value = _start_parser()
+    if "--version" in words[: _first_word(words, takes_value)]:
+        print(version())
+        raise SystemExit(0)
+    position = _first_word(words, takes_value)
+    command = words[position] if position < len(words) else START
+    if command not in _COMMANDS:
+        return start_parser.parse_intermixed_args(list(words), Options())
+    parser = _COMMANDS[command](command)
+    rest = [*words[:position], *words[position + 1 :]]
+    return parser.parse_intermixed_args(rest, Options(command=command))
+
+
+def usage_error(options: Options, message: str) -> SystemExit:
+    """Print ``message`` as a usage error of the command; return the SystemExit(2) to raise."""
+    import sys
+
+    name = "ioncc" if options.command == START else f"ioncc {options.command}"
+    print(f"{name}: {message}\ntry: {name} --help", file=sys.stderr)
+    return SystemExit(2)
+
+
+def _first_word(words: Sequence[str], takes_value: frozenset[str]) -> int:
+    """Return the position of the first word that is neither an option nor an option's value."""
+    position = 0
+    while position < len(words):
+        word = words[position]
+        if word == "--" or not word.startswith("-") or word == "-":
+            return position
+        position += 2 if _wants_next(word, takes_value) else 1
+    return position
+
+
+def _wants_next(word: str, takes_value: frozenset[str]) -> bool:
+    """Tell whether the word after option ``word`` is its value (``-s x``, ``-ns x``)."""
+    if word.startswith("--"):
+        return word in takes_value
+    for place in range(1, len(word)):
+        if f"-{word[place]}" in takes_value:
+            return place == len(word) - 1  # else the value is attached: -sname
+    return False
+
+
+# --- the parsers
+
+
+def _parser(prog: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog,
+        description=description,
+        epilog=epilog or None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def _add_common(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """Add the options that every command takes; return their actions."""
+    add = parser.add_argument
+    return [
+        add(
+            "-s",
+            "--sysname",
+            metavar="NAME",
+            help="name of the system the container belongs to (default: ion)",
+        ),
+        add(
+            "-b",
+            "--broker",
+            dest="brokers",
+            action="append",
+            metavar="URL",
+            help="memory:// (default) or amqp[s]://user:pass@host:port/vhost; repeat for failover",
+        ),
+        add(
+            "-c",
+            "--config",
+            dest="config_files",
+            action="append",
+            metavar="FILE",
+            help="read settings from FILE too; may be repeated, later files win",
+        ),
+        add(
+            "--set",
+            dest="settings",
+            action="append",
+            metavar="SECTION.KEY=VALUE",
+            help="set one setting, over all files; may be repeated",
+        ),
+        add("--log-level", choices=LEVELS, type=str.lower, help="least level that is logged"),
+        add("--log-format", choices=("text", "json"), help="lines of text, or JSON"),
+    ]
+
+
+def _start_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
+    parser = _parser("ioncc", _START_DESCRIPTION, _START_EPILOG)
+    add = parser.add_argument
+    actions = _add_common(parser)
+    actions += [
+        add(
+            "-a",
+            "--args",
+            action="append",
+            metavar="KEY=VALUE",
+            help="argument for the apps; apparg_<app>.<key>=value reaches one app",
+        ),
+        add(
+            "--lockfile",
+            metavar="PATH",
+            help="hold PATH locked until the start is complete, for launchers that wait",
+        ),
+    ]
+    add("-n", "--no-shell", action="store_true", help="serve until SIGINT or SIGTERM, then drain")
+    add("-i", "--no-history", action="store_true", help="the shell keeps no history file")
+    add("--version", action="store_true", help="print the version and leave")
+    # Taken here too so that it may stand before a command; alone it means nothing.
+    add("--json", action="store_true", help=argparse.SUPPRESS)
+    add("start", nargs="*", metavar="START", help="app or rel: a name, or the path of its file")
+    return parser, frozenset(o for action in actions for o in action.option_strings)
+
+
+def _remote_parser(prog: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
+    parser = _parser(prog, description, epilog)
+    _add_common(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    return parser
+
+
+def _listing(what: str) -> Callable[[str], argparse.ArgumentParser]:
+    def build(word: str) -> argparse.ArgumentParser:
+        parser = _remote_parser(f"ioncc {word}", f"List {what} of a running system.")
+        _add_timeout(parser, "longest wait for the containers' answers, in seconds (default: 1)")
+        return parser
+
+    return build
+
+
+_CONTENT_EPILOG = """\
+The last dot separates the op: "hello.v2.greet" is op greet of version 2 of hello, and
+"<pid>.op" an op of one process. Content is given as key=value words, or as one JSON text.
+A value that is JSON is taken as JSON where the op's annotation is not str, else as text.
+
+examples:
+  ioncc {word} hello.hello text=you -b amqp://guest:guest@localhost:5672/
+  ioncc {word} hello.hello '{{"text": "you"}}' -b amqp://guest:guest@localhost:5672/
+"""
+
+
+def _calling(description: str) -> Callable[[str], argparse.ArgumentParser]:
+    def build(word: str) -> argparse.ArgumentParser:
+        parser = _remote_parser(f"ioncc {word}", description, _CONTENT_EPILOG.format(word=word))
+        _add_timeout(parser, "deadline in seconds (default: the setting messaging.rpc_timeout)")
+        parser.add_argument("target", metavar="SERVICE.OP", help="what to reach")
+        parser.add_argument(
+            "content", nargs="*", metavar="KEY=VALUE | JSON", help="the content of the message"
+        )
+        return parser
+
+    return build
+
+
+def _add_timeout(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help=text)
+
+
+def _seconds(word: str) -> float:
+    try:
+        seconds = float(word)
+    except ValueError:
+        seconds = 0.0
+    if 0 < seconds < _DAY:  # also False for NaN
+        return seconds
+    message = f"{word!r} is no time: give seconds, over 0 and under a day"
+    raise argparse.ArgumentTypeError(message)
+
+
+def _check_parser(word: str) -> argparse.ArgumentParser:
+    parser = _remote_parser(
+        f"ioncc {word}",
+        "Validate app, rel and config files without starting anything.\n"
+        "Exits 1 where any file has an error.",
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help=".app, .rel or config file")
+    return parser
+
+
+def _config_parser(word: str) -> argparse.ArgumentParser:
+    parser = _remote_parser(
+        f"ioncc {word}",
+        "Show the settings that a container started here would have, and where each comes from:\n"
+        "shipped defaults < res/config/*.yml < ionlocal.yml < environment ION_* < command line.",
+    )
+    parser.add_argument("--explain", metavar="KEY", help="show one setting, such as broker.url")
+    return parser
+
+
+_COMMANDS: dict[str, Callable[[str], argparse.ArgumentParser]] = {
+    "ps": _listing("the processes"),
+    "services": _listing("the services"),
+    "apps": _listing("the running apps"),
+    "nodes": _listing("the containers"),
+    "call": _calling("Call an op of a service and print its answer as JSON."),
+    "send": _calling("Send a message one way: it is handed to the broker, nothing is awaited."),
+    "check": _check_parser,
+    "config": _config_parser,
+}
+RESERVED = frozenset(_COMMANDS)

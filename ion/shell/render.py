@@ -1,0 +1,102 @@
+"""What people and programs see: tables for the first, JSON for the second.
+
+Cells come from other containers, so control characters in them never reach the terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+import msgspec
+
+Row = Mapping[str, Any]
+_GAP = "  "
+
+
+class Table:
+    """Rows under headings; the data stay at hand in ``rows``.
+
+    :ivar columns: keys of the rows that are shown, in order; also the headings.
+    :ivar rows: maps; a missing or None value is shown as ``-``.
+    :ivar note: a last line, such as a count.
+    """
+
+    def __init__(self, columns: Sequence[str], rows: Sequence[Row], note: str = "") -> None:
+        self.columns = tuple(columns)
+        self.rows = list(rows)
+        self.note = note
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def cells(self) -> list[list[str]]:
+        """Return the text of all cells, row by row."""
+        return [[cell_text(row.get(column)) for column in self.columns] for row in self.rows]
+
+    def text(self) -> str:
+        """Return the table as plain text with blanks between the columns."""
+        lines = [[column.upper() for column in self.columns], *self.cells()]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        padded = [
+            _GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        ]
+        return "\n".join([*padded, self.note] if self.note else padded)
+
+    def show(self, file: TextIO | None = None) -> None:
+        """Print the table: drawn by rich on a terminal that has it, plain elsewhere."""
+        file = sys.stdout if file is None else file
+        if not (file.isatty() and self._draw(file)):
+            print(self.text(), file=file)
+
+    def _draw(self, file: TextIO) -> bool:
+        try:
+            from rich.box import SIMPLE_HEAD
+            from rich.console import Console
+            from rich.table import Table as RichTable
+            from rich.text import Text
+        except ImportError:
+            return False
+        drawn = RichTable(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+        for column in self.columns:
+            drawn.add_column(column.upper(), overflow="fold")
+        for cells in self.cells():
+            drawn.add_row(*(Text(cell) for cell in cells))
+        console = Console(file=file)
+        console.print(drawn)
+        if self.note:
+            console.print(Text(self.note, style="dim"))
+        return True
+
+
+def cell_text(value: Any) -> str:
+    """Return ``value`` as one line of text that is safe to print."""
+    if value is None or value in ("", []):
+        return "-"
+    if isinstance(value, list | tuple | set):
+        return ", ".join(cell_text(item) for item in value)
+    return printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with every control character written as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def to_json(value: Any, *, indent: bool = False) -> str:
+    """Return ``value`` as JSON: bytes as base64, times as ISO 8601, other things as text."""
+    encoded = msgspec.json.encode(value, enc_hook=str)
+    return (msgspec.json.format(encoded, indent=2) if indent else encoded).decode()
+
+
+def show_json(value: Any, file: TextIO | None = None) -> None:
+    """Print ``value`` as JSON: indented on a terminal, one line elsewhere."""
+    file = sys.stdout if file is None else file
+    print(to_json(value, indent=file.isatty()), file=file)

@@ -1,0 +1,56 @@
+"""Tables and JSON: readable, complete, and safe to print."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+
+from ion.shell.render import Table, cell_text, show_json, to_json
+
+
+class Terminal(io.StringIO):
+    """Text that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def test_plain_table_has_aligned_columns_and_a_count():
+    table = Table(("name", "n"), [{"name": "long name", "n": 1}, {"name": "b"}], "2 rows")
+    assert table.text().splitlines() == ["NAME       N", "long name  1", "b          -", "2 rows"]
+
+
+def test_an_empty_table_still_has_its_heading():
+    assert Table(("a", "b"), [], "0 rows").text() == "A  B\n0 rows"
+
+
+def test_a_file_gets_plain_text_and_a_terminal_a_drawing():
+    table = Table(("name",), [{"name": "[bold]x[/bold]"}])
+    plain, drawn = io.StringIO(), Terminal()
+    table.show(plain)
+    table.show(drawn)
+    assert plain.getvalue() == "NAME\n[bold]x[/bold]\n"
+    assert "[bold]x[/bold]" in drawn.getvalue()  # text of others is no markup
+    assert "─" in drawn.getvalue()
+
+
+def test_control_characters_of_others_never_reach_the_terminal():
+    evil = "a\x1b[2Jb\nc"
+    assert cell_text(evil) == r"a\x1b[2Jb\nc"
+    drawn = Terminal()
+    Table(("name",), [{"name": evil}]).show(drawn)
+    assert "\x1b[2J" not in drawn.getvalue()
+
+
+def test_json_of_what_messages_can_hold():
+    value = {"b": b"\x00\xff", "t": datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC), "o": 1j}
+    assert json.loads(to_json(value)) == {"b": "AP8=", "t": "2026-01-02T00:00:00Z", "o": "1j"}
+
+
+def test_json_is_one_line_in_a_file_and_indented_on_a_terminal():
+    plain, drawn = io.StringIO(), Terminal()
+    show_json({"a": [1]}, plain)
+    show_json({"a": [1]}, drawn)
+    assert plain.getvalue() == '{"a":[1]}\n'
+    assert len(drawn.getvalue().splitlines()) > 1
