@@ -1,0 +1,61 @@
+# Two commands matter: `make run` and `make test`. Each makes what it needs on a fresh machine
+# that has Python 3.11 or newer; nothing is installed outside of .venv, save the servers that the
+# tests start (see .ci/need).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet
+REL ?= hello.rel
+WORKERS ?= 2
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+.PHONY: help run test check bench soak fmt clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+# `exec` leaves no shell in between: a signal to make reaches the container, which drains.
+run: $(VENV)/run.stamp ## start a container that does something to see
+	@exec $(BIN)/ioncc $(REL)
+
+test: check ## check, then run every test on real servers that the tests start themselves
+	@.ci/need rabbitmq redis postgresql
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+check: $(VENV)/dev.stamp ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/dev.stamp ## measure ION and its peers in one run; writes the tables of the docs
+	@.ci/need rabbitmq librabbitmq cc
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+soak: $(VENV)/dev.stamp ## a million calls and ten thousand processes must leave nothing behind
+	@.ci/need rabbitmq
+	$(BIN)/python -m benchmarks.soak $(BENCH_ARGS)
+
+fmt: $(VENV)/dev.stamp ## format, and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove what was built, the virtual environment included
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf benchmarks/build benchmarks/.venv-peers
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/run.stamp: pyproject.toml .ci/venv
+	@.ci/venv $(VENV)
+	$(PIP) --editable '.[shell,uvloop]'
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml .ci/venv
+	@.ci/venv $(VENV)
+	$(PIP) --editable '.[dev]'
+	@touch $(VENV)/run.stamp $@
