@@ -1,0 +1,146 @@
+"""Read a file as data, and know the line of every key.
+
+Two syntaxes: YAML, and the literal syntax of the original's app and rel files. Nothing is ever
+evaluated. Contract: whatever the bytes, the result is data or a ConfigurationError with file and
+line; size, depth and number of values are bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ion.base.findings import Finding, error_of
+
+MAX_BYTES = 1_048_576
+MAX_DEPTH = 50
+MAX_VALUES = 100_000
+
+Key = str | int
+KeyPath = tuple[Key, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a file says.
+
+    :param name: the file, as shown in messages.
+    :param data: maps, lists (tuples in the literal syntax), text, numbers, true and false, null.
+    :param lines: the line of each key and list element, counted from 1.
+    """
+
+    name: str
+    data: Any
+    lines: Mapping[KeyPath, int] = field(default_factory=dict)
+
+    def line_of(self, path: KeyPath) -> int:
+        """Return the line of what stands at ``path``, or of the nearest thing around it."""
+        for length in range(len(path), -1, -1):
+            line = self.lines.get(path[:length])
+            if line is not None:
+                return line
+        return 1
+
+    def finding(self, path: KeyPath, message: str, severity: str = "error") -> Finding:
+        """Return a finding about what stands at ``path``."""
+        key = dotted(path) or None
+        return Finding(message, self.name, self.line_of(path), key, severity)
+
+
+class Builder:
+    """Gathers the lines while a reader builds the data, and keeps to the bounds."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.lines: dict[KeyPath, int] = {}
+        self.values = 0
+
+    def fail(self, line: int, message: str, path: KeyPath = ()) -> NoReturn:
+        """Give up.
+
+        :raises ConfigurationError: always.
+        """
+        raise error_of([Finding(message, self.name, max(line, 1), dotted(path) or None)])
+
+    def count(self, line: int, path: KeyPath, values: int = 1) -> None:
+        """Note a value at ``path``.
+
+        :raises ConfigurationError: the file is too deep, or has too many values.
+        """
+        self.values += values
+        if self.values > MAX_VALUES:
+            self.fail(line, f"more than {MAX_VALUES} values")
+        if len(path) > MAX_DEPTH:
+            self.fail(line, f"nested deeper than {MAX_DEPTH} levels")
+        self.lines.setdefault(path, line)
+
+    def put(self, target: dict[Any, Any], key: Any, path: KeyPath, line: int) -> KeyPath:
+        """Note a key of a map, whose value comes next; return the path of that value.
+
+        :raises ConfigurationError: the map has this key already, or it is no key.
+        """
+        if not isinstance(key, str | int | float | None):
+            self.fail(line, "a key must be text or a number", path)
+        inner = (*path, key if isinstance(key, int) else str(key))
+        if key in target:
+            first = self.lines.get(inner, line)
+            self.fail(line, f"key {key!r} occurs twice (first in line {first})", path)
+        self.lines[inner] = line
+        return inner
+
+
+def dotted(path: KeyPath) -> str:
+    """Return ``path`` as people write it: ``apps.0.name``."""
+    return ".".join(str(part) for part in path)
+
+
+def read(path: Path | str) -> Document:
+    """Read a file: ``.app`` and ``.rel`` in either syntax, all else as YAML.
+
+    :raises ConfigurationError: it cannot be read, or is not what it should be.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise error_of([Finding(f"cannot be read: {reason}", str(path))]) from None
+    return parse(content, str(path), either=path.suffix in {".app", ".rel"})
+
+
+def parse(content: bytes | str, name: str, *, either: bool = False) -> Document:
+    """Read ``content`` as data.
+
+    :param name: of the file, for messages.
+    :param either: take content that begins with ``{`` (after blanks and comments) as a literal.
+    :raises ConfigurationError: it is not what it should be; file and line are in the message.
+    """
+    builder = Builder(name)
+    size = len(content)
+    if size > MAX_BYTES:
+        builder.fail(1, f"larger than {MAX_BYTES} bytes")
+    text = _decoded(content, builder) if isinstance(content, bytes) else content
+    if either and _begins_as_literal(text):
+        from ion.base.literal import build_literal as build
+    else:
+        from ion.base.yamlreader import build_yaml as build
+    return Document(name, build(text, builder), builder.lines)
+
+
+def _decoded(content: bytes, builder: Builder) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        builder.fail(line, f"not UTF-8 text (byte 0x{content[error.start]:02x})")
+
+
+def _begins_as_literal(text: str) -> bool:
+    for line in text.splitlines():
+        stripped = line.strip()
+        if stripped and not stripped.startswith("#"):
+            return stripped.startswith("{")
+    return False

@@ -1,0 +1,175 @@
+"""Check data from files against typed structures, and gather everything wrong.
+
+A schema is a :class:`msgspec.Struct`, nested as the data is. Unlike ``msgspec.convert``, which
+stops at the first fault, :func:`check` finds them all, with the path of each. No coercion: the
+text ``"5"`` is no number; a whole number may stand for a float.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import types
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+
+from ion.base.masking import masked
+
+Path = tuple[str | int, ...]
+MAX_SHOWN = 60
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """A value that the schema does not allow: where, and why."""
+
+    path: Path
+    message: str
+
+
+def check(data: Any, schema: Any, path: Path = ()) -> list[Fault]:
+    """Return all faults of ``data``; none where it fits ``schema``.
+
+    Required fields that are absent are faults of the map that should hold them.
+    """
+    struct = struct_of(schema)
+    if struct is not None and isinstance(data, Mapping):
+        return _check_struct(data, struct, path)
+    item = item_of(schema)
+    if item is not None and isinstance(data, Mapping):
+        return _check_map(data, item, path)
+    element = _element_of(schema)
+    if element is not None and isinstance(data, list | tuple):
+        return [f for i, value in enumerate(data) for f in check(value, element, (*path, i))]
+    return _check_leaf(data, schema, path)
+
+
+def child_of(schema: Any, key: str) -> Any:
+    """Return the schema of what stands under ``key``, or None where the schema has no such key."""
+    struct = struct_of(schema)
+    if struct is not None:
+        return fields_of(struct).get(key)
+    if schema is Any:
+        return Any
+    return item_of(schema)
+
+
+def struct_of(schema: Any) -> type[msgspec.Struct] | None:
+    """Return the struct that ``schema`` is, or None; an optional struct counts."""
+    for option in _options(schema):
+        if isinstance(option, type) and issubclass(option, msgspec.Struct):
+            return option
+    return None
+
+
+def item_of(schema: Any) -> Any:
+    """Return the type of the values of a map, or None where ``schema`` is no map."""
+    for option in _options(schema):
+        if get_origin(option) is dict:
+            return get_args(option)[1]
+        if option is dict:
+            return Any
+    return None
+
+
+@functools.cache
+def fields_of(struct: type[msgspec.Struct]) -> Mapping[str, Any]:
+    """Return the names (as in files) and types of the struct's fields."""
+    return {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a hint at the known word that is meant, or at all of them; starts with a blank."""
+    words = sorted(known)
+    folded = {name.casefold(): name for name in words}
+    near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
+    if near:
+        return f" (did you mean {folded[near[0]]!r}?)"
+    return f" (known: {', '.join(words)})" if words else ""
+
+
+def _check_struct(data: Mapping[Any, Any], struct: type[msgspec.Struct], path: Path) -> list[Fault]:
+    fields = fields_of(struct)
+    faults = []
+    for key, value in data.items():
+        if key in fields:
+            faults += check(value, fields[key], (*path, key))
+        else:
+            faults.append(Fault((*path, str(key)), "unknown key" + did_you_mean(str(key), fields)))
+    required = [f.encode_name for f in msgspec.structs.fields(struct) if f.required]
+    faults += [Fault(path, f"key {name!r} is missing") for name in required if name not in data]
+    return faults
+
+
+def _check_map(data: Mapping[Any, Any], item: Any, path: Path) -> list[Fault]:
+    faults = []
+    for key, value in data.items():
+        if isinstance(key, str):
+            faults += check(value, item, (*path, key))
+        else:
+            faults.append(Fault((*path, str(key)), f"keys are text, not {_kind(key)}"))
+    return faults
+
+
+def _check_leaf(data: Any, schema: Any, path: Path) -> list[Fault]:
+    if schema is Any:
+        return []
+    choices = [
+        c for option in _options(schema) if get_origin(option) is Literal for c in get_args(option)
+    ]
+    if choices and isinstance(data, str) and data not in choices:
+        return [Fault(path, f"no such choice: {data!r}{did_you_mean(data, choices)}")]
+    try:
+        msgspec.convert(data, schema, strict=True)
+    except msgspec.ValidationError as error:
+        return [Fault(path, f"{_readable(str(error))}, not {shown(data)}")]
+    return []
+
+
+def _element_of(schema: Any) -> Any:
+    for option in _options(schema):
+        if get_origin(option) in {list, tuple} and get_args(option):
+            return get_args(option)[0]
+    return None
+
+
+def _options(schema: Any) -> tuple[Any, ...]:
+    if get_origin(schema) is Annotated:
+        return _options(get_args(schema)[0])
+    if get_origin(schema) in {Union, types.UnionType}:
+        return get_args(schema)
+    return (schema,)
+
+
+_WORDS = {
+    "`object`": "a map",
+    "`array`": "a list",
+    "`str`": "text",
+    "`int`": "a whole number",
+    "`float`": "a number",
+    "`bool`": "true or false",
+    "`null`": "null",
+}
+
+
+def _readable(message: str) -> str:
+    """Say a msgspec message in the words of the files."""
+    message = message.partition(", got ")[0].partition(" - at ")[0]
+    message = message.removeprefix("Expected ")
+    for word, plain in _WORDS.items():
+        message = message.replace(word, plain)
+    if "|" in message:
+        names = [_WORDS.get(f"`{name.strip()}`", name) for name in message.strip("`").split("|")]
+        message = " or ".join(names)
+    return f"must be {message}"
+
+
+def shown(value: Any) -> str:
+    """Return ``value`` for a message: short, and without passwords."""
+    text = repr(masked(value))
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else f"{type(value).__name__} {shown(value)}"

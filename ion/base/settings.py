@@ -1,0 +1,203 @@
+"""The settings: every key, its type, its default and its meaning.
+
+Contract: this is the one source of defaults (``res/config/ion.yml`` shows them, and a test keeps
+the two equal). Times are in seconds, sizes in bytes. A struct is frozen: settings are read once,
+when a container is made.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+Size = Annotated[int, msgspec.Meta(ge=1)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
+Prefetch = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Word = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9_-]*\Z", max_length=100)]
+Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+QueueKind = Literal["classic", "quorum"]
+
+_BETWEEN_URLS = re.compile(r"\s*,\s*(?=[A-Za-z][\w+.-]*://)|\s+")
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of all sections: frozen, every key optional."""
+
+
+class ContainerSettings(_Section, frozen=True):
+    """The container itself.
+
+    :param sysname: name of the system that the container belongs to.
+    :param name: container id; null: a new one is made.
+    :param start_timeout: for one app or process to come up.
+    :param drain_timeout: for what is at work to finish, when the container stops.
+    """
+
+    sysname: Word = "ion"
+    name: Word | None = None
+    start_timeout: Seconds = 60.0
+    drain_timeout: Seconds = 30.0
+
+
+class BrokerSettings(_Section, frozen=True):
+    """The message bus.
+
+    :param url: of the broker, or of several of one cluster (a list, or with commas).
+    :param connect_timeout: for one attempt to connect.
+    :param heartbeat: between signs of life on the connection.
+    :param lean: take the lean data path; false: plain aio-pika.
+    """
+
+    url: str | list[str] = "memory://"
+    connect_timeout: Seconds = 10.0
+    heartbeat: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 30
+    lean: bool = True
+
+    @property
+    def urls(self) -> list[str]:
+        """The URLs, one by one."""
+        given = [self.url] if isinstance(self.url, str) else self.url
+        return [url for text in given for url in _BETWEEN_URLS.split(text.strip()) if url]
+
+
+class InterceptorSettings(_Section, frozen=True, rename={"in_": "in"}):
+    """Interceptors, as dotted names, in the order in which a message meets them.
+
+    :param in_: (``in`` in files) for messages that come in.
+    :param out: for messages that go out.
+    """
+
+    in_: list[str] = []
+    out: list[str] = []
+
+
+class MessagingSettings(_Section, frozen=True):
+    """Messages and conversations.
+
+    :param rpc_timeout: for an answer, where the call says nothing else.
+    :param max_content: the largest content of one message.
+    :param clock_skew: how far clocks may differ; beyond, a message's ``deadline`` decides.
+    """
+
+    rpc_timeout: Seconds = 15.0
+    max_content: Size = 1_048_576
+    clock_skew: Seconds = 60.0
+    interceptors: InterceptorSettings = InterceptorSettings()
+
+
+class ProcessSettings(_Section, frozen=True):
+    """Every process.
+
+    :param mailbox: how many messages wait for a process; beyond, requests are answered 503.
+    """
+
+    mailbox: Count = 10_000
+
+
+class ServiceSettings(_Section, frozen=True):
+    """Every service; ``services.<name>`` overrides it for one.
+
+    :param concurrency: how many messages are handled at a time, where the class says nothing else.
+    :param prefetch: how many the broker hands over ahead; null: as many as the mailbox holds.
+    :param queue: ``classic``, or ``quorum`` (replicated, on a cluster of brokers).
+    """
+
+    concurrency: Count = 64
+    prefetch: Prefetch | None = None
+    queue: QueueKind = "classic"
+
+
+class ServiceOverride(_Section, frozen=True):
+    """One service: what is null is as in ``service`` and ``process``."""
+
+    concurrency: Count | None = None
+    prefetch: Prefetch | None = None
+    queue: QueueKind | None = None
+    mailbox: Count | None = None
+
+
+class StoreSettings(_Section, frozen=True):
+    """Where data is kept.
+
+    :param url: of the store; null: an SQLite file of the system's name in the user's data folder.
+    """
+
+    url: str | None = None
+
+
+class LoggingSettings(_Section, frozen=True):
+    """What is logged, on standard error.
+
+    :param level: of all loggers.
+    :param format: ``text`` or ``json`` (one object a line).
+    :param levels: of single loggers, by name.
+    """
+
+    level: Level = "INFO"
+    format: Literal["text", "json"] = "text"
+    levels: dict[str, Level] = {}
+
+
+class Settings(_Section, frozen=True):
+    """All settings of a container.
+
+    :param services: by service name.
+    :param apps: by app name: free data, laid over the ``config`` of the app's file.
+    """
+
+    container: ContainerSettings = ContainerSettings()
+    broker: BrokerSettings = BrokerSettings()
+    messaging: MessagingSettings = MessagingSettings()
+    process: ProcessSettings = ProcessSettings()
+    service: ServiceSettings = ServiceSettings()
+    services: dict[str, ServiceOverride] = {}
+    store: StoreSettings = StoreSettings()
+    logging: LoggingSettings = LoggingSettings()
+    apps: dict[str, dict[str, Any]] = {}
+
+    def service_settings(self, name: str) -> ServiceSettings:
+        """Return what holds for the service ``name``: its own keys over those of all services."""
+        own = self.services.get(name)
+        if own is None:
+            return self.service
+        return ServiceSettings(
+            concurrency=own.concurrency or self.service.concurrency,
+            prefetch=own.prefetch or self.service.prefetch,
+            queue=own.queue or self.service.queue,
+        )
+
+    def mailbox_of(self, service: str) -> int:
+        """Return how many messages wait for one instance of the service."""
+        own = self.services.get(service)
+        return own.mailbox if own is not None and own.mailbox else self.process.mailbox
+
+    def app_config(self, name: str, *given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the configuration of the app: the maps ``given``, then ``apps.<name>`` on top."""
+        result: dict[str, Any] = {}
+        for layer in (*given, self.apps.get(name, {})):
+            merge(result, layer)
+        return result
+
+    def store_url(self, sysname: str | None = None) -> str:
+        """Return the URL of the store; the default one is a file named after the system."""
+        if self.store.url is not None:
+            return self.store.url
+        home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+        return f"sqlite:///{Path(home, 'ion', (sysname or self.container.sysname) + '.db')}"
+
+
+def merge(into: dict[str, Any], over: Mapping[str, Any]) -> None:
+    """Lay ``over`` on ``into``: maps are merged key by key, all else replaces what was there."""
+    for key, value in over.items():
+        below = into.get(key)
+        if not isinstance(value, Mapping):
+            into[key] = value
+            continue
+        into[key] = merged = dict(below) if isinstance(below, Mapping) else {}
+        merge(merged, value)
