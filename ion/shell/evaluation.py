@@ -16,7 +16,7 @@ from typing import Any
 _FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
-class Interrupted(Exception):  # noqa: N818 - what the user did, no fault
+class Interrupted(Exception):
     """The line was ended by Ctrl-C."""
 
 
@@ -29,7 +29,6 @@ class Evaluator:
     def __init__(self, namespace: dict[str, Any]) -> None:
         self.namespace = namespace
         self._task: asyncio.Task[Any] | None = None
-        self._interrupted = False
 
     @property
     def running(self) -> bool:
@@ -39,16 +38,15 @@ class Evaluator:
     async def run(self, text: str) -> Any:
         """Run ``text`` and return the value of its last expression, or None.
 
-        :raises Interrupted: Ctrl-C.
+        :raises Interrupted: Ctrl-C, or the line was cancelled by what it ran.
         :raises SyntaxError: it is no Python.
         :raises BaseException: whatever the text raises, SystemExit included.
         """
-        self._interrupted = False
         self._task = asyncio.create_task(self._guarded(text), name="ioncc shell line")
         try:
             outcome = await self._task
         except asyncio.CancelledError:
-            if self._interrupted:
+            if self._task.cancelled() and not _being_cancelled():
                 raise Interrupted from None
             self._task.cancel()
             raise
@@ -71,7 +69,6 @@ class Evaluator:
         loop = task.get_loop()
         if asyncio.current_task(loop) is task:
             raise KeyboardInterrupt
-        self._interrupted = True
         loop.call_soon_threadsafe(task.cancel)
 
     async def _guarded(self, text: str) -> Any:
@@ -96,6 +93,11 @@ class Evaluator:
     async def _call(self, code: types.CodeType) -> Any:
         value = types.FunctionType(code, self.namespace)()
         return await value if code.co_flags & inspect.CO_COROUTINE else value
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class _Raised:

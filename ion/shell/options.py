@@ -11,6 +11,11 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from ion.base.errors import IonError
+from ion.base.ids import checked_name
+from ion.shell.arguments import AppArguments
+from ion.shell.content import parse_content, split_target
+
 START = "start"  # the command where no reserved word was given
 _DAY = 86_400.0
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -86,19 +91,28 @@ def parse(words: Sequence[str], version: Callable[[], str] = lambda: "") -> Opti
     position = _first_word(words, takes_value)
     command = words[position] if position < len(words) else START
     if command not in _COMMANDS:
-        return start_parser.parse_intermixed_args(list(words), Options())
+        options = start_parser.parse_intermixed_args(list(words), Options())
+        return _checked(options, start_parser)
     parser = _COMMANDS[command](command)
     rest = [*words[:position], *words[position + 1 :]]
-    return parser.parse_intermixed_args(rest, Options(command=command))
+    return _checked(parser.parse_intermixed_args(rest, Options(command=command)), parser)
 
 
-def usage_error(options: Options, message: str) -> SystemExit:
-    """Print ``message`` as a usage error of the command; return the SystemExit(2) to raise."""
-    import sys
-
-    name = "ioncc" if options.command == START else f"ioncc {options.command}"
-    print(f"{name}: {message}\ntry: {name} --help", file=sys.stderr)
-    return SystemExit(2)
+def _checked(options: Options, parser: argparse.ArgumentParser) -> Options:
+    """Return ``options`` where their words have the right form; else leave with a usage error."""
+    try:
+        if options.sysname is not None:
+            checked_name(options.sysname, "sysname")
+        if options.target:
+            split_target(options.target)
+            parse_content(options.content)
+        AppArguments(options.args)
+    except IonError as error:
+        parser.error(error.message)
+    for word in options.settings:
+        if "=" not in word:
+            parser.error(f"--set {word!r} is no section.key=value")
+    return options
 
 
 def _first_word(words: Sequence[str], takes_value: frozenset[str]) -> int:

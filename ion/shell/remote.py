@@ -5,45 +5,59 @@ Results go to standard output, errors to standard error (as one line, or as JSON
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from ion.shell.endpoint import Endpoint, open_endpoint
+import msgspec
 
-from ion.base.errors import IonError
+from ion.base.errors import IonError, Unavailable
+from ion.process.connection import Connection, connect
 from ion.shell import exits
-from ion.shell.content import ContentError, needs_types, parse_content, split_target
-from ion.shell.options import Options, usage_error
+from ion.shell.config import read_settings
+from ion.shell.content import needs_types, parse_content, split_target
+from ion.shell.options import Options
 from ion.shell.render import printable, show_json, to_json
-from ion.shell.system import LISTINGS, ask
+from ion.shell.system import ANSWERS_WITHIN, LISTINGS, ask
 
-ANSWERS_WITHIN = 1.0  # seconds; a container answers in milliseconds
-_Command = Callable[[Endpoint, Options], Awaitable[int]]
+_Command = Callable[[Connection, Options], Awaitable[int]]
+MEMORY = "memory"
 
 
 async def run(options: Options) -> int:
-    """Run the command that ``options`` name and return its exit code.
-
-    :raises SystemExit: 2, where the words are no target or content.
-    """
-    if options.target:
-        try:
-            split_target(options.target)
-            parse_content(options.content)
-        except ContentError as error:
-            raise usage_error(options, error.message) from None
+    """Run the command that ``options`` name and return its exit code."""
     command = _COMMANDS[options.command]
     try:
-        async with open_endpoint(options) as endpoint:
-            return await command(endpoint, options)
+        async with _connected(options) as connection:
+            return await command(connection, options)
     except IonError as error:
         _show_error(error, options)
         return exits.code_of(error)
 
 
-async def _list(endpoint: Endpoint, options: Options) -> int:
-    infos = await ask(endpoint, options.timeout or ANSWERS_WITHIN)
+@contextlib.asynccontextmanager
+async def _connected(options: Options) -> AsyncIterator[Connection]:
+    """Connect to the broker that settings and options name.
+
+    :raises Unavailable: it is away, or it is a memory broker, which no other process can reach.
+    """
+    settings = read_settings(options).settings
+    urls = settings.broker.urls
+    if any(url.partition(":")[0] == MEMORY for url in urls):
+        message = (
+            "memory:// is private to one OS process, so no running system can be reached over it: "
+            "give the broker that the system runs on, -b amqp://user:pass@host:port/vhost"
+        )
+        raise Unavailable(message)
+    sysname = settings.container.sysname
+    async with connect(urls, sysname=sysname, config=msgspec.to_builtins(settings)) as connection:
+        yield connection
+
+
+async def _list(connection: Connection, options: Options) -> int:
+    within = options.timeout or ANSWERS_WITHIN
+    infos = await ask(connection.endpoint, within)
     listing = LISTINGS[options.command]
     if options.json:
         show_json(listing.rows(infos))
@@ -51,19 +65,17 @@ async def _list(endpoint: Endpoint, options: Options) -> int:
         listing.table(infos).show()
     if not infos:
         message = (
-            f"no container of system {endpoint.sysname!r} answered within "
-            f"{options.timeout or ANSWERS_WITHIN:g} s: is one running there? (-s NAME chooses "
-            "the system)"
+            f"no container of system {connection.sysname!r} answered within {within:g} s: "
+            "is one running on this broker? (-s NAME chooses the system)"
         )
         raise exits.NobodyAnswered(message)
     return exits.OK
 
 
-async def _call(endpoint: Endpoint, options: Options) -> int:
+async def _call(connection: Connection, options: Options) -> int:
     to, op = split_target(options.target)
-    content = await _content(endpoint, options, to, op)
-    timeout = {} if options.timeout is None else {"timeout": options.timeout}
-    answer = await endpoint.rpc_send(to, op, content, **timeout)
+    content = await _content(connection, options, to, op)
+    answer = await connection.rpc_send(to, op, content, options.timeout)
     if options.json:
         print(to_json(answer))
     else:
@@ -71,17 +83,18 @@ async def _call(endpoint: Endpoint, options: Options) -> int:
     return exits.OK
 
 
-async def _send(endpoint: Endpoint, options: Options) -> int:
+async def _send(connection: Connection, options: Options) -> int:
     to, op = split_target(options.target)
-    await endpoint.send(to, op, await _content(endpoint, options, to, op))
+    content = await _content(connection, options, to, op)
+    await connection.send(to, op, content, timeout=options.timeout)
     return exits.OK
 
 
-async def _content(endpoint: Endpoint, options: Options, to: str, op: str) -> Any:
+async def _content(connection: Connection, options: Options, to: str, op: str) -> Any:
     """Return the message's content; the op's annotations are asked for where they matter."""
     if not needs_types(options.content):
         return parse_content(options.content)
-    infos = await ask(endpoint, ANSWERS_WITHIN)
+    infos = await ask(connection.endpoint)
     return parse_content(options.content, annotations(infos, to, op))
 
 

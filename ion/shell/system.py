@@ -11,16 +11,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ion.process.discovery import gather_info
+from ion.process.endpoint import Endpoint
 from ion.shell.render import Table
+
+ANSWERS_WITHIN = 1.0  # seconds; a container answers in milliseconds
 
 Info = Mapping[str, Any]
 Rows = list[dict[str, Any]]
 
 
-async def ask(endpoint: Any, timeout: float) -> list[dict[str, Any]]:
-    """Return the answers of all containers of the endpoint's system, in order of their ids."""
-    from ion.process.discovery import gather_info
+async def ask(endpoint: Endpoint, timeout: float = ANSWERS_WITHIN) -> list[dict[str, Any]]:
+    """Return the answers of all containers of the endpoint's system, in order of their ids.
 
+    :param timeout: longest wait, seconds.
+    """
     infos = await gather_info(endpoint, timeout)
     return sorted(infos, key=lambda info: str(info.get("container", "")))
 

@@ -63,6 +63,13 @@ async def test_interrupt_stops_a_line_that_computes():
     assert await shell.run("1") == 1
 
 
+async def test_a_line_that_cancels_itself_does_not_end_the_shell():
+    shell = Evaluator({"asyncio": asyncio})
+    with pytest.raises(Interrupted):
+        await shell.run("asyncio.current_task().cancel()\nawait asyncio.sleep(60)")
+    assert await shell.run("1") == 1
+
+
 async def test_interrupt_between_lines_does_nothing():
     Evaluator({}).interrupt()
 

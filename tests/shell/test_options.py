@@ -84,6 +84,11 @@ def test_a_value_that_is_a_reserved_word_is_a_value():
         (["ps", "--timeout", "nan"], "nan"),
         (["-b"], "--broker"),
         (["ps", "extra"], "extra"),
+        (["-s", "a.b", "ps"], "a.b"),
+        (["-a", "bare"], "bare"),
+        (["--set", "bare"], "bare"),
+        (["call", "hello"], "SERVICE.OP"),
+        (["call", "a.b", "bare"], "key=value"),
     ],
 )
 def test_usage_errors_exit_2_and_name_the_word(words, said, capsys):

@@ -1,0 +1,117 @@
+"""Start a container and what it should run, and stay until it is told to stop.
+
+The order: lock file, settings, container, apps and rels as given, ready line, lock file given
+back; then the shell, or the wait for a signal; then the drain. A start that fails says why in one
+line, stops what it had started, and is exit code 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+from ion.base.errors import IonError, StartError
+from ion.container.app import find
+from ion.container.container import Container
+from ion.observe.logging import set_up
+from ion.shell import exits
+from ion.shell.arguments import AppArguments
+from ion.shell.config import read_settings
+from ion.shell.lockfile import LockFile
+from ion.shell.options import Options
+from ion.shell.signals import StopSignals
+
+
+async def serve(options: Options) -> int:
+    """Run a container as ``options`` say; return the exit code."""
+    with StopSignals() as stops:
+        try:
+            await _serve(options, stops)
+        except IonError as error:
+            print(f"ioncc: {exits.one_line(error)}", file=sys.stderr)
+            return exits.FAILED
+    return exits.OK
+
+
+async def _serve(options: Options, stops: StopSignals) -> None:
+    lock = LockFile(options.lockfile) if options.lockfile else None
+    async with _started(options, stops) as container:
+        line = ready_line(container)
+        print(line, file=sys.stderr, flush=True)
+        if lock is not None:
+            lock.release(line)
+        await _stay(container, options, stops)
+        stops.stop()  # the next signal is the second one: it ends the drain at once
+
+
+@contextlib.asynccontextmanager
+async def _started(options: Options, stops: StopSignals) -> AsyncIterator[Container]:
+    """Give a container with everything up; on leaving, drain and stop it.
+
+    :raises IonError: something did not come up; what had been started is stopped then.
+    """
+    container = _container(options)
+    try:
+        await _unless_stopped(_bring_up(container, options), stops)
+        yield container
+    finally:
+        await container.stop()
+
+
+def _container(options: Options) -> Container:
+    """Return a container with the settings of the command line, not started yet."""
+    settings = read_settings(options).settings
+    set_up(settings.logging)
+    return Container(settings=settings)
+
+
+async def _bring_up(container: Container, options: Options) -> None:
+    """Start the container, then every app and rel in the order given."""
+    arguments = AppArguments(options.args)
+    found = [find(word) for word in options.start]  # a misspelt one is told before any is started
+    await container.start()
+    for path in found:
+        if path.suffix == ".rel":
+            await container.start_rel(path, args=arguments.by_app)
+        else:
+            await container.start_app(path, args=arguments.of(path.stem))
+
+
+async def _unless_stopped(start: Coroutine[Any, Any, None], stops: StopSignals) -> None:
+    """Await ``start``; a signal cancels it.
+
+    :raises StartError: a signal came before it was complete.
+    """
+    starting = asyncio.create_task(start, name="ioncc start")
+    stopped = asyncio.create_task(stops.stopping.wait(), name="ioncc stop")
+    try:
+        await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            message = "told to stop before the start was complete"
+            raise StartError(message)
+        await starting
+    finally:
+        stopped.cancel()
+        starting.cancel()
+        await asyncio.wait({starting})
+
+
+async def _stay(container: Container, options: Options, stops: StopSignals) -> None:
+    """Run the shell on a terminal, else wait for a signal."""
+    if options.no_shell or not sys.stdin.isatty():
+        await stops.stopping.wait()
+        return
+    from ion.shell.repl import run_shell
+
+    await run_shell(container, stops, keep_history=not options.no_history)
+
+
+def ready_line(container: Container) -> str:
+    """Return the line that says that everything is up (a fixed point for launchers)."""
+    return (
+        f"ready {container.id} sysname={container.sysname} broker={container.transport.scheme} "
+        f"apps={len(container.apps)} processes={len(container.processes)}"
+    )
