@@ -37,7 +37,7 @@ class MachineSpec:
         self.states = tuple(states)
         self.initial = states[0]
         self.error = error
-        self._transitions = [list(row) for row in transitions]
+        self._transitions: list[Any] = [list(row) for row in transitions]
         self.table: Table = _compile(self.machine())
 
     def machine(self) -> Any:

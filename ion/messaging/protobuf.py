@@ -35,6 +35,7 @@ class ProtobufCodec:
     """Reads and writes protobuf messages, and plain data as well-known types."""
 
     def encode(self, content: Any, content_type: str = PROTOBUF) -> tuple[bytes, str]:
+        """Write a message as itself, plain data as ``google.protobuf.Value``."""
         message = content if hasattr(content, "DESCRIPTOR") else _as_value(content)
         name = message.DESCRIPTOR.full_name
         try:
@@ -44,6 +45,7 @@ class ProtobufCodec:
             raise CodecError(text) from error
 
     def decode(self, body: bytes, content_type: str) -> Any:
+        """Read a message of the named type; well-known types become plain data."""
         name = _type_name(content_type)
         message = message_class(name)()
         try:
@@ -59,7 +61,9 @@ def _type_name(content_type: str) -> str:
         key, _, value = parameter.partition("=")
         if key.strip().lower() == "type" and value.strip():
             return value.strip().strip('"')
-    text = f"content type {content_type[:200]!r} lacks the message type: {PROTOBUF}; type=<full name>"
+    text = (
+        f"content type {content_type[:200]!r} lacks the message type: {PROTOBUF}; type=<full name>"
+    )
     raise UnsupportedContentType(text)
 
 

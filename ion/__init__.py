@@ -1,0 +1,64 @@
+"""ION: an actor-style capability container on an async message bus."""
+
+from __future__ import annotations
+
+from ion.base.errors import (
+    ApplicationError,
+    BadRequest,
+    CodecError,
+    ConfigurationError,
+    ContentTooLarge,
+    ConversationError,
+    DeadlineExceeded,
+    IonError,
+    LifecycleError,
+    OpNotFound,
+    ProcessNotFound,
+    ReceivedApplicationError,
+    ReceivedContainerError,
+    ReceivedError,
+    Refused,
+    ServiceNotFound,
+    StartError,
+    Unavailable,
+    Unroutable,
+    UnsupportedContentType,
+)
+from ion.base.version import __version__
+from ion.container.container import Container
+from ion.process.client import ServiceClient
+from ion.process.connection import Connection, connect
+from ion.process.process import Process
+from ion.process.request import RequestConversation
+from ion.process.service import Service
+
+__all__ = [
+    "ApplicationError",
+    "BadRequest",
+    "CodecError",
+    "ConfigurationError",
+    "Connection",
+    "Container",
+    "ContentTooLarge",
+    "ConversationError",
+    "DeadlineExceeded",
+    "IonError",
+    "LifecycleError",
+    "OpNotFound",
+    "Process",
+    "ProcessNotFound",
+    "ReceivedApplicationError",
+    "ReceivedContainerError",
+    "ReceivedError",
+    "Refused",
+    "RequestConversation",
+    "Service",
+    "ServiceClient",
+    "ServiceNotFound",
+    "StartError",
+    "Unavailable",
+    "Unroutable",
+    "UnsupportedContentType",
+    "__version__",
+    "connect",
+]

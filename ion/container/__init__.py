@@ -1,0 +1,1 @@
+"""Floor 5, the caretaker: containers, the spawner, exchanges, apps, releases and the agent."""

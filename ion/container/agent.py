@@ -1,0 +1,71 @@
+"""The container's agent: a process in every container that tells what the container hosts."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+from ion.base.version import __version__
+from ion.process.process import Process
+from ion.process.service import Service
+
+if TYPE_CHECKING:
+    from ion.container.container import Container
+
+
+class ContainerAgent(Process):
+    """Answers for its container, at ``<container id>.0``; ``ctl.agent`` reaches all of them."""
+
+    name = "agent"
+    concurrency = 16
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._started = time.time()
+
+    async def op_info(self) -> dict[str, Any]:
+        """Return what the container is and hosts."""
+        container = self._container
+        return {
+            "container": container.id,
+            "sysname": container.sysname,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "version": __version__,
+            "python": platform.python_version(),
+            "started": self._started,
+            "state": container.state,
+            "broker": container.broker,
+            "apps": [app.describe() for app in container.apps.values()],
+            "processes": [p.describe() for p in container.processes.values()],
+            "services": _services(container),
+            "names": container.exchange.names(),
+        }
+
+    async def op_info_of(self, pid: str) -> dict[str, Any] | None:
+        """Return what ``ps`` shows of one process, or None where there is none."""
+        process = self._container.processes.get(pid)
+        return process.describe() if process is not None else None
+
+
+def _services(container: Container) -> list[dict[str, Any]]:
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for process in container.processes.values():
+        if not isinstance(process, Service):
+            continue
+        key = (process.service_name, process.version)
+        entry = found.setdefault(
+            key,
+            {
+                "name": process.service_name,
+                "version": process.version,
+                "doc": (type(process).__doc__ or "").strip().partition("\n")[0],
+                "instances": 0,
+                "ops": {name: op.describe() for name, op in sorted(process.ops.items())},
+            },
+        )
+        entry["instances"] += 1
+    return list(found.values())

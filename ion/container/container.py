@@ -1,0 +1,267 @@
+"""The container: one OS process's share of a system, hosting processes on one connection.
+
+Rooms below are opened in order (transport, endpoint, exchange manager, agent) and closed in
+reverse. Several containers can live in one OS process; there is no global one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from ion.base import lifecycle
+from ion.base.config import load
+from ion.base.errors import IonError
+from ion.base.ids import checked_name, new_container_id
+from ion.base.masking import masked
+from ion.base.settings import Settings
+from ion.container.agent import ContainerAgent
+from ion.container.exchange import AGENT, ExchangeManager
+from ion.container.launcher import Launcher, RunningApp
+from ion.container.spawner import Spawner
+from ion.messaging.address import Namespace
+from ion.messaging.envelope import MSGPACK
+from ion.messaging.transport import Transport
+from ion.process.connection import endpoint_for, transport_for
+from ion.process.endpoint import Endpoint
+from ion.process.incoming import IncomingCall
+from ion.process.process import Process
+from ion.process.request import RequestConversation
+
+log = logging.getLogger(__name__)
+
+
+class Container:
+    """Hosts processes; use it as an async context manager, or :meth:`start` and :meth:`stop` it.
+
+    :param url: of the broker, or of several; ``broker.url`` of the configuration by default.
+    :param sysname: the system; ``container.sysname`` of the configuration by default.
+    :param config: overrides configuration, nested or with dotted keys.
+    :param settings: settings that were read already; then no configuration is read here.
+    :ivar id: container id, unique, without dots.
+    :ivar state: INIT, READY, ACTIVE, TERMINATED or ERROR.
+    :ivar processes: pid -> process, in the order of spawning.
+    :ivar apps: name -> running app, in the order of starting.
+    :raises ConfigurationError: the configuration is wrong; the message says what and where.
+    """
+
+    def __init__(
+        self,
+        url: str | Sequence[str] | None = None,
+        *,
+        sysname: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self.settings = settings if settings is not None else load(config)
+        self.namespace = Namespace(sysname or self.settings.container.sysname)
+        self.id = checked_name(self.settings.container.name or new_container_id(), "container id")
+        self.state = lifecycle.INIT
+        self.processes: dict[str, Process] = {}
+        self.calls: dict[tuple[str, str], IncomingCall] = {}
+        self.default_timeout = self.settings.messaging.rpc_timeout
+        self.clock_skew = self.settings.messaging.clock_skew
+        self.drain_timeout = self.settings.container.drain_timeout
+        self.transport: Transport = transport_for(self.settings, url)
+        urls = [url] if isinstance(url, str) else list(url or self.settings.broker.urls)
+        self.broker = str(masked(urls[0]))
+        self.endpoint: Endpoint
+        self.exchange: ExchangeManager
+        self._spawner = Spawner(self, self.processes, self.settings)
+        self._launcher = Launcher(self)
+        self._rooms = AsyncExitStack()
+        self._stopping: asyncio.Task[None] | None = None
+
+    @property
+    def sysname(self) -> str:
+        """The system this container belongs to."""
+        return self.namespace.sysname
+
+    @property
+    def apps(self) -> dict[str, RunningApp]:
+        """Running apps by name."""
+        return self._launcher.apps
+
+    # life cycle
+
+    async def start(self) -> None:
+        """Connect and bring up the agent; undo everything where that fails.
+
+        :raises Unavailable: the broker is away, or refused; the message says which.
+        :raises LifecycleError: it was started before.
+        """
+        self._step("initialize")
+        try:
+            await self.transport.open()
+            self._rooms.push_async_callback(self.transport.close)
+            self.endpoint = endpoint_for(self.settings, self.transport, self.namespace, self.id)
+            self._rooms.push_async_callback(self.endpoint.close)
+            await self.endpoint.open()
+            self.exchange = self._exchange_manager()
+            self._rooms.push_async_callback(self.exchange.close)
+            await self.exchange.open()
+            await self._start_agent()
+        except BaseException:
+            self._step("fail")
+            await self._rooms.aclose()
+            raise
+        self._step("activate")
+
+    async def stop(self, timeout: float | None = None) -> None:
+        """Drain: stop taking, finish what was begun, answer, settle, close. Never raises.
+
+        :param timeout: seconds for all of it; ``container.drain_timeout`` by default. What is not
+            finished then is answered with a failure.
+        """
+        if self._stopping is None:
+            budget = self.drain_timeout if timeout is None else timeout
+            self._stopping = asyncio.ensure_future(self._stop(budget))
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self, budget: float) -> None:
+        if self.state not in (lifecycle.READY, lifecycle.ACTIVE):
+            return
+        deadline = self.endpoint.loop.time() + budget
+        try:
+            await self._launcher.stop_all(deadline)
+            left = max(deadline - self.endpoint.loop.time(), 0.0)
+            await self._spawner.terminate_all(left)
+        except IonError as error:
+            log.warning("stopping %s: %s", self.id, error)
+        finally:
+            await self._rooms.aclose()
+            self._step("terminate")
+
+    async def kill(self) -> None:
+        """Stop at once: nothing is finished or answered; the broker delivers it again elsewhere."""
+        for process in self.processes.values():
+            process._abandon()
+        self.processes.clear()
+        await self._rooms.aclose()
+        if self.state != lifecycle.TERMINATED:
+            self._step("terminate")
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    # processes, apps and releases
+
+    async def spawn(
+        self,
+        target: type[Process] | str,
+        *,
+        name: str | None = None,
+        args: Mapping[str, Any] | None = None,
+        parent: str | None = None,
+    ) -> str:
+        """Start a process and return its pid once it is ACTIVE.
+
+        :param target: a class, or a dotted name ``package.module:Class``.
+        :param name: overrides the class's name (not the name of a service's queue).
+        :param args: keyword arguments of its ``__init__``.
+        :param parent: pid of the process that it is terminated with.
+        :raises StartError: its class cannot be found or made, or a hook of it failed.
+        """
+        return await self._spawner.spawn(target, name=name, args=args, parent=parent)
+
+    async def terminate_process(self, pid: str, *, timeout: float | None = None) -> None:
+        """Stop a process: its begun calls end within ``timeout`` seconds, or are answered 500.
+
+        :raises ProcessNotFound: there is none of that id.
+        """
+        budget = self.drain_timeout if timeout is None else timeout
+        await self._spawner.terminate(pid, timeout=budget)
+
+    async def start_app(
+        self,
+        app: str | Path,
+        *,
+        config: Mapping[str, Any] | None = None,
+        args: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Start an app and, before it, the apps it depends on; no-op where it runs already.
+
+        :param app: a path, or a name that is looked up in ``res/apps``.
+        :param config: over the app file's ``config``.
+        :param args: over the app file's keyword arguments.
+        :raises ConfigurationError: the file is wrong; the message names line and key.
+        :raises StartError: it did not come up; what it had started is stopped.
+        """
+        await self._launcher.start_app(app, config=config, args=args)
+
+    async def stop_app(self, name: str) -> None:
+        """Stop a running app.
+
+        :raises IonError: 404, there is none of that name.
+        """
+        await self._launcher.stop_app(name)
+
+    async def start_rel(self, rel: str | Path) -> None:
+        """Start the apps of a release in order; where one fails, stop those it had started.
+
+        :raises ConfigurationError: the file, or an app's, is wrong.
+        :raises StartError: an app did not come up.
+        """
+        await self._launcher.start_rel(rel)
+
+    # calling, as the container itself
+
+    async def rpc_send(
+        self,
+        to: str,
+        op: str,
+        content: Any = None,
+        timeout: float | None = None,
+        content_type: str = MSGPACK,
+    ) -> Any:
+        """Call an op and return the content of its answer; see :meth:`Endpoint.rpc`."""
+        return await self.endpoint.rpc(self._self, to, op, content, timeout, content_type)
+
+    async def send(self, to: str, op: str, content: Any = None, **options: Any) -> None:
+        """Send one message that nobody answers; see :meth:`Endpoint.send`."""
+        await self.endpoint.send(self._self, to, op, content, **options)
+
+    def request(
+        self, to: str, op: str, content: Any = None, timeout: float | None = None
+    ) -> RequestConversation:
+        """Begin a request conversation: await it, iterate its progress, cancel it."""
+        return RequestConversation(self.endpoint, self._self, to, op, content, timeout)
+
+    # what processes see of their host
+
+    def config_for(self, name: str) -> Mapping[str, Any]:
+        """Return the configuration of an app: its file's, the rel's, and ``apps.<name>``."""
+        app = self.apps.get(name)
+        return app.config if app is not None else self.settings.app_config(name)
+
+    @property
+    def _self(self) -> str:
+        return f"{self.id}.0"
+
+    def _step(self, event: str) -> None:
+        self.state = lifecycle.LIFECYCLE.next_state(self.state, event)
+
+    def _exchange_manager(self) -> ExchangeManager:
+        return ExchangeManager(self.endpoint, self.id, self.processes, self.calls, self.settings)
+
+    async def _start_agent(self) -> None:
+        self._spawner.exchange = self.exchange
+        pid = await self._spawner.spawn(ContainerAgent, args={"container": self}, number=0)
+        await self.exchange.join_control(AGENT, self.processes[pid])
+
+    def __repr__(self) -> str:
+        return f"<Container {self.id} sysname={self.sysname} {self.state}>"

@@ -1,0 +1,208 @@
+"""The exchange manager: a container's queues, and the way from a routing key to a process.
+
+One exclusive queue brings what is addressed to the container's processes and, by ``ctl.*`` keys,
+control traffic, so that neither waits behind a service's requests. Each service instance consumes
+the shared queue of its name.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from ion.base.errors import IonError, ProcessNotFound
+from ion.base.settings import Settings
+from ion.conversation import conversation as c
+from ion.messaging.address import PROCESSES, Namespace
+from ion.messaging.transport import Consumer, Delivery, Transport
+from ion.process.endpoint import Endpoint
+from ion.process.incoming import CALLER, IncomingCall
+from ion.process.process import Process
+from ion.process.service import Service, prefetch_of
+
+log = logging.getLogger(__name__)
+CONTROL = "ctl."
+CONTAINER_PREFETCH = 60_000
+AGENT = "agent"
+
+
+class ExchangeManager:
+    """Queues and dispatch of one container.
+
+    :param processes: pid -> process, kept by the spawner.
+    :param calls: messages being handled, by (reply queue, conversation id).
+    :param settings: queue kind of each service, and the major version its plain name goes to;
+        without one, every instance takes from the plain name.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        container_id: str,
+        processes: Mapping[str, Process],
+        calls: Mapping[tuple[str, str], IncomingCall],
+        settings: Settings,
+    ) -> None:
+        self._endpoint = endpoint
+        self._transport: Transport = endpoint.transport
+        self._namespace: Namespace = endpoint.namespace
+        self._id = container_id
+        self._processes = processes
+        self._calls = calls
+        self._settings = settings
+        self._queue = self._namespace.container_queue(container_id).name
+        self._consumer: Consumer | None = None
+        self._service_consumers: dict[str, list[Consumer]] = {}
+        self._instances: dict[str, list[Process]] = {}
+
+    async def open(self) -> None:
+        """Declare the dead-letter exchange and the container's queue, and take from it.
+
+        :raises Unavailable: the broker is away, or another container has this id.
+        """
+        transport, namespace = self._transport, self._namespace
+        await transport.declare_exchange(namespace.dead_letter_exchange())
+        await self._declare_dead_letters(PROCESSES)
+        await transport.declare_queue(namespace.container_queue(self._id))
+        await transport.bind(self._queue, namespace.xs, f"{self._id}.*")
+        self._consumer = await transport.consume(
+            self._queue, self._dispatch, prefetch=CONTAINER_PREFETCH
+        )
+
+    async def close(self) -> None:
+        """Stop taking, and give the container's queue back. Never raises."""
+        for consumers in self._service_consumers.values():
+            for consumer in consumers:
+                await consumer.cancel()
+        self._service_consumers.clear()
+        if self._consumer is not None:
+            await self._consumer.cancel()
+            self._consumer = None
+            try:
+                await self._transport.delete_queue(self._queue)
+            except IonError as error:  # exclusive: it goes with the connection
+                log.debug("container queue not deleted: %s", error)
+
+    async def join_control(self, name: str, process: Process) -> None:
+        """Let ``process`` get what is sent to ``ctl.<name>``."""
+        instances = self._instances.setdefault(name, [])
+        instances.append(process)
+        if len(instances) == 1:
+            key = self._namespace.control_key(name)
+            await self._transport.bind(self._queue, self._namespace.xs, key)
+
+    async def leave_control(self, name: str, process: Process) -> None:
+        """Undo :meth:`join_control`."""
+        instances = self._instances.get(name, [])
+        if process in instances:
+            instances.remove(process)
+        if not instances and self._instances.pop(name, None) is not None:
+            key = self._namespace.control_key(name)
+            await self._transport.unbind(self._queue, self._namespace.xs, key)
+
+    # services
+
+    def keys_of(self, service: Service) -> list[str]:
+        """Return the routing keys of an instance: its name, and that of its major version."""
+        major = type(service).major()
+        override = self._settings.services.get(service.service_name)
+        preferred = override.major if override is not None else None
+        plain = [service.service_name] if preferred in (None, major) else []
+        return (
+            [*plain, self._namespace.service_key(service.service_name, major)] if major else plain
+        )
+
+    async def declare_service(self, service: Service) -> None:
+        """Declare the queues of a service, with their dead-letter queues and bindings."""
+        quorum = self._settings.service_settings(service.service_name).queue == "quorum"
+        for key in self.keys_of(service):
+            spec = self._namespace.service_queue(key, quorum=quorum)
+            await self._declare_dead_letters(key)
+            await self._transport.declare_queue(spec)
+            await self._transport.bind(spec.name, self._namespace.xs, key)
+
+    async def attach_service(self, service: Service) -> None:
+        """Begin to take requests for a service instance."""
+        await self.join_control(service.service_name, service)
+        consumers = self._service_consumers.setdefault(service.id, [])
+        for key in self.keys_of(service):
+            queue = self._namespace.service_queue(key).name
+            prefetch = prefetch_of(service)
+            consumers.append(
+                await self._transport.consume(queue, service.deliver, prefetch=prefetch)
+            )
+
+    async def detach_service(self, service: Service) -> None:
+        """Stop taking requests for a service instance. What it was given it may still settle."""
+        for consumer in self._service_consumers.pop(service.id, []):
+            await consumer.cancel()
+        await self.leave_control(service.service_name, service)
+
+    async def wait_for_service(self, name: str) -> bool:
+        """Return whether anybody consumes the queue of a service now."""
+        queue = f"{self._namespace.sysname}.{name}"
+        info = await self._transport.queue_info(queue)
+        return info is not None and info.consumers > 0
+
+    async def _declare_dead_letters(self, key: str) -> None:
+        spec = self._namespace.dead_letter_queue(key)
+        await self._transport.declare_queue(spec)
+        await self._transport.bind(spec.name, self._namespace.dlx, key)
+
+    def names(self) -> list[dict[str, str]]:
+        """Return the messaging names of this container: queue, routing key, kind."""
+        rows = [
+            {"queue": self._endpoint.reply_queue, "key": "", "kind": "answers"},
+            {"queue": self._queue, "key": f"{self._id}.*", "kind": "processes"},
+        ]
+        for name in self._instances:
+            key = self._namespace.control_key(name)
+            rows.append({"queue": self._queue, "key": key, "kind": "control"})
+        for pid in self._service_consumers:
+            process = self._processes.get(pid)
+            keys = self.keys_of(process) if isinstance(process, Service) else []
+            for key in keys:
+                queue = self._namespace.service_queue(key).name
+                rows.append({"queue": queue, "key": key, "kind": "service"})
+        return rows
+
+    # dispatch
+
+    def _dispatch(self, delivery: Delivery) -> None:
+        envelope = delivery.envelope
+        if envelope.headers.get("performative") == c.CANCEL:
+            self._cancel(delivery)
+        elif delivery.key.startswith(CONTROL):
+            self._control(delivery)
+        else:
+            process = self._processes.get(delivery.key)
+            if process is not None:
+                process.deliver(delivery)
+            else:
+                self._nobody(delivery)
+
+    def _cancel(self, delivery: Delivery) -> None:
+        envelope = delivery.envelope
+        call = self._calls.get((envelope.reply_to, envelope.correlation_id))
+        if call is not None:
+            call.cancel(CALLER)
+        delivery.ack()
+
+    def _control(self, delivery: Delivery) -> None:
+        name = delivery.key.removeprefix(CONTROL)
+        instances = list(self._instances.get(name, ()))
+        if delivery.envelope.op == "ping":
+            for process in instances:
+                call = IncomingCall(self._endpoint, process.id, delivery)
+                call.answer({"pong": "pong", "pid": process.id, "container": self._id})
+        else:
+            for process in instances:
+                process.deliver(delivery)
+        if not instances:
+            delivery.ack()
+
+    def _nobody(self, delivery: Delivery) -> None:
+        """Answer, or dead-letter, what is addressed to a process that is not there."""
+        message = f"container {self._id} has no process {delivery.key!r} (any more)"
+        error = ProcessNotFound(message, details={"to": delivery.key})
+        IncomingCall(self._endpoint, self._id, delivery).fail(error)

@@ -1,0 +1,229 @@
+"""The spawner: makes, starts, finds and terminates the processes of one container."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from ion.base.errors import ConfigurationError, IonError, ProcessNotFound, StartError
+from ion.base.plugin import resolve
+from ion.base.settings import ServiceOverride, Settings
+from ion.container.exchange import ExchangeManager
+from ion.process.host import Host
+from ion.process.process import Process
+from ion.process.service import Service
+
+log = logging.getLogger(__name__)
+DEPENDENCY_POLL = 0.05
+
+
+class Spawner:
+    """Processes of one container, by pid, in the order they were spawned.
+
+    :param settings: ``container.start_timeout`` bounds each hook, and the wait for dependencies.
+    """
+
+    def __init__(self, host: Host, processes: dict[str, Process], settings: Settings) -> None:
+        self._host = host
+        self._processes = processes
+        self._settings = settings
+        self._start_timeout = settings.container.start_timeout
+        self._serial = itertools.count(1)
+        self._ending: dict[str, asyncio.Task[None]] = {}
+        self.exchange: ExchangeManager
+
+    async def spawn(
+        self,
+        target: type[Process] | str,
+        *,
+        name: str | None = None,
+        args: Mapping[str, Any] | None = None,
+        parent: str | None = None,
+        number: int | None = None,
+    ) -> str:
+        """Start a process and return its pid once it is ACTIVE.
+
+        :raises StartError: no such class, it cannot be made with ``args``, or a hook failed; the
+            cause is chained, and nothing of the process is left.
+        """
+        cls = _process_class(target)
+        process = _make(cls, args or {})
+        process._host = self._host
+        process.id = f"{self._host.id}.{next(self._serial) if number is None else number}"
+        process.parent = parent
+        if name is not None:
+            process.name = name
+        self._configure(process)
+        try:
+            await self._bring_up(process)
+        except BaseException as error:
+            await self._undo(process)
+            if not isinstance(error, Exception):
+                raise
+            message = f"{_title(process)} did not start: {type(error).__name__}: {error}"
+            raise StartError(message, details={"process": process.name}) from error
+        if parent is not None and parent in self._processes:
+            owner = self._processes[parent]
+            owner._children = [*(owner._children or ()), process.id]
+        return process.id
+
+    def _configure(self, process: Process) -> None:
+        """Lay the settings of its service, or of all, on a process whose class says nothing."""
+        settings = self._settings
+        if process.mailbox == Process.mailbox != settings.process.mailbox:
+            process.mailbox = settings.process.mailbox
+        if not isinstance(process, Service):
+            return
+        cls = type(process)
+        own = settings.services.get(process.service_name) or ServiceOverride()
+        wanted = {
+            "concurrency": own.concurrency or _unless_set(cls, settings.service.concurrency),
+            "prefetch": own.prefetch or (cls.prefetch is None and settings.service.prefetch),
+            "mailbox": own.mailbox,
+        }
+        for attribute, value in wanted.items():
+            if value and value != getattr(cls, attribute):
+                setattr(process, attribute, value)
+
+    async def _bring_up(self, process: Process) -> None:
+        cls = type(process)
+        if cls.on_init is not Process.on_init:
+            await self._in_time(process.on_init(), process, "on_init")
+        process._step("initialize")
+        self._processes[process.id] = process
+        service = process if isinstance(process, Service) else None
+        if service is not None:
+            await self.exchange.declare_service(service)
+            await self._wait_for_dependencies(service)
+        if cls.on_activate is not Process.on_activate:
+            await self._in_time(process.on_activate(), process, "on_activate")
+        process._step("activate")
+        process._start_serving()
+        if service is not None:
+            await self.exchange.attach_service(service)
+
+    async def _in_time(self, hook: Any, process: Process, what: str) -> None:
+        try:
+            async with asyncio.timeout(self._start_timeout):
+                await hook
+        except TimeoutError as error:
+            message = f"{what} took longer than container.start_timeout ({self._start_timeout} s)"
+            raise StartError(message, details={"process": process.name}) from error
+
+    async def _wait_for_dependencies(self, service: Service) -> None:
+        deadline = self._host.endpoint.loop.time() + self._start_timeout
+        for name in service.depends:
+            while not await self.exchange.wait_for_service(name):
+                if self._host.endpoint.loop.time() > deadline:
+                    message = (
+                        f"service {name!r}, which {service.service_name!r} depends on, is not "
+                        f"running after {self._start_timeout} s: start it before, or in one rel"
+                    )
+                    raise StartError(message)
+                await asyncio.sleep(DEPENDENCY_POLL)
+
+    async def _undo(self, process: Process) -> None:
+        process._step("fail")
+        self._processes.pop(process.id, None)
+        try:
+            if isinstance(process, Service):
+                await self.exchange.detach_service(process)
+            await process._drain(0)
+            for child in reversed(process._children or []):
+                await self.terminate(child, timeout=self._host.drain_timeout)
+            await self._call_on_terminate(process)
+        except IonError as error:
+            log.warning("undoing the start of %s: %s", _title(process), error)
+
+    async def terminate(self, pid: str, *, timeout: float) -> None:
+        """Stop a process; when this returns it is TERMINATED and forgotten.
+
+        :param timeout: seconds that begun calls may take to end.
+        :raises ProcessNotFound: there is none of that id.
+        """
+        task = self._ending.get(pid)
+        if task is None:
+            process = self._processes.get(pid)
+            if process is None:
+                message = f"container {self._host.id} has no process {pid!r} (any more)"
+                raise ProcessNotFound(message)
+            task = asyncio.ensure_future(self._terminate(process, timeout))
+            self._ending[pid] = task
+            task.add_done_callback(lambda _: self._ending.pop(pid, None))
+        await asyncio.shield(task)
+
+    async def _terminate(self, process: Process, timeout: float) -> None:
+        try:
+            if isinstance(process, Service):
+                await self.exchange.detach_service(process)
+        except IonError as error:
+            log.warning("%s: %s", _title(process), error)
+        self._processes.pop(process.id, None)
+        await process._drain(timeout)
+        for child in reversed(process._children or []):
+            if child in self._processes:
+                await self.terminate(child, timeout=timeout)
+        await self._call_on_terminate(process)
+        process._step("terminate")
+        self._disown(process)
+
+    def _disown(self, process: Process) -> None:
+        owner = self._processes.get(process.parent or "")
+        if owner is not None and owner._children:
+            owner._children = [pid for pid in owner._children if pid != process.id]
+
+    async def _call_on_terminate(self, process: Process) -> None:
+        if type(process).on_terminate is Process.on_terminate:
+            return
+        try:
+            async with asyncio.timeout(self._host.drain_timeout):
+                await process.on_terminate()
+        except Exception:
+            log.exception("on_terminate of %s failed", _title(process))
+
+    async def terminate_all(self, timeout: float) -> None:
+        """Terminate what is left, last spawned first, within ``timeout`` seconds altogether."""
+        deadline = self._host.endpoint.loop.time() + timeout
+        for pid in list(reversed(self._processes)):
+            if pid in self._processes:
+                left = max(deadline - self._host.endpoint.loop.time(), 0.0)
+                await self.terminate(pid, timeout=left)
+
+
+def _unless_set(cls: type[Service], default: int) -> int | None:
+    return default if cls.concurrency == Service.concurrency else None
+
+
+def _process_class(target: type[Process] | str) -> type[Process]:
+    cls: Any = target
+    if isinstance(target, str):
+        try:
+            cls = resolve(target)
+        except ConfigurationError as error:
+            raise StartError(error.message, details=error.details) from error
+    if not (isinstance(cls, type) and issubclass(cls, Process)):
+        message = f"{target!r} is no process class: it must derive from ion.Process or ion.Service"
+        raise StartError(message)
+    if issubclass(cls, Service) and not cls.service_name:
+        message = f"service class {cls.__qualname__} has no name: class X(Service, name='x')"
+        raise StartError(message)
+    return cls
+
+
+def _make(cls: type[Process], args: Mapping[str, Any]) -> Process:
+    try:
+        return cls(**args)
+    except TypeError as error:
+        message = f"{cls.__qualname__} cannot be made with arguments {sorted(args)}: {error}"
+        raise StartError(message) from error
+    except Exception as error:
+        message = f"{cls.__qualname__} cannot be made: {type(error).__name__}: {error}"
+        raise StartError(message) from error
+
+
+def _title(process: Process) -> str:
+    kind = "service" if isinstance(process, Service) else "process"
+    return f"{kind} {process.name!r}"

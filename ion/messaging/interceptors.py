@@ -1,0 +1,51 @@
+"""Interceptors: functions ``envelope -> envelope``, named in configuration, run as a flat tuple.
+
+Each is built once, at start, from its dotted name: the object named is a factory that takes the
+messaging settings and returns the function. They run on every message both ways, replies
+included; they do no I/O. To refuse a message, raise an IonError: the sender is answered with it
+(or gets it, on the way out), and where there is nobody to answer the message is dead-lettered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ion.base.errors import ConfigurationError, ContentTooLarge
+from ion.base.plugin import resolve
+from ion.messaging.envelope import Envelope
+
+Interceptor = Callable[[Envelope], Envelope]
+
+
+def build(names: Iterable[str], settings: Any) -> tuple[Interceptor, ...]:
+    """Return the interceptors with these dotted names, in order.
+
+    :raises ConfigurationError: a name leads nowhere, or not to a factory of functions.
+    """
+    return tuple(_built(name, settings) for name in names)
+
+
+def _built(name: str, settings: Any) -> Interceptor:
+    factory = resolve(name)
+    interceptor = factory(settings) if callable(factory) else None
+    if not callable(interceptor):
+        message = f"interceptor {name!r} is not a function of the settings that returns a function"
+        raise ConfigurationError(message)
+    return interceptor  # type: ignore[no-any-return]
+
+
+def limit_content(settings: Any) -> Interceptor:
+    """Refuse content of more than ``messaging.max_content`` bytes, headers apart."""
+    limit = int(settings.max_content)
+
+    def check(envelope: Envelope) -> Envelope:
+        if len(envelope.body) > limit:
+            message = (
+                f"content of {len(envelope.body)} bytes is over the limit of {limit}; "
+                "send it as a stream or by reference, or raise messaging.max_content"
+            )
+            raise ContentTooLarge(message)
+        return envelope
+
+    return check

@@ -1,0 +1,128 @@
+"""The initiator's end of a conversation: what a caller waits on.
+
+A call steps its protocol's machine with what arrives, and settles a future; sending and clocks are
+the endpoint's business. The answer is decoded in the caller's task, not here, so that a reply
+never waits behind anything and a bad one fails only its caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from ion.base.errors import ConversationError, IonError, ServiceNotFound, Unroutable
+from ion.conversation import conversation as c
+from ion.conversation.conversation import Conversation, Protocol
+from ion.messaging.envelope import Envelope
+
+MAX_PROGRESS = 1000
+
+
+def performative_of(envelope: Envelope) -> str:
+    """Return the performative of an answer; foreign senders may leave it out."""
+    headers = envelope.headers
+    performative = headers.get("performative")
+    if performative:
+        return str(performative)
+    return c.FAILURE if headers.get("status") == "ERROR" else c.INFORM_RESULT
+
+
+class OutgoingCall(Conversation):
+    """A conversation that this side began.
+
+    :ivar to: the key it was sent to.
+    :ivar op: the operation.
+    :ivar future: the final answer's envelope, or None at the deadline, or the sending's error.
+    """
+
+    __slots__ = ("_waiter", "bucket", "future", "op", "progress", "to")
+
+    def __init__(self, id: str, protocol: Protocol, to: str, op: str) -> None:
+        super().__init__(id, protocol)
+        self.to = to
+        self.op = op
+        self.bucket = 0
+        self.state = c.REQUESTED
+        self.future: asyncio.Future[Envelope | None] = asyncio.get_running_loop().create_future()
+        self.progress: deque[Envelope] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def published(self, error: IonError | None) -> None:
+        """Take the outcome of the publish: only a failure matters, the answer says the rest."""
+        if error is None or self.future.done():
+            return
+        self.state = c.FAILED
+        if isinstance(error, Unroutable):
+            error = not_found(self.to)
+        self._settle(error)
+
+    def receive(self, envelope: Envelope) -> None:
+        """Take an answer.
+
+        :raises ConversationError: the protocol does not allow it now; the conversation goes on.
+        """
+        if self.future.done():
+            message = f"conversation {self.id} is over"
+            raise ConversationError(message)
+        performative = performative_of(envelope)
+        state = self.step(performative)
+        if state in c.FINAL:
+            self.future.set_result(envelope)
+        elif performative == c.PROGRESS:
+            if self.progress is None:
+                self.progress = deque(maxlen=MAX_PROGRESS)
+            self.progress.append(envelope)
+
+    def expire(self) -> None:
+        """The deadline has come."""
+        if not self.future.done():
+            self.step(c.TIMEOUT)
+            self.future.set_result(None)
+            self.wake()
+
+    def fail(self, error: IonError) -> None:
+        """End it with an error of this side, such as the endpoint closing."""
+        if not self.future.done():
+            self.state = c.FAILED
+            self._settle(error)
+
+    async def changed(self) -> None:
+        """Return at the next answer of any kind."""
+        if self._waiter is None or self._waiter.done():
+            self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    def step(self, event: str) -> str:
+        """Take an event and wake whoever follows the conversation."""
+        state = super().step(event)
+        if self._waiter is not None:
+            self.wake()
+        return state
+
+    def _settle(self, error: IonError) -> None:
+        self.future.set_exception(error)
+        self.future.exception()  # seen, even where nobody is left to await it
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake whoever follows the conversation."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+def not_found(to: str) -> ServiceNotFound:
+    """Return the error for a key that no queue is bound with."""
+    kind = "service" if service_of(to) else "process"
+    message = (
+        f"no {kind} {to!r} in this system: is it started, "
+        "and are the names of the system and of the broker's vhost the same?"
+    )
+    return ServiceNotFound(message, details={"to": to})
+
+
+def service_of(to: str) -> str:
+    """Return the service that a key names (``hello``, ``hello.v2``), or "" for a process id."""
+    name, dot, rest = to.partition(".")
+    if not dot or (rest[:1] == "v" and rest[1:].isdigit()):
+        return name
+    return ""

@@ -1,0 +1,110 @@
+"""Service clients: any op as a method, from a container, a process, a script or a test."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar, Protocol
+
+import msgspec
+
+from ion.base.errors import CodecError
+from ion.base.ids import checked_name
+
+
+class Caller(Protocol):
+    """What a client calls through: a container, a process, or what ``ion.connect`` gives."""
+
+    async def rpc_send(
+        self, to: str, op: str, content: Any = None, timeout: float | None = None
+    ) -> Any:
+        """Call an op and return the content of its answer."""
+
+
+class ServiceClient:
+    """A client of one service.
+
+    ``await client.<op>(a=1, b=2)`` sends the map ``{"a": 1, "b": 2}``; a single positional argument
+    is sent as it is. ``timeout=`` is the call's, in seconds, and is not sent. An op or a key that
+    such a method cannot name is reached by :meth:`call`.
+
+    Typed clients derive from this class and name their service::
+
+        class HelloClient(ServiceClient, service="hello"):
+            async def hello(self, text: str = "Hi there", *, timeout: float | None = None) -> str:
+                return await self.call("hello", {"text": text}, timeout=timeout, returns=str)
+
+    :param service: name, or a process id.
+    :param caller: a container, a process, or what ``ion.connect`` gives.
+    :param version: a major version; without, the one that the plain name leads to.
+    :param timeout: default deadline of this client's calls, seconds.
+    """
+
+    service: ClassVar[str] = ""
+
+    def __init_subclass__(cls, *, service: str | None = None, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if service is not None:
+            cls.service = checked_name(service, "service name")
+
+    def __init__(
+        self,
+        service: str | Caller,
+        caller: Caller | None = None,
+        *,
+        version: int | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        if isinstance(service, str):
+            name = service
+        else:  # a typed client: HelloClient(container)
+            name, caller = type(self).service, service
+        if caller is None or not name:
+            message = "a client needs its service and a caller: ServiceClient('hello', container)"
+            raise TypeError(message)
+        self._to = name if version is None else f"{name}.v{version}"
+        self._caller = caller
+        self._timeout = timeout
+
+    async def call(
+        self,
+        op: str,
+        content: Any = None,
+        *,
+        timeout: float | None = None,
+        returns: Any = Any,
+    ) -> Any:
+        """Call an op by name.
+
+        :param returns: the type of the answer; the content is checked against it and built as it.
+        :raises CodecError: the answer is not of that type.
+        :raises IonError: as :meth:`Process.rpc_send`.
+        """
+        timeout = self._timeout if timeout is None else timeout
+        result = await self._caller.rpc_send(self._to, op, content, timeout)
+        if returns is Any:
+            return result
+        try:
+            return msgspec.convert(result, returns)
+        except msgspec.ValidationError as error:
+            message = f"the answer of {self._to}.{op} is not what its client expects: {error}"
+            raise CodecError(message) from None
+
+    def __getattr__(self, op: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        if op.startswith("_"):
+            raise AttributeError(op)
+        method = functools.partial(self._call_op, op)
+        self.__dict__[op] = method
+        return method
+
+    async def _call_op(
+        self, op: str, *args: Any, timeout: float | None = None, **content: Any
+    ) -> Any:
+        if args and (content or len(args) > 1):
+            message = f"{op}() takes one positional argument or keyword arguments, not both"
+            raise TypeError(message)
+        timeout = self._timeout if timeout is None else timeout
+        return await self._caller.rpc_send(self._to, op, args[0] if args else content, timeout)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._to!r}>"

@@ -1,0 +1,107 @@
+"""A connection for scripts: what a ServiceClient needs, without a container and its processes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from ion.base.config import load
+from ion.base.ids import new_container_id
+from ion.base.settings import Settings
+from ion.messaging.address import Namespace
+from ion.messaging.envelope import MSGPACK
+from ion.messaging.interceptors import build, limit_content
+from ion.messaging.opening import open_transport
+from ion.messaging.transport import Transport
+from ion.process.endpoint import Endpoint
+from ion.process.request import RequestConversation
+
+
+class Connection:
+    """One party on the bus that calls and sends, but hosts nothing."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.id = endpoint.id
+        self.sysname = endpoint.namespace.sysname
+
+    async def rpc_send(
+        self,
+        to: str,
+        op: str,
+        content: Any = None,
+        timeout: float | None = None,
+        content_type: str = MSGPACK,
+    ) -> Any:
+        """Call an op and return the content of its answer; see :meth:`Endpoint.rpc`."""
+        return await self.endpoint.rpc(self.id, to, op, content, timeout, content_type)
+
+    async def send(self, to: str, op: str, content: Any = None, **options: Any) -> None:
+        """Send one message that nobody answers; see :meth:`Endpoint.send`."""
+        await self.endpoint.send(self.id, to, op, content, **options)
+
+    def request(
+        self, to: str, op: str, content: Any = None, timeout: float | None = None
+    ) -> RequestConversation:
+        """Begin a request conversation: await it, iterate its progress, cancel it."""
+        return RequestConversation(self.endpoint, self.id, to, op, content, timeout)
+
+
+@asynccontextmanager
+async def connect(
+    url: str | Sequence[str] | None = None,
+    *,
+    sysname: str | None = None,
+    config: dict[str, Any] | None = None,
+) -> AsyncIterator[Connection]:
+    """Connect to a system's bus, for the time of an ``async with``.
+
+    :param url: of the broker, or of several; ``broker.url`` of the configuration by default.
+    :param sysname: the system; ``container.sysname`` of the configuration by default.
+    :raises Unavailable: the broker is away, or refused; the message says which.
+    """
+    settings = load(config)
+    transport = transport_for(settings, url)
+    await transport.open()
+    try:
+        namespace = Namespace(sysname or settings.container.sysname)
+        endpoint = endpoint_for(settings, transport, namespace, new_container_id())
+        try:
+            await endpoint.open()
+            yield Connection(endpoint)
+        finally:
+            await endpoint.close()
+    finally:
+        await transport.close()
+
+
+def transport_for(settings: Settings, url: str | Sequence[str] | None = None) -> Transport:
+    """Return the transport that the settings name, not opened yet."""
+    broker = settings.broker
+    urls = [url] if isinstance(url, str) else list(url or broker.urls)
+    return open_transport(
+        urls,
+        lean=broker.lean,
+        connect_timeout=broker.connect_timeout,
+        heartbeat=broker.heartbeat,
+    )
+
+
+def endpoint_for(
+    settings: Settings, transport: Transport, namespace: Namespace, id: str
+) -> Endpoint:
+    """Return an endpoint with the interceptors that the settings name.
+
+    :raises ConfigurationError: an interceptor cannot be found or built.
+    """
+    messaging = settings.messaging
+    limit = limit_content(messaging)
+    return Endpoint(
+        transport,
+        namespace,
+        id,
+        rpc_timeout=messaging.rpc_timeout,
+        inbound=(limit, *build(messaging.interceptors.in_, messaging)),
+        outbound=(*build(messaging.interceptors.out, messaging), limit),
+    )

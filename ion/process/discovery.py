@@ -1,0 +1,87 @@
+"""Discovery on the bus alone: ask every container of a system what it hosts."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from ion.base.errors import CodecError, ServiceNotFound
+from ion.conversation import conversation as c
+from ion.conversation.conversation import Protocol
+from ion.conversation.rpc import RPC
+from ion.messaging.envelope import Envelope
+from ion.process.calls import OutgoingCall
+from ion.process.endpoint import Endpoint
+
+QUIET = 0.15  # seconds after the last answer until no more are awaited
+MAX_ANSWERS = 10_000
+AGENTS = "ctl.agent"
+
+
+class Survey(OutgoingCall):
+    """One question to many, and their answers; over when nobody waits for more."""
+
+    __slots__ = ("answers",)
+
+    def __init__(self, id: str, protocol: Protocol, to: str, op: str) -> None:
+        super().__init__(id, protocol, to, op)
+        self.answers: list[Envelope] = []
+
+    def receive(self, envelope: Envelope) -> None:
+        """Take one answer of many."""
+        if len(self.answers) < MAX_ANSWERS:
+            self.answers.append(envelope)
+        self.wake()
+
+
+async def survey(
+    endpoint: Endpoint, to: str, op: str, content: Any = None, timeout: float = 1.0
+) -> list[Any]:
+    """Ask all that a routing key reaches, and return the contents of their results.
+
+    :param timeout: seconds at most; less where no answer came for 150 ms after the last one.
+    :raises Unavailable: the broker is away.
+    """
+    call = await endpoint.begin(RPC, endpoint.id, to, op, content, timeout, kind=Survey)
+    assert isinstance(call, Survey)
+    try:
+        await _settle(call)
+        if call.future.done() and call.future.exception() is not None:
+            call.future.result()
+    except ServiceNotFound:
+        return []
+    finally:
+        call.state = c.DONE
+        endpoint.end(call)
+    contents = []
+    for envelope in call.answers:
+        try:
+            contents.append(endpoint.content_of(envelope))
+        except CodecError:
+            continue
+    return contents
+
+
+async def _settle(call: Survey) -> None:
+    """Wait until it is quiet after the last answer, or the deadline has come."""
+    seen = 0
+    while not call.future.done():
+        try:
+            async with asyncio.timeout(QUIET if call.answers else None):
+                await call.changed()
+        except TimeoutError:
+            if len(call.answers) == seen:
+                return
+        seen = len(call.answers)
+
+
+async def gather_info(endpoint: Endpoint, timeout: float = 1.0) -> list[dict[str, Any]]:
+    """Return what each container of the system tells of itself, by container id.
+
+    Each answer is the map of ``ContainerAgent.op_info``. None answer where none runs.
+
+    :raises Unavailable: the broker is away.
+    """
+    answers = await survey(endpoint, AGENTS, "info", {}, timeout)
+    maps = [answer for answer in answers if isinstance(answer, dict) and "container" in answer]
+    return sorted(maps, key=lambda answer: str(answer["container"]))

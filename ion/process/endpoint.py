@@ -1,0 +1,324 @@
+"""An endpoint: one party on the bus, with a queue for answers and a table of open conversations.
+
+A container has one for all its processes; a script gets one from ``ion.connect``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ion.base.errors import (
+    BadRequest,
+    ConversationError,
+    DeadlineExceeded,
+    IonError,
+    Unavailable,
+    Unroutable,
+    received,
+)
+from ion.conversation import conversation as c
+from ion.conversation.conversation import Protocol
+from ion.conversation.rpc import RPC
+from ion.conversation.table import ConversationTable
+from ion.messaging import codec
+from ion.messaging.address import Namespace
+from ion.messaging.envelope import MSGPACK, Envelope
+from ion.messaging.interceptors import Interceptor
+from ion.messaging.transport import Consumer, Delivery, Transport
+from ion.observe.context import current_call
+from ion.process.calls import OutgoingCall, not_found, performative_of, service_of
+from ion.process.deadlines import Deadlines
+
+log = logging.getLogger(__name__)
+REPLY_PREFETCH = 65_535
+PROBE_BUDGET = 0.04  # seconds after the deadline to find out why there was no answer
+SEND_TIMEOUT = 15.0
+SETUP_TIMEOUT = 15.0
+
+
+class Endpoint:
+    """One party on the bus.
+
+    :param id: container id, unique; names the reply queue.
+    :param rpc_timeout: default deadline of a call, seconds.
+    :param inbound: interceptors for what arrives, outbound: for what is sent.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        namespace: Namespace,
+        id: str,
+        *,
+        rpc_timeout: float = 15.0,
+        inbound: tuple[Interceptor, ...] = (),
+        outbound: tuple[Interceptor, ...] = (),
+    ) -> None:
+        self.transport = transport
+        self.namespace = namespace
+        self.id = id
+        self.rpc_timeout = rpc_timeout
+        self.inbound = inbound
+        self.outbound = outbound
+        self.reply_queue = namespace.reply_queue(id).name
+        self.conversations: ConversationTable[OutgoingCall] = ConversationTable()
+        self.loop = asyncio.get_running_loop()
+        self.deadlines = Deadlines(self.loop)
+        self._open = self.conversations.open
+        self._xs = namespace.xs
+        self._serial = itertools.count(1).__next__
+        self._prefix = f"{id}-"
+        self._consumer: Consumer | None = None
+
+    async def open(self) -> None:
+        """Declare the exchange space and the reply queue, and take answers.
+
+        :raises Unavailable: the broker is away.
+        """
+        await self.transport.declare_exchange(self.namespace.exchange_space())
+        await self.transport.declare_queue(self.namespace.reply_queue(self.id))
+        self._consumer = await self.transport.consume(
+            self.reply_queue, self._on_reply, prefetch=REPLY_PREFETCH, no_ack=True
+        )
+
+    async def close(self) -> None:
+        """Fail every open conversation, and give the reply queue back. Never raises."""
+        for call in list(self._open.values()):
+            call.fail(Unavailable("the container is stopping"))
+        self.deadlines.close()
+        if self._consumer is not None:
+            await self._consumer.cancel()
+            self._consumer = None
+            try:
+                await self.transport.delete_queue(self.reply_queue)
+            except IonError as error:  # it expires by itself
+                log.debug("reply queue not deleted: %s", error)
+
+    def next_id(self) -> str:
+        """Return an id for a conversation or message, unique for ever."""
+        return f"{self._prefix}{self._serial()}"
+
+    # what processes, clients and scripts call
+
+    async def rpc(
+        self,
+        sender: str,
+        to: str,
+        op: str,
+        content: Any = None,
+        timeout: float | None = None,
+        content_type: str = MSGPACK,
+    ) -> Any:
+        """Call an op and return the content of its answer.
+
+        :param to: service name, ``name.v<major>`` or process id.
+        :param timeout: seconds; within another call, at most what is left of that one.
+        :raises ServiceNotFound: no queue of that name exists.
+        :raises ReceivedError: it answered with a failure.
+        :raises DeadlineExceeded: no answer in time.
+        :raises Unavailable: the broker is away, or nobody consumes the queue.
+        :raises Refused: it refused.
+        """
+        call = await self.begin(RPC, sender, to, op, content, timeout, content_type)
+        try:
+            reply = await call.future
+        except asyncio.CancelledError:
+            self.cancel(call)
+            raise
+        finally:
+            self.end(call)
+        if reply is None:
+            raise await self.overdue(call)
+        return self.content_of(reply)
+
+    async def begin(
+        self,
+        protocol: Protocol,
+        sender: str,
+        to: str,
+        op: str,
+        content: Any,
+        timeout: float | None,
+        content_type: str = MSGPACK,
+        kind: type[OutgoingCall] = OutgoingCall,
+    ) -> OutgoingCall:
+        """Send a request and return its open conversation; whoever calls this calls :meth:`end`."""
+        transport = self.transport
+        left = self._time_left(timeout)
+        deadline = self.loop.time() + left
+        if not transport.writable:
+            await transport.wait_writable(left)
+            left = deadline - self.loop.time()
+        serial = self.next_id()
+        now = time.time()
+        headers: dict[str, Any] = {
+            "performative": c.REQUEST,
+            "protocol": protocol.name,
+            "sender": sender,
+            "timeout": int(left * 1000) or 1,
+            "deadline": int((now + left) * 1000),
+        }
+        context = current_call.get()
+        if context is not None:
+            if context.user:
+                headers["user-id"] = context.user
+            if context.traceparent:
+                headers["traceparent"] = context.traceparent
+        body, content_type = codec.codec_for(content_type).encode(content, content_type)
+        envelope = Envelope(
+            op,
+            body,
+            content_type=content_type,
+            reply_to=self.reply_queue,
+            correlation_id=serial,
+            message_id=serial,
+            timestamp=int(now),
+            headers=headers,
+        )
+        for interceptor in self.outbound:
+            envelope = interceptor(envelope)
+        call = kind(serial, protocol, to, op)
+        self._open[serial] = call
+        self.deadlines.add(call, deadline)
+        try:
+            transport.publish(self._xs, to, envelope, mandatory=True, settled=call.published)
+        except BaseException:
+            self.end(call)
+            raise
+        return call
+
+    def end(self, call: OutgoingCall) -> None:
+        """Close a conversation that :meth:`begin` opened; may be called twice."""
+        self.deadlines.discard(call)
+        self.conversations.close(call, answered=call.state in _ANSWERED)
+
+    def cancel(self, call: OutgoingCall) -> None:
+        """Tell the other side that nobody waits any more; never raises, never waits."""
+        if call.state not in _CANCELLABLE:
+            return
+        call.step(c.CANCEL)
+        service = service_of(call.to)
+        key = self.namespace.control_key(service) if service else call.to
+        envelope = Envelope(
+            reply_to=self.reply_queue,
+            correlation_id=call.id,
+            headers={"performative": c.CANCEL, "protocol": call.protocol.name},
+        )
+        try:
+            self.transport.publish(self._xs, key, envelope)
+        except Unavailable:
+            log.debug("cancel of %s not sent: the broker is away", call.id)
+
+    async def send(
+        self,
+        sender: str,
+        to: str,
+        op: str,
+        content: Any = None,
+        *,
+        timeout: float | None = None,
+        content_type: str = MSGPACK,
+        confirm: bool = True,
+    ) -> None:
+        """Send a message that nobody answers, persistent.
+
+        :param confirm: wait until the broker has it; without, it is handed over and forgotten.
+        :raises ServiceNotFound: no queue of that name exists (only with ``confirm``).
+        :raises Unavailable: the broker did not take it in time.
+        """
+        transport = self.transport
+        left = self._time_left(timeout)
+        if not transport.writable:
+            deadline = self.loop.time() + left
+            await transport.wait_writable(left)
+            left = max(deadline - self.loop.time(), 0.001)
+        body, content_type = codec.codec_for(content_type).encode(content, content_type)
+        envelope = Envelope(
+            op,
+            body,
+            content_type=content_type,
+            message_id=self.next_id(),
+            timestamp=int(time.time()),
+            persistent=True,
+            headers=self._one_way_headers(sender),
+        )
+        for interceptor in self.outbound:
+            envelope = interceptor(envelope)
+        if not confirm:
+            transport.publish(self._xs, to, envelope)
+            return
+        try:
+            await transport.publish_confirmed(self._xs, to, envelope, mandatory=True, timeout=left)
+        except Unroutable:
+            raise not_found(to) from None
+
+    # helpers of the above
+
+    def content_of(self, reply: Envelope) -> Any:
+        """Return the content of a final answer, or raise the error it stands for."""
+        for interceptor in self.inbound:
+            reply = interceptor(reply)
+        content = codec.codec_for(reply.content_type).decode(reply.body, reply.content_type)
+        performative = performative_of(reply)
+        if performative == c.INFORM_RESULT:
+            return content
+        raise received(content)
+
+    async def overdue(self, call: OutgoingCall) -> IonError:
+        """Return the error of a call at its deadline, by whether anybody consumes the queue."""
+        service = service_of(call.to)
+        if service:
+            queue = f"{self.namespace.sysname}.{call.to}"
+            try:
+                info = await self.transport.queue_info(queue, timeout=PROBE_BUDGET)
+            except IonError:
+                return Unavailable(f"no answer of {call.to!r}: the broker does not answer either")
+            if info is not None and info.consumers == 0:
+                message = f"nobody consumes queue {queue!r}: no instance of {call.to!r} is running"
+                return Unavailable(message, details={"to": call.to, "waiting": info.messages})
+        message = f"no answer of {call.to!r} to {call.op!r} within its deadline"
+        return DeadlineExceeded(message, details={"to": call.to, "op": call.op})
+
+    def _time_left(self, timeout: float | None) -> float:
+        left = self.rpc_timeout if timeout is None else timeout
+        if not 0 < left < float("inf"):
+            message = f"timeout must be a number of seconds above 0, not {timeout!r}"
+            raise BadRequest(message)
+        context = current_call.get()
+        if context is not None and context.deadline:
+            left = min(left, context.deadline - self.loop.time())
+            if left <= 0:
+                message = "the deadline of the call that is being handled has passed"
+                raise DeadlineExceeded(message)
+        return left
+
+    def _one_way_headers(self, sender: str) -> Mapping[str, Any]:
+        headers = {"performative": c.REQUEST, "protocol": "none", "sender": sender}
+        context = current_call.get()
+        if context is not None:
+            if context.user:
+                headers["user-id"] = context.user
+            if context.traceparent:
+                headers["traceparent"] = context.traceparent
+        return headers
+
+    def _on_reply(self, delivery: Delivery) -> None:
+        envelope = delivery.envelope
+        call = self._open.get(envelope.correlation_id)
+        if call is None:
+            late = self.conversations.stray(envelope.correlation_id)
+            log.debug("%s answer dropped: %s", "late" if late else "unknown", envelope)
+            return
+        try:
+            call.receive(envelope)
+        except ConversationError as error:
+            log.warning("answer dropped: %s", error)
+
+
+_ANSWERED = frozenset({c.DONE, c.FAILED, c.REFUSED})
+_CANCELLABLE = frozenset({c.REQUESTED, c.AGREED})

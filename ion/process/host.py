@@ -1,0 +1,51 @@
+"""The host: the slice of a container that a process may see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from ion.process.endpoint import Endpoint
+    from ion.process.incoming import IncomingCall
+    from ion.process.process import Process
+
+
+class Host(Protocol):
+    """What a process may ask of its container.
+
+    :ivar id: container id.
+    :ivar endpoint: how its processes send.
+    :ivar calls: messages being handled or waiting, by (reply queue, conversation id).
+    :ivar default_timeout: deadline of a request that carries none, seconds.
+    :ivar clock_skew: difference of clocks to bear with, seconds.
+    """
+
+    id: str
+    endpoint: Endpoint
+    calls: dict[tuple[str, str], IncomingCall]
+    default_timeout: float
+    clock_skew: float
+    drain_timeout: float
+
+    def config_for(self, name: str) -> Mapping[str, Any]:
+        """Return the free-form configuration section of an app or service."""
+
+    async def spawn(
+        self,
+        target: type[Process] | str,
+        *,
+        name: str | None = None,
+        args: Mapping[str, Any] | None = None,
+        parent: str | None = None,
+    ) -> str:
+        """Start a process and return its id once it is ACTIVE.
+
+        :raises StartError: its class cannot be found or made, or a hook of it failed.
+        """
+
+    async def terminate_process(self, pid: str, *, timeout: float | None = None) -> None:
+        """Stop a process: its children first, its begun calls within ``timeout`` seconds.
+
+        :raises ProcessNotFound: there is none of that id.
+        """

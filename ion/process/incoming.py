@@ -1,0 +1,282 @@
+"""The participant's end of a conversation: a message that a process was given, until it is settled.
+
+It is the context of the call while its handler runs, and the ``msg`` of raw handlers. Whatever
+happens, it is settled once: answered and acked, acked, dead-lettered, or left to the broker to
+deliver again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ion.base.errors import ApplicationError, BadRequest, CodecError, IonError, Unavailable
+from ion.conversation import conversation as c
+from ion.conversation.conversation import Protocol
+from ion.conversation.oneway import ONE_WAY
+from ion.conversation.request import REQUEST_PROTOCOL
+from ion.conversation.rpc import RPC
+from ion.messaging import codec
+from ion.messaging.envelope import JSON, MSGPACK, Envelope
+from ion.messaging.transport import Delivery
+from ion.observe.context import CallContext
+from ion.process.endpoint import Endpoint
+
+log = logging.getLogger(__name__)
+PROTOCOLS: dict[str, Protocol] = {"rpc": RPC, "request": REQUEST_PROTOCOL, "none": ONE_WAY}
+
+# how far the handling of a message is
+BINDING = 0
+RUNNING = 1
+ANSWERING = 2
+
+# why a handler's task was cancelled by the runtime
+DEADLINE = "deadline"
+CALLER = "caller"
+TERMINATED = "terminated"
+ABANDONED = "abandoned"
+
+
+class IncomingCall(CallContext):
+    """One message being handled.
+
+    :ivar envelope: as it came in; ``headers``, ``body`` and ``content_type`` are its parts.
+    :ivar redelivered: whether it may have been handled before.
+    :ivar state: state of its conversation's machine.
+    :ivar cause: why the runtime cancelled it, or "".
+    """
+
+    __slots__ = (
+        "_endpoint",
+        "_table",
+        "bucket",
+        "cause",
+        "delivery",
+        "done",
+        "envelope",
+        "phase",
+        "protocol",
+        "seq",
+        "state",
+        "task",
+    )
+
+    def __init__(self, endpoint: Endpoint, process: str, delivery: Delivery) -> None:
+        envelope = delivery.envelope
+        headers = envelope.headers
+        self.process = process
+        self.conversation = envelope.correlation_id
+        self.op = envelope.op
+        self.user = headers.get("user-id", "")
+        self.traceparent = headers.get("traceparent", "")
+        self.deadline = 0.0
+        self.delivery = delivery
+        self.envelope = envelope
+        self.bucket = 0
+        self.cause = ""
+        self.phase = BINDING
+        self.done: Callable[[], None] | None = None
+        self.seq = 1
+        self.task: asyncio.Task[None] | None = None
+        self._endpoint = endpoint
+        protocol = PROTOCOLS.get(headers.get("protocol") or "rpc", RPC)
+        self.protocol = protocol if envelope.reply_to else ONE_WAY
+        self._table = self.protocol.table
+        self.state = c.REQUESTED
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        """The header table, with the standard properties under their names."""
+        envelope = self.envelope
+        properties = {
+            "op": envelope.op,
+            "reply-to": envelope.reply_to,
+            "conv-id": envelope.correlation_id,
+            "content-type": envelope.content_type,
+            "message-id": envelope.message_id,
+        }
+        return {**properties, **envelope.headers}
+
+    @property
+    def sender(self) -> str:
+        """The process id of the sender, or "" where it did not say."""
+        return str(self.envelope.headers.get("sender", ""))
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether the broker has delivered it before."""
+        return self.delivery.redelivered
+
+    @property
+    def replied(self) -> bool:
+        """Whether its final answer was given."""
+        return self.state in c.FINAL
+
+    def check(self, now: float, epoch: float, default_timeout: float, skew: float) -> None:
+        """Check the headers and set the deadline.
+
+        :param now: on the loop's clock; epoch: seconds since 1970.
+        :raises BadRequest: a header is not what it must be.
+        """
+        headers = self.envelope.headers
+        performative = headers.get("performative", c.REQUEST)
+        if performative != c.REQUEST:
+            message = f"header performative {performative!r} does not begin a conversation"
+            raise BadRequest(message)
+        if headers.get("protocol", "rpc") not in PROTOCOLS:
+            message = f"header protocol {headers['protocol']!r} is none of {', '.join(PROTOCOLS)}"
+            raise BadRequest(message)
+        timeout = headers.get("timeout")
+        if timeout is None:
+            if self.envelope.reply_to:
+                self.deadline = now + default_timeout
+        elif isinstance(timeout, (int, float)) and not isinstance(timeout, bool):
+            self.deadline = now + timeout / 1000
+        else:
+            message = f"header timeout must be milliseconds, not {timeout!r}"
+            raise BadRequest(message)
+        hint = headers.get("deadline")
+        if isinstance(hint, int) and hint / 1000 + skew < epoch:
+            self.deadline = now  # long past, whatever the clocks' difference: not to be run
+
+    def step(self, performative: str) -> None:
+        """Take a performative that this side sends.
+
+        :raises ConversationError: the protocol does not allow it now.
+        """
+        state = self._table.get((self.state, performative))
+        if state is None:
+            state = self.protocol.machine.next_state(self.state, performative)
+        self.state = state
+
+    def expire(self) -> None:
+        """The deadline has come: its handler is cancelled."""
+        self.cancel(DEADLINE)
+
+    def cancel(self, cause: str) -> None:
+        """Cancel the handler, or what is to become of the message in the mailbox."""
+        if self.cause or self.replied:
+            return
+        self.cause = cause
+        if self.task is not None:
+            self.task.cancel()
+
+    # answers
+
+    def answer(self, content: Any) -> None:
+        """Give the final result.
+
+        :raises CodecError: it cannot be encoded.
+        """
+        self._final(c.INFORM_RESULT, content)
+
+    def fail(self, error: IonError) -> None:
+        """Give the final failure, or dead-letter a message that nobody waits for."""
+        if self.replied:
+            return
+        if not self.envelope.reply_to:
+            self.step(c.FAILURE)
+            self.delivery.nack(requeue=False)
+            return
+        try:
+            self._final(c.FAILURE, error.as_content(), error.code)
+        except CodecError:  # details that cannot be encoded must not cost the answer
+            content = {**error.as_content(), "details": {"repr": repr(error.details)[:1000]}}
+            self._final(c.FAILURE, content, error.code)
+
+    def refuse(self, reason: str) -> None:
+        """Refuse the request; in an rpc, and after ``agree``, that is a failure 403 Refused."""
+        content = {"code": 403, "type": "Refused", "message": reason, "details": {}}
+        refusable = self._table.get((self.state, c.REFUSE)) is not None
+        if not self.envelope.reply_to:
+            self.fail(ApplicationError(reason, code=403, type="Refused"))
+        else:
+            self._final(c.REFUSE if refusable else c.FAILURE, content, 403)
+
+    def agree(self) -> None:
+        """Say that the request is being worked on.
+
+        :raises ConversationError: not a request conversation, or agreed or over already.
+        """
+        self.step(c.AGREE)
+        self._publish(self._envelope(c.AGREE, None))
+
+    def report(self, content: Any) -> None:
+        """Send a progress message, after an ``agree`` where none was sent yet.
+
+        :raises ConversationError: not a request conversation, or over.
+        """
+        if self.state == c.REQUESTED and self.protocol is REQUEST_PROTOCOL:
+            self.agree()
+        self.step(c.PROGRESS)
+        self._publish(self._envelope(c.PROGRESS, content))
+
+    def _final(self, performative: str, content: Any, code: int | None = None) -> None:
+        if not self.envelope.reply_to:
+            self.step(performative)
+            self.delivery.ack()
+            return
+        envelope = self._envelope(performative, content, code)
+        self.step(performative)
+        self._publish(envelope, self._settled)
+
+    def _envelope(self, performative: str, content: Any, code: int | None = None) -> Envelope:
+        request = self.envelope
+        self.seq += 1
+        headers: dict[str, Any] = {
+            "performative": performative,
+            "protocol": self.protocol.name,
+            "sender": self.process,
+            "conv-seq": self.seq,
+            "status": "OK",
+        }
+        if code is not None:
+            headers["status"] = "ERROR"
+            headers["code"] = code
+        body, content_type = encode_answer(content, request.content_type, failed=code is not None)
+        envelope = Envelope(
+            request.op,
+            body,
+            content_type=content_type,
+            correlation_id=request.correlation_id,
+            message_id=self._endpoint.next_id(),
+            headers=headers,
+        )
+        for interceptor in self._endpoint.outbound:
+            envelope = interceptor(envelope)
+        return envelope
+
+    def _publish(
+        self, envelope: Envelope, settled: Callable[[IonError | None], None] | None = None
+    ) -> None:
+        try:
+            self._endpoint.transport.publish("", self.envelope.reply_to, envelope, settled=settled)
+        except Unavailable as error:
+            log.warning("answer of %s to %r not sent: %s", self.process, self.op, error)
+
+    def _settled(self, error: IonError | None) -> None:
+        """Take the message off its queue once the broker has the answer."""
+        if error is None:
+            self.delivery.ack()
+        else:
+            self.delivery.nack(requeue=True)
+
+
+def encode_answer(content: Any, content_type: str, *, failed: bool) -> tuple[bytes, str]:
+    """Encode in the request's content type; failures to a protobuf caller go in msgpack.
+
+    A request in a content type that nobody reads is answered in JSON.
+
+    :raises CodecError: the content cannot be encoded.
+    """
+    if content_type == MSGPACK or not content_type:
+        return codec.msgpack_codec.encode(content, MSGPACK)
+    try:
+        chosen = codec.codec_for(content_type)
+    except CodecError:
+        return codec.json_codec.encode(content, JSON)
+    if failed and chosen not in (codec.json_codec, codec.msgpack_codec):
+        return codec.msgpack_codec.encode(content, MSGPACK)
+    return chosen.encode(content, content_type)

@@ -1,0 +1,255 @@
+"""Ops: the methods ``op_<name>`` of a process class, compiled to a table at class creation.
+
+Content that is a map binds to the parameters by name, other content to the first one; values are
+checked against the annotations without coercion. msgspec does both in one pass over the bytes.
+A handler whose parameters are exactly ``content, headers, msg`` receives the raw parts.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from ion.base.errors import BadRequest, CodecError
+from ion.messaging import codec
+from ion.messaging.envelope import JSON, MSGPACK, Envelope
+
+PREFIX = "op_"
+RAW_PARAMETERS = ("content", "headers", "msg")
+Arguments = tuple[list[Any] | tuple[Any, ...], dict[str, Any]]
+_NO_ARGUMENTS: Arguments = ((), {})
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """One parameter of an op, as ``ioncc services`` and clients see it."""
+
+    name: str
+    type: str
+    required: bool
+    default: Any = None
+
+
+class Op:
+    """One op: how to bind content to its handler.
+
+    :ivar name: without the prefix.
+    :ivar method: the plain function; called as ``method(process, *args, **kwargs)``.
+    :ivar raw: whether it takes ``content, headers, msg``.
+    """
+
+    __slots__ = (
+        "_extra",
+        "_first",
+        "_first_hint",
+        "_json",
+        "_keyword",
+        "_msgpack",
+        "_struct",
+        "method",
+        "name",
+        "parameters",
+        "raw",
+    )
+
+    def __init__(self, name: str, method: Callable[..., Any], owner: str) -> None:
+        self.name = name
+        self.method = method
+        signature = list(inspect.signature(method).parameters.values())[1:]
+        self.raw = tuple(p.name for p in signature) == RAW_PARAMETERS
+        hints = {} if self.raw else _hints(method, owner)
+        self._extra = any(p.kind is p.VAR_KEYWORD for p in signature)
+        named = [p for p in signature if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+        if not self.raw:
+            _check_signature(signature, f"{owner}.{method.__name__}")
+        self._keyword = tuple(p.name for p in named if p.kind is p.KEYWORD_ONLY)
+        self._first = named[0].name if named else None
+        self.parameters = tuple(_described(p, hints.get(p.name, Any)) for p in named)
+        where = f"{owner}.{method.__name__}"
+        self._struct = None if self.raw else _struct(name, named, hints, not self._extra, where)
+        self._first_hint = hints.get(self._first, Any) if self._first else None
+        self._msgpack: codec.Decode | None = None
+        self._json: codec.Decode | None = None
+        if self._struct is not None and not self._extra:
+            self._msgpack = msgspec.msgpack.Decoder(self._struct, dec_hook=_foreign).decode
+            self._json = msgspec.json.Decoder(self._struct, dec_hook=_foreign).decode
+
+    @property
+    def doc(self) -> str:
+        """First line of the handler's docstring."""
+        return (inspect.getdoc(self.method) or "").partition("\n")[0]
+
+    def describe(self) -> dict[str, Any]:
+        """Return parameters and first line of the docstring as plain data."""
+        return {"params": [msgspec.to_builtins(p) for p in self.parameters], "doc": self.doc}
+
+    def bind(self, envelope: Envelope) -> Arguments:
+        """Return the handler's positional and keyword arguments for a message.
+
+        :raises BadRequest: unknown key, missing or mistyped value; the message names it.
+        :raises CodecError: the body is not what its content type says.
+        :raises UnsupportedContentType: nobody here can read it.
+        """
+        body = envelope.body
+        content_type = envelope.content_type
+        if not body:
+            return self._from_data({})
+        try:
+            if content_type == MSGPACK or not content_type:
+                if self._msgpack is not None and _is_msgpack_map(body[0]):
+                    return self._arguments(self._msgpack(body))
+            elif content_type == JSON and self._json is not None and body.lstrip()[:1] == b"{":
+                return self._arguments(self._json(body))
+        except msgspec.ValidationError as error:
+            raise self._refused(error) from None
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            message = f"content is not {content_type or MSGPACK}: {error}"
+            raise CodecError(message) from None
+        return self._from_data(codec.decode(body, content_type))
+
+    def _from_data(self, content: Any) -> Arguments:
+        if hasattr(content, "ListFields"):
+            return self._from_protobuf(content)
+        if content is None:
+            content = {}
+        if self._struct is None:
+            return _NO_ARGUMENTS
+        if not isinstance(content, dict):
+            if self._first is None:
+                message = f"op {self.name!r} takes no content, but got {type(content).__name__}"
+                raise BadRequest(message)
+            content = {self._first: content}
+        extra: dict[str, Any] = {}
+        if self._extra:
+            known = {p.name for p in self.parameters}
+            extra = {key: value for key, value in content.items() if key not in known}
+            content = {key: value for key, value in content.items() if key in known}
+        try:
+            struct = msgspec.convert(content, self._struct, dec_hook=_foreign)
+        except msgspec.ValidationError as error:
+            raise self._refused(error) from None
+        args, kwargs = self._arguments(struct)
+        return args, ({**kwargs, **extra} if extra else kwargs)
+
+    def _from_protobuf(self, message: Any) -> Arguments:
+        """Bind a protobuf message whole to a first parameter of its class, else by its fields."""
+        if self._first_hint in (type(message), Any):
+            return (message,), {}
+        from ion.messaging.protobuf import fields_of
+
+        return self._from_data(fields_of(message))
+
+    def _arguments(self, struct: Any) -> Arguments:
+        values = msgspec.structs.astuple(struct)
+        if not self._keyword:
+            return values, {}
+        cut = len(values) - len(self._keyword)
+        return values[:cut], dict(zip(self._keyword, values[cut:], strict=True))
+
+    def _refused(self, error: msgspec.ValidationError) -> BadRequest:
+        takes = ", ".join(
+            f"{p.name}: {p.type}" + ("" if p.required else f" = {p.default!r}")
+            for p in self.parameters
+        )
+        message = f"op {self.name!r}: {error} (it takes: {takes or 'nothing'})"
+        return BadRequest(message, details={"op": self.name})
+
+
+def op_table(cls: type) -> dict[str, Op]:
+    """Return the ops of a process class by name, inherited ones included.
+
+    :raises TypeError: a handler is not async, or its signature or annotations cannot be used.
+    """
+    table: dict[str, Op] = {}
+    for attribute in dir(cls):
+        if not attribute.startswith(PREFIX) or len(attribute) == len(PREFIX):
+            continue
+        method = inspect.getattr_static(cls, attribute)
+        where = f"{cls.__qualname__}.{attribute}"
+        if not inspect.isfunction(method) or not _is_async(method):
+            message = f"{where} must be an async method: async def {attribute}(self, ...)"
+            raise TypeError(message)
+        name = attribute.removeprefix(PREFIX)
+        table[name] = Op(name, method, cls.__qualname__)
+    return table
+
+
+def _is_async(method: Any) -> bool:
+    return inspect.iscoroutinefunction(inspect.unwrap(method))
+
+
+def _is_msgpack_map(first: int) -> bool:
+    return 0x80 <= first <= 0x8F or first in (0xDE, 0xDF)  # noqa: PLR2004
+
+
+def _hints(method: Callable[..., Any], owner: str) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(method, include_extras=True)
+    except NameError as error:
+        message = (
+            f"{owner}.{method.__name__}: annotation {error.name!r} cannot be resolved; "
+            "values are checked against annotations, so import it at run time"
+        )
+        raise TypeError(message) from error
+
+
+def _check_signature(signature: list[inspect.Parameter], where: str) -> None:
+    for parameter in signature:
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            message = f"{where}: *{parameter.name} cannot be bound from content by name"
+            raise TypeError(message)
+
+
+def _described(parameter: inspect.Parameter, hint: Any) -> Parameter:
+    required = parameter.default is parameter.empty
+    default = None if required else parameter.default
+    if not isinstance(default, (str, int, float, bool, type(None))):
+        default = repr(default)
+    return Parameter(parameter.name, _type_name(hint), required, default)
+
+
+def _type_name(hint: Any) -> str:
+    if hint is Any:
+        return "any"
+    return hint.__name__ if isinstance(hint, type) and not hasattr(hint, "__args__") else str(hint)
+
+
+def _struct(
+    name: str,
+    parameters: list[inspect.Parameter],
+    hints: Mapping[str, Any],
+    strict: bool,
+    where: str,
+) -> Any:
+    fields: list[Any] = []
+    for parameter in parameters:
+        hint = hints.get(parameter.name, Any)
+        if parameter.default is parameter.empty:
+            fields.append((parameter.name, hint))
+        else:
+            default = msgspec.field(default_factory=functools.partial(_same, parameter.default))
+            fields.append((parameter.name, hint, default))
+    try:
+        struct = msgspec.defstruct(name, fields, forbid_unknown_fields=strict, kw_only=True)
+        msgspec.convert({}, msgspec.defstruct("Probe", [(f[0], f[1], None) for f in fields]))
+    except TypeError as error:
+        message = f"{where}: its annotations cannot be checked: {error}"
+        raise TypeError(message) from error
+    return struct
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _foreign(type_: Any, value: Any) -> Any:
+    """Take objects of types that msgspec does not know only where they are that type already."""
+    if isinstance(type_, type) and isinstance(value, type_):
+        return value
+    name = getattr(type_, "__name__", str(type_))
+    message = f"Expected `{name}`, got `{type(value).__name__}`"
+    raise ValueError(message)

@@ -1,0 +1,427 @@
+"""The process: an actor with an address, a bounded mailbox, ops and a life cycle.
+
+The path of a message: the transport hands it to :meth:`Process.deliver`; it waits in the mailbox
+while ``concurrency`` messages are being handled; then a task of its own runs :meth:`_serve`, which
+calls the op directly, so that a traceback shows the op. An idle process has no task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ion.base import lifecycle
+from ion.base.errors import (
+    ApplicationError,
+    DeadlineExceeded,
+    IonError,
+    LifecycleError,
+    OpNotFound,
+    Refused,
+    Unavailable,
+)
+from ion.conversation import conversation as c
+from ion.conversation.request import REQUEST_PROTOCOL
+from ion.messaging import codec
+from ion.messaging.envelope import MSGPACK
+from ion.messaging.transport import Delivery
+from ion.observe.context import current_call
+from ion.process import incoming
+from ion.process.host import Host
+from ion.process.incoming import IncomingCall
+from ion.process.ops import Op, op_table
+from ion.process.request import RequestConversation
+
+log = logging.getLogger(__name__)
+AGREE_AFTER = 0.05  # seconds: a handler that has not refused by then is agreed to
+
+
+class Process:
+    """Base class of processes. Write ops as ``async def op_<name>(self, ...)``.
+
+    Spawn arguments are passed to ``__init__``; a class without one keeps them in
+    ``self.spawn_args``. The hooks :meth:`on_init`, :meth:`on_activate` and :meth:`on_terminate`
+    may be overridden without calling the base.
+
+    :cvar name: default name; the class's name where it is not set.
+    :cvar mailbox: how many messages may wait; beyond, a request is answered 503.
+    :cvar concurrency: how many messages are handled at a time.
+    :ivar id: process id (pid), ``<container id>.<n>``.
+    :ivar state: INIT, READY, ACTIVE, TERMINATED or ERROR.
+    """
+
+    name: str = ""
+    mailbox: int = 10_000
+    concurrency: int = 1
+    ops: ClassVar[Mapping[str, Op]] = {}
+
+    # Set by the container before any hook runs. Class-level defaults keep an instance small, and
+    # let a subclass have an ``__init__`` that does not call this class's.
+    id: str = ""
+    state: str = lifecycle.INIT
+    parent: str | None = None
+    spawn_args: Mapping[str, Any] = {}
+    handled: int = 0
+    _active: int = 0
+    _draining: bool = False
+    _host: Host
+    _waiting: deque[IncomingCall] | None = None
+    _calls: dict[int, IncomingCall] | None = None
+    _children: list[str] | None = None
+    _idle: asyncio.Future[None] | None = None
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        cls.ops = op_table(cls)
+        if "name" not in cls.__dict__:
+            cls.name = cls.__name__
+
+    def __init__(self, **spawn_args: Any) -> None:
+        if spawn_args:
+            self.spawn_args = spawn_args
+
+    # hooks
+
+    async def on_init(self) -> None:
+        """INIT -> READY. The process has its id and may send; it gets no messages yet.
+
+        May raise: the process goes to ERROR and its spawn fails.
+        """
+
+    async def on_activate(self) -> None:
+        """READY -> ACTIVE. Messages wait in the mailbox until this returns.
+
+        May raise: the process goes to ERROR and its spawn fails.
+        """
+
+    async def on_terminate(self) -> None:
+        """Called once, whatever state the process was in, when its last call is over.
+
+        Its children are gone already. What it raises is logged and changes nothing.
+        """
+
+    # sending
+
+    async def send(self, to: str, op: str, content: Any = None, **options: Any) -> None:
+        """Send one message that nobody answers; see :meth:`Endpoint.send`."""
+        await self._host.endpoint.send(self.id, to, op, content, **options)
+
+    async def rpc_send(
+        self,
+        to: str,
+        op: str,
+        content: Any = None,
+        timeout: float | None = None,
+        content_type: str = MSGPACK,
+    ) -> Any:
+        """Call an op and return the content of its answer; see :meth:`Endpoint.rpc`."""
+        return await self._host.endpoint.rpc(self.id, to, op, content, timeout, content_type)
+
+    def request(
+        self, to: str, op: str, content: Any = None, timeout: float | None = None
+    ) -> RequestConversation:
+        """Begin a request conversation: await it, iterate its progress, cancel it."""
+        return RequestConversation(self._host.endpoint, self.id, to, op, content, timeout)
+
+    # answering, for handlers that take the raw parts
+
+    async def reply_ok(self, msg: IncomingCall, content: Any = None) -> None:
+        """Give the final result.
+
+        :raises ConversationError: it was answered already.
+        """
+        msg.answer(content)
+
+    async def reply_err(self, msg: IncomingCall, error: Exception | str) -> None:
+        """Give the final failure: an IonError as it is, any other as a 500, a text as a 400."""
+        if isinstance(error, str):
+            error = ApplicationError(error)
+        msg.fail(error if isinstance(error, IonError) else _internal(error))
+
+    async def reply_agree(self, msg: IncomingCall) -> None:
+        """Say that the request is being worked on.
+
+        :raises ConversationError: not a request conversation, or agreed or over already.
+        """
+        msg.agree()
+
+    async def reply_refuse(self, msg: IncomingCall, reason: str = "") -> None:
+        """Refuse the request; the caller gets :class:`~ion.base.errors.Refused` with the reason."""
+        msg.refuse(reason)
+
+    async def reply_progress(self, msg: IncomingCall, content: Any) -> None:
+        """Send a progress message of a request conversation."""
+        msg.report(content)
+
+    @property
+    def message(self) -> IncomingCall:
+        """The message being handled.
+
+        :raises LifecycleError: no message is being handled in this task.
+        """
+        call = current_call.get()
+        if isinstance(call, IncomingCall):
+            return call
+        message = f"{self.id} is not handling a message here"
+        raise LifecycleError(message)
+
+    # other processes
+
+    async def spawn_child(
+        self, target: type[Process] | str, *, name: str | None = None, **args: Any
+    ) -> str:
+        """Spawn a process that is terminated with this one; return its pid."""
+        return await self._host.spawn(target, name=name, args=args, parent=self.id)
+
+    async def terminate(self) -> None:
+        """Terminate this process. From within an op, the op is answered first."""
+        call = current_call.get()
+        if isinstance(call, IncomingCall) and call.process == self.id:
+            call.done = self._terminate_later
+            return
+        await self._host.terminate_process(self.id)
+
+    def _terminate_later(self) -> None:
+        task = asyncio.ensure_future(self._host.terminate_process(self.id))
+        self._ending = task  # a task that nobody holds may be collected
+        task.add_done_callback(_log_failure)
+
+    # built-in ops
+
+    async def op_ping(self) -> dict[str, str]:
+        """Answer ``{"pong": "pong"}``."""
+        return {"pong": "pong"}
+
+    # the message path
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait in the mailbox."""
+        return len(self._waiting) if self._waiting is not None else 0
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Take a message from the transport: handle it now, keep it, or answer 503."""
+        host = self._host
+        call = IncomingCall(host.endpoint, self.id, delivery)
+        try:
+            now = host.endpoint.loop.time()
+            call.check(now, time.time(), host.default_timeout, host.clock_skew)
+        except IonError as error:
+            call.fail(error)
+            return
+        if self._draining:
+            self._give_back(call)
+            return
+        if call.conversation:
+            host.calls[delivery.envelope.reply_to, call.conversation] = call
+        if self._active < self.concurrency and self.state == lifecycle.ACTIVE:
+            self._begin(call)
+            return
+        waiting = self._waiting
+        if waiting is None:
+            waiting = self._waiting = deque()
+        if len(waiting) < self.mailbox:
+            waiting.append(call)
+            return
+        self._forget(call)
+        message = f"the mailbox of {self.name} is full: {self.mailbox} messages wait"
+        call.fail(Unavailable(message, details={"retry-after": 1.0}))
+
+    def _begin(self, call: IncomingCall) -> None:
+        self._active += 1
+        calls = self._calls
+        if calls is None:
+            calls = self._calls = {}
+        calls[id(call)] = call
+        call.task = self._host.endpoint.loop.create_task(self._serve(call))
+
+    async def _serve(self, call: IncomingCall) -> None:
+        current_call.set(call)
+        endpoint = self._host.endpoint
+        try:
+            if call.cause:
+                raise asyncio.CancelledError
+            if call.deadline:
+                if call.deadline <= endpoint.loop.time():
+                    raise _expired(call)
+                endpoint.deadlines.add(call, call.deadline)
+            envelope = call.envelope
+            for interceptor in endpoint.inbound:
+                envelope = call.envelope = interceptor(envelope)
+            op = self.ops.get(envelope.op)
+            if op is None:
+                raise self._unknown(envelope.op)
+            if call.protocol is REQUEST_PROTOCOL:
+                endpoint.loop.call_later(AGREE_AFTER, _agree, call)
+            if op.raw:
+                content = codec.decode(envelope.body, envelope.content_type)
+                call.phase = incoming.RUNNING
+                result = await op.method(self, content, call.headers, call)
+            else:
+                args, kwargs = op.bind(envelope)
+                call.phase = incoming.RUNNING
+                result = await op.method(self, *args, **kwargs)
+            if not call.replied:
+                if not endpoint.transport.writable:
+                    await endpoint.transport.wait_writable(_time_left(call, endpoint.loop.time()))
+                call.phase = incoming.ANSWERING
+                call.answer(result)
+        except asyncio.CancelledError:
+            self._cancelled(call)
+            raise
+        except Exception as error:  # noqa: BLE001 - the task of a message ends here
+            call.fail(self._failure(call, error))
+        finally:
+            self._finished(call)
+
+    def _failure(self, call: IncomingCall, error: Exception) -> IonError:
+        """Return the error to answer with; a handler's own failure is logged, once."""
+        if isinstance(error, (ApplicationError, Refused)):
+            return error
+        if isinstance(error, IonError) and call.phase == incoming.BINDING:
+            return error
+        if isinstance(error, IonError) and call.phase == incoming.ANSWERING:
+            return IonError(f"the result of {call.op!r}: {error}", type=error.type)
+        log.error(
+            "op %r of %s failed: %s: %s",
+            call.op,
+            self.name,
+            type(error).__name__,
+            error,
+            exc_info=(type(error), error, _below_runtime(error)),
+        )
+        return _internal(error)
+
+    def _cancelled(self, call: IncomingCall) -> None:
+        if call.replied:
+            return
+        if call.cause == incoming.DEADLINE:
+            call.fail(_expired(call))
+        elif call.cause == incoming.CALLER:
+            call.step(c.CANCEL)
+            call.delivery.ack()
+        elif call.cause == incoming.ABANDONED:
+            return  # the container goes: the broker delivers it again
+        elif call.cause == incoming.TERMINATED:
+            message = f"process {self.id} ({self.name}) was terminated while it handled {call.op!r}"
+            call.fail(IonError(message, type="ProcessTerminated"))
+        else:
+            message = f"op {call.op!r} of {self.name} was cancelled from within"
+            call.fail(IonError(message, type="Cancelled"))
+
+    def _finished(self, call: IncomingCall) -> None:
+        self._host.endpoint.deadlines.discard(call)
+        self._forget(call)
+        self._active -= 1
+        self.handled += 1
+        if self._calls is not None:
+            self._calls.pop(id(call), None)
+        call.task = None
+        if call.done is not None:
+            call.done()
+        if self._waiting and not self._draining:
+            self._begin(self._waiting.popleft())
+        elif not self._active and self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    def _forget(self, call: IncomingCall) -> None:
+        if call.conversation:
+            self._host.calls.pop((call.envelope.reply_to, call.conversation), None)
+
+    def _give_back(self, call: IncomingCall) -> None:
+        """Settle a message that will not be begun here; other instances may have it."""
+        self._forget(call)
+        call.delivery.nack(requeue=True)
+
+    def _unknown(self, op: str) -> IonError:
+        known = ", ".join(sorted(self.ops))
+        message = f"{self.name} has no op {op!r}; it has: {known}"
+        return OpNotFound(message, details={"op": op})
+
+    # life cycle, stepped by the container's spawner
+
+    def _step(self, event: str) -> None:
+        self.state = lifecycle.LIFECYCLE.next_state(self.state, event)
+
+    def _start_serving(self) -> None:
+        """Begin what came while the process was READY."""
+        while self._waiting and self._active < self.concurrency:
+            self._begin(self._waiting.popleft())
+
+    async def _drain(self, timeout: float) -> None:
+        """Give back what was not begun, and wait for what was; cancel what is left then."""
+        self._draining = True
+        while self._waiting:
+            self._give_back(self._waiting.popleft())
+        if not self._active:
+            return
+        self._idle = self._host.endpoint.loop.create_future()
+        done, _ = await asyncio.wait({self._idle}, timeout=max(timeout, 0))
+        if done:
+            return
+        tasks = [call.task for call in (self._calls or {}).values() if call.task is not None]
+        for call in list((self._calls or {}).values()):
+            call.cancel(incoming.TERMINATED)
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+
+    def _abandon(self) -> None:
+        """Cancel everything at once, answering nothing: the broker delivers it again."""
+        self._draining = True
+        for call in list((self._calls or {}).values()):
+            call.cancel(incoming.ABANDONED)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what ``ioncc ps`` shows of it."""
+        return {
+            "pid": self.id,
+            "name": self.name,
+            "class": f"{type(self).__module__}:{type(self).__qualname__}",
+            "state": self.state,
+            "parent": self.parent,
+            "service": None,
+            "version": None,
+            "mailbox": self.waiting,
+            "active": self._active,
+            "handled": self.handled,
+        }
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id or 'unspawned'} {self.state}>"
+
+
+def _internal(error: Exception) -> IonError:
+    return IonError(str(error), code=500, type=type(error).__name__)
+
+
+def _expired(call: IncomingCall) -> DeadlineExceeded:
+    message = f"op {call.op!r} was not done within the caller's deadline"
+    return DeadlineExceeded(message, details={"op": call.op})
+
+
+def _agree(call: IncomingCall) -> None:
+    if call.state == c.REQUESTED:
+        call.agree()
+
+
+def _time_left(call: IncomingCall, now: float) -> float:
+    return max(call.deadline - now, 0.0) if call.deadline else 15.0
+
+
+def _below_runtime(error: Exception) -> Any:
+    """Return the traceback without the runtime's own frame."""
+    traceback = error.__traceback__
+    return traceback.tb_next if traceback is not None and traceback.tb_next else traceback
+
+
+def _log_failure(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.debug("terminate: %s", task.exception())
+
+
+Process.ops = op_table(Process)
+Process.name = "Process"

@@ -1,0 +1,105 @@
+"""The service: a process with a public name and a queue that all its instances share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from ion.base.errors import ConfigurationError
+from ion.base.ids import checked_name
+from ion.process.process import Process
+
+MAX_PREFETCH = 65_535
+
+
+class Service(Process):
+    """Base class of services.
+
+    ::
+
+        class HelloService(Service, name="hello", version="0.1.0", depends=["clock"]):
+            async def op_hello(self, text: str = "Hi there") -> str:
+                return f"Hello there, {text}"
+
+    :param name: public name; the queue of system S is ``S.<name>``.
+    :param version: semantic version; major M is also reached as ``<name>.v<M>``.
+    :param depends: services that must be consumed by somebody before this one is activated.
+    :param concurrency: messages handled at a time (default 64; 1 for one at a time).
+    :param prefetch: unsettled messages the broker hands over at a time; by default what is handled
+        and waits at a time, so that a flood is answered 503 rather than piling up unseen. Set it
+        to ``concurrency`` for slow ops, so that the backlog stays in the queue for other instances.
+    """
+
+    service_name: ClassVar[str] = ""
+    version: ClassVar[str] = "0.0.0"
+    depends: ClassVar[Sequence[str]] = ()
+    concurrency: int = 64
+    prefetch: int | None = None
+
+    def __init_subclass__(
+        cls,
+        *,
+        name: str | None = None,
+        version: str | None = None,
+        depends: Sequence[str] | None = None,
+        concurrency: int | None = None,
+        mailbox: int | None = None,
+        prefetch: int | None = None,
+        **keywords: Any,
+    ) -> None:
+        super().__init_subclass__(**keywords)
+        given = {
+            "service_name": name,
+            "version": version,
+            "depends": depends,
+            "concurrency": concurrency,
+            "mailbox": mailbox,
+            "prefetch": prefetch,
+        }
+        for attribute, value in given.items():
+            if value is not None:
+                setattr(cls, attribute, value)
+        if name is not None:
+            cls.name = checked_name(name, "service name")
+        _check(cls)
+
+    @classmethod
+    def major(cls) -> int:
+        """Return the major version."""
+        return int(cls.version.split(".")[0])
+
+    def describe(self) -> dict[str, Any]:
+        """Return what ``ioncc ps`` shows of it."""
+        return {**super().describe(), "service": self.service_name, "version": self.version}
+
+
+def _check(cls: type[Service]) -> None:
+    """Check the keywords of a service class.
+
+    :raises ConfigurationError: one of them cannot be.
+    """
+    where = cls.__qualname__
+    if isinstance(cls.depends, str):
+        message = f"{where}: depends must be a list of service names, not the text {cls.depends!r}"
+        raise ConfigurationError(message)
+    for dependency in cls.depends:
+        checked_name(dependency, f"{where}: dependency")
+    if not cls.version.split(".")[0].isdigit():
+        message = f"{where}: version {cls.version!r} does not begin with a number, as in '1.0.0'"
+        raise ConfigurationError(message)
+    if cls.concurrency < 1 or cls.mailbox < 0:
+        message = f"{where}: concurrency must be at least 1, and mailbox at least 0"
+        raise ConfigurationError(message)
+    if cls.prefetch is not None and not 1 <= cls.prefetch <= MAX_PREFETCH:
+        message = f"{where}: prefetch must be 1 to {MAX_PREFETCH}"
+        raise ConfigurationError(message)
+
+
+def prefetch_of(service: Service) -> int:
+    """Return how many unsettled messages the broker may hand over.
+
+    One more than fits, so that a flood reaches the mailbox's bound and is shed there.
+    """
+    if service.prefetch is not None:
+        return service.prefetch
+    return min(service.concurrency + service.mailbox + 1, MAX_PREFETCH)
