@@ -1,0 +1,78 @@
+"""The pytest plugin: private servers as fixtures.
+
+A server starts once a session, at the first test that asks for it; each test gets a virtual host
+or database of its own. A server that is not installed is an error, never a skip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from ion.testing.servers import PostgresServer, RabbitServer, RedisServer
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[RabbitServer]:
+    """Give the session's RabbitMQ; a test that stops it must start it again."""
+    from ion.testing.servers import RabbitServer
+
+    server = RabbitServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def amqp_url(rabbitmq_server: RabbitServer) -> str:
+    """Give the URL of a virtual host of RabbitMQ that is this test's own."""
+    rabbitmq_server.resume()
+    rabbitmq_server.start()
+    return rabbitmq_server.url(rabbitmq_server.new_vhost())
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """Give the session's PostgreSQL; a test that stops it must start it again."""
+    from ion.testing.servers import PostgresServer
+
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """Give the URL of an empty PostgreSQL database that is this test's own."""
+    postgres_server.resume()
+    postgres_server.start()
+    return postgres_server.url(postgres_server.new_database())
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """Give the session's Redis; a test that stops it must start it again."""
+    from ion.testing.servers import RedisServer
+
+    server = RedisServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """Give the URL of an empty Redis database that is this test's own."""
+    redis_server.resume()
+    redis_server.start()
+    return redis_server.url(redis_server.new_database())

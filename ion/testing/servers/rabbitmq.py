@@ -1,0 +1,162 @@
+"""A private RabbitMQ node, with a virtual host for every test.
+
+The node runs with its Erlang shell on a pipe: an expression is evaluated there in a millisecond
+(``rabbitmqctl`` takes a second to start), and the node ends with the pipe.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import subprocess
+import time
+
+from ion.base.errors import StartError
+from ion.testing.servers.private import START_TIMEOUT, PrivateServer, find_binary, free_port
+
+_SCRIPTS = "/usr/lib/rabbitmq/bin"  # those of the package; the ones in the PATH change the user
+_VHOST_BATCH = 16
+_EVAL_TIMEOUT = 30.0
+_USER = "guest"
+
+
+class RabbitServer(PrivateServer):
+    """A RabbitMQ node of its own: name, cookie, epmd, ports and data.
+
+    :ivar user: the login, an administrator.
+    :ivar password: its password.
+    """
+
+    binary = "rabbitmq-server"
+    package = "rabbitmq-server"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.user = self.password = _USER
+        self.node = f"ion-{secrets.token_hex(4)}@localhost"
+        self._epmd_port = free_port()
+        self._dist_port = free_port()
+        self._vhosts: list[str] = []
+        self._numbers = itertools.count(1)
+
+    def url(self, vhost: str = "/") -> str:
+        """Return the AMQP URL of a virtual host."""
+        name = "%2F" if vhost == "/" else vhost
+        return f"amqp://{self.user}:{self.password}@{self.host}:{self.port}/{name}"
+
+    def new_vhost(self) -> str:
+        """Return a virtual host that nobody else was given (they are made in batches)."""
+        if not self._vhosts:
+            self._make_vhosts()
+        return self._vhosts.pop()
+
+    def eval(self, expression: str, timeout: float = _EVAL_TIMEOUT) -> str:
+        """Evaluate an Erlang expression on the node and return its value as text.
+
+        :raises StartError: the node does not run, no answer came within ``timeout`` seconds, or
+            the expression failed.
+        """
+        process = self._process
+        if process is None or process.stdin is None:
+            message = "rabbitmq-server is not running"
+            raise StartError(message)
+        mark = secrets.token_hex(8)
+        answer = self.folder / f"answer-{mark}"
+        # The value goes to a file under a name that appears at once: the shell's own output is
+        # mixed with the node's logs.
+        line = (
+            f'(fun() -> V = try {expression} catch C:R -> {{"{mark}", C, R}} end, '
+            f'ok = file:write_file("{answer}.part", io_lib:format("~0tp", [V])), '
+            f'ok = file:rename("{answer}.part", "{answer}") end)().\n'
+        )
+        process.stdin.write(line.encode())
+        process.stdin.flush()
+        deadline = time.monotonic() + timeout
+        while not answer.exists():
+            if time.monotonic() > deadline or not self.running:
+                message = f"no answer from {self.node} to: {expression}"
+                raise StartError(message)
+            time.sleep(0.001)
+        text = answer.read_text()
+        answer.unlink()
+        if mark in text:
+            message = f"{expression}: {text}"
+            raise StartError(message)
+        return text
+
+    def ctl(self, *words: str) -> str:
+        """Run ``rabbitmqctl`` with these words and return its output (takes a second or more).
+
+        :raises StartError: it failed; the message is its output.
+        """
+        command = [find_binary("rabbitmqctl", self.package, _SCRIPTS), "-q", *words]
+        done = subprocess.run(
+            command, env=self._environment(), capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            message = f"rabbitmqctl {' '.join(words)}: {done.stdout}{done.stderr}"
+            raise StartError(message)
+        return done.stdout
+
+    def close_connections(self, reason: str = "closed by a test") -> None:
+        """Have the broker close all client connections (320 CONNECTION_FORCED)."""
+        self.eval(
+            '[rabbit_networking:close_connection(P, <<"' + reason + '">>) '
+            "|| P <- rabbit_networking:connections()], ok"
+        )
+
+    def set_memory_alarm(self, on: bool) -> None:
+        """Raise or clear the memory alarm: while it is on, the broker takes no publishes."""
+        alarm = "{resource_limit, memory, node()}"
+        call = f"set_alarm({{{alarm}, []}})" if on else f"clear_alarm({alarm})"
+        self.eval(f"rabbit_alarm:{call}")
+
+    def start(self, timeout: float = START_TIMEOUT) -> None:
+        """Start on the same ports and data; return when it serves. Nothing where it runs.
+
+        :raises StartError: not installed, or not up within ``timeout`` seconds.
+        """
+        if self.running:
+            return
+        super().start(timeout)
+        self.eval("rabbit:await_startup()", timeout)
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        server = find_binary(self.binary, self.package, _SCRIPTS)
+        if not self._helpers:
+            epmd = [find_binary("epmd", "erlang-base"), "-port", str(self._epmd_port)]
+            self._helpers.append(self._popen(epmd, env=self._environment()))
+        (self.folder / "plugins").write_text("[].\n")
+        return self._popen([server], env=self._environment(), stdin=subprocess.PIPE)
+
+    def _environment(self) -> dict[str, str]:
+        folder = str(self.folder)
+        return {
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+            "LANG": "C.UTF-8",
+            "HOME": folder,  # the Erlang cookie is there
+            "ERL_EPMD_ADDRESS": self.host,
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "RABBITMQ_ALLOW_INPUT": "1",  # the Erlang shell on standard input
+            "RABBITMQ_NODENAME": self.node,
+            "RABBITMQ_NODE_IP_ADDRESS": self.host,
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "RABBITMQ_MNESIA_BASE": f"{folder}/mnesia",
+            "RABBITMQ_LOG_BASE": f"{folder}/log",
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_CONFIG_FILE": f"{folder}/none",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{folder}/plugins",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-rabbit disk_free_limit 1000000",
+        }
+
+    def _make_vhosts(self) -> None:
+        names = [f"t{next(self._numbers)}" for _ in range(_VHOST_BATCH)]
+        listed = ",".join(f'<<"{name}">>' for name in names)
+        user, everything = f'<<"{self.user}">>', '<<".*">>'
+        self.eval(
+            f"[begin rabbit_vhost:add(V, {user}), rabbit_auth_backend_internal:set_permissions("
+            f"{user}, V, {everything}, {everything}, {everything}, {user}) end || V <- [{listed}]]"
+        )
+        self._vhosts = names[::-1]
