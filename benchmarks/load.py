@@ -34,13 +34,17 @@ def figures(samples: list[float], elapsed: float, cpu: float) -> Figures:
 
 
 async def _caller(
-    call: Callable[[], Awaitable[Any]], end: float, samples: list[float], last: list[float]
+    call: Callable[[], Awaitable[Any]],
+    end: float,
+    least: int,
+    samples: list[float],
+    last: list[float],
 ) -> None:
     begun = clock()
     while True:
         await call()
         now = clock()
-        if now > end:
+        if now > end and len(samples) >= least:
             return
         samples.append(now - begun)
         last[0] = now
@@ -48,11 +52,14 @@ async def _caller(
 
 
 async def measure(call: Callable[[], Awaitable[Any]], window: int, seconds: float) -> Figures:
-    """Run ``window`` callers, each awaiting one call after another, for ``seconds``."""
+    """Run ``window`` callers, each awaiting one call after another, for ``seconds``.
+
+    A slow peer gets longer: until at least ``window`` calls have finished.
+    """
     samples: list[float] = []
     begun, cpu = clock(), time.process_time()
     last = [begun]
-    callers = (_caller(call, begun + seconds, samples, last) for _ in range(window))
+    callers = (_caller(call, begun + seconds, window, samples, last) for _ in range(window))
     await asyncio.gather(*callers)
     return figures(samples, last[0] - begun, time.process_time() - cpu)
 
@@ -82,7 +89,7 @@ def measure_futures(
         issued, future = under_way.popleft()
         collect(future)
         now = clock()
-        if now <= end:
+        if now <= end or len(samples) < window:
             samples.append(now - issued)
             last = now
             under_way.append((now, issue()))

@@ -11,11 +11,16 @@ from benchmarks import load, role
 from benchmarks.payload import record
 
 
+def echo(content: Any) -> Any:
+    return content
+
+
 def application(url: str) -> Celery:
     app = Celery("celery_echo", broker=url, backend="rpc://")
     app.conf.task_default_queue = "celery_echo"
     app.conf.worker_hijack_root_logger = False
-    app.task(name="echo")(lambda content: content)
+    app.conf.worker_redirect_stdouts = False
+    app.task(name="echo")(echo)
     return app
 
 
