@@ -1,0 +1,164 @@
+"""Questions and orders to the broker that have an answer: declare, bind, delete, look.
+
+Names are sent as they are: pamqp's idea of a legal queue name is narrower than RabbitMQ's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+from pamqp import commands as spec
+from pamqp.base import Frame
+
+from ion.base.errors import ConfigurationError, ServiceNotFound
+from ion.messaging.amqp.failures import guarded
+from ion.messaging.amqp.link import Channel, Link
+from ion.messaging.transport import ExchangeSpec, QueueInfo, QueueSpec
+
+KINDS = ("topic", "direct", "fanout", "headers")
+
+
+class _AnyName:
+    """Put before a frame class: leaves the judgement of names to the broker."""
+
+    def validate(self) -> None:
+        return
+
+
+class _ExchangeDeclare(_AnyName, spec.Exchange.Declare):
+    pass
+
+
+class _ExchangeDelete(_AnyName, spec.Exchange.Delete):
+    pass
+
+
+class _QueueDeclare(_AnyName, spec.Queue.Declare):
+    pass
+
+
+class _QueueDelete(_AnyName, spec.Queue.Delete):
+    pass
+
+
+class _QueuePurge(_AnyName, spec.Queue.Purge):
+    pass
+
+
+class _QueueBind(_AnyName, spec.Queue.Bind):
+    pass
+
+
+class _QueueUnbind(_AnyName, spec.Queue.Unbind):
+    pass
+
+
+class _Consume(_AnyName, spec.Basic.Consume):
+    pass
+
+
+class Consumption(Protocol):
+    """What a basic.consume says."""
+
+    queue: str
+    no_ack: bool
+    exclusive: bool
+    priority: int
+
+
+def consume_frame(wanted: Consumption, tag: str) -> Frame:
+    """Return the basic.consume for ``wanted``."""
+    return _Consume(
+        queue=wanted.queue,
+        consumer_tag=tag,
+        no_ack=wanted.no_ack,
+        exclusive=wanted.exclusive,
+        arguments={"x-priority": wanted.priority} if wanted.priority else {},
+    )
+
+
+class Asker:
+    """A channel for questions, opened when needed: a wrong question makes the broker close it.
+
+    :param timeout: seconds for one answer.
+    """
+
+    def __init__(self, link: Link, timeout: float) -> None:
+        self._link = link
+        self._timeout = timeout
+        self._lock = asyncio.Lock()
+        self._channel: Channel | None = None
+
+    async def _ask(self, what: str, frame: Frame, timeout: float | None = None) -> Any:
+        seconds = self._timeout if timeout is None else timeout
+        async with self._lock:
+            if self._channel is None or self._channel.is_closed:
+                self._channel = await self._link.channel(what, seconds)
+            # The close that answers a wrong question reaches the channel object a little later.
+            channel, self._channel = self._channel, None
+            answer = await guarded(what, channel.raw.rpc(frame, timeout=seconds), seconds)
+            self._channel = channel
+            return answer
+
+    async def declare_exchange(self, spec_: ExchangeSpec) -> None:
+        """Make the exchange. Raises ConfigurationError where it exists otherwise."""
+        if spec_.kind not in KINDS:  # the broker would close the whole connection over it
+            message = f"exchange {spec_.name!r}: there is no kind {spec_.kind!r}"
+            raise ConfigurationError(message)
+        frame = _ExchangeDeclare(
+            exchange=spec_.name,
+            exchange_type=spec_.kind,
+            durable=spec_.durable,
+            auto_delete=spec_.auto_delete,
+            arguments=dict(spec_.arguments),
+        )
+        await self._ask(f"declare exchange {spec_.name!r}", frame)
+
+    async def delete_exchange(self, name: str) -> None:
+        """Delete the exchange, if there is one."""
+        await self._ask(f"delete exchange {name!r}", _ExchangeDelete(exchange=name))
+
+    async def declare_queue(self, spec_: QueueSpec) -> str:
+        """Make the queue; return its name. Raises ConfigurationError or Unavailable."""
+        frame = _QueueDeclare(
+            queue=spec_.name,
+            durable=spec_.durable,
+            exclusive=spec_.exclusive,
+            auto_delete=spec_.auto_delete,
+            arguments=dict(spec_.arguments),
+        )
+        answer = await self._ask(f"declare queue {spec_.name!r}", frame)
+        return str(answer.queue)
+
+    async def delete_queue(self, name: str) -> int:
+        """Delete the queue; return how many messages it held."""
+        answer = await self._ask(f"delete queue {name!r}", _QueueDelete(queue=name))
+        return int(answer.message_count)
+
+    async def purge_queue(self, name: str) -> int:
+        """Drop what is ready; return how many."""
+        answer = await self._ask(f"purge queue {name!r}", _QueuePurge(queue=name))
+        return int(answer.message_count)
+
+    async def queue_info(self, name: str, timeout: float) -> QueueInfo | None:
+        """Look at the queue; None where there is none."""
+        frame = _QueueDeclare(queue=name, passive=True)
+        try:
+            answer = await self._ask(f"look at queue {name!r}", frame, timeout)
+        except ServiceNotFound:
+            return None
+        return QueueInfo(name, int(answer.message_count), int(answer.consumer_count))
+
+    async def bind(self, queue: str, exchange: str, key: str) -> None:
+        """Bind. Raises ServiceNotFound where queue or exchange is missing."""
+        frame = _QueueBind(queue=queue, exchange=exchange, routing_key=key)
+        await self._ask(f"bind queue {queue!r} to exchange {exchange!r}", frame)
+
+    async def unbind(self, queue: str, exchange: str, key: str) -> None:
+        """Unbind; no error where there is nothing to unbind."""
+        frame = _QueueUnbind(queue=queue, exchange=exchange, routing_key=key)
+        try:
+            await self._ask(f"unbind queue {queue!r} from exchange {exchange!r}", frame)
+        except ServiceNotFound:
+            return

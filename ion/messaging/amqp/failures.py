@@ -1,0 +1,147 @@
+"""The wall: what aio-pika, aiormq and the socket raise becomes our errors, without passwords.
+
+Also keeps the libraries' own log records of our connections at DEBUG (we say it in one line of
+our own), with the passwords taken out of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import socket
+import ssl
+from collections.abc import Awaitable
+from contextvars import ContextVar
+from typing import TypeVar
+
+from aiormq.exceptions import (
+    AMQPError,
+    ChannelInvalidStateError,
+    ChannelLockedResource,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+    ProbableAuthenticationError,
+)
+from yarl import URL
+
+from ion.base.errors import ConfigurationError, IonError, ServiceNotFound, Unavailable
+
+T = TypeVar("T")
+
+_LOGIN = re.compile(r"(?P<scheme>\w+://)[^/@\s]*@")
+_REFUSED, _NOT_ALLOWED = 403, 530
+_LIBRARY_LOGGERS = ("aiormq.connection", "aiormq.channel", "aio_pika.connection")
+_ERRORS: tuple[type[BaseException], ...] = (
+    AMQPError,
+    ChannelInvalidStateError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
+
+is_ours: ContextVar[bool] = ContextVar("ion_amqp_connection", default=False)
+
+
+def masked(text: object) -> str:
+    """Return ``text`` with the login of every URL in it replaced."""
+    return _LOGIN.sub(r"\g<scheme>***@", str(text))
+
+
+class _Quiet(logging.Filter):
+    """Masks the libraries' records, and demotes those of connections that ION looks after."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = masked(record.getMessage()), None
+        if is_ours.get():
+            record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+            record.exc_info = None
+            return logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
+        return True
+
+
+def quieten() -> None:
+    """Put the filter on the libraries' loggers, once."""
+    for name in _LIBRARY_LOGGERS:
+        logger = logging.getLogger(name)
+        if not any(isinstance(f, _Quiet) for f in logger.filters):
+            logger.addFilter(_Quiet())
+
+
+def cannot_connect(url: URL, error: BaseException, code: int, text: str) -> Unavailable:
+    """Return what a failed connect means.
+
+    :param code: of the broker's connection.close, or 0.
+    :param text: its words.
+    """
+    return Unavailable(f"{_connect_cause(url, error, code, text)} ({_place(url)})")
+
+
+def _place(url: URL) -> str:
+    return f"{url.scheme}://{url.host}:{url.port or {'amqps': 5671}.get(url.scheme, 5672)}"
+
+
+def _connect_cause(url: URL, error: BaseException, code: int, text: str) -> str:
+    if isinstance(error, ProbableAuthenticationError) or code == _REFUSED:
+        return f"login refused for user {url.user or 'guest'!r}"
+    if code == _NOT_ALLOWED:
+        vhost = url.path[1:] or "/"
+        if "not found" in text:
+            return f"no vhost {vhost!r} on the broker"
+        return f"access to vhost {vhost!r} refused for user {url.user or 'guest'!r}"
+    if code:
+        return f"the broker closed the connection: {code} {masked(text)}"
+    cause = error.__cause__ or error
+    if isinstance(cause, ssl.SSLError):
+        return f"TLS failed: {masked(cause)}"
+    if isinstance(cause, ConnectionRefusedError):
+        return "connection refused: no broker is listening"
+    if isinstance(cause, socket.gaierror):
+        return f"no such host: {cause.strerror}"
+    if isinstance(cause, TimeoutError):
+        return "no answer from the broker in time"
+    return f"no connection to the broker: {masked(cause) or type(cause).__name__}"
+
+
+def channel_error(what: str, error: BaseException) -> IonError:
+    """Return what an error of a channel means; ``what`` was being tried."""
+    text = f"{what}: {masked(_words(error))}"
+    if isinstance(error, ChannelNotFoundEntity):
+        return ServiceNotFound(text)
+    if isinstance(error, ChannelPreconditionFailed | ValueError):
+        return ConfigurationError(text)
+    if isinstance(error, ChannelLockedResource):
+        return Unavailable(text, details={"locked": True})
+    return Unavailable(text or f"{what}: the connection was lost")
+
+
+def is_locked(error: IonError) -> bool:
+    """Whether the error says that a queue is exclusive to another connection."""
+    return bool(error.details.get("locked"))
+
+
+def _words(error: BaseException) -> str:
+    words = " ".join(str(arg) for arg in error.args if arg)
+    return words or type(error).__name__
+
+
+async def guarded(what: str, call: Awaitable[T], timeout: float) -> T:
+    """Await ``call`` of a library; its errors become ours.
+
+    :raises IonError: as :func:`channel_error` says; Unavailable after ``timeout`` seconds.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            return await call
+    except TimeoutError:
+        message = f"{what}: no answer of the broker within {timeout:g} s"
+        raise Unavailable(message) from None
+    except asyncio.CancelledError:
+        # aiormq cancels its waiters when the connection breaks; that is not our cancellation.
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        message = f"{what}: the connection was lost"
+        raise Unavailable(message) from None
+    except _ERRORS as error:
+        raise channel_error(what, error) from error

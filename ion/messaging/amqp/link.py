@@ -1,0 +1,196 @@
+"""One live connection: opened on one of the URLs, lost once.
+
+aio-pika connects (plain, not robust: recovery is ours); its aiormq connection stands on our
+:class:`~ion.messaging.amqp.wire.Wire`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import aio_pika
+from aiormq.abc import AbstractChannel
+from yarl import URL
+
+from ion.base.errors import ConfigurationError, Unavailable
+from ion.messaging.amqp import outbound as out
+from ion.messaging.amqp.failures import cannot_connect, guarded, is_ours, quieten
+from ion.messaging.amqp.wire import Wire, WireEvents, WireFactory
+
+CLOSE_TIMEOUT = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSettings:
+    """How to connect.
+
+    :ivar connect_timeout: seconds for TCP, TLS and login together, one URL.
+    :ivar heartbeat: seconds; the broker is taken for dead after two missed ones.
+    :ivar high_mark: unsent bytes from which on the link is not writable.
+    :ivar limit: unsent bytes over which a publish is refused.
+    :ivar name: what the broker shows for this connection.
+    """
+
+    connect_timeout: float = 10.0
+    heartbeat: int = 10
+    high_mark: int = out.HIGH_MARK
+    limit: int = out.LIMIT
+    name: str = "ion"
+
+
+class _Connection(aio_pika.Connection):
+    """Plain aio-pika, on our transport (its constructor drops arguments it does not know)."""
+
+    def __init__(self, url: URL, factory: WireFactory) -> None:
+        super().__init__(url)
+        self.kwargs["transport_factory"] = factory
+
+
+class Link:
+    """A live connection.
+
+    :ivar outbound: the buffer of unsent bytes.
+    :ivar wire: the socket's protocol.
+    """
+
+    def __init__(self, connection: _Connection, wire: Wire) -> None:
+        self._connection = connection
+        self.wire = wire
+        self.outbound = wire.outbound
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection is gone."""
+        return self.outbound.closed
+
+    @property
+    def frame_max(self) -> int:
+        """The negotiated largest frame, in bytes."""
+        assert self._connection.transport is not None  # noqa: S101  open() saw to it
+        return int(self._connection.transport.connection.connection_tune.frame_max)
+
+    async def channel(self, what: str, timeout: float, *, confirms: bool = False) -> Channel:
+        """Open a channel.
+
+        :raises Unavailable: the connection was lost, or is blocked for longer than ``timeout``.
+        """
+        if self.is_lost:
+            message = f"{what}: the connection was lost"
+            raise Unavailable(message)
+        opened = self._connection.channel(publisher_confirms=confirms)
+        await guarded(what, opened.initialize(timeout), timeout)
+        return Channel(opened, await opened.get_underlay_channel())
+
+    async def close(self) -> None:
+        """Say goodbye to the broker; where it does not answer, just go."""
+        try:
+            await guarded("close", self._connection.close(), CLOSE_TIMEOUT)
+        except Unavailable:
+            pass
+        finally:
+            self.wire.abort("closed")
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """An open channel: aio-pika's, and the aiormq one under it."""
+
+    pika: aio_pika.abc.AbstractChannel
+    raw: AbstractChannel
+
+    @property
+    def number(self) -> int:
+        """Its number on the wire."""
+        return self.raw.number
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is of no more use."""
+        return self.raw.is_closed
+
+    async def close(self, timeout: float) -> None:
+        """Close it; never raises."""
+        try:
+            await guarded("close a channel", self.pika.close(), timeout)
+        except (Unavailable, ConfigurationError):
+            return
+
+
+def checked_urls(urls: Sequence[str]) -> list[URL]:
+    """Return the URLs, parsed.
+
+    :raises ConfigurationError: there is none, or one is no AMQP URL.
+    """
+    parsed: list[URL] = []
+    for text in urls:
+        try:
+            url = URL(text)
+            is_good = url.scheme in ("amqp", "amqps") and bool(url.host)
+            _ = url.port
+        except ValueError:
+            is_good = False
+        if not is_good:
+            # Not shown: it may hold a password anywhere.
+            message = "a broker URL is not of the form amqp[s]://user:password@host:port/vhost"
+            raise ConfigurationError(message)
+        parsed.append(url)
+    if not parsed:
+        message = "no broker URL given"
+        raise ConfigurationError(message)
+    return parsed
+
+
+def _completed(url: URL, settings: LinkSettings) -> URL:
+    added = {}
+    if "heartbeat" not in url.query:
+        added["heartbeat"] = str(settings.heartbeat)
+    if "name" not in url.query:
+        added["name"] = settings.name
+    return url.update_query(added)
+
+
+async def open_link(
+    urls: Sequence[URL],
+    settings: LinkSettings,
+    events: Callable[[], WireEvents],
+) -> Link:
+    """Connect to one of the brokers, tried in random order.
+
+    :param events: makes what is told of a connection; one for each attempt.
+    :raises Unavailable: none could be reached; the message is of the last one tried.
+    """
+    quieten()
+    failure = Unavailable("no broker URL given")
+    for url in random.sample(list(urls), len(urls)):
+        try:
+            return await _open(_completed(url, settings), settings, events())
+        except Unavailable as error:
+            failure = error
+    raise failure
+
+
+async def _open(url: URL, settings: LinkSettings, events: WireEvents) -> Link:
+    loop = asyncio.get_running_loop()
+    outbound = out.Outbound(loop, settings.high_mark, settings.limit)
+    factory = WireFactory(outbound, events)
+    connection = _Connection(url, factory)
+    token = is_ours.set(True)
+    try:
+        await connection.connect(timeout=settings.connect_timeout)
+    except Exception as error:
+        wire = factory.wire
+        code, text = (wire.close_code, wire.close_reason) if wire else (0, "")
+        if wire is not None:
+            wire.abort("could not connect")
+        raise cannot_connect(url, error, code, text) from error
+    finally:
+        is_ours.reset(token)
+    wire = factory.wire
+    if wire is None:
+        message = "aiormq did not use the transport factory"
+        raise Unavailable(message)
+    wire.watch(float(url.query["heartbeat"]))
+    return Link(connection, wire)

@@ -1,0 +1,175 @@
+"""Bytes out: one bounded buffer a connection, flushed once per iteration of the event loop.
+
+The frames of aiormq go through it too, so what is written to a channel reaches the broker in the
+order in which it was written. While the socket is full, the pieces stay here, uncopied.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from ion.base.errors import Unavailable
+
+CHUNK = 1 << 18
+HIGH_MARK = 4 << 20
+LIMIT = 64 << 20
+
+
+class Settling(Protocol):
+    """A channel that has acknowledgements to write with the next flush."""
+
+    def write_settled(self) -> None:
+        """Append their frames to the buffer."""
+
+
+class Outbound:
+    """The buffer of one connection.
+
+    :param high_mark: bytes from which on it is not ``writable``.
+    :param limit: bytes over which nothing more is taken.
+    :ivar pieces: frames, or parts of them, not given to the socket yet.
+    :ivar unsent: their bytes.
+    :ivar settling: channels to ask for acknowledgements before the next flush.
+    """
+
+    __slots__ = (
+        "_high_mark",
+        "_loop",
+        "_transport",
+        "_waiters",
+        "blocked",
+        "closed",
+        "held",
+        "limit",
+        "paused",
+        "pieces",
+        "settling",
+        "unsent",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, high_mark: int, limit: int) -> None:
+        self._loop = loop
+        self._high_mark = high_mark
+        self._transport: asyncio.Transport | None = None
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self.limit = limit
+        self.pieces: list[bytes | memoryview] = []
+        self.unsent = 0
+        self.settling: list[Settling] = []
+        self.held = False  # a flush is due anyway
+        self.paused = False
+        self.blocked = False
+        self.closed = False
+
+    def attach(self, transport: asyncio.Transport) -> None:
+        """Write to ``transport`` from now on."""
+        self._transport = transport
+
+    def put(self, pieces: Sequence[bytes | memoryview], size: int) -> None:
+        """Append ``pieces`` of together ``size`` bytes; they must end a frame."""
+        self.pieces += pieces
+        self.unsent += size
+        if not self.held:
+            self.schedule()
+
+    def schedule(self) -> None:
+        """Flush in the next iteration of the loop."""
+        self.held = True
+        self._loop.call_soon(self.flush)
+
+    def settle_later(self, channel: Settling) -> None:
+        """Ask ``channel`` for its acknowledgements before the next flush."""
+        self.settling.append(channel)
+        if not self.held:
+            self.schedule()
+
+    def collect(self) -> None:
+        """Ask for the acknowledgements now."""
+        settling, self.settling = self.settling, []
+        for channel in settling:
+            channel.write_settled()
+
+    def flush(self) -> None:
+        """Give to the socket what it takes."""
+        self.held = True  # what is put while we are here goes out now
+        if self.settling:
+            self.collect()
+        self.held = False
+        if self._transport is None or self.paused or not self.pieces:
+            return
+        if self.unsent <= CHUNK:
+            data = b"".join(self.pieces)
+            self.pieces.clear()
+            self.unsent = 0
+            self._transport.write(data)
+        else:
+            self._flush_chunks(self._transport)
+        if self._waiters:
+            self._wake()
+
+    def _flush_chunks(self, transport: asyncio.Transport) -> None:
+        pieces = self.pieces
+        done = 0
+        while done < len(pieces) and not self.paused:
+            start, size = done, 0
+            while done < len(pieces) and size < CHUNK:
+                size += len(pieces[done])
+                done += 1
+            self.unsent -= size
+            transport.write(b"".join(pieces[start:done]))
+        del pieces[:done]
+
+    def pause(self) -> None:
+        """The socket is full."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """The socket takes more."""
+        self.paused = False
+        self.flush()
+
+    def set_blocked(self, *, blocked: bool) -> None:
+        """The broker takes no publishes (or takes them again)."""
+        self.blocked = blocked
+        self._wake()
+
+    @property
+    def writable(self) -> bool:
+        """Whether more would be sent without much delay."""
+        return self.unsent < self._high_mark and not self.blocked and not self.closed
+
+    async def wait_writable(self) -> None:
+        """Return once writable.
+
+        :raises Unavailable: the connection was lost meanwhile.
+        """
+        while not self.writable:
+            if self.closed:
+                message = "the connection to the broker was lost"
+                raise Unavailable(message)
+            waiter = self._loop.create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+
+    def _wake(self) -> None:
+        if self.writable or self.closed:
+            while self._waiters:
+                waiter = self._waiters.popleft()
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def close(self) -> None:
+        """Drop what is unsent: the connection is gone."""
+        self.closed = True
+        self._transport = None
+        self.pieces.clear()
+        self.settling.clear()
+        self.unsent = 0
+        self._wake()

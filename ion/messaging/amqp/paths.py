@@ -1,0 +1,66 @@
+"""The data path of one connection: what the lean and the plain one have in common."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ion.messaging.envelope import Envelope
+from ion.messaging.transport import Delivery, OnDelivery, Settled
+
+
+class Wanted(Protocol):
+    """What somebody wants to consume, and whom to tell when the broker ends it."""
+
+    queue: str
+    on_delivery: OnDelivery
+    prefetch: int
+    no_ack: bool
+    exclusive: bool
+    priority: int
+
+    def on_ended(self, reason: str) -> None:
+        """The broker ended the consumer, or closed its channel."""
+
+
+class Running(Protocol):
+    """A consumer that runs on the present connection."""
+
+    async def cancel(self) -> None:
+        """Stop taking; what was handed out can still be settled. Never raises."""
+
+
+class DataPath(Protocol):
+    """Messages over one connection."""
+
+    async def open(self) -> None:
+        """Open the publishing channels. Raises Unavailable."""
+
+    def publish(
+        self,
+        exchange: str,
+        key: str,
+        envelope: Envelope,
+        mandatory: bool,
+        settled: Settled | None,
+    ) -> None:
+        """Hand a message over. Raises Unavailable where the buffer is full."""
+
+    @property
+    def writable(self) -> bool:
+        """Whether a publish would be sent without much delay."""
+
+    async def wait_writable(self) -> None:
+        """Return once writable. Raises Unavailable where the connection is lost meanwhile."""
+
+    async def consume(self, wanted: Wanted) -> Running:
+        """Begin to consume. Raises ServiceNotFound or Unavailable."""
+
+    async def get(self, queue: str, *, no_ack: bool) -> Delivery | None:
+        """Take one message. Raises ServiceNotFound or Unavailable."""
+
+    @property
+    def unconfirmed(self) -> int:
+        """How many publishes wait for the broker's answer."""
+
+    def fail(self, reason: str) -> None:
+        """The connection is gone: fail everything that waits, drop what can be settled no more."""

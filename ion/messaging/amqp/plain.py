@@ -1,0 +1,2 @@
+"""PLACEHOLDER"""
+from ion.messaging.amqp.lean import LeanPath as PlainPath

@@ -1,0 +1,71 @@
+"""Puts topology and consumers back on a new connection, as far as the broker lets us."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from ion.base.errors import ConfigurationError, ServiceNotFound, Unavailable
+from ion.messaging.amqp.asking import Asker
+from ion.messaging.amqp.failures import is_locked
+from ion.messaging.amqp.topology import Binding, Topology
+from ion.messaging.transport import QueueSpec
+
+log = logging.getLogger(__name__)
+
+LOCKED_TRIES = 60
+LOCKED_PAUSE = 0.25
+
+
+async def restore(topology: Topology, asker: Asker) -> None:
+    """Declare everything again.
+
+    What the broker refuses for good (declared otherwise meanwhile) is logged and passed over.
+
+    :raises Unavailable: the connection was lost again.
+    """
+    for exchange in list(topology.exchanges.values()):
+        try:
+            await asker.declare_exchange(exchange)
+        except ConfigurationError as error:
+            log.error("not restored: %s", error)
+    for queue in list(topology.queues.values()):
+        await _queue(queue, asker)
+    await _bindings(list(topology.bindings), asker)
+
+
+async def restore_queue(name: str, topology: Topology, asker: Asker) -> None:
+    """Declare one queue and its bindings again, where it was declared here.
+
+    :raises Unavailable: the connection was lost.
+    """
+    queue = topology.queues.get(name)
+    if queue is not None:
+        await _queue(queue, asker)
+        await _bindings(topology.bindings_of(name), asker)
+
+
+async def _queue(queue: QueueSpec, asker: Asker) -> None:
+    """Declare; an exclusive queue is locked until the broker has reaped our old connection."""
+    for _ in range(LOCKED_TRIES):
+        try:
+            await asker.declare_queue(queue)
+        except ConfigurationError as error:
+            log.error("not restored: %s", error)
+            return
+        except Unavailable as error:
+            if not is_locked(error):
+                raise
+            await asyncio.sleep(LOCKED_PAUSE)
+        else:
+            return
+    message = f"queue {queue.name!r} stays locked by another connection"
+    raise Unavailable(message)
+
+
+async def _bindings(bindings: list[Binding], asker: Asker) -> None:
+    for queue, exchange, key in bindings:
+        try:
+            await asker.bind(queue, exchange, key)
+        except ServiceNotFound as error:
+            log.error("not restored: %s", error)

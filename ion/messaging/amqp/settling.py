@@ -1,0 +1,147 @@
+"""Acknowledgements of one channel: gathered per flush, written as few frames as are true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ion.messaging.amqp import frames
+from ion.messaging.amqp.outbound import Outbound
+from ion.messaging.envelope import Envelope
+
+
+class Settlements:
+    """What was delivered on a channel, and what of it is settled.
+
+    ``multiple`` acknowledges everything up to a tag, so it is used only up to where all is.
+
+    :param on_drained: called when, after :meth:`finish`, nothing is unsettled any more.
+    :ivar last: the latest delivered tag.
+    """
+
+    __slots__ = ("_acks", "_ahead", "_finishing", "_low", "_number", "_on_drained", "_out", "last")
+
+    def __init__(self, outbound: Outbound, number: int, on_drained: Callable[[], None]) -> None:
+        self._out = outbound
+        self._number = number
+        self._on_drained = on_drained
+        self._acks: list[int] = []  # settled since the last flush
+        self._low = 1  # the lowest tag that is not settled
+        self._ahead: set[int] = set()  # settled tags above it
+        self._finishing = False
+        self.last = 0
+
+    def ack(self, tag: int) -> None:
+        """Take ``tag`` off its queue, with the next flush."""
+        acks = self._acks
+        if not acks and self._number:
+            self._out.settle_later(self)
+        acks.append(tag)
+
+    def nack(self, tag: int, *, requeue: bool) -> None:
+        """Put ``tag`` back, or drop it."""
+        if not self._number:
+            return
+        frame = frames.nack(self._number, tag, requeue=requeue)
+        self._out.put((frame,), len(frame))
+        self._ahead.add(tag)
+        self._advance(())
+        self._check_drained()
+
+    def write_settled(self) -> None:
+        """Append the frames for what was acknowledged since the last flush."""
+        acks, self._acks = self._acks, []
+        if not self._number or not acks:
+            return
+        acks.sort()
+        covered = self._advance(acks)
+        written = []
+        if covered:
+            written.append(frames.ack(self._number, acks[covered - 1], multiple=covered > 1))
+        if covered < len(acks):
+            rest = acks[covered:]
+            self._ahead.update(rest)
+            written += [frames.ack(self._number, tag) for tag in rest]
+        self._out.put(written, sum(map(len, written)))
+        self._check_drained()
+
+    def _advance(self, acks: list[int] | tuple[()]) -> int:
+        """Move the low end over what is settled; return how many of ``acks`` that covers."""
+        low, ahead = self._low, self._ahead
+        covered, count = 0, len(acks)
+        while True:
+            if covered < count and acks[covered] == low:
+                covered += 1
+            elif low in ahead:
+                ahead.remove(low)
+            else:
+                break
+            low += 1
+        self._low = low
+        return covered
+
+    def finish(self) -> None:
+        """No more deliveries will come; say when all are settled."""
+        self._finishing = True
+        self._check_drained()
+
+    def _check_drained(self) -> None:
+        if self._finishing and self._low > self.last:
+            self._finishing = False
+            self._on_drained()
+
+    def close(self) -> None:
+        """The channel is gone: nothing can be settled on it any more."""
+        self._number = 0
+        self._acks.clear()
+        self._ahead.clear()
+
+
+class LeanDelivery:
+    """A delivery of the lean path; see :class:`~ion.messaging.transport.Delivery`."""
+
+    __slots__ = ("_settlements", "_tag", "envelope", "exchange", "key", "redelivered", "settled")
+
+    def __init__(
+        self,
+        envelope: Envelope,
+        route: tuple[str, str],
+        redelivered: bool,
+        settled: bool,
+        settlements: Settlements,
+        tag: int,
+    ) -> None:
+        self.envelope = envelope
+        self.exchange, self.key = route
+        self.redelivered = redelivered
+        self.settled = settled
+        self._settlements = settlements
+        self._tag = tag
+
+    def ack(self) -> None:
+        """Take the message off the queue."""
+        if not self.settled:
+            self.settled = True
+            self._settlements.ack(self._tag)
+
+    def nack(self, *, requeue: bool) -> None:
+        """Put the message back, or drop it."""
+        if not self.settled:
+            self.settled = True
+            self._settlements.nack(self._tag, requeue=requeue)
+
+
+_MAX_ROUTES = 1024
+_routes: dict[bytes, tuple[str, str]] = {}
+
+
+def route_of(raw: bytes) -> tuple[str, str]:
+    """Return exchange and key from the two short strings at the beginning of ``raw``."""
+    route = _routes.get(raw)
+    if route is None:
+        middle = 1 + raw[0]
+        exchange = raw[1:middle].decode("utf-8", "replace")
+        key = raw[middle + 1 : middle + 1 + raw[middle]].decode("utf-8", "replace")
+        if len(_routes) >= _MAX_ROUTES:
+            _routes.clear()
+        route = _routes[raw] = (exchange, key)
+    return route
