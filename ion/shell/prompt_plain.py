@@ -28,6 +28,7 @@ class PlainPrompt:
         self._history = history
         self._closed = asyncio.Event()
         self._interrupted = False
+        self._given_up = ""  # readline keeps what was typed before Ctrl-C at the head of the line
         self._terminal = _terminal_state()
         _use_readline(namespace, history)
 
@@ -54,7 +55,9 @@ class PlainPrompt:
             return
         self._interrupted = True
         self._lines.clear()
-        print("\nexit() or Ctrl-D stops the container; so does another Ctrl-C", flush=True)
+        self._given_up = _typed_so_far()
+        print("\nexit() or Ctrl-D stops the container; so does another Ctrl-C")
+        print(FIRST, end="", flush=True)
 
     def close(self) -> None:
         """End a waiting ``read`` and put the terminal back as it was."""
@@ -73,10 +76,11 @@ class PlainPrompt:
             await asyncio.wait({future, closed}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             closed.cancel()
-        self._interrupted = False
         if not future.done():
             raise EOFError
-        return future.result()
+        line = future.result().removeprefix(self._given_up)
+        self._interrupted, self._given_up = False, ""
+        return line
 
 
 def format_error(error: BaseException) -> list[str]:
@@ -118,6 +122,14 @@ def _use_readline(namespace: dict[str, Any], history: Path | None) -> None:
     if history is not None:
         with contextlib.suppress(OSError):
             readline.read_history_file(history)
+
+
+def _typed_so_far() -> str:
+    try:
+        import readline
+    except ImportError:
+        return ""
+    return readline.get_line_buffer()
 
 
 def _save_history(history: Path | None) -> None:

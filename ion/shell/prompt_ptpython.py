@@ -6,6 +6,7 @@ front ends behave alike. The prompt runs on the container's own loop.
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ from ptpython.utils import unindent_code
 from ion.shell.prompt_plain import format_error
 
 
+class _Input(PythonInput):
+    """ptpython's editor, which takes ``await`` at the top level for valid."""
+
+    def get_compiler_flags(self) -> int:
+        return super().get_compiler_flags() | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+
+
 class PtpythonPrompt:
     """Reads statements and shows results with ptpython.
 
@@ -26,7 +34,7 @@ class PtpythonPrompt:
     """
 
     def __init__(self, namespace: dict[str, Any], history: Path | None) -> None:
-        self._input = PythonInput(
+        self._input = _Input(
             get_globals=lambda: namespace,
             get_locals=lambda: namespace,
             history_filename=str(history) if history else None,
