@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ion.base.document import Document, dotted, read
 from ion.base.errors import ConfigurationError
 from ion.base.findings import Finding
-from ion.base.schema import Fault, check, child_of, did_you_mean, fields_of, struct_of
+from ion.base.schema import Fault, check, child_of, did_you_mean, fields_of, item_of, struct_of
 from ion.base.settings import Settings
 
 KeyPath = tuple[str, ...]
@@ -194,7 +194,7 @@ def _entries(
 ) -> Iterator[Entry]:
     for key, value in data.items():
         # Free data keeps its keys as they are: the original's are dotted module names.
-        parts = (str(key),) if schema is Any else _split(str(key), schema)
+        parts = (str(key),) if _is_free(schema) else _split(str(key), schema)
         inner, inner_raw = (*path, *parts), (*raw, key)
         inner_schema = schema
         for part in parts:
@@ -204,6 +204,10 @@ def _entries(
             yield from _entries(value, inner_schema, inner, origin, inner_raw)
         elif value is not None or struct_of(inner_schema) is None:
             yield Entry(inner, value, origin(inner_raw))
+
+
+def _is_free(schema: Any) -> bool:
+    return schema is Any or item_of(schema) is Any
 
 
 def _all_text(data: Mapping[Any, Any]) -> bool:

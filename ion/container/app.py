@@ -1,0 +1,193 @@
+"""App files: what to start, with what arguments and settings, as data.
+
+The keys are those of the original, and four new ones (``processes``, ``supervision``,
+``start_type``, ``failover``). Contract: a spec that was loaded is well-formed; everything wrong in
+a file is said in one ConfigurationError with file, line and key. Nothing is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from ion.base.document import Document, read
+from ion.base.errors import ConfigurationError
+from ion.base.findings import Finding, raise_errors
+from ion.base.schema import Fault, check
+from ion.base.settings import Seconds, Word
+from ion.container.lookup import APP, find
+from ion.container.mod import ModSpec, mod_of, name_faults
+
+__all__ = ["AppSpec", "ChildSpec", "ModSpec", "Supervision", "find", "load_app", "read_app"]
+
+# Apps of the original that every container has built in: known names that start nothing.
+BUILT_IN = frozenset({"ioncore", "ccagent"})
+
+Lifetime = Literal["permanent", "transient", "temporary"]
+Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
+
+
+class ChildSpec(msgspec.Struct, frozen=True, kw_only=True, rename={"class_": "class"}):
+    """A process that the app starts and supervises.
+
+    :param id: name of the process within the app.
+    :param class_: (``class`` in files) dotted name of a process class.
+    :param args: for the process.
+    :param restart: ``permanent`` always, ``transient`` after a failure, ``temporary`` never.
+    :param shutdown: seconds that the process has to end.
+    """
+
+    id: Word
+    class_: str
+    args: dict[str, Any] = {}
+    restart: Lifetime = "permanent"
+    shutdown: Seconds = 5.0
+
+
+class Supervision(msgspec.Struct, frozen=True, kw_only=True):
+    """How the app's processes are kept running.
+
+    :param strategy: which ones are restarted when one of them fails.
+    :param intensity: restarts allowed within ``period``; beyond, the app fails.
+    :param period: in seconds.
+    """
+
+    strategy: Strategy = "one_for_one"
+    intensity: Annotated[int, msgspec.Meta(ge=0)] = 1
+    period: Seconds = 5.0
+
+
+_SUPERVISION = Supervision()
+
+
+@dataclass(frozen=True, slots=True)
+class AppSpec:
+    """An app file, well-formed. Fields are the keys of the file, and ``file`` (None: from no file).
+
+    :ivar mod: None where the app only has ``processes`` or ``applications``.
+    :ivar failover: true, or a map that says how, where another container shall take over.
+    """
+
+    name: str
+    version: str = ""
+    description: str = ""
+    mod: ModSpec | None = None
+    modules: tuple[str, ...] = ()
+    registered: tuple[str, ...] = ()
+    applications: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    processes: tuple[ChildSpec, ...] = ()
+    supervision: Supervision = _SUPERVISION
+    start_type: Lifetime = "temporary"
+    failover: bool | Mapping[str, Any] = False
+    file: Path | None = None
+    document: Document | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it is one of the original's apps that every container is in itself."""
+        return self.name in BUILT_IN
+
+    def where(self, *path: str | int) -> str:
+        """Return file and line of a key, for messages."""
+        if self.document is None:
+            return f"app {self.name!r}"
+        return f"{self.document.name}:{self.document.line_of(path)}"
+
+
+class _AppFile(msgspec.Struct, kw_only=True):
+    """The keys of an app file and their types; ``mod`` has forms of its own."""
+
+    type: Literal["application"]
+    name: Word
+    version: str = ""
+    description: str = ""
+    mod: Any = None
+    modules: list[str] = []
+    registered: list[str] = []
+    applications: list[Word] = []
+    config: dict[str, Any] = {}
+    processes: list[ChildSpec] = []
+    supervision: Supervision = Supervision()
+    start_type: Lifetime = "temporary"
+    failover: bool | dict[str, Any] = False
+
+
+def load_app(name_or_path: str | Path) -> AppSpec:
+    """Find and read an app file.
+
+    :raises ConfigurationError: there is none, it is a release, or anything in it is wrong.
+    """
+    path = find(name_or_path)
+    if path.suffix != APP:
+        message = f"{path} is a release, not an app"
+        raise ConfigurationError(message, details={"file": str(path)})
+    return read_app(path)
+
+
+def read_app(path: Path) -> AppSpec:
+    """Read the app file at ``path``.
+
+    :raises ConfigurationError: anything in it is wrong; the message says all of it.
+    """
+    document = read(path)
+    spec, findings = app_of(document, path)
+    raise_errors(findings)
+    assert spec is not None
+    return spec
+
+
+def app_of(document: Document, path: Path | None = None) -> tuple[AppSpec | None, list[Finding]]:
+    """Return the app that a document says (None where it is wrong), and what is wrong with it."""
+    data = without_nulls(document.data)
+    faults = check(data, _AppFile)
+    mod, mod_faults = mod_of(data.get("mod"), ("mod",)) if isinstance(data, Mapping) else (None, [])
+    faults += mod_faults
+    if not faults:
+        faults += _further_faults(data)
+    if faults:
+        return None, [document.finding(fault.path, fault.message) for fault in faults]
+    read_ = msgspec.convert(data, _AppFile)
+    spec = AppSpec(
+        name=read_.name,
+        version=read_.version,
+        description=read_.description,
+        mod=mod,
+        modules=tuple(read_.modules),
+        registered=tuple(read_.registered),
+        applications=tuple(read_.applications),
+        config=read_.config,
+        processes=tuple(read_.processes),
+        supervision=read_.supervision,
+        start_type=read_.start_type,
+        failover=read_.failover,
+        file=path,
+        document=document,
+    )
+    return spec, []
+
+
+def without_nulls(data: Any) -> Any:
+    """Return a map without the keys that have no value; all else as it is."""
+    if not isinstance(data, Mapping):
+        return data
+    return {key: value for key, value in data.items() if value is not None}
+
+
+def _further_faults(data: Mapping[str, Any]) -> list[Fault]:
+    """Return what types alone do not say."""
+    faults: list[Fault] = []
+    if not any(data.get(key) for key in ("mod", "processes", "applications")):
+        faults.append(Fault((), "starts nothing: give 'mod', 'processes' or 'applications'"))
+    seen: dict[str, int] = {}
+    for index, child in enumerate(data.get("processes", ())):
+        path = ("processes", index)
+        faults += name_faults(child["class"], (*path, "class"))
+        if child["id"] in seen:
+            faults.append(Fault((*path, "id"), f"id {child['id']!r} is given twice"))
+        seen[child["id"]] = index
+    return faults

@@ -1,0 +1,163 @@
+"""In what order apps start: each after the apps it names, depth first.
+
+Contract: files are read, nothing is imported or started. What cannot be put in order (a cycle, an
+app that is not there, two files of one name) is a ConfigurationError that names the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ion.base.errors import ConfigurationError
+from ion.base.schema import did_you_mean
+from ion.base.settings import merge
+from ion.container.app import BUILT_IN, AppSpec, load_app, read_app
+from ion.container.lookup import app_names, find_app
+from ion.container.release import RelEntry, RelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One app to start.
+
+    :param app: what to start.
+    :param config: the app's, with the release's laid over it; ``apps.<name>`` of the settings
+        comes on top (:meth:`ion.base.settings.Settings.app_config`).
+    :param args: keyword arguments: of the file's ``mod``, with the release's laid over them.
+    :param mult: start it even where an app of that name runs already.
+    """
+
+    app: AppSpec
+    config: Mapping[str, Any]
+    args: Mapping[str, Any]
+    mult: bool = False
+
+    @property
+    def name(self) -> str:
+        """The app's name."""
+        return self.app.name
+
+
+def plan(
+    items: AppSpec | RelSpec | str | Path | Iterable[AppSpec | RelSpec | str | Path],
+    *,
+    running: Iterable[str] = (),
+) -> list[Start]:
+    """Return what to start, in order; each app once, save those that a release says ``mult`` of.
+
+    :param items: apps and releases; a name or path is that of an app.
+    :param running: names of apps that run already, and are not started again.
+    :raises ConfigurationError: see above; ``details`` holds file, line and key.
+    """
+    if isinstance(items, AppSpec | RelSpec | str | Path):
+        items = [items]
+    planner = _Planner(set(running))
+    for item in items:
+        if isinstance(item, RelSpec):
+            planner.add_release(item)
+        else:
+            planner.add(item if isinstance(item, AppSpec) else load_app(item))
+    return planner.starts
+
+
+class _Planner:
+    """Walks from app to app; ``trail`` is the way from the one that was asked for."""
+
+    def __init__(self, running: set[str]) -> None:
+        self.starts: list[Start] = []
+        self.planned: dict[str, AppSpec] = {}
+        self.running = running
+        self.trail: list[AppSpec] = []
+        self.entries: dict[str, tuple[RelSpec, RelEntry]] = {}
+
+    def add_release(self, rel: RelSpec) -> None:
+        """Plan the apps of a release. An entry also holds where its app is needed by another."""
+        for entry in rel.apps:
+            if not entry.mult:
+                self.entries.setdefault(entry.name, (rel, entry))
+        for entry in rel.apps:
+            if entry.name not in BUILT_IN or entry.processapp is not None:
+                self.add(_app_of(rel, entry), entry)
+        self.entries.clear()
+
+    def add(self, app: AppSpec, entry: RelEntry | None = None) -> None:
+        """Plan an app, after all that it needs."""
+        self.refuse_cycle(app)
+        if app.built_in or self.is_planned(app, entry):
+            return
+        self.trail.append(app)
+        for index, name in enumerate(app.applications):
+            if name not in BUILT_IN and name not in self.running:
+                self.add(*self.needed(app, index, name))
+        self.trail.pop()
+        self.planned.setdefault(app.name, app)
+        self.starts.append(_start(app, entry))
+
+    def needed(self, app: AppSpec, index: int, name: str) -> tuple[AppSpec, RelEntry | None]:
+        """Return the app that ``app`` names."""
+        if name in self.entries:
+            rel, entry = self.entries[name]
+            return _app_of(rel, entry), entry
+        path = find_app(name, near=app.file)
+        if path is None:
+            key = f"applications.{index}"
+            raise _unknown(name, app.where("applications", index), key, app.file)
+        return read_app(path), None
+
+    def is_planned(self, app: AppSpec, entry: RelEntry | None) -> bool:
+        """Tell whether the app needs no (further) start."""
+        if entry is not None and entry.mult:
+            return False
+        other = self.planned.get(app.name)
+        if other is not None and not _same(other, app):
+            message = (
+                f"two apps are named {app.name!r}: {other.where('name')} and {app.where('name')}"
+            )
+            raise ConfigurationError(message, details={"file": str(app.file), "key": "name"})
+        return other is not None or app.name in self.running
+
+    def refuse_cycle(self, app: AppSpec) -> None:
+        """Raise where the app is on the way to itself."""
+        on_trail = [index for index, other in enumerate(self.trail) if _same(other, app)]
+        if not on_trail:
+            return
+        cycle = self.trail[on_trail[0] :]
+        steps = " -> ".join(f"{other.name} ({other.where('applications')})" for other in cycle)
+        message = f"apps need each other in a circle: {steps} -> {app.name}"
+        details = {"file": str(app.file), "key": "applications"}
+        raise ConfigurationError(message, details=details)
+
+
+def _app_of(rel: RelSpec, entry: RelEntry) -> AppSpec:
+    if entry.processapp is not None:
+        return AppSpec(name=entry.name, version=entry.version, mod=entry.processapp, file=rel.file)
+    path = find_app(entry.name, near=rel.file)
+    if path is None:
+        key = f"apps.{entry.index}.name"
+        raise _unknown(entry.name, rel.where("apps", entry.index, "name"), key, rel.file)
+    return read_app(path)
+
+
+def _start(app: AppSpec, entry: RelEntry | None) -> Start:
+    config: dict[str, Any] = {}
+    args = dict(app.mod.kwargs) if app.mod is not None else {}
+    merge(config, app.config)
+    if entry is not None:
+        merge(config, entry.config)
+        args.update(entry.args)
+    return Start(app, config, args, mult=entry is not None and entry.mult)
+
+
+def _same(one: AppSpec, other: AppSpec) -> bool:
+    return one.name == other.name and one.file == other.file and one.mod == other.mod
+
+
+def _unknown(name: str, where: str, key: str, near: Path | None) -> ConfigurationError:
+    hint = did_you_mean(name, app_names(near))
+    message = f"{where}: {key}: there is no app {name!r}{hint}"
+    file, _, line = where.rpartition(":")
+    details = {"file": file, "line": int(line) if line.isdigit() else None, "key": key}
+    return ConfigurationError(message, details=details)
