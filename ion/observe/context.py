@@ -40,3 +40,6 @@ class CallContext:
 
 
 current_call: ContextVar[CallContext | None] = ContextVar("ion_call", default=None)
+
+# Set where a container starts: what runs in the background on its behalf speaks in its name.
+current_container: ContextVar[str] = ContextVar("ion_container", default="")
