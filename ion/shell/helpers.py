@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ion.base.errors import ApplicationError, Unavailable
 from ion.base.version import __version__
 from ion.container.agent import ContainerAgent
+from ion.observe.logging import set_level
 from ion.process.client import ServiceClient
 from ion.process.service import Service
 from ion.shell import system
@@ -147,15 +148,10 @@ class Helpers:
 
     def loglevel(self, level: str | None = None, logger: str = "") -> str:
         """Show or set the least level that is logged, of all loggers or of one."""
-        target = logging.getLogger(logger)
         if level is not None:
-            names = logging.getLevelNamesMapping()
-            if level.upper() not in names:
-                known = ", ".join(n.lower() for n in names if n != "NOTSET")
-                message = f"{level!r} is no level: use one of {known}"
-                raise ApplicationError(message)
-            target.setLevel(names[level.upper()])
-        return logging.getLevelName(target.getEffectiveLevel()).lower()
+            set_level(level, logger)
+        effective = logging.getLogger(logger or None).getEffectiveLevel()
+        return logging.getLevelName(effective).lower()
 
     def _address(self, to: str | int) -> str:
         return f"{self._container.id}.{to}" if isinstance(to, int) else to

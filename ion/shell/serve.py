@@ -11,11 +11,12 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Coroutine
-from typing import Any
+from typing import Any, TextIO, cast
 
 from ion.base.errors import IonError, StartError
-from ion.container.app import find
+from ion.container.app import load_app
 from ion.container.container import Container
+from ion.container.lookup import APP, find
 from ion.observe.logging import set_up
 from ion.shell import exits
 from ion.shell.arguments import AppArguments
@@ -64,7 +65,7 @@ async def _started(options: Options, stops: StopSignals) -> AsyncIterator[Contai
 def _container(options: Options) -> Container:
     """Return a container with the settings of the command line, not started yet."""
     settings = read_settings(options).settings
-    set_up(settings.logging)
+    set_up(settings.logging, cast(TextIO, _CurrentStderr()))
     return Container(settings=settings)
 
 
@@ -74,10 +75,10 @@ async def _bring_up(container: Container, options: Options) -> None:
     found = [find(word) for word in options.start]  # a misspelt one is told before any is started
     await container.start()
     for path in found:
-        if path.suffix == ".rel":
-            await container.start_rel(path, args=arguments.by_app)
+        if path.suffix == APP:
+            await container.start_app(path, args=arguments.of(load_app(path).name))
         else:
-            await container.start_app(path, args=arguments.of(path.stem))
+            await container.start_rel(path)
 
 
 async def _unless_stopped(start: Coroutine[Any, Any, None], stops: StopSignals) -> None:
@@ -115,3 +116,15 @@ def ready_line(container: Container) -> str:
         f"ready {container.id} sysname={container.sysname} broker={container.transport.scheme} "
         f"apps={len(container.apps)} processes={len(container.processes)}"
     )
+
+
+class _CurrentStderr:
+    """Standard error as it is when a line is logged: the shell's prompt puts its own in place."""
+
+    def write(self, text: str) -> int:
+        """Write ``text``."""
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Flush."""
+        sys.stderr.flush()

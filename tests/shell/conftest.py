@@ -1,0 +1,190 @@
+"""`ioncc` as people run it: an OS process of its own, in an empty working directory."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "ion.shell.main"]
+READY = re.compile(
+    r"^ready (?P<id>[\w-]+) sysname=(?P<sysname>[\w-]+) broker=(?P<broker>\w+) "
+    r"apps=(?P<apps>\d+) processes=(?P<processes>\d+)$"
+)
+WAIT = 20.0
+
+# A module of processes that the apps of these tests run.
+ACTORS = '''
+import asyncio, pathlib
+from ion import ApplicationError, Service
+
+class Noting(Service, name="noting"):
+    """Writes what happens to it into a file."""
+    def __init__(self, file, text="", stop=0.0, fail=False):
+        self.file, self.text, self.stop, self.fail = pathlib.Path(file), text, stop, fail
+
+    def note(self, what):
+        with self.file.open("a") as out:
+            out.write(what + "\\n")
+
+    async def on_activate(self):
+        self.note(f"start {self.text}")
+        if self.fail:
+            raise RuntimeError("as told")
+
+    async def on_terminate(self):
+        self.note("stopping")
+        await asyncio.sleep(self.stop)
+        self.note("stopped")
+
+    async def op_add(self, a: int, b: int) -> int:
+        return a + b
+
+    async def op_echo(self, text: str) -> str:
+        return text
+
+    async def op_any(self, value: object = None) -> object:
+        return value
+
+    async def op_blob(self) -> bytes:
+        return b"\\x00\\x01"
+
+    async def op_refuse(self) -> None:
+        raise ApplicationError("not today", code=409, details={"day": 3})
+
+    async def op_fail(self) -> None:
+        raise RuntimeError("broken")
+'''
+
+
+class Ioncc:
+    """Runs `ioncc` in one working directory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("ION_")}
+        root = str(Path(__file__).parents[2])
+        self.env = {
+            **clean,
+            "PYTHONPATH": os.pathsep.join([str(folder), root]),
+            "XDG_STATE_HOME": str(folder / "state"),
+            "XDG_DATA_HOME": str(folder / "data"),
+            "TERM": "xterm",
+        }
+        self.started: list[Serving] = []
+
+    def run(self, *words: str, timeout: float = WAIT) -> subprocess.CompletedProcess[str]:
+        """Run to the end."""
+        return subprocess.run(
+            [*COMMAND, *words],
+            cwd=self.folder,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def serve(self, *words: str) -> Serving:
+        """Start one that serves, and return at once."""
+        serving = Serving(self, words)
+        self.started.append(serving)
+        return serving
+
+    def app(self, name: str, **kwargs: object) -> None:
+        """Write an app file that runs the service ``noting``."""
+        kwargs.setdefault("file", str(self.folder / "notes"))
+        (self.folder / "actors.py").write_text(ACTORS)
+        text = f"type: application\nname: {name}\nversion: 1.0.0\nmod:\n  name: actors:Noting\n"
+        text += "  kwargs:\n" + "".join(f"    {k}: {v!r}\n" for k, v in kwargs.items())
+        (self.folder / f"{name}.app").write_text(text)
+
+    def notes(self) -> list[str]:
+        """Return what the processes wrote."""
+        path = self.folder / "notes"
+        return path.read_text().splitlines() if path.exists() else []
+
+
+class Serving:
+    """One `ioncc` that serves; lines of its standard error as they come."""
+
+    def __init__(self, ioncc: Ioncc, words: tuple[str, ...]) -> None:
+        self.process = subprocess.Popen(
+            [*COMMAND, *words],
+            cwd=ioncc.folder,
+            env=ioncc.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._queue: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for line in self.process.stderr:
+            self._queue.put(line.rstrip("\n"))
+        self._queue.put(None)
+
+    def wait_for(self, pattern: re.Pattern[str] | str) -> re.Match[str]:
+        """Return the match of the next line that has the pattern."""
+        end = time.monotonic() + WAIT
+        while (line := self._queue.get(timeout=max(end - time.monotonic(), 0.01))) is not None:
+            self.lines.append(line)
+            found = re.search(pattern, line)
+            if found:
+                return found
+        raise AssertionError(f"ended without {pattern!r}: {self.lines}")
+
+    def ready(self) -> re.Match[str]:
+        """Wait for the ready line."""
+        return self.wait_for(READY)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def end(self, number: signal.Signals | None = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        if number is not None:
+            self.signal(number)
+        code = self.process.wait(WAIT)
+        while (line := self._queue.get(timeout=WAIT)) is not None:
+            self.lines.append(line)
+        return code
+
+    def close(self) -> None:
+        """Kill it where it still runs, and close its pipes."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(WAIT)
+        self.process.stdout.close()
+
+
+def _opened(folder: Path):
+    ioncc = Ioncc(folder)
+    yield ioncc
+    for serving in ioncc.started:
+        serving.close()
+
+
+@pytest.fixture
+def ioncc(tmp_path):
+    """`ioncc` in an empty working directory."""
+    yield from _opened(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def module_ioncc(tmp_path_factory):
+    """The same for all tests of a module."""
+    yield from _opened(tmp_path_factory.mktemp("ioncc"))
