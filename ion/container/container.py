@@ -201,7 +201,7 @@ class Container:
         :raises ConfigurationError: the file is wrong; the message names line and key.
         :raises StartError: it did not come up; what it had started is stopped.
         """
-        await self._launcher.start_app(app, config=config, args=args)
+        await self._launcher.start_app(app, config, args)
 
     async def stop_app(self, name: str) -> None:
         """Stop a running app.
@@ -210,13 +210,16 @@ class Container:
         """
         await self._launcher.stop_app(name)
 
-    async def start_rel(self, rel: str | Path) -> None:
+    async def start_rel(
+        self, rel: str | Path, *, args: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
         """Start the apps of a release in order; where one fails, stop those it had started.
 
+        :param args: app name -> arguments, over those of the release.
         :raises ConfigurationError: the file, or an app's, is wrong.
         :raises StartError: an app did not come up.
         """
-        await self._launcher.start_rel(rel)
+        await self._launcher.start_rel(rel, args)
 
     # calling, as the container itself
 

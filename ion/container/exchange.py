@@ -133,10 +133,12 @@ class ExchangeManager:
             )
 
     async def detach_service(self, service: Service) -> None:
-        """Stop taking requests for a service instance. What it was given it may still settle."""
+        """Stop taking requests for a service instance. What it was given it may still settle.
+
+        Control still reaches it, so that a call it is finishing can be cancelled.
+        """
         for consumer in self._service_consumers.pop(service.id, []):
             await consumer.cancel()
-        await self.leave_control(service.service_name, service)
 
     async def wait_for_service(self, name: str) -> bool:
         """Return whether anybody consumes the queue of a service now."""

@@ -131,6 +131,7 @@ class Spawner:
         try:
             if isinstance(process, Service):
                 await self.exchange.detach_service(process)
+                await self.exchange.leave_control(process.service_name, process)
             await process._drain(0)
             for child in reversed(process._children or []):
                 await self.terminate(child, timeout=self._host.drain_timeout)
@@ -156,19 +157,25 @@ class Spawner:
         await asyncio.shield(task)
 
     async def _terminate(self, process: Process, timeout: float) -> None:
-        try:
-            if isinstance(process, Service):
-                await self.exchange.detach_service(process)
-        except IonError as error:
-            log.warning("%s: %s", _title(process), error)
+        service = process if isinstance(process, Service) else None
+        if service is not None:
+            await self.exchange.detach_service(service)
         self._processes.pop(process.id, None)
         await process._drain(timeout)
+        if service is not None:
+            await self._leave(service)
         for child in reversed(process._children or []):
             if child in self._processes:
                 await self.terminate(child, timeout=timeout)
         await self._call_on_terminate(process)
         process._step("terminate")
         self._disown(process)
+
+    async def _leave(self, service: Service) -> None:
+        try:
+            await self.exchange.leave_control(service.service_name, service)
+        except IonError as error:  # the broker is away: the binding goes with the queue
+            log.debug("%s: %s", _title(service), error)
 
     def _disown(self, process: Process) -> None:
         owner = self._processes.get(process.parent or "")

@@ -1,0 +1,37 @@
+"""Fixtures of the whole suite: a container on each transport."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator
+
+import pytest
+
+from ion import Container
+
+_names = itertools.count(1)
+
+
+@pytest.fixture(params=["memory", "amqp", "amqp-plain"])
+def bus(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
+    """Give a broker URL that several containers of the test can share, and the configuration."""
+    if request.param == "memory":
+        return f"memory://test-{next(_names)}", {}
+    url: str = request.getfixturevalue("amqp_url")
+    return url, {"broker.lean": request.param == "amqp"}
+
+
+@pytest.fixture
+async def container(bus: tuple[str, dict[str, object]]) -> AsyncIterator[Container]:
+    """Give a running container."""
+    url, config = bus
+    async with Container(url, sysname="test", config=config) as running:
+        yield running
+
+
+@pytest.fixture
+async def other(bus: tuple[str, dict[str, object]]) -> AsyncIterator[Container]:
+    """Give a second running container of the same system."""
+    url, config = bus
+    async with Container(url, sysname="test", config=config) as running:
+        yield running
