@@ -18,7 +18,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 READY_TIMEOUT = 30.0
 STOP_TIMEOUT = 3.0
-CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class MeasurementFailed(Exception):
@@ -35,7 +34,7 @@ class Program:
     def __init__(self, command: list[str], environment: dict[str, str] | None = None) -> None:
         self.command = command
         self._lines: queue.Queue[str | None] = queue.Queue()
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by stop()
         base = {"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT)}
         home = os.environ.get("HOME", "/tmp")
         self._process = subprocess.Popen(
@@ -73,17 +72,19 @@ class Program:
         try:
             line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
-            raise self._failure("did not answer in time") from None
+            message = self._told("did not answer in time")
+            raise MeasurementFailed(message) from None
         if line is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(1.0)
-            raise self._failure(f"ended with {self._process.poll()}")
+            message = self._told(f"ended with {self._process.poll()}")
+            raise MeasurementFailed(message)
         return line
 
-    def _failure(self, what: str) -> MeasurementFailed:
+    def _told(self, what: str) -> str:
         self._errors.seek(0)
         tail = self._errors.read()[-1500:].strip()
-        return MeasurementFailed(f"{' '.join(self.command)}: {what}\n{tail}")
+        return f"{' '.join(self.command)}: {what}\n{tail}"
 
     def wait_ready(self, timeout: float = READY_TIMEOUT) -> None:
         """Return once the program has printed ``ready``.

@@ -1,8 +1,9 @@
 /* An echo server and a closed-loop client: the exchange of an ION rpc, without ION.
  *
  * Request: topic exchange <system>.xs, mandatory, confirmed, transient, with type, content type,
- * correlation id and reply-to. Answer: default exchange to the reply queue, transient. The request
- * is acknowledged after its answer was written; acks are coalesced when more input is waiting.
+ * correlation id and reply-to. Answer: default exchange to the reply queue, transient, confirmed.
+ * The request is acknowledged once the broker has confirmed its answer; acks are coalesced while
+ * more input is waiting. With confirm=0 the acknowledgement follows the answer directly.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #define MAX_WINDOW 1024
 #define MAX_SAMPLES 4000000
 #define ACK_EVERY 64
+#define MAX_UNACKED 65536
 #define PATIENCE 10.0 /* seconds without any event before a peer gives up */
 
 static void publish(wire *w, const char *exchange, const char *key, int mandatory,
@@ -57,27 +59,60 @@ static void say_ready(void) {
   fflush(stdout);
 }
 
-int rpc_server(const options *o) {
+/* Answers go out in the order of the requests, so number n of both belong together. */
+typedef struct {
   wire w;
-  event e;
+  const options *o;
+  unsigned char confirmed[MAX_UNACKED];
+  uint64_t answered, settled, acked;
+} server;
+
+static void on_confirm(server *s, const event *e) {
+  if (e->multiple && e->tag > s->settled) {
+    while (s->settled < e->tag) s->confirmed[++s->settled % MAX_UNACKED] = 0;
+  } else {
+    s->confirmed[e->tag % MAX_UNACKED] = 1;
+  }
+  while (s->confirmed[(s->settled + 1) % MAX_UNACKED])
+    s->confirmed[++s->settled % MAX_UNACKED] = 0;
+}
+
+static void ack_settled(server *s) {
+  if (!s->o->ack || s->settled == s->acked) return;
+  if (s->settled - s->acked < ACK_EVERY && wire_pending(&s->w)) return;
+  amqp_basic_ack(s->w.state, CONSUME_CHANNEL, s->settled, 1);
+  s->acked = s->settled;
+}
+
+static void server_open(server *s, const options *o) {
   char queue[160];
-  int unacked = 0;
-  wire_open(&w, o);
-  wire_channel(&w, PUBLISH_CHANNEL);
-  wire_channel(&w, CONSUME_CHANNEL);
-  wire_declare_service(&w, o);
+  if (o->prefetch >= MAX_UNACKED) die("prefetch too large");
+  s->o = o;
+  wire_open(&s->w, o);
+  wire_channel(&s->w, PUBLISH_CHANNEL);
+  wire_channel(&s->w, CONSUME_CHANNEL);
+  wire_declare_service(&s->w, o);
+  if (o->confirm) amqp_confirm_select(s->w.state, PUBLISH_CHANNEL);
+  wire_check(&s->w, "confirm.select");
   snprintf(queue, sizeof queue, "%s.%s", o->system, o->key);
-  consume(&w, queue, !o->ack, o->prefetch);
+  consume(&s->w, queue, !o->ack, o->prefetch);
+}
+
+int rpc_server(const options *o) {
+  static server s;
+  event e;
+  server_open(&s, o);
   say_ready();
   while (getppid() != 1) {
-    if (!wire_next(&w, &e, 1.0)) continue;
-    if (e.kind != EVENT_DELIVERY) continue;
-    answer(&w, &e);
-    unacked++;
-    if (o->ack && (unacked >= ACK_EVERY || !wire_pending(&w))) {
-      amqp_basic_ack(w.state, CONSUME_CHANNEL, e.tag, 1);
-      unacked = 0;
+    if (!wire_next(&s.w, &e, 1.0)) continue;
+    if (e.kind == EVENT_DELIVERY) {
+      answer(&s.w, &e);
+      s.answered++;
+      if (!o->confirm) s.settled = s.answered;
+    } else if (e.kind == EVENT_CONFIRM) {
+      on_confirm(&s, &e);
     }
+    ack_settled(&s);
   }
   return 0;
 }
@@ -111,7 +146,7 @@ static int take(client *c) {
   if (!wire_next(&c->w, &e, PATIENCE)) die("no answer");
   if (e.kind == EVENT_RETURN) die("the request was returned: no such queue");
   if (e.kind == EVENT_CONFIRM) {
-    c->confirmed = e.tag;
+    if (e.tag > c->confirmed) c->confirmed = e.tag;
     return -1;
   }
   if (e.size != c->size || memcmp(e.body, c->body, e.size)) die("wrong answer");

@@ -11,6 +11,8 @@ from benchmarks.payload import record
 
 
 class BareActor:
+    """A mailbox and the task that serves it."""
+
     def __init__(self) -> None:
         self.mailbox: asyncio.Queue[tuple[Any, asyncio.Future[Any]]] = asyncio.Queue()
         self.task = asyncio.create_task(self.serve())

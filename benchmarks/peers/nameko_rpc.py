@@ -19,6 +19,8 @@ from nameko.standalone.rpc import ClusterRpcClient
 
 
 class EchoService:
+    """Gives back what it is given."""
+
     name = "nameko_echo"
 
     @rpc

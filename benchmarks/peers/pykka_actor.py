@@ -11,6 +11,8 @@ from benchmarks.payload import record
 
 
 class Echo(pykka.ThreadingActor):
+    """Gives back what it is given."""
+
     def on_receive(self, message: Any) -> Any:
         return message
 

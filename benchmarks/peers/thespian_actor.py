@@ -11,6 +11,8 @@ from benchmarks.payload import record
 
 
 class Echo(Actor):  # type: ignore[misc,unused-ignore]
+    """Gives back what it is given."""
+
     def receiveMessage(self, message: Any, sender: Any) -> None:  # noqa: N802
         if isinstance(message, dict):
             self.send(sender, message)

@@ -11,6 +11,8 @@ from benchmarks.payload import record
 
 
 class Echo(xoscar.Actor):
+    """Gives back what it is given."""
+
     async def echo(self, content: Any) -> Any:
         return content
 

@@ -1,0 +1,117 @@
+"""``python -m benchmarks``: run the rounds, print the goals, write results and tables."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine, report
+from benchmarks.bench import Bench
+from benchmarks.medians import Results
+from benchmarks.procs import ROOT, MeasurementFailed
+from benchmarks.rows import ALL_ROWS, Row, selected
+
+LATEST = ROOT / "benchmarks" / "results" / "latest.json"
+REFERENCE = ROOT / "docs" / "reference" / "benchmarks.md"
+README = ROOT / "README.md"
+Rounds = dict[str, list[dict[str, Any]]]
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Return the options of a run."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.5, help="length of one measurement")
+    parser.add_argument("--quick", action="store_true", help="one short round; writes no docs")
+    parser.add_argument("-k", dest="select", default="", help="words in the keys of rows, with ,")
+    parser.add_argument("--list", action="store_true", help="show the keys of the rows and end")
+    parser.add_argument("--seed", type=int, default=None, help="of the order of the rows")
+    parser.add_argument("--output", type=Path, default=None, help="JSON file for the results")
+    parser.add_argument("--render", action="store_true", help="write the docs from latest.json")
+    options = parser.parse_args(argv)
+    if options.quick:
+        options.rounds, options.seconds = 1, 0.2
+    return options
+
+
+def say(text: str) -> None:
+    """Tell whoever waits how far the run is."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def run_rounds(bench: Bench, chosen: tuple[Row, ...], rounds: int, order: random.Random) -> Any:
+    """Run every row once a round in shuffled order; return figures and failures by key."""
+    figures: Rounds = {row.key: [] for row in chosen}
+    failures: dict[str, str] = {}
+    for number in range(1, rounds + 1):
+        for row in order.sample(chosen, len(chosen)):
+            try:
+                found = bench.run(row)
+            except MeasurementFailed as error:
+                failures[row.key] = str(error)
+                say(f"{number}/{rounds} {row.key}: FAILED: {error}")
+                continue
+            figures[row.key].append(found)
+            say(f"{number}/{rounds} {row.key}: {json.dumps(found)}")
+    return figures, failures
+
+
+def measure(options: argparse.Namespace, chosen: tuple[Row, ...]) -> dict[str, Any]:
+    """Run the rounds and return all there is to know of them."""
+    with Bench(chosen, options.seconds) as bench:
+        order = random.Random(options.seed)
+        figures, failures = run_rounds(bench, chosen, options.rounds, order)
+        return {
+            "when": machine.now(),
+            "command": " ".join(["make bench", *_arguments(options)]),
+            "rounds": options.rounds,
+            "seconds": options.seconds,
+            "machine": machine.describe(),
+            "versions": machine.versions(chosen, bench.broker),
+            "figures": figures,
+            "failures": failures,
+        }
+
+
+def _arguments(options: argparse.Namespace) -> list[str]:
+    words = [f"--rounds {options.rounds} --seconds {options.seconds:g}"]
+    if options.select:
+        words.append(f"-k {options.select}")
+    return [f'BENCH_ARGS="{" ".join(words)}"']
+
+
+def write_docs(run: dict[str, Any]) -> None:
+    """Write the tables between the markers of the reference page and of the README."""
+    results = Results(run["figures"])
+    for file, text in ((REFERENCE, report.full), (README, report.short)):
+        if not report.write_between_markers(file, text(run, results)):
+            say(f"{file.relative_to(ROOT)}: no markers, not written")
+
+
+def main(argv: list[str]) -> int:
+    """Run; return 1 where a row failed in every round."""
+    options = parse(argv)
+    chosen = selected(options.select)
+    if options.list:
+        print("\n".join(f"{row.key:32} {row.label}" for row in chosen))
+        return 0
+    if options.render:
+        write_docs(json.loads(LATEST.read_text()))
+        return 0
+    run = measure(options, chosen)
+    output = options.output or LATEST
+    whole = len(chosen) == len(ALL_ROWS) and not options.quick
+    if options.output or whole:
+        output.write_text(json.dumps(run, indent=1) + "\n")
+    if whole:
+        write_docs(run)
+    print(report.full(run, Results(run["figures"])))
+    return 1 if any(not rounds for rounds in run["figures"].values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,67 @@
+"""Where and with what a run was made: machine, versions, date, revision."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks import rows, tools
+from benchmarks.procs import ROOT
+from ion.base.version import __version__
+from ion.testing.servers import RabbitServer
+
+OUR_PARTS = ["aio-pika", "aiormq", "msgspec", "transitions", "uvloop"]
+PEERS = ["aio-pika", "aiormq", "celery", "faststream", "nameko", "pika", "pykka", "thespian"]
+PEERS += ["xoscar", "uvloop"]
+
+
+def describe() -> dict[str, Any]:
+    """Return processor, cores, memory, kernel and Python of this machine."""
+    return {
+        "cpu": _after("/proc/cpuinfo", "model name") or platform.processor() or "unknown",
+        "cores": os.cpu_count(),
+        "memory_gb": round(int((_after("/proc/meminfo", "MemTotal") or "0").split()[0]) / 1e6, 1),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
+
+
+def versions(needed: tuple[rows.Row, ...], broker: RabbitServer | None) -> dict[str, str]:
+    """Return the versions of all that took part."""
+    found = {"ioncore": f"{__version__} ({_revision()})"}
+    found |= tools.versions_in(str(tools.OURS_PYTHON), OUR_PARTS)
+    runners = {row.runner for row in needed}
+    if rows.PEERS in runners:
+        found |= {
+            f"{name} (peer)" if name in found else name: version
+            for name, version in tools.versions_in(str(tools.PEERS_PYTHON), PEERS).items()
+        }
+    if rows.C in runners:
+        found["librabbitmq"] = tools.c_version()
+    if broker is not None:
+        found["RabbitMQ"] = broker.eval("rabbit_misc:version()").strip('"')
+        found["Erlang/OTP"] = broker.eval("erlang:system_info(otp_release)").strip('"')
+    return found
+
+
+def now() -> str:
+    """Return the time, UTC, to the minute."""
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _after(file: str, key: str) -> str:
+    try:
+        lines = Path(file).read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), "")
+
+
+def _revision() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "no revision"

@@ -1,0 +1,161 @@
+"""The results as Markdown: tables, goals, and where and how they were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks import rows
+from benchmarks.medians import Results
+from benchmarks.reach import GOALS
+from benchmarks.rows import Row
+
+START, END = "<!-- bench:start -->", "<!-- bench:end -->"
+NOTHING = "-"
+WINDOWS = ("1", "64", "256")
+
+
+def rate(value: float | None) -> str:
+    """Return messages or calls per second, for people."""
+    return NOTHING if value is None else f"{value:,.0f}"
+
+
+def ratio(value: float | None) -> str:
+    """Return a ratio with as many digits as mean something."""
+    if value is None:
+        return NOTHING
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+
+
+def table(head: Iterable[str], body: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table; all columns but the first are numbers."""
+    names = list(head)
+    lines = [names, ["---"] + ["---:"] * (len(names) - 1), *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _with_best(results: Results, key: str, figure: str) -> str:
+    median, best = results.median(key, figure), results.best(key, figure)
+    return NOTHING if median is None else f"{rate(median)} [{rate(best)}]"
+
+
+def _percentiles(results: Results, key: str) -> str:
+    p50, p99 = results.median(key, "1.p50_us"), results.median(key, "1.p99_us")
+    return NOTHING if p50 is None else f"{rate(p50)} / {rate(p99)}"
+
+
+def _calls(results: Results, of: tuple[Row, ...], reference: str, against: str) -> str:
+    head = ["", "1 caller /s", "p50 / p99 µs", "64 callers /s", "256 callers /s", "p99 @64 µs"]
+    head.append(f"of {against} (1 / 64 / 256)")
+    body = []
+    for row in of:
+        ratios = (ratio(results.ratio(row.key, reference, f"{w}.rate")) for w in WINDOWS)
+        body.append(
+            [
+                row.label,
+                _with_best(results, row.key, "1.rate"),
+                _percentiles(results, row.key),
+                _with_best(results, row.key, "64.rate"),
+                _with_best(results, row.key, "256.rate"),
+                rate(results.median(row.key, "64.p99_us")),
+                " / ".join(ratios),
+            ]
+        )
+    return table(head, body)
+
+
+def _one_way(results: Results, mode: str) -> str:
+    names: dict[str, str] = {}
+    prefix = f"oneway.{mode}."
+    for row in rows.ONE_WAY_ROWS:
+        if row.key.startswith(prefix):
+            names.setdefault(row.name, row.label)
+    head = ["", *(f"{size} msgs/s (of C)" for size in rows.SIZES)]
+    body = []
+    for name, label in names.items():
+        line = [label]
+        for size in rows.SIZES:
+            key, reference = f"{prefix}{size}.{name}", f"{prefix}{size}.c"
+            cell = _with_best(results, key, "rate")
+            line.append(f"{cell} ({ratio(results.ratio(key, reference, 'rate'))})")
+        body.append(line)
+    return table(head, body)
+
+
+def _small(results: Results) -> str:
+    units = {"us": ("µs", 1.0), "bytes": ("KB", 1 / 1024), "seconds": ("s", 1.0)}
+    body = []
+    for row in rows.SMALL_ROWS:
+        for figure, (unit, factor) in units.items():
+            median, best = results.median(row.key, figure), results.best(row.key, figure)
+            if median is not None and best is not None:
+                body.append([row.label, f"{median * factor:.3g}", f"{best * factor:.3g}", unit])
+    return table(["", "median", "best", "unit"], body)
+
+
+def reach_lines(results: Results) -> list[list[str]]:
+    """Return one line a goal: what, wanted, measured, verdict."""
+    lines = []
+    for goal in GOALS:
+        value, verdict = goal.verdict(results)
+        measured = NOTHING if value is None else f"{value:.3g} {goal.unit}"
+        lines.append([goal.what, goal.wanted(), measured, verdict])
+    return lines
+
+
+def about(run: Mapping[str, Any]) -> str:
+    """Return the sentence that says where, when, with what and how to repeat."""
+    machine = run["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+    return (
+        f"Measured {run['when']} on {machine['cores']} cores of {machine['cpu']}, "
+        f"{machine['memory_gb']} GB, Linux {machine['kernel']}, Python {machine['python']}; "
+        f"{run['rounds']} rounds, each running every variant once in shuffled order, "
+        f"{run['seconds']:g} s a measurement. Medians; best round in brackets. "
+        f"Repeat with `{run['command']}`.\n\nVersions: {versions}."
+    )
+
+
+def full(run: Mapping[str, Any], results: Results) -> str:
+    """Return all tables, for the reference page."""
+    parts = [
+        about(run),
+        "### Goals\n\n" + table(["goal", "wanted", "measured", ""], reach_lines(results)),
+        "### rpc over RabbitMQ, 1 KB\n\n" + _calls(results, rows.RPC_ROWS, "rpc.c", "C"),
+        "### rpc in memory, 1 KB\n\n"
+        + _calls(results, rows.MEMORY_ROWS, "memory.bare", "the bare actor"),
+    ]
+    for mode, promise in rows.MODES.items():
+        parts.append(f"### One way over RabbitMQ: {promise}\n\n{_one_way(results, mode)}")
+    parts.append(f"### Small costs\n\n{_small(results)}")
+    failures = [f"- `{key}`: {text}" for key, text in run["failures"].items()]
+    if failures:
+        parts.append("### Failed\n\n" + "\n".join(failures))
+    return "\n\n".join(parts)
+
+
+def short(run: Mapping[str, Any], results: Results) -> str:
+    """Return the two tables of calls and the sentence about the run, for the README."""
+    return "\n\n".join(
+        [
+            "rpc over RabbitMQ, 1 KB:",
+            _calls(results, rows.RPC_ROWS, "rpc.c", "C"),
+            "rpc in memory, 1 KB:",
+            _calls(results, rows.MEMORY_ROWS, "memory.bare", "the bare actor"),
+            about(run),
+        ]
+    )
+
+
+def write_between_markers(file: Path, text: str) -> bool:
+    """Replace what stands between the markers of a file; False where it has none."""
+    if not file.exists():
+        return False
+    content = file.read_text()
+    head, start, rest = content.partition(START)
+    _, end, tail = rest.partition(END)
+    if not start or not end:
+        return False
+    file.write_text(f"{head}{START}\n{text}\n{END}{tail}")
+    return True
