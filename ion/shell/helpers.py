@@ -196,7 +196,7 @@ def next_to_type(services: list[dict[str, Any]]) -> str:
 
 def _sample_arguments(params: list[dict[str, Any]]) -> str | None:
     """Return arguments for a call; None where a required one is of no simple type."""
-    words = []
+    words: list[str] = []
     for param in params:
         sample = _SAMPLES.get(str(param.get("type")))
         if sample is None and param.get("required"):

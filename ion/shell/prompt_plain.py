@@ -73,7 +73,8 @@ class PlainPrompt:
         threading.Thread(target=_read_line, args=(prompt, loop, future), daemon=True).start()
         closed = asyncio.create_task(self._closed.wait())
         try:
-            await asyncio.wait({future, closed}, return_when=asyncio.FIRST_COMPLETED)
+            waiting: set[asyncio.Future[Any]] = {future, closed}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:
             closed.cancel()
         if not future.done():

@@ -12,6 +12,7 @@ from typing import Any
 
 from prompt_toolkit.document import Document
 from prompt_toolkit.patch_stdout import patch_stdout
+from prompt_toolkit.styles import DummyStyle
 from ptpython.printer import OutputPrinter
 from ptpython.python_input import PythonInput
 from ptpython.utils import unindent_code
@@ -95,7 +96,7 @@ class PtpythonPrompt:
         return OutputPrinter(
             output=app.output,
             input=app.input,
-            style=app.style,
+            style=app.style or DummyStyle(),
             style_transformation=self._input.style_transformation,
             title="",
         )

@@ -95,10 +95,10 @@ async def _content(connection: Connection, options: Options, to: str, op: str) -
     if not needs_types(options.content):
         return parse_content(options.content)
     infos = await ask(connection.endpoint)
-    return parse_content(options.content, annotations(infos, to, op))
+    return parse_content(options.content, types_of(infos, to, op))
 
 
-def annotations(infos: Sequence[Mapping[str, Any]], to: str, op: str) -> dict[str, str]:
+def types_of(infos: Sequence[Mapping[str, Any]], to: str, op: str) -> dict[str, str]:
     """Return the annotations of an op's parameters as text; empty where nobody knows the op.
 
     :param to: a service (``name`` or ``name.v2``) or a pid.

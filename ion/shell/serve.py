@@ -78,7 +78,7 @@ async def _bring_up(container: Container, options: Options) -> None:
         if path.suffix == APP:
             await container.start_app(path, args=arguments.of(load_app(path).name))
         else:
-            await container.start_rel(path)
+            await container.start_rel(path, args=arguments.by_app)
 
 
 async def _unless_stopped(start: Coroutine[Any, Any, None], stops: StopSignals) -> None:
@@ -101,8 +101,8 @@ async def _unless_stopped(start: Coroutine[Any, Any, None], stops: StopSignals) 
 
 
 async def _stay(container: Container, options: Options, stops: StopSignals) -> None:
-    """Run the shell on a terminal, else wait for a signal."""
-    if options.no_shell or not sys.stdin.isatty():
+    """Run the shell on a terminal (one that shows what is printed, too), else await a signal."""
+    if options.no_shell or not (sys.stdin.isatty() and sys.stdout.isatty()):
         await stops.stopping.wait()
         return
     from ion.shell.repl import run_shell

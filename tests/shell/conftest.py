@@ -20,6 +20,7 @@ READY = re.compile(
     r"apps=(?P<apps>\d+) processes=(?P<processes>\d+)$"
 )
 WAIT = 20.0
+TERM = signal.SIGTERM  # `signal` is also a method below
 
 # A module of processes that the apps of these tests run.
 ACTORS = '''
@@ -129,11 +130,13 @@ class Serving:
         )
         self.lines: list[str] = []
         self._queue: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
-        for line in self.process.stderr:
-            self._queue.put(line.rstrip("\n"))
+        with self.process.stderr as lines:
+            for line in lines:
+                self._queue.put(line.rstrip("\n"))
         self._queue.put(None)
 
     def wait_for(self, pattern: re.Pattern[str] | str) -> re.Match[str]:
@@ -150,11 +153,11 @@ class Serving:
         """Wait for the ready line."""
         return self.wait_for(READY)
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: int) -> None:
         """Send a signal."""
         self.process.send_signal(number)
 
-    def end(self, number: signal.Signals | None = signal.SIGTERM) -> int:
+    def end(self, number: int | None = TERM) -> int:
         """Send a signal and return the exit code."""
         if number is not None:
             self.signal(number)
@@ -168,6 +171,7 @@ class Serving:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait(WAIT)
+        self._reader.join(WAIT)
         self.process.stdout.close()
 
 

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from ion.shell.remote import annotations
+from ion.shell.remote import types_of
 
 pytestmark = pytest.mark.amqp
 
@@ -73,7 +73,7 @@ def test_apps_and_nodes(ask, system):
         (["noting.add", "a=2", "b=40"], 42),
         (["noting.echo", "text=[1]"], "[1]"),
         (["noting.any", "value=[1, null]"], [1, None]),
-        (["noting.any", "text"[:0] or '"alone"'], "alone"),
+        (["noting.any", '"alone"'], "alone"),
         (["noting.blob"], "AAE="),
     ],
 )
@@ -165,10 +165,10 @@ def test_a_reader_that_leaves_early_is_no_error(module_ioncc, system):
 
 
 def test_ctrl_c_ends_a_call_without_a_traceback(module_ioncc, system):
-    words = ["call", "noting.echo", "text=x", "-b", system.url, "-s", "asleep", "--timeout", "30"]
+    words = ["call", "noting.echo", "text=x", "-b", system.url, "-s", "sys", "--timeout", "30"]
     os.kill(system.process.pid, signal.SIGSTOP)
     try:
-        calling = module_ioncc.serve(*words[:-4], "-s", "sys", "--timeout", "30")
+        calling = module_ioncc.serve(*words)
         with pytest.raises(subprocess.TimeoutExpired):
             calling.process.wait(1.5)
         assert calling.end(signal.SIGINT) == 130
@@ -184,6 +184,6 @@ def test_annotations_of_versions_and_processes():
         "processes": [{"pid": "c.1", "service": "s"}, {"pid": "c.0"}],
     }
     for to in ("s", "s.v2", "c.1"):
-        assert annotations([info, {}], to, "op") == {"x": "int"}
+        assert types_of([info, {}], to, "op") == {"x": "int"}
     for to in ("t", "s.v1", "c.0"):
-        assert annotations([info], to, "op") == {}
+        assert types_of([info], to, "op") == {}
