@@ -6,11 +6,11 @@ messages of a system carry the same few. Decoded tables are shared, so nobody ma
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from struct import Struct
-from struct import error as StructError
 from typing import Any
 
 from ion.base.errors import CodecError
@@ -102,7 +102,7 @@ def _encode_int(value: int) -> bytes:
 
 def _encode_decimal(value: Decimal) -> bytes:
     sign, digits, exponent = value.as_tuple()
-    if isinstance(exponent, int) and -_MAX_SCALE <= exponent:
+    if isinstance(exponent, int) and exponent >= -_MAX_SCALE:
         number = int("".join(map(str, digits)) or "0") * (-1 if sign else 1)
         scale = max(0, -exponent)
         number *= 10 ** max(0, exponent)
@@ -162,7 +162,7 @@ def decode_table(raw: bytes) -> dict[str, Any]:
         return table
     try:
         table = _decode_items(raw, 0)
-    except (IndexError, StructError, ValueError, OverflowError) as error:
+    except (IndexError, struct.error, ValueError, OverflowError) as error:
         message = f"undecodable field table: {error}"
         raise CodecError(message) from error
     if len(raw) <= MAX_CACHED_BYTES:
@@ -261,6 +261,6 @@ _FIXED: dict[int, Struct] = {
 _SIZED: dict[int, Callable[[bytes, int], Any]] = {
     ord("S"): lambda raw, _: _text(raw),
     ord("x"): lambda raw, _: raw,
-    ord("F"): lambda raw, depth: _decode_items(raw, depth),
+    ord("F"): _decode_items,
     ord("A"): _decode_array,
 }

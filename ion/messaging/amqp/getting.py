@@ -21,7 +21,16 @@ _NOT_FOUND = 404
 class GetChannel:
     """The channel that gets are made on, and their messages settled."""
 
-    __slots__ = ("_answer", "_link", "_lock", "_no_ack", "_number", "_queue", "_settlements", "channel")
+    __slots__ = (
+        "_answer",
+        "_link",
+        "_lock",
+        "_no_ack",
+        "_number",
+        "_queue",
+        "_settlements",
+        "channel",
+    )
 
     def __init__(self, link: Link, channel: Channel) -> None:
         self._link = link
@@ -64,7 +73,7 @@ class GetChannel:
             finally:
                 self._answer = None
 
-    def _settle(self, result: LeanDelivery | None | IonError) -> None:
+    def _settle(self, result: LeanDelivery | IonError | None) -> None:
         answer = self._answer
         if answer is None or answer.done():
             if isinstance(result, LeanDelivery):

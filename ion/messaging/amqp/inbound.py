@@ -114,7 +114,7 @@ class Inbound:
             if channel is None:
                 self._other(data, pos, kind, number, after)
             elif kind == frames.METHOD:
-                method = _METHOD_ID.unpack_from(data, pos + 7)[0]
+                (method,) = _METHOD_ID.unpack_from(data, pos + 7)
                 if method in _CONTENT:
                     done = self._message(data, pos, number, after, method, channel)
                     if not done:
@@ -136,6 +136,7 @@ class Inbound:
         available = len(data)
         if available - after < _MIN_HEADER:
             return 0
+        body_end: int
         kind, its, size, _, _, body_size, _ = frames.CONTENT_HEADER.unpack_from(data, after)
         header_end = after + frames.OVERHEAD + size
         body_end = header_end

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import aio_pika
-from aiormq.abc import AbstractChannel
+from aiormq.channel import Channel as RawChannel
 from yarl import URL
 
 from ion.base.errors import ConfigurationError, Unavailable
@@ -69,7 +69,7 @@ class Link:
     @property
     def frame_max(self) -> int:
         """The negotiated largest frame, in bytes."""
-        assert self._connection.transport is not None  # noqa: S101  open() saw to it
+        assert self._connection.transport is not None
         return int(self._connection.transport.connection.connection_tune.frame_max)
 
     async def channel(self, what: str, timeout: float, *, confirms: bool = False) -> Channel:
@@ -82,7 +82,9 @@ class Link:
             raise Unavailable(message)
         opened = self._connection.channel(publisher_confirms=confirms)
         await guarded(what, opened.initialize(timeout), timeout)
-        return Channel(opened, await opened.get_underlay_channel())
+        raw = await opened.get_underlay_channel()
+        assert isinstance(raw, RawChannel)
+        return Channel(opened, raw)
 
     async def close(self) -> None:
         """Say goodbye to the broker; where it does not answer, just go."""
@@ -99,7 +101,7 @@ class Channel:
     """An open channel: aio-pika's, and the aiormq one under it."""
 
     pika: aio_pika.abc.AbstractChannel
-    raw: AbstractChannel
+    raw: RawChannel
 
     @property
     def number(self) -> int:

@@ -33,7 +33,11 @@ class PublishChannel:
     __slots__ = ("_body_limit", "_kept", "_methods", "_number", "_out", "_reopen", "confirms")
 
     def __init__(
-        self, outbound: Outbound, frame_max: int, confirms: Confirms | None, reopen: Callable[[], None]
+        self,
+        outbound: Outbound,
+        frame_max: int,
+        confirms: Confirms | None,
+        reopen: Callable[[], None],
     ) -> None:
         self._out = outbound
         self._body_limit = frame_max - frames.OVERHEAD
@@ -80,7 +84,13 @@ class PublishChannel:
         if settled is not None:
             self._expect(settled, exchange, key, properties, mandatory)
         header = frames.CONTENT_HEADER.pack(
-            frames.HEADER, number, frames.HEADER_FIXED + len(properties), frames.BASIC, 0, size, flags
+            frames.HEADER,
+            number,
+            frames.HEADER_FIXED + len(properties),
+            frames.BASIC,
+            0,
+            size,
+            flags,
         )
         if 0 < size <= self._body_limit:
             middle = frames.END_THEN_BODY.pack(frames.END_BYTE, frames.BODY, number, size)

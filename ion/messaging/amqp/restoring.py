@@ -28,7 +28,7 @@ async def restore(topology: Topology, asker: Asker) -> None:
         try:
             await asker.declare_exchange(exchange)
         except ConfigurationError as error:
-            log.error("not restored: %s", error)
+            log.warning("not restored: %s", error)
     for queue in list(topology.queues.values()):
         await _queue(queue, asker)
     await _bindings(list(topology.bindings), asker)
@@ -51,7 +51,7 @@ async def _queue(queue: QueueSpec, asker: Asker) -> None:
         try:
             await asker.declare_queue(queue)
         except ConfigurationError as error:
-            log.error("not restored: %s", error)
+            log.warning("not restored: %s", error)
             return
         except Unavailable as error:
             if not is_locked(error):
@@ -68,4 +68,4 @@ async def _bindings(bindings: list[Binding], asker: Asker) -> None:
         try:
             await asker.bind(queue, exchange, key)
         except ServiceNotFound as error:
-            log.error("not restored: %s", error)
+            log.warning("not restored: %s", error)

@@ -50,13 +50,13 @@ class _Events:
         self._transport = transport
 
     def on_lost(self, reason: str) -> None:
-        self._transport._lost(self, reason)  # noqa: SLF001  the transport's own half
+        self._transport._lost(self, reason)
 
     def on_blocked(self, reason: str) -> None:
-        self._transport._blocked(self, reason)  # noqa: SLF001
+        self._transport._blocked(self, reason)
 
     def on_unblocked(self) -> None:
-        self._transport._unblocked(self)  # noqa: SLF001
+        self._transport._unblocked(self)
 
 
 class AmqpTransport:
@@ -222,7 +222,7 @@ class AmqpTransport:
         began = loop.time()
         attempt = 0
         while True:
-            await asyncio.sleep(backoff.delay(attempt, loop.time() - began, random.random()))  # noqa: S311
+            await asyncio.sleep(backoff.delay(attempt, loop.time() - began, random.random()))
             try:
                 await self._connect()
                 await self._restore()
@@ -266,7 +266,7 @@ class AmqpTransport:
         began = loop.time()
         attempt = 0
         while not subscription.cancelled and not self._closing and subscription.running is None:
-            await asyncio.sleep(backoff.delay(attempt, loop.time() - began, random.random()))  # noqa: S311
+            await asyncio.sleep(backoff.delay(attempt, loop.time() - began, random.random()))
             if self._recovery is not None or self._path is None:
                 break  # the recovery of the connection sees to it
             try:
@@ -393,9 +393,7 @@ class AmqpTransport:
         if not self.writable:  # while it is not, a message given up can still be kept from going
             await self.wait_writable(timeout)
         outcome: asyncio.Future[None] = loop.create_future()
-        self.publish(
-            exchange, key, envelope, mandatory=mandatory, settled=_outcome_of(outcome)
-        )
+        self.publish(exchange, key, envelope, mandatory=mandatory, settled=_outcome_of(outcome))
         what = "the broker did not confirm the message (it may arrive yet)"
         await self._within(outcome, max(0.0, end - loop.time()), what)
 

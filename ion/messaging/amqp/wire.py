@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from aiormq.connection import TransportFactory
 from yarl import URL
@@ -64,9 +64,9 @@ class Wire(asyncio.StreamReaderProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         super().connection_made(transport)
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  for the type checker
-        self._transport_of_wire = transport
-        self.outbound.attach(transport)
+        stream = cast("asyncio.Transport", transport)  # uvloop's is one, but no subclass
+        self._transport_of_wire = stream
+        self.outbound.attach(stream)
 
     def data_received(self, data: bytes) -> None:
         """Parse, then send at once what the callbacks had to say."""
@@ -166,7 +166,9 @@ class Wire(asyncio.StreamReaderProtocol):
 class WireWriter(asyncio.StreamWriter):
     """What aiormq writes with: the same buffer as the lean path's, so order is kept."""
 
-    def __init__(self, transport: asyncio.Transport, wire: Wire, reader: asyncio.StreamReader):
+    def __init__(
+        self, transport: asyncio.Transport, wire: Wire, reader: asyncio.StreamReader
+    ) -> None:
         super().__init__(transport, wire, reader, asyncio.get_running_loop())
         self._outbound = wire.outbound
 
@@ -216,7 +218,7 @@ class WireFactory(TransportFactory):
         reader = asyncio.StreamReader(limit=READ_LIMIT, loop=loop)
         wire = Wire(reader, self._outbound, self._events)
         transport, _ = await loop.create_connection(
-            lambda: wire, host=url.host, port=url.port, ssl=context, **kwargs
+            lambda: wire, host=url.host or "", port=url.port or 0, ssl=context, **kwargs
         )
         self.wire = wire
         return reader, WireWriter(transport, wire, reader)
