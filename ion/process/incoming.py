@@ -39,6 +39,10 @@ TERMINATED = "terminated"
 ABANDONED = "abandoned"
 
 
+def _no_matter(error: IonError | None) -> None:
+    """Take the outcome of an intermediate answer; the final one decides."""
+
+
 class IncomingCall(CallContext):
     """One message being handled.
 
@@ -249,8 +253,9 @@ class IncomingCall(CallContext):
         return envelope
 
     def _publish(
-        self, envelope: Envelope, settled: Callable[[IonError | None], None] | None = None
+        self, envelope: Envelope, settled: Callable[[IonError | None], None] = _no_matter
     ) -> None:
+        """Publish an answer. All go the confirmed way: another way could overtake this one."""
         try:
             self._endpoint.transport.publish("", self.envelope.reply_to, envelope, settled=settled)
         except Unavailable as error:
