@@ -56,7 +56,7 @@ def missing(name: str) -> str | None:
     if spec is None:
         return _no_module(module_name)
     if attributes and not _binds(spec, attributes[0]):
-        return f"module {module_name!r} has no {attributes[0]!r}"
+        return _no_attribute(name, module_name, attributes[0])
     return None
 
 
@@ -96,24 +96,25 @@ def _attribute(module: Any, attributes: Sequence[str], name: str) -> Any:
             value = getattr(value, attribute)
         except AttributeError:
             owner = getattr(value, "__name__", type(value).__name__)
-            message = f"{owner!r} has no {attribute!r} (wanted by {name!r})"
-            raise _error(message, name) from None
+            raise _error(_no_attribute(name, owner, attribute), name) from None
     return value
+
+
+def _no_attribute(name: str, owner: str, attribute: str) -> str:
+    return f"there is no module or class {name!r}: {owner!r} has no {attribute!r}"
 
 
 def _no_module(module_name: str) -> str:
     parts = module_name.split(".")
-    for length in range(1, len(parts)):
+    for length in range(1, len(parts) + 1):
         prefix = ".".join(parts[:length])
         if not module_exists(prefix):
-            return (
-                f"there is no module {module_name!r}: nothing named {prefix!r} is installed; "
-                "check the spelling, or install the package that holds it"
-            )
-    if len(parts) == 1:
-        return f"there is no module {module_name!r}: check the spelling, or install it"
-    inside = ".".join(parts[:-1])
-    return f"there is no module {module_name!r}: {inside!r} has no module {parts[-1]!r}"
+            break
+    if length == 1:
+        hint = "check the spelling, or install the package that holds it"
+        return f"there is no module {module_name!r}: {prefix!r} is not installed ({hint})"
+    inside = ".".join(parts[: length - 1])
+    return f"there is no module {module_name!r}: {inside!r} has no module {parts[length - 1]!r}"
 
 
 def _find_spec(module_name: str) -> ModuleSpec | None:

@@ -19,6 +19,7 @@ from ion.base.masking import masked
 
 Path = tuple[str | int, ...]
 MAX_SHOWN = 60
+NAME_PATTERN = r"\A[A-Za-z0-9_][A-Za-z0-9_-]*\Z"
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -96,7 +97,9 @@ def _check_struct(data: Mapping[Any, Any], struct: type[msgspec.Struct], path: P
         if key in fields:
             faults += check(value, fields[key], (*path, key))
         else:
-            faults.append(Fault((*path, str(key)), "unknown key" + did_you_mean(str(key), fields)))
+            faults.append(
+                Fault((*path, _part(key)), f"unknown key{did_you_mean(str(key), fields)}")
+            )
     required = [f.encode_name for f in msgspec.structs.fields(struct) if f.required]
     faults += [Fault(path, f"key {name!r} is missing") for name in required if name not in data]
     return faults
@@ -108,7 +111,7 @@ def _check_map(data: Mapping[Any, Any], item: Any, path: Path) -> list[Fault]:
         if isinstance(key, str):
             faults += check(value, item, (*path, key))
         else:
-            faults.append(Fault((*path, str(key)), f"keys are text, not {_kind(key)}"))
+            faults.append(Fault((*path, _part(key)), f"keys are text, not {_kind(key)}"))
     return faults
 
 
@@ -123,7 +126,10 @@ def _check_leaf(data: Any, schema: Any, path: Path) -> list[Fault]:
     try:
         msgspec.convert(data, schema, strict=True)
     except msgspec.ValidationError as error:
-        return [Fault(path, f"{_readable(str(error))}, not {shown(data)}")]
+        said = f"{_readable(str(error))}, not {shown(data)}"
+        is_number = isinstance(data, int | float) and not isinstance(data, bool)
+        hint = " (put it in quotes)" if is_number and said.startswith("must be text") else ""
+        return [Fault(path, said + hint)]
     return []
 
 
@@ -157,6 +163,8 @@ def _readable(message: str) -> str:
     """Say a msgspec message in the words of the files."""
     message = message.partition(", got ")[0].partition(" - at ")[0]
     message = message.removeprefix("Expected ")
+    if message.endswith(f"matching regex {NAME_PATTERN!r}"):
+        return "must be a name of letters, digits, '_' and '-'"
     for word, plain in _WORDS.items():
         message = message.replace(word, plain)
     if "|" in message:
@@ -169,6 +177,10 @@ def shown(value: Any) -> str:
     """Return ``value`` for a message: short, and without passwords."""
     text = repr(masked(value))
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+
+
+def _part(key: Any) -> str | int:
+    return key if isinstance(key, int) else str(key)
 
 
 def _kind(value: Any) -> str:

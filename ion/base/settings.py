@@ -15,11 +15,13 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from ion.base.schema import NAME_PATTERN
+
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 Size = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
 Prefetch = Annotated[int, msgspec.Meta(ge=1, le=65535)]
-Word = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9_-]*\Z", max_length=100)]
+Word = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, max_length=100)]
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 QueueKind = Literal["classic", "quorum"]
 
@@ -114,12 +116,16 @@ class ServiceSettings(_Section, frozen=True):
 
 
 class ServiceOverride(_Section, frozen=True):
-    """One service: what is null is as in ``service`` and ``process``."""
+    """One service: what is null is as in ``service`` and ``process``.
+
+    :param major: the major version that the plain name goes to; null: to every instance.
+    """
 
     concurrency: Count | None = None
     prefetch: Prefetch | None = None
     queue: QueueKind | None = None
     mailbox: Count | None = None
+    major: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 class StoreSettings(_Section, frozen=True):

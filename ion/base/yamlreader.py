@@ -105,7 +105,7 @@ class _Reader:
             if not isinstance(event, yaml.ScalarEvent):
                 self.builder.fail(line, "a key must be text or a number", path)
             key = self.scalar(event, path, line)
-            if key == "<<":
+            if key == "<<" and event.implicit[0]:  # quoted, it is a key like any other
                 self.builder.fail(line, "merge keys ('<<') are not known here", path)
             result[key] = self.value(self.builder.put(result, key, path, line))
         self.loader.get_event()

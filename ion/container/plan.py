@@ -116,7 +116,7 @@ class _Planner:
             message = (
                 f"two apps are named {app.name!r}: {other.where('name')} and {app.where('name')}"
             )
-            raise ConfigurationError(message, details={"file": str(app.file), "key": "name"})
+            raise ConfigurationError(message, details=_place(app, "name"))
         return other is not None or app.name in self.running
 
     def refuse_cycle(self, app: AppSpec) -> None:
@@ -127,8 +127,7 @@ class _Planner:
         cycle = self.trail[on_trail[0] :]
         steps = " -> ".join(f"{other.name} ({other.where('applications')})" for other in cycle)
         message = f"apps need each other in a circle: {steps} -> {app.name}"
-        details = {"file": str(app.file), "key": "applications"}
-        raise ConfigurationError(message, details=details)
+        raise ConfigurationError(message, details=_place(app, "applications"))
 
 
 def _app_of(rel: RelSpec, entry: RelEntry) -> AppSpec:
@@ -149,6 +148,11 @@ def _start(app: AppSpec, entry: RelEntry | None) -> Start:
         merge(config, entry.config)
         args.update(entry.args)
     return Start(app, config, args, mult=entry is not None and entry.mult)
+
+
+def _place(app: AppSpec, key: str) -> dict[str, Any]:
+    line = app.document.line_of((key,)) if app.document is not None else None
+    return {"file": str(app.file) if app.file is not None else None, "line": line, "key": key}
 
 
 def _same(one: AppSpec, other: AppSpec) -> bool:

@@ -45,7 +45,7 @@ def test_modules_and_nested_attributes(package: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("no_such_thing.mod:Name", "nothing named 'no_such_thing' is installed"),
+        ("no_such_thing.mod:Name", "'no_such_thing' is not installed"),
         ("plugged.nope:Thing", "'plugged' has no module 'nope'"),
         ("plugged.good:Think", "'plugged.good' has no 'Think'"),
         ("plugged.good:Thing.Outer", "'Thing' has no 'Outer'"),

@@ -1,0 +1,194 @@
+"""Check app, rel and config files, and all that they name, without importing or starting anything.
+
+Contract: what would make a start fail because of a file is an error here; what a person should
+know besides is a warning. A file is looked at once, however many others name it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ion.base import document, plugin
+from ion.base.config import findings_in
+from ion.base.document import Document, KeyPath
+from ion.base.errors import ConfigurationError
+from ion.base.findings import WARNING, Finding
+from ion.base.layers import findings_of
+from ion.base.schema import did_you_mean
+from ion.container.app import BUILT_IN, AppSpec, app_of, read_app
+from ion.container.lookup import APP, REL, app_names, find, find_app
+from ion.container.plan import plan
+from ion.container.release import RelEntry, RelSpec, read_rel, rel_of
+
+__all__ = ["Finding", "check"]
+
+CONFIG = frozenset({".yml", ".yaml"})
+
+
+def check(paths: Iterable[str | Path]) -> list[Finding]:
+    """Return what is wrong with the files, and with the apps that they name; in file order.
+
+    :param paths: of ``.app``, ``.rel`` and ``.yml`` files; names of apps and rels will do.
+    """
+    checker = _Checker()
+    for path in paths:
+        checker.check(path)
+    return list(dict.fromkeys(checker.findings))
+
+
+class _Checker:
+    """Goes from file to file, and remembers which ones it has seen."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self.seen: set[Path] = set()
+
+    def check(self, given: str | Path) -> None:
+        path = Path(given)
+        if path.suffix in CONFIG:
+            self.findings += findings_in(path) or _interceptors(document.read(path))
+            return
+        try:
+            path = path if path.is_file() else find(str(given))
+        except (ConfigurationError, ValueError) as error:
+            self.findings.append(Finding(str(error), str(given)))
+            return
+        if path.suffix in {APP, REL}:
+            self.file(path)
+            self.ordered(path)
+        else:
+            self.findings.append(Finding("is no .app, .rel or .yml file", str(path)))
+
+    def file(self, path: Path) -> None:
+        """Check an app or rel file that is there."""
+        if path.resolve() in self.seen:
+            return
+        self.seen.add(path.resolve())
+        try:
+            read = document.read(path)
+        except ConfigurationError as error:
+            self.findings += findings_of(error, str(path))
+            return
+        if path.suffix == APP:
+            app, findings = app_of(read, path)
+            self.findings += findings
+            if app is not None:
+                self.app(app, read, path)
+        else:
+            rel, findings = rel_of(read, path)
+            self.findings += findings
+            if rel is not None:
+                self.release(rel, read, path)
+
+    def app(self, app: AppSpec, read: Document, path: Path) -> None:
+        """Check what a well-formed app names."""
+        self.findings += _about_app(app, read, path)
+        if app.built_in:
+            return
+        self.findings += _missing_of_app(app, read)
+        for index, name in enumerate(app.applications):
+            self.needed(name, read, ("applications", index), path)
+
+    def release(self, rel: RelSpec, read: Document, path: Path) -> None:
+        """Check what a well-formed release names."""
+        names: set[str] = set()
+        for entry in rel.apps:
+            place = ("apps", entry.index)
+            if entry.name in names and not entry.mult:
+                message = f"{entry.name!r} is named before, and starts once: say 'mult' for more"
+                self.findings.append(read.finding((*place, "name"), message, WARNING))
+            names.add(entry.name)
+            if entry.processapp is not None:
+                self.findings += _missing(entry.processapp.name, read, (*place, "processapp"))
+            else:
+                self.entry(entry, read, path)
+
+    def entry(self, entry: RelEntry, read: Document, path: Path) -> None:
+        """Check an entry that stands for an app file."""
+        found = self.needed(entry.name, read, ("apps", entry.index, "name"), path)
+        if found is None or not entry.version:
+            return
+        try:
+            app, _ = app_of(document.read(found), found)
+        except ConfigurationError:
+            return  # said where that file was checked
+        if app is not None and app.version and app.version != entry.version:
+            message = f"is {entry.version!r}, but {found} is version {app.version!r}"
+            self.findings.append(read.finding(("apps", entry.index, "version"), message, WARNING))
+
+    def needed(self, name: str, read: Document, place: KeyPath, near: Path) -> Path | None:
+        """Check an app that a file names; return its file."""
+        if name in BUILT_IN:
+            return None
+        found = find_app(name, near)
+        if found is None:
+            message = f"there is no app {name!r}{did_you_mean(name, app_names(near))}"
+            self.findings.append(read.finding(place, message))
+            return None
+        self.file(found)
+        return found
+
+    def ordered(self, path: Path) -> None:
+        """Check that there is an order to start in; what is said already is not said again."""
+        try:
+            plan(read_app(path) if path.suffix == APP else read_rel(path))
+        except ConfigurationError as error:
+            file, line, key = (error.details.get(name) for name in ("file", "line", "key"))
+            said = {(finding.file, finding.line, finding.key) for finding in self.findings}
+            if (file, line, key) not in said:
+                self.findings.append(Finding(error.message, file, line, key))
+
+
+def _about_app(app: AppSpec, read: Document, path: Path) -> list[Finding]:
+    said = []
+    if app.built_in:
+        said.append((("name",), f"{app.name!r} is built into every container: starts nothing"))
+    elif app.name != path.stem:
+        said.append((("name",), f"others find this app as {path.stem!r}, the name of its file"))
+    if app.failover:
+        said.append((("failover",), "not acted upon yet"))
+    return [read.finding(place, message, WARNING) for place, message in said]
+
+
+def _missing_of_app(app: AppSpec, read: Document) -> list[Finding]:
+    findings = []
+    if app.mod is not None:
+        findings += _missing(app.mod.name, read, ("mod",)) or _no_start(app.mod.name, read)
+    for index, child in enumerate(app.processes):
+        findings += _missing(child.class_, read, ("processes", index, "class"))
+    for index, pattern in enumerate(app.modules):
+        module = pattern.partition("*")[0].rstrip(".")
+        findings += _missing(module, read, ("modules", index))
+    return findings
+
+
+def _missing(name: str, read: Document, place: KeyPath) -> list[Finding]:
+    try:
+        said = plugin.missing(name)
+    except ConfigurationError as error:
+        said = error.message
+    return [read.finding(place, said)] if said else []
+
+
+def _no_start(name: str, read: Document) -> list[Finding]:
+    """Check that a module has what starts and stops it; a class is made, and needs neither."""
+    if ":" in name or not plugin.module_exists(name):
+        return []
+    return [
+        read.finding(("mod",), f"module {name!r} has no function {function!r}")
+        for function in ("start", "stop")
+        if plugin.missing(f"{name}:{function}")
+    ]
+
+
+def _interceptors(read: Document) -> list[Finding]:
+    """Check the dotted names in a file of settings that is well-formed."""
+    data = read.data if isinstance(read.data, dict) else {}
+    messaging = data.get("messaging") or {}
+    named = messaging.get("interceptors") or {}
+    findings = []
+    for way in ("in", "out"):
+        for index, name in enumerate(named.get(way) or ()):
+            findings += _missing(name, read, ("messaging", "interceptors", way, index))
+    return findings
