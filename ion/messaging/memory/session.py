@@ -1,0 +1,110 @@
+"""A session: one connection's share of the broker, given back as a whole when it ends."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from ion.messaging.memory.broker import Broker
+from ion.messaging.memory.delivery import Delivery
+from ion.messaging.memory.holder import Holder, Taker
+from ion.messaging.memory.queue import Queue
+from ion.messaging.transport import OnDelivery, QueueInfo, QueueSpec
+
+
+class Session:
+    """What one transport has at the broker: exclusive queues, consumers, unsettled messages."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._exclusive: dict[str, Queue] = {}
+        self._takers: dict[Taker, None] = {}
+        self._getters: dict[Queue, Holder] = {}
+
+    def declare_queue(self, spec: QueueSpec) -> str:
+        """Declare a queue, and own it where it is exclusive; return its name."""
+        queue = self._broker.declare_queue(spec, self)
+        if spec.exclusive:
+            self._exclusive[queue.name] = queue
+        return queue.name
+
+    def delete_queue(self, name: str) -> int:
+        """Delete a queue; return how many messages were ready in it."""
+        queue = self._broker.find_queue(name, self)
+        return 0 if queue is None else self._broker.remove_queue(queue)
+
+    def purge_queue(self, name: str) -> int:
+        """Drop a queue's ready messages; return how many they were."""
+        return self._broker.queue(name, self).purge()
+
+    def queue_info(self, name: str) -> QueueInfo | None:
+        """Look at a queue, which counts as a use of it."""
+        queue = self._broker.find_queue(name, self)
+        if queue is None:
+            return None
+        queue.touch()
+        return QueueInfo(name, queue.ready, len(queue.consumers))
+
+    def bind(self, queue: str, exchange: str, key: str) -> None:
+        """Bind a queue."""
+        self._broker.bind(self._broker.queue(queue, self), exchange, key)
+
+    def unbind(self, queue: str, exchange: str, key: str) -> None:
+        """Take a binding away; nothing where there is none."""
+        found = self._broker.find_queue(queue, self)
+        if found is not None:
+            self._broker.unbind(found, exchange, key)
+
+    def consume(
+        self,
+        queue: str,
+        on_delivery: OnDelivery,
+        *,
+        prefetch: int,
+        no_ack: bool,
+        exclusive: bool,
+        priority: int,
+    ) -> Taker:
+        """Add a consumer to a queue."""
+        taker = Taker(
+            self._broker.queue(queue, self),
+            on_delivery,
+            prefetch=prefetch,
+            no_ack=no_ack,
+            exclusive=exclusive,
+            priority=priority,
+        )
+        taker.queue.subscribe(taker)
+        self._forget_idle()
+        self._takers[taker] = None
+        return taker
+
+    def get(self, queue: str, *, no_ack: bool) -> Delivery | None:
+        """Take one message from a queue."""
+        found = self._broker.queue(queue, self)
+        if no_ack:
+            return found.get(None)
+        self._forget_idle()
+        return found.get(self._getters.setdefault(found, Holder(found)))
+
+    def close(self) -> None:
+        """Cancel the consumers, put back what is unsettled, delete the exclusive queues."""
+        held: dict[Queue, list[Delivery]] = defaultdict(list)
+        for holder in [*self._takers, *self._getters.values()]:
+            for delivery in holder.let_go():
+                held[delivery.queue].append(delivery)
+        for taker in self._takers:
+            taker.queue.unsubscribe(taker)
+        for queue in self._exclusive.values():
+            self._broker.remove_queue(queue)
+        for queue, deliveries in held.items():
+            queue.take_back(deliveries)
+        self._takers.clear()
+        self._getters.clear()
+        self._exclusive.clear()
+
+    def _forget_idle(self) -> None:
+        """Drop cancelled consumers and getters that hold nothing any more."""
+        for taker in [t for t in self._takers if not t.active and not t.held]:
+            del self._takers[taker]
+        for queue in [q for q, getter in self._getters.items() if not getter.held]:
+            del self._getters[queue]

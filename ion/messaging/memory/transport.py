@@ -1,0 +1,292 @@
+"""The memory transport's face: the Transport protocol on a broker in this OS process.
+
+``memory://`` is a broker of its own; ``memory://NAME`` is shared by the transports of one OS
+process and one event loop, and lives until the last of them is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ion.base.errors import ConfigurationError, IonError, ServiceNotFound, Unavailable, Unroutable
+from ion.messaging.envelope import Envelope
+from ion.messaging.memory import registry
+from ion.messaging.memory.broker import Broker
+from ion.messaging.memory.holder import Taker
+from ion.messaging.memory.queue import Queue
+from ion.messaging.memory.session import Session
+from ion.messaging.transport import (
+    Consumer,
+    Delivery,
+    ExchangeSpec,
+    OnDelivery,
+    OnState,
+    QueueInfo,
+    QueueSpec,
+    Settled,
+    TransportState,
+)
+
+log = logging.getLogger(__name__)
+
+MAX_PREFETCH = 65_535
+_URL = re.compile(r"memory://(?P<name>[A-Za-z0-9_.-]*)/?\Z", re.IGNORECASE)
+
+
+class MemoryConsumer:
+    """A running subscription to one queue."""
+
+    __slots__ = ("_taker", "queue")
+
+    def __init__(self, taker: Taker) -> None:
+        self._taker = taker
+        self.queue = taker.queue.name
+
+    async def cancel(self) -> None:
+        """Stop taking. Deliveries already handed out can still be settled; never raises."""
+        self._taker.queue.unsubscribe(self._taker)
+
+
+class MemoryTransport:
+    """A transport to a broker in memory; see :class:`~ion.messaging.transport.Transport`.
+
+    :param urls: ``memory://`` or ``memory://NAME``; of several, the first.
+    :param settings: those of other transports; nothing here needs any.
+    :raises ConfigurationError: the URL is something else.
+    """
+
+    scheme = "memory"
+
+    def __init__(self, urls: str | Sequence[str] = "memory://", **settings: Any) -> None:
+        url = urls if isinstance(urls, str) else next(iter(urls), "memory://")
+        match = _URL.match(url)
+        if match is None:
+            message = "a memory broker's URL is memory:// or memory://NAME"
+            raise ConfigurationError(message)
+        self.state = TransportState.CLOSED
+        self._name = match["name"]
+        self._site: registry.Site | None = None
+        self._session: Session | None = None
+        self._broker: Broker | None = None
+        self._on_state: list[OnState] = []
+        self._connected = asyncio.Event()
+
+    async def open(self) -> None:
+        """Join the broker, or make it; nothing where it is open.
+
+        :raises ConfigurationError: the broker belongs to another event loop.
+        """
+        if self._session is None:
+            self._site, self._session = registry.enter(self._name)
+            self._broker = self._site.broker
+            self._connected.set()
+            self._tell(TransportState.CONNECTED)
+
+    async def close(self) -> None:
+        """Cancel all consumers, put back what is unsettled, leave. May be called twice."""
+        site, session = self._site, self._session
+        if site is None or session is None:
+            return
+        self._site = self._session = self._broker = None
+        self._connected.clear()
+        registry.leave(self._name, site, session)
+        self._tell(TransportState.CLOSED)
+
+    def on_state(self, callback: OnState) -> None:
+        """Call ``callback`` with every new state from now on."""
+        self._on_state.append(callback)
+
+    async def wait_connected(self, timeout: float) -> None:
+        """Return once it is open.
+
+        :raises Unavailable: it was not within ``timeout`` seconds.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await self._connected.wait()
+        except TimeoutError:
+            raise _not_open() from None
+
+    # topology
+
+    async def declare_exchange(self, spec: ExchangeSpec) -> None:
+        """Make the exchange where it does not exist yet."""
+        self._open_broker().declare_exchange(spec)
+
+    async def delete_exchange(self, name: str) -> None:
+        """Delete the exchange; no error where there is none."""
+        self._open_broker().delete_exchange(name)
+
+    async def declare_queue(self, spec: QueueSpec) -> str:
+        """Make the queue where it does not exist yet; return its name."""
+        return self._open_session().declare_queue(spec)
+
+    async def delete_queue(self, name: str) -> int:
+        """Delete the queue and return how many messages it held; 0 where there is none."""
+        return self._open_session().delete_queue(name)
+
+    async def purge_queue(self, name: str) -> int:
+        """Drop all ready messages and return how many they were."""
+        return self._open_session().purge_queue(name)
+
+    async def queue_info(self, name: str, timeout: float = 5.0) -> QueueInfo | None:
+        """Look at a queue without making one; None where there is none."""
+        return self._open_session().queue_info(name)
+
+    async def bind(self, queue: str, exchange: str, key: str) -> None:
+        """Bind the queue to the exchange."""
+        self._open_session().bind(queue, exchange, key)
+
+    async def unbind(self, queue: str, exchange: str, key: str) -> None:
+        """Take the binding away; no error where there is none."""
+        self._open_session().unbind(queue, exchange, key)
+
+    # data
+
+    def publish(
+        self,
+        exchange: str,
+        key: str,
+        envelope: Envelope,
+        *,
+        mandatory: bool = False,
+        settled: Settled | None = None,
+    ) -> None:
+        """Hand a message over; ``settled`` is called before this returns.
+
+        :raises Unavailable: the transport is not open.
+        """
+        broker = self._broker
+        if broker is None:
+            raise _not_open()
+        queues = broker.routes.get((exchange, key))
+        if queues is None:
+            queues = _routed(broker, exchange, key, settled)
+            if queues is None:
+                return
+        refused: Queue | None = None
+        for queue in queues:
+            if not queue.put(envelope, exchange, key):
+                refused = queue
+        if settled is not None:
+            _settle(settled, _outcome(mandatory, queues, refused, exchange, key))
+
+    @property
+    def writable(self) -> bool:
+        """Whether it is open: there is no buffer that could be full."""
+        return self._broker is not None
+
+    async def wait_writable(self, timeout: float) -> None:
+        """Return once :attr:`writable`.
+
+        :raises Unavailable: it was not within ``timeout`` seconds.
+        """
+        await self.wait_connected(timeout)
+
+    async def publish_confirmed(
+        self,
+        exchange: str,
+        key: str,
+        envelope: Envelope,
+        *,
+        mandatory: bool = False,
+        timeout: float,
+    ) -> None:
+        """Publish; the broker has taken the message when this returns.
+
+        :raises Unroutable: ``mandatory``, and no queue took it.
+        :raises Unavailable: a full queue refused it, or there is no such exchange.
+        """
+        outcomes: list[IonError | None] = []
+        self.publish(exchange, key, envelope, mandatory=mandatory, settled=outcomes.append)
+        if outcomes[0] is not None:
+            raise outcomes[0]
+
+    async def consume(
+        self,
+        queue: str,
+        on_delivery: OnDelivery,
+        *,
+        prefetch: int,
+        no_ack: bool = False,
+        exclusive: bool = False,
+        priority: int = 0,
+    ) -> Consumer:
+        """Take messages from the queue; at most ``prefetch`` of them unsettled at a time."""
+        if not no_ack and not 1 <= prefetch <= MAX_PREFETCH:
+            message = f"prefetch {prefetch} is not from 1 to {MAX_PREFETCH}"
+            raise ConfigurationError(message)
+        taker = self._open_session().consume(
+            queue,
+            on_delivery,
+            prefetch=prefetch,
+            no_ack=no_ack,
+            exclusive=exclusive,
+            priority=priority,
+        )
+        return MemoryConsumer(taker)
+
+    async def get(self, queue: str, *, no_ack: bool = False) -> Delivery | None:
+        """Take one message now, or None where the queue is empty."""
+        return self._open_session().get(queue, no_ack=no_ack)
+
+    # inside
+
+    def _open_session(self) -> Session:
+        if self._session is None:
+            raise _not_open()
+        return self._session
+
+    def _open_broker(self) -> Broker:
+        if self._broker is None:
+            raise _not_open()
+        return self._broker
+
+    def _tell(self, state: TransportState) -> None:
+        self.state = state
+        for callback in list(self._on_state):
+            try:
+                callback(state)
+            # The wall: a callback that raises must not stop the others.
+            except Exception:
+                log.exception("a callback for the state %s raised", state.value)
+
+
+def _not_open() -> Unavailable:
+    return Unavailable("the memory transport is not open")
+
+
+def _routed(
+    broker: Broker, exchange: str, key: str, settled: Settled | None
+) -> tuple[Queue, ...] | None:
+    """Route a message; where the exchange is not there, that is its outcome."""
+    try:
+        return broker.route(exchange, key)
+    except ServiceNotFound as error:
+        if settled is None:
+            log.warning("a message is lost: %s", error)
+        else:
+            _settle(settled, Unavailable(f"the broker refused the message: {error}"))
+        return None
+
+
+def _outcome(
+    mandatory: bool, queues: tuple[Queue, ...], refused: Queue | None, exchange: str, key: str
+) -> IonError | None:
+    if mandatory and not queues:
+        return Unroutable(f"no queue takes key {key!r} of exchange {exchange!r}")
+    if refused is not None:
+        return Unavailable(f"queue {refused.name!r} is full and refused the message")
+    return None
+
+
+def _settle(settled: Settled, outcome: IonError | None) -> None:
+    try:
+        settled(outcome)
+    # The wall: a callback that raises must not reach the publisher.
+    except Exception:
+        log.exception("a callback for the outcome of a publish raised")
