@@ -7,6 +7,7 @@ line; size, depth and number of values are bounded.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,9 @@ from ion.base.findings import Finding, error_of
 MAX_BYTES = 1_048_576
 MAX_DEPTH = 50
 MAX_VALUES = 100_000
+
+# A brace, and then no bare word: that would be a key of a YAML map in braces.
+_LITERAL = re.compile(r"(?:\s|#[^\n]*\n)*+\{(?:\s|#[^\n]*(?:\n|\Z))*+(?![A-Za-z_])")
 
 Key = str | int
 KeyPath = tuple[Key, ...]
@@ -115,7 +119,8 @@ def parse(content: bytes | str, name: str, *, either: bool = False) -> Document:
     """Read ``content`` as data.
 
     :param name: of the file, for messages.
-    :param either: take content that begins with ``{`` (after blanks and comments) as a literal.
+    :param either: take content that begins with ``{`` and a quote as a literal (blanks and comments
+        may stand between).
     :raises ConfigurationError: it is not what it should be; file and line are in the message.
     """
     builder = Builder(name)
@@ -139,8 +144,4 @@ def _decoded(content: bytes, builder: Builder) -> str:
 
 
 def _begins_as_literal(text: str) -> bool:
-    for line in text.splitlines():
-        stripped = line.strip()
-        if stripped and not stripped.startswith("#"):
-            return stripped.startswith("{")
-    return False
+    return _LITERAL.match(text) is not None

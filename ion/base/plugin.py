@@ -52,6 +52,10 @@ def missing(name: str) -> str | None:
     :raises ConfigurationError: ``name`` is no dotted name.
     """
     module_name, attributes = _split(checked_dotted_name(name))
+    loaded = sys.modules.get(module_name)
+    if loaded is not None:
+        lacks = attributes and not hasattr(loaded, attributes[0])
+        return _no_attribute(name, module_name, attributes[0]) if lacks else None
     spec = _find_spec(module_name)
     if spec is None:
         return _no_module(module_name)

@@ -14,9 +14,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from ion.base.document import Document, read
+from ion.base.document import Document, KeyPath, dotted, read
 from ion.base.errors import ConfigurationError
-from ion.base.findings import Finding, raise_errors
+from ion.base.findings import Finding, error_of, raise_errors
+from ion.base.plugin import resolve
 from ion.base.schema import Fault, check
 from ion.base.settings import Seconds, Word
 from ion.container.lookup import APP, find
@@ -68,6 +69,7 @@ _SUPERVISION = Supervision()
 class AppSpec:
     """An app file, well-formed. Fields are the keys of the file, and ``file`` (None: from no file).
 
+    :ivar place: where in the document the app is said; () for the whole of it.
     :ivar mod: None where the app only has ``processes`` or ``applications``.
     :ivar failover: true, or a map that says how, where another container shall take over.
     """
@@ -86,6 +88,7 @@ class AppSpec:
     failover: bool | Mapping[str, Any] = False
     file: Path | None = None
     document: Document | None = field(default=None, compare=False, repr=False)
+    place: KeyPath = ()
 
     @property
     def built_in(self) -> bool:
@@ -96,7 +99,24 @@ class AppSpec:
         """Return file and line of a key, for messages."""
         if self.document is None:
             return f"app {self.name!r}"
-        return f"{self.document.name}:{self.document.line_of(path)}"
+        return f"{self.document.name}:{self.document.line_of((*self.place, *path))}"
+
+    def finding(self, path: KeyPath, message: str, severity: str = "error") -> Finding:
+        """Return a finding about a key of this app."""
+        if self.document is None:
+            return Finding(message, None, None, dotted(path), severity)
+        return self.document.finding((*self.place, *path), message, severity)
+
+    def resolved(self, name: str, *path: str | int) -> Any:
+        """Return what a dotted name in the file names (see :func:`ion.base.plugin.resolve`).
+
+        :param path: of the key at which it stands.
+        :raises ConfigurationError: it names nothing; the message has file, line and key.
+        """
+        try:
+            return resolve(name)
+        except ConfigurationError as error:
+            raise error_of([self.finding(path, error.message)]) from error
 
 
 class _AppFile(msgspec.Struct, kw_only=True):

@@ -132,7 +132,14 @@ class _Planner:
 
 def _app_of(rel: RelSpec, entry: RelEntry) -> AppSpec:
     if entry.processapp is not None:
-        return AppSpec(name=entry.name, version=entry.version, mod=entry.processapp, file=rel.file)
+        return AppSpec(
+            name=entry.name,
+            version=entry.version,
+            mod=entry.processapp,
+            file=rel.file,
+            document=rel.document,
+            place=("apps", entry.index),
+        )
     path = find_app(entry.name, near=rel.file)
     if path is None:
         key = f"apps.{entry.index}.name"
@@ -151,7 +158,7 @@ def _start(app: AppSpec, entry: RelEntry | None) -> Start:
 
 
 def _place(app: AppSpec, key: str) -> dict[str, Any]:
-    line = app.document.line_of((key,)) if app.document is not None else None
+    line = app.finding((key,), "").line
     return {"file": str(app.file) if app.file is not None else None, "line": line, "key": key}
 
 

@@ -42,6 +42,13 @@ def test_literal_with_lines() -> None:
     assert read.line_of(("b", "d")) == 5
 
 
+def test_a_yaml_map_in_braces_is_no_literal() -> None:
+    text = "# why\n{ # what\n  type: application, 'mod': [m, {a: b}]}"
+    read = document.parse(text, "f.app", either=True)
+    assert read.data == {"type": "application", "mod": ["m", {"a": "b"}]}
+    assert document.parse("{}", "f.app", either=True).data == {}
+
+
 def test_json_is_a_literal_too() -> None:
     read = document.parse('{"a": [true, false, null]}', "f.rel", either=True)
     assert read.data == {"a": [True, False, None]}

@@ -80,3 +80,5 @@ def test_a_module_made_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     made.__dict__["thing"] = 1
     monkeypatch.setitem(sys.modules, "made_by_hand", made)
     assert plugin.resolve("made_by_hand:thing") == 1
+    assert plugin.missing("made_by_hand:thing") is None
+    assert "has no 'other'" in str(plugin.missing("made_by_hand:other"))

@@ -210,6 +210,16 @@ def test_a_wrong_file_is_one_error(tmp_path: Path) -> None:
     assert len(caught.value.details["findings"]) == 2
 
 
+def test_a_name_that_names_nothing_is_told_with_its_place() -> None:
+    app = app_from("type: application\nname: a\nprocesses:\n- {id: x, class: json:Nope}\n")
+    assert app.resolved("json:JSONDecoder", "mod").__name__ == "JSONDecoder"
+    with pytest.raises(ConfigurationError) as caught:
+        app.resolved(app.processes[0].class_, "processes", 0, "class")
+    said = "there is no module or class 'json:Nope': 'json' has no 'Nope'"
+    assert str(caught.value) == f"w.app:4: processes.0.class: {said}"
+    assert caught.value.details["line"] == 4
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: (

@@ -102,6 +102,7 @@ def test_an_app_of_one_process_needs_no_file(files: Files) -> None:
     assert first.app.mod is not None
     assert (first.app.mod.name, first.app.mod.process_name) == ("m:C", "proc")
     assert (first.args, first.config) == ({"n": 1}, {"k": 1})
+    assert first.app.where("mod") == f"{files.folder / 'r.rel'}:3"
 
 
 def test_a_cycle_names_its_files(files: Files) -> None:
