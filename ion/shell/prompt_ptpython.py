@@ -32,19 +32,20 @@ class PtpythonPrompt:
 
     :param namespace: what completion offers.
     :param history: file for the lines typed, or None.
+    :ivar input: ptpython's editor.
     """
 
     def __init__(self, namespace: dict[str, Any], history: Path | None) -> None:
-        self._input = _Input(
+        self.input = _Input(
             get_globals=lambda: namespace,
             get_locals=lambda: namespace,
             history_filename=str(history) if history else None,
         )
-        self._input.confirm_exit = False  # leaving drains, nothing is lost
-        self._input.show_signature = True
-        self._input.terminal_title = None
-        self._input.enable_history_search = True
-        self._input.insert_blank_line_after_output = False
+        self.input.confirm_exit = False  # leaving drains, nothing is lost
+        self.input.show_signature = True
+        self.input.terminal_title = None
+        self.input.enable_history_search = True
+        self.input.insert_blank_line_after_output = False
         self._closed = False
 
     async def read(self) -> str:
@@ -53,14 +54,14 @@ class PtpythonPrompt:
             try:
                 # Logging of the container prints above the line that is being typed.
                 with patch_stdout(raw=True):
-                    text = await self._input.app.run_async(
+                    text = await self.input.app.run_async(
                         handle_sigint=False, set_exception_handler=False
                     )
             except KeyboardInterrupt:  # Ctrl-C as a key: begin the line anew
-                self._input.default_buffer.document = Document()
+                self.input.default_buffer.document = Document()
                 continue
             finally:
-                self._input.default_buffer.reset()
+                self.input.default_buffer.reset()
             text = unindent_code(text)
             if text.strip():
                 return str(text)
@@ -70,12 +71,12 @@ class PtpythonPrompt:
         """Print a value in colours."""
         self._printer().display_result(
             value,
-            out_prompt=self._input.get_output_prompt(),
+            out_prompt=self.input.get_output_prompt(),
             reformat=False,
             highlight=True,
             paginate=False,
         )
-        self._input.current_statement_index += 1
+        self.input.current_statement_index += 1
 
     def fail(self, error: BaseException) -> None:
         """Print a traceback that begins at the user's line."""
@@ -88,15 +89,15 @@ class PtpythonPrompt:
     def close(self) -> None:
         """End a waiting ``read``; prompt_toolkit puts the terminal back."""
         self._closed = True
-        if self._input.app.is_running:
-            self._input.app.exit(exception=EOFError)
+        if self.input.app.is_running:
+            self.input.app.exit(exception=EOFError)
 
     def _printer(self) -> OutputPrinter:
-        app = self._input.app
+        app = self.input.app
         return OutputPrinter(
             output=app.output,
             input=app.input,
             style=app.style or DummyStyle(),
-            style_transformation=self._input.style_transformation,
+            style_transformation=self.input.style_transformation,
             title="",
         )
