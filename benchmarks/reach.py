@@ -29,7 +29,7 @@ class Goal:
     unit: str = "x"
 
     def verdict(self, results: Results) -> tuple[float | None, str]:
-        """Return the figure, and ``holds``, ``does not hold`` or ``not measured``."""
+        """Return the figure (None where it was not measured), and whether the goal holds."""
         value = self.measure(results)
         if value is None:
             return None, "not measured"

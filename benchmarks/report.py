@@ -45,11 +45,15 @@ def _percentiles(results: Results, key: str) -> str:
     return NOTHING if p50 is None else f"{rate(p50)} / {rate(p99)}"
 
 
+def _measured(results: Results, of: Iterable[Row], figure: str) -> list[Row]:
+    return [row for row in of if results.values(row.key, figure)]
+
+
 def _calls(results: Results, of: tuple[Row, ...], reference: str, against: str) -> str:
     head = ["", "1 caller /s", "p50 / p99 µs", "64 callers /s", "256 callers /s", "p99 @64 µs"]
     head.append(f"of {against} (1 / 64 / 256)")
     body = []
-    for row in of:
+    for row in _measured(results, of, "1.rate"):
         ratios = (ratio(results.ratio(row.key, reference, f"{w}.rate")) for w in WINDOWS)
         body.append(
             [
@@ -68,7 +72,7 @@ def _calls(results: Results, of: tuple[Row, ...], reference: str, against: str) 
 def _one_way(results: Results, mode: str) -> str:
     names: dict[str, str] = {}
     prefix = f"oneway.{mode}."
-    for row in rows.ONE_WAY_ROWS:
+    for row in _measured(results, rows.ONE_WAY_ROWS, "rate"):
         if row.key.startswith(prefix):
             names.setdefault(row.name, row.label)
     head = ["", *(f"{size} msgs/s (of C)" for size in rows.SIZES)]
@@ -95,12 +99,12 @@ def _small(results: Results) -> str:
 
 
 def reach_lines(results: Results) -> list[list[str]]:
-    """Return one line a goal: what, wanted, measured, verdict."""
+    """Return one line for each goal that was measured: what, wanted, measured, verdict."""
     lines = []
     for goal in GOALS:
         value, verdict = goal.verdict(results)
-        measured = NOTHING if value is None else f"{value:.3g} {goal.unit}"
-        lines.append([goal.what, goal.wanted(), measured, verdict])
+        if value is not None:
+            lines.append([goal.what, goal.wanted(), f"{value:.3g} {goal.unit}", verdict])
     return lines
 
 
@@ -118,21 +122,21 @@ def about(run: Mapping[str, Any]) -> str:
 
 
 def full(run: Mapping[str, Any], results: Results) -> str:
-    """Return all tables, for the reference page."""
-    parts = [
-        about(run),
-        "### Goals\n\n" + table(["goal", "wanted", "measured", ""], reach_lines(results)),
-        "### rpc over RabbitMQ, 1 KB\n\n" + _calls(results, rows.RPC_ROWS, "rpc.c", "C"),
-        "### rpc in memory, 1 KB\n\n"
-        + _calls(results, rows.MEMORY_ROWS, "memory.bare", "the bare actor"),
-    ]
+    """Return all tables that have a line, for the reference page."""
+    bare = "the bare actor"
+    parts = {
+        "Goals": table(["goal", "wanted", "measured", ""], reach_lines(results)),
+        "rpc over RabbitMQ, 1 KB": _calls(results, rows.RPC_ROWS, "rpc.c", "C"),
+        "rpc in memory, 1 KB": _calls(results, rows.MEMORY_ROWS, "memory.bare", bare),
+    }
     for mode, promise in rows.MODES.items():
-        parts.append(f"### One way over RabbitMQ: {promise}\n\n{_one_way(results, mode)}")
-    parts.append(f"### Small costs\n\n{_small(results)}")
-    failures = [f"- `{key}`: {text}" for key, text in run["failures"].items()]
+        parts[f"One way over RabbitMQ: {promise}"] = _one_way(results, mode)
+    parts["Small costs"] = _small(results)
+    failures = [f"- `{key}`: {text.splitlines()[-1]}" for key, text in run["failures"].items()]
+    texts = [f"### {title}\n\n{text}" for title, text in parts.items() if text.count("\n") > 1]
     if failures:
-        parts.append("### Failed\n\n" + "\n".join(failures))
-    return "\n\n".join(parts)
+        texts.append("### Failed\n\n" + "\n".join(failures))
+    return "\n\n".join([about(run), *texts])
 
 
 def short(run: Mapping[str, Any], results: Results) -> str:

@@ -73,7 +73,7 @@ void wire_open(wire *w, const options *o) {
   amqp_socket_t *socket = amqp_tcp_socket_new(w->state);
   if (amqp_parse_url(url, &info) || amqp_socket_open(socket, info.host, info.port))
     die("cannot reach the broker");
-  amqp_rpc_reply_t login = amqp_login(w->state, info.vhost, 0, 131072, 0,
+  amqp_rpc_reply_t login = amqp_login(w->state, info.vhost, 0, FRAME_MAX, 0,
                                       AMQP_SASL_METHOD_PLAIN, info.user, info.password);
   if (login.reply_type != AMQP_RESPONSE_NORMAL) die("login refused");
   free(url);
@@ -184,7 +184,9 @@ int wire_next(wire *w, event *out, double timeout) {
   struct timeval limit = {(time_t)timeout, (suseconds_t)((timeout - (time_t)timeout) * 1e6)};
   for (;;) {
     amqp_frame_t frame;
-    int status = amqp_simple_wait_frame_noblock(w->state, &frame, &limit);
+    int status = wire_pending(w) /* the deadline costs some calls of the clock */
+                     ? amqp_simple_wait_frame(w->state, &frame)
+                     : amqp_simple_wait_frame_noblock(w->state, &frame, &limit);
     if (status == AMQP_STATUS_TIMEOUT) return 0;
     if (status != AMQP_STATUS_OK) die(amqp_error_string2(status));
     int whole = on_frame(w, &frame, out);

@@ -11,6 +11,7 @@
 #define PUBLISH_CHANNEL 1
 #define CONSUME_CHANNEL 2
 #define MAX_BODY (2 << 20)
+#define FRAME_MAX 131072
 
 typedef struct {
   char url[256];      /* amqp://user:password@host:port/vhost */
@@ -65,6 +66,8 @@ void wire_check(wire *w, const char *what);
 int wire_next(wire *w, event *out, double timeout);
 /* Whether an event can be read without asking the socket. */
 int wire_pending(wire *w);
+/* The frames of a message of o->size zero bytes, `copies` times; *each is the length of one. */
+char *message_frames(const options *o, const char *exchange, int copies, size_t *each);
 char *read_body(const char *path, size_t *size);
 
 int rpc_server(const options *o);
