@@ -14,6 +14,8 @@ import pytest
 if TYPE_CHECKING:
     from ion.testing.servers import PostgresServer, RabbitServer, RedisServer
 
+pytest_plugins = ["ion.testing.blocking"]  # the fixture no_blocking
+
 
 @pytest.fixture(scope="session")
 def rabbitmq_server() -> Iterator[RabbitServer]:

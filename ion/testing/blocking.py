@@ -1,0 +1,37 @@
+"""Find calls that block the event loop: they fail where they stand, with the stack that led there.
+
+Contract: only calls made by the watched packages count (a test may read a file as it likes), and
+only on a running loop. Built on blockbuster, which the extra ``test`` brings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+
+@contextmanager
+def never_blocking(*packages: str) -> Iterator[None]:
+    """Let blocking calls of ``packages`` fail for the time of the block.
+
+    Sleeping, sockets, files, subprocesses, locks and SQLite are watched.
+
+    :param packages: whose calls are watched, by dotted name; ``ion`` where none is given.
+    :raises pytest.UsageError: blockbuster is not installed.
+    """
+    try:
+        from blockbuster import blockbuster_ctx
+    except ImportError:
+        message = "to find blocking calls, install blockbuster: pip install 'ioncore[test]'"
+        raise pytest.UsageError(message) from None
+    with blockbuster_ctx(scanned_modules=list(packages or ("ion",))):
+        yield
+
+
+@pytest.fixture
+def no_blocking() -> Iterator[None]:
+    """Let calls of ION that block the event loop fail, all through the test."""
+    with never_blocking():
+        yield
