@@ -30,7 +30,7 @@ _SAMPLES = {"str": "'you'", "int": "1", "float": "1.0", "bool": "True"}
 
 
 class Services:
-    """``svc()`` lists the services here; ``await svc.hello.hello(text='you')`` calls one."""
+    """List the services here; svc.<service>.<op>(...) calls one."""
 
     def __init__(self, container: Container) -> None:
         self._container = container
@@ -103,6 +103,16 @@ class Helpers:
         note = f"container {self._container.id}  next: {next_to_type(services)}"
         return Table(("type", "to"), rows, note)
 
+    async def help(self, thing: Any = None) -> Table | None:
+        """Tell what can be typed here, or print what is known of a thing."""
+        if thing is None:
+            return await self.info()
+        import pydoc
+
+        # The built-in help waits for its pager, and the container would wait with it.
+        print(pydoc.plain(pydoc.render_doc(thing)))
+        return None
+
     async def ps(self) -> Table:
         """List the processes of this container."""
         return system.processes_table(system.processes([await describe(self._container)]))
@@ -159,6 +169,7 @@ class Helpers:
 
 _HELPERS = (
     "info",
+    "help",
     "ps",
     "svc",
     "ms",

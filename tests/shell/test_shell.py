@@ -72,6 +72,7 @@ def test_helpers(shell):
     ask(shell, "ms()", r"ion\.hello")
     ask(shell, "nodes()", "1 container")
     ask(shell, "info()", "rpc_send")
+    ask(shell, "help(ping)", "sign of life")
     ask(shell, "ping('hello')", "Ping ok: hello in")
     ask(shell, "await rpc_send('hello', 'hello', {'text': 'x' + 'yz'})", "there, xyz")
     ask(shell, "await send('hello', 'hello'); 'se' + 'nt'", "'sent'")
@@ -97,6 +98,17 @@ def test_errors_and_ctrl_c_end_only_the_line(shell):
     shell.expect("interrupted")
     shell.expect(PROMPT)
     ask(shell, "20 + 22", "42")
+    shell.sendeof()
+    assert leave(shell) == 0
+
+
+def test_logs_appear_while_a_line_is_typed(shell):
+    shell.expect(PROMPT)
+    shell.send("import logging; say = logging.getLogger('x').warning\r")
+    ask(shell, "asyncio.get_running_loop().call_later(0.3, say, 'from %s', 'behind')", "Timer")
+    shell.send("20 +")
+    shell.expect("from behind")
+    ask(shell, " 22", "42")
     shell.sendeof()
     assert leave(shell) == 0
 
