@@ -11,19 +11,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from ion.base.builder import Builder, KeyPath, dotted
 from ion.base.findings import Finding, error_of
 
 MAX_BYTES = 1_048_576
-MAX_DEPTH = 50
-MAX_VALUES = 100_000
 
 # A brace, and then no bare word: that would be a key of a YAML map in braces.
 _LITERAL = re.compile(r"(?:\s|#[^\n]*\n)*+\{(?:\s|#[^\n]*(?:\n|\Z))*+(?![A-Za-z_])")
-
-Key = str | int
-KeyPath = tuple[Key, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,53 +47,6 @@ class Document:
         """Return a finding about what stands at ``path``."""
         key = dotted(path) or None
         return Finding(message, self.name, self.line_of(path), key, severity)
-
-
-class Builder:
-    """Gathers the lines while a reader builds the data, and keeps to the bounds."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.lines: dict[KeyPath, int] = {}
-        self.values = 0
-
-    def fail(self, line: int, message: str, path: KeyPath = ()) -> NoReturn:
-        """Give up.
-
-        :raises ConfigurationError: always.
-        """
-        raise error_of([Finding(message, self.name, max(line, 1), dotted(path) or None)])
-
-    def count(self, line: int, path: KeyPath, values: int = 1) -> None:
-        """Note a value at ``path``.
-
-        :raises ConfigurationError: the file is too deep, or has too many values.
-        """
-        self.values += values
-        if self.values > MAX_VALUES:
-            self.fail(line, f"more than {MAX_VALUES} values")
-        if len(path) > MAX_DEPTH:
-            self.fail(line, f"nested deeper than {MAX_DEPTH} levels")
-        self.lines.setdefault(path, line)
-
-    def put(self, target: dict[Any, Any], key: Any, path: KeyPath, line: int) -> KeyPath:
-        """Note a key of a map, whose value comes next; return the path of that value.
-
-        :raises ConfigurationError: the map has this key already, or it is no key.
-        """
-        if not isinstance(key, str | int | float | None):
-            self.fail(line, "a key must be text or a number", path)
-        inner = (*path, key if isinstance(key, int) else str(key))
-        if key in target:
-            first = self.lines.get(inner, line)
-            self.fail(line, f"key {key!r} occurs twice (first in line {first})", path)
-        self.lines[inner] = line
-        return inner
-
-
-def dotted(path: KeyPath) -> str:
-    """Return ``path`` as people write it: ``apps.0.name``."""
-    return ".".join(str(part) for part in path)
 
 
 def read(path: Path | str) -> Document:

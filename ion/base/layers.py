@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ion.base.document import Document, dotted, read
+from ion.base.builder import dotted
+from ion.base.document import Document, read
 from ion.base.errors import ConfigurationError
 from ion.base.findings import Finding
 from ion.base.schema import Fault, check, child_of, did_you_mean, fields_of, item_of, struct_of

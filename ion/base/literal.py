@@ -10,7 +10,7 @@ import ast
 import warnings
 from typing import Any
 
-from ion.base.document import Builder, KeyPath
+from ion.base.builder import Builder, KeyPath
 
 _JSON_WORDS = {"true": True, "false": False, "null": None}
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from ion.base.document import Builder, KeyPath
+from ion.base.builder import Builder, KeyPath
 
 # libyaml's parser where PyYAML was built with it: ten times as fast
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

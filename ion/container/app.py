@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from ion.base.document import Document, KeyPath, dotted, read
+from ion.base.builder import KeyPath, dotted
+from ion.base.document import Document, read
 from ion.base.errors import ConfigurationError
 from ion.base.findings import Finding, error_of, raise_errors
 from ion.base.plugin import resolve

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ion.base import document, plugin
+from ion.base.builder import KeyPath
 from ion.base.config import findings_in
-from ion.base.document import Document, KeyPath
+from ion.base.document import Document
 from ion.base.errors import ConfigurationError
 from ion.base.findings import WARNING, Finding
 from ion.base.layers import findings_of

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ion.base.document import KeyPath
+from ion.base.builder import KeyPath
 from ion.base.errors import ConfigurationError
 from ion.base.plugin import checked_dotted_name
 from ion.base.schema import Fault, check, shown

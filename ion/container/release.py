@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from ion.base.document import Document, KeyPath, read
+from ion.base.builder import KeyPath
+from ion.base.document import Document, read
 from ion.base.errors import ConfigurationError
 from ion.base.findings import Finding, raise_errors
 from ion.base.schema import Fault, check
