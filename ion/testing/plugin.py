@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+pytest.register_assert_rewrite("ion.testing.contracts")
+
 if TYPE_CHECKING:
     from ion.testing.servers import PostgresServer, RabbitServer, RedisServer
 
