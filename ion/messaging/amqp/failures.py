@@ -91,7 +91,9 @@ def _connect_cause(url: URL, error: BaseException, code: int, text: str) -> str:
         return f"access to vhost {vhost!r} refused for user {url.user or 'guest'!r}"
     if code:
         return f"the broker closed the connection: {code} {masked(text)}"
-    cause = error.__cause__ or error
+    if text:
+        return f"no AMQP broker is there: {masked(text)}"
+    cause = error if isinstance(error, TimeoutError) else error.__cause__ or error
     if isinstance(cause, ssl.SSLError):
         return f"TLS failed: {masked(cause)}"
     if isinstance(cause, ConnectionRefusedError):

@@ -36,7 +36,7 @@ class Outbound:
     """
 
     __slots__ = (
-        "_high_mark",
+        "high_mark",
         "_loop",
         "_transport",
         "_waiters",
@@ -52,7 +52,7 @@ class Outbound:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, high_mark: int, limit: int) -> None:
         self._loop = loop
-        self._high_mark = high_mark
+        self.high_mark = high_mark
         self._transport: asyncio.Transport | None = None
         self._waiters: deque[asyncio.Future[None]] = deque()
         self.limit = limit
@@ -139,7 +139,7 @@ class Outbound:
     @property
     def writable(self) -> bool:
         """Whether more would be sent without much delay."""
-        return self.unsent < self._high_mark and not self.blocked and not self.closed
+        return self.unsent < self.high_mark and not self.blocked and not self.closed
 
     async def wait_writable(self) -> None:
         """Return once writable.

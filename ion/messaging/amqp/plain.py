@@ -292,7 +292,9 @@ class PlainPath:
     @property
     def writable(self) -> bool:
         """Whether a publish would be sent without much delay."""
-        return self._link.outbound.writable and self._pending < MAX_PENDING // 10
+        outbound = self._link.outbound
+        has_room = self._pending_bytes < outbound.high_mark and self._pending < MAX_PENDING // 10
+        return has_room and outbound.writable
 
     async def wait_writable(self) -> None:
         """Return once writable."""
