@@ -22,6 +22,7 @@ class Builder:
     def __init__(self, name: str) -> None:
         self.name = name
         self.lines: dict[KeyPath, int] = {}
+        self.texts: dict[KeyPath, str] = {}
         self.values = 0
 
     def fail(self, line: int, message: str, path: KeyPath = ()) -> NoReturn:

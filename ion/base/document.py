@@ -29,11 +29,13 @@ class Document:
     :param name: the file, as shown in messages.
     :param data: maps, lists (tuples in the literal syntax), text, numbers, true and false, null.
     :param lines: the line of each key and list element, counted from 1.
+    :param texts: how each number was written, where it stood without quotes (YAML only).
     """
 
     name: str
     data: Any
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
+    texts: Mapping[KeyPath, str] = field(default_factory=dict)
 
     def line_of(self, path: KeyPath) -> int:
         """Return the line of what stands at ``path``, or of the nearest thing around it."""
@@ -42,6 +44,16 @@ class Document:
             if line is not None:
                 return line
         return 1
+
+    def with_texts(self, data: Any, path: KeyPath, *keys: str) -> Any:
+        """Return the map ``data`` with the values of ``keys`` as text, as they were written.
+
+        For versions: to YAML, ``0.10`` is the number 0.1.
+        """
+        if not isinstance(data, Mapping):
+            return data
+        texts = {key: self.texts[*path, key] for key in keys if (*path, key) in self.texts}
+        return {**data, **texts}
 
     def finding(self, path: KeyPath, message: str, severity: str = "error") -> Finding:
         """Return a finding about what stands at ``path``."""
@@ -81,7 +93,7 @@ def parse(content: bytes | str, name: str, *, either: bool = False) -> Document:
         from ion.base.literal import build_literal as build
     else:
         from ion.base.yamlreader import build_yaml as build
-    return Document(name, build(text, builder), builder.lines)
+    return Document(name, build(text, builder), builder.lines, builder.texts)
 
 
 def _decoded(content: bytes, builder: Builder) -> str:

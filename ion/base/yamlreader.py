@@ -84,7 +84,10 @@ class _Reader:
 
     def built(self, event: Any, path: KeyPath, line: int) -> Any:
         if isinstance(event, yaml.ScalarEvent):
-            return self.scalar(event, path, line)
+            data = self.scalar(event, path, line)
+            if type(data) in {int, float}:
+                self.builder.texts[path] = event.value
+            return data
         kind = "map" if isinstance(event, yaml.MappingStartEvent) else "seq"
         if event.tag not in {None, "!", _PREFIX + kind}:
             self.builder.fail(line, f"tag {event.tag!r} is not known here", path)

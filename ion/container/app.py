@@ -164,7 +164,7 @@ def read_app(path: Path) -> AppSpec:
 
 def app_of(document: Document, path: Path | None = None) -> tuple[AppSpec | None, list[Finding]]:
     """Return the app that a document says (None where it is wrong), and what is wrong with it."""
-    data = without_nulls(document.data)
+    data = document.with_texts(without_nulls(document.data), (), "version")
     faults = check(data, _AppFile)
     mod, mod_faults = mod_of(data.get("mod"), ("mod",)) if isinstance(data, Mapping) else (None, [])
     faults += mod_faults

@@ -112,7 +112,7 @@ def read_rel(path: Path) -> RelSpec:
 
 def rel_of(document: Document, path: Path | None = None) -> tuple[RelSpec | None, list[Finding]]:
     """Return the release that a document says (None where it is wrong), and what is wrong."""
-    data = _tidied(document.data)
+    data = _tidied(document)
     faults = check(data, _RelFile)
     entries: list[RelEntry] = []
     if not faults:
@@ -132,10 +132,15 @@ def rel_of(document: Document, path: Path | None = None) -> tuple[RelSpec | None
     return spec, []
 
 
-def _tidied(data: Any) -> Any:
-    data = without_nulls(data)
+def _tidied(document: Document) -> Any:
+    """Return the data without keys that have no value, and with versions as text."""
+    data = document.with_texts(without_nulls(document.data), (), "version", "ioncore")
     if isinstance(data, Mapping) and isinstance(data.get("apps"), list | tuple):
-        return {**data, "apps": [without_nulls(entry) for entry in data["apps"]]}
+        entries = [
+            document.with_texts(without_nulls(entry), ("apps", index), "version")
+            for index, entry in enumerate(data["apps"])
+        ]
+        return {**data, "apps": entries}
     return data
 
 

@@ -85,6 +85,14 @@ def test_what_is_left_out() -> None:
     assert app.failover is False
 
 
+@pytest.mark.parametrize("version", ["0.10", "1", "1e3", "0x1f", "1.2.3", "'0.10'"])
+def test_a_version_needs_no_quotes(version: str) -> None:
+    app = app_from(f"type: application\nname: a\nmod: m\nversion: {version}\n")
+    assert app.version == version.strip("'")
+    (fault,) = faults_of("{'type': 'application', 'name': 'a', 'mod': 'm', 'version': 0.10}")
+    assert fault == "w.app:1: version: must be text, not 0.1 (put it in quotes)"
+
+
 @pytest.mark.parametrize(
     ("form", "expected"),
     [
@@ -130,7 +138,9 @@ def test_wrong_forms_of_mod(form: str, said: str) -> None:
 
 
 def test_everything_wrong_is_said_with_its_line() -> None:
-    text = FULL.replace("application\n", "aplication\n", 1).replace("version: 0.1.0", "version: 1")
+    text = FULL.replace("application\n", "aplication\n", 1).replace(
+        "version: 0.1.0", "version: [1]"
+    )
     text = text.replace("registered:", "registred:").replace("station: north", "7: north")
     text = text.replace("restart: transient", "restart: permant").replace(
         "intensity: 3", "intensity: no"
@@ -140,7 +150,7 @@ def test_everything_wrong_is_said_with_its_line() -> None:
     )
     assert faults_of(text) == [
         "w.app:1: type: no such choice: 'aplication' (did you mean 'application'?)",
-        "w.app:3: version: must be text, not 1 (put it in quotes)",
+        "w.app:3: version: must be text, not [1]",
         "w.app:6: modules: must be a list, not 'pkg.weather'",
         "w.app:7: registred: unknown key (did you mean 'registered'?)",
         "w.app:8: applications.1: must be a name of letters, digits, '_' and '-', not 'a.b'",
