@@ -15,7 +15,7 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help run test check bench soak fmt clean
+.PHONY: help run test check lint types bench soak fmt clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -28,9 +28,13 @@ test: check ## check, then run every test on real servers that the tests start t
 	@.ci/need rabbitmq redis postgresql
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
-check: $(VENV)/dev.stamp ## lint, format and types
+check: lint types ## lint, format and types
+
+lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.stamp
 	$(BIN)/mypy
 
 bench: $(VENV)/dev.stamp ## measure ION and its peers in one run; writes the tables of the docs
