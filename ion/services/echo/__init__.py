@@ -1,0 +1,1 @@
+"""The echo service: the two forms of an op, typed and raw."""

@@ -1,0 +1,1 @@
+"""The hello service that can fail: how errors are raised, answered and received."""

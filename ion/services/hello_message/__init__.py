@@ -1,0 +1,1 @@
+"""The hello service with typed messages: structures in, structures out."""

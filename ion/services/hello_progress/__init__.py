@@ -1,0 +1,1 @@
+"""The hello service that takes its time: a request conversation with progress."""
