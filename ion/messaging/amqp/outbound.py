@@ -36,13 +36,13 @@ class Outbound:
     """
 
     __slots__ = (
-        "high_mark",
         "_loop",
         "_transport",
         "_waiters",
         "blocked",
         "closed",
         "held",
+        "high_mark",
         "limit",
         "paused",
         "pieces",

@@ -1,7 +1,7 @@
 """The fallback data path: every frame through aiormq, as aio-pika does it.
 
 For when the lean path is under suspicion. It promises the same, at a tenth of the speed, but for
-two things: aiormq gives a message without an id a random one, and a field table that pamqp
+two things: a mandatory message without an id gets a random one, and a field table that pamqp
 cannot decode ends the connection.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from aiormq.abc import DeliveredMessage
@@ -22,6 +22,7 @@ from ion.messaging.amqp.confirms import call
 from ion.messaging.amqp.failures import guarded
 from ion.messaging.amqp.link import Channel, Link
 from ion.messaging.amqp.paths import Wanted
+from ion.messaging.amqp.properties import encode_properties
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Settled
 
@@ -29,24 +30,48 @@ log = logging.getLogger(__name__)
 
 MAX_PENDING = 10_000
 PUBLISH_TIMEOUT = 600.0
+_PAMQP_NAME = 127
 
 
-def to_properties(envelope: Envelope) -> spec.Basic.Properties:
-    """Return pamqp's properties for an envelope."""
-    stamp = datetime.fromtimestamp(envelope.timestamp, tz=UTC) if envelope.timestamp else None
-    return spec.Basic.Properties(
-        content_type=envelope.content_type or None,
-        headers=dict(envelope.headers) or None,
-        delivery_mode=2 if envelope.persistent else 1,
-        priority=envelope.priority or None,
-        correlation_id=envelope.correlation_id or None,
-        reply_to=envelope.reply_to or None,
-        expiration=None if envelope.expiration is None else str(envelope.expiration),
-        message_id=envelope.message_id or None,
-        timestamp=stamp,
-        message_type=envelope.op or None,
-        user_id=envelope.user_id or None,
-    )
+class _Properties(spec.Basic.Properties):
+    """aiormq's properties of a message, on the wire as the lean path writes them.
+
+    pamqp has no bytes in tables and packs floats into 32 bits. aiormq finds a returned message by
+    its id, so a mandatory one without an id keeps the one that aiormq gives it.
+    """
+
+    def __init__(self, envelope: Envelope, *, mandatory: bool) -> None:
+        super().__init__(message_id=envelope.message_id or None)
+        self._envelope = envelope
+        self._mandatory = mandatory
+        encode_properties(envelope)  # what cannot be encoded is told to the publisher
+
+    def marshal(self) -> bytes:
+        envelope = self._envelope
+        if self._mandatory:
+            envelope = envelope.replace(message_id=self.message_id or "")
+        flags, properties = encode_properties(envelope)
+        return flags.to_bytes(2, "big") + properties
+
+
+class _Name(str):
+    """A name of an exchange, for which RabbitMQ takes 255 bytes and pamqp 127."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return min(super().__len__(), _PAMQP_NAME)
+
+
+def _plain(value: object) -> object:
+    """Return pamqp's reading of a header as ours: bytes are bytes."""
+    if isinstance(value, bytearray):
+        return bytes(value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value
 
 
 def from_message(message: DeliveredMessage) -> Envelope:
@@ -66,7 +91,7 @@ def from_message(message: DeliveredMessage) -> Envelope:
         expiration=int(expiration) if expiration and expiration.isdecimal() else None,
         priority=properties.priority or 0,
         user_id=properties.user_id or "",
-        headers=properties.headers or {},
+        headers={k: _plain(v) for k, v in (properties.headers or {}).items()},
     )
 
 
@@ -245,7 +270,7 @@ class PlainPath:
         if self._pending >= MAX_PENDING or self._pending_bytes + size > self._link.outbound.limit:
             message = "the buffer of unsent messages is full"
             raise Unavailable(message)
-        properties = to_properties(envelope)
+        properties = _Properties(envelope, mandatory=mandatory)
         self._pending += 1
         self._pending_bytes += size
         self._count += 1
@@ -269,7 +294,7 @@ class PlainPath:
                 channel = await self._channel(confirms)
                 sending = channel.raw.basic_publish(
                     body,
-                    exchange=exchange,
+                    exchange=_Name(exchange),
                     routing_key=key,
                     properties=properties,
                     mandatory=mandatory and confirms,
@@ -277,7 +302,7 @@ class PlainPath:
                 answer = asyncio.ensure_future(sending)
                 await asyncio.sleep(0)  # it has its place in the channel's queue now
             error = _outcome(key, await guarded("publish", answer, PUBLISH_TIMEOUT))
-        except IonError as failure:
+        except Exception as failure:  # noqa: BLE001  the task ends, and somebody waits for it
             error = Unavailable(f"{failure}; the message may or may not have arrived")
         finally:
             self._pending -= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from ion.messaging.transport import Delivery, TransportState
 
@@ -36,6 +37,13 @@ class Inbox:
                 self._news.clear()
                 await self._news.wait()
         return self.got
+
+
+async def until(true: Callable[[], Awaitable[bool]], timeout: float = 5.0) -> None:
+    """Ask the broker again and again until it says so: it has no way to tell us."""
+    async with asyncio.timeout(timeout):
+        while not await true():  # the broker has no event to wait for
+            await asyncio.sleep(0.005)
 
 
 class States:

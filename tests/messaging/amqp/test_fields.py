@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -104,10 +105,8 @@ def test_garbage_is_an_error_and_no_other(raw: bytes) -> None:
 
 @given(st.binary(max_size=60))
 def test_no_bytes_raise_anything_else(raw: bytes) -> None:
-    try:
+    with contextlib.suppress(CodecError):
         fields.decode_table(raw)
-    except CodecError:
-        pass
 
 
 def test_nesting_has_an_end() -> None:

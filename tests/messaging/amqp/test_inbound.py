@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pamqp.frame
 import pytest
 from hypothesis import given, settings
@@ -133,7 +135,7 @@ def test_large_bodies_in_any_chunks(data: st.DataObject) -> None:
     stream = b"".join(message(bytes([n]) * size) for n, size in enumerate(sizes))
     cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=12))
     edges = [0, *sorted(cuts), len(stream)]
-    chunks = [stream[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    chunks = [stream[a:b] for a, b in itertools.pairwise(edges)]
     seen, rest = parse(chunks)
     assert [event[4] for event in seen] == [bytes([n]) * size for n, size in enumerate(sizes)]
     assert rest == b""

@@ -80,7 +80,7 @@ class Socket(asyncio.Transport):
         super().__init__()
         self.data = b""
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:  # type: ignore[override]
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         self.data += bytes(data)
 
 

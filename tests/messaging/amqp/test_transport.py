@@ -7,7 +7,7 @@ import logging
 from datetime import UTC, datetime
 from decimal import Decimal
 
-import pika
+import pika  # type: ignore[import-untyped]
 import pytest
 
 from ion.base.errors import ConfigurationError, ServiceNotFound, Unavailable, Unroutable
@@ -15,7 +15,7 @@ from ion.messaging.amqp.transport import AmqpTransport
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import ExchangeSpec, QueueSpec, TransportState
 from tests.messaging.amqp.conftest import Make
-from tests.messaging.amqp.inbox import Inbox
+from tests.messaging.amqp.inbox import Inbox, until
 
 pytestmark = pytest.mark.amqp
 
@@ -78,9 +78,11 @@ async def test_returns_are_told_to_the_right_publish(transport: AmqpTransport) -
         envelope = Envelope("op", b"x", message_id=f"m{number}")
         transport.publish("", key, envelope, mandatory=True, settled=seen.append)
     await transport.publish_confirmed("", "q", Envelope("last"), timeout=5)
-    async with asyncio.timeout(5):
-        while not all(outcomes.values()):
-            await asyncio.sleep(0.005)
+
+    async def all_told() -> bool:
+        return all(outcomes.values())
+
+    await until(all_told)
     for number, (outcome,) in outcomes.items():
         assert (outcome is None) if number % 2 else isinstance(outcome, Unroutable)
 
@@ -203,9 +205,13 @@ async def test_writers_wait_and_the_buffer_is_bounded(make: Make) -> None:
     await transport.open()
     await transport.declare_queue(TEMPORARY)
     body = b"x" * 100_000
-    with pytest.raises(Unavailable, match="full"):
+
+    def flood() -> None:
         for _ in range(100_000):
             transport.publish("", "q", Envelope("op", body))
+
+    with pytest.raises(Unavailable, match="full"):
+        flood()
     assert not transport.writable
     await transport.wait_writable(10)
     await transport.publish_confirmed("", "q", Envelope("op"), timeout=10)
@@ -244,9 +250,11 @@ async def test_nothing_is_left_behind(make: Make) -> None:
         await inbox.wait(1)
         await consumer.cancel()
     await transport.close()
-    async with asyncio.timeout(5):
-        while asyncio.all_tasks() - before:
-            await asyncio.sleep(0.01)
+
+    async def none_left() -> bool:
+        return asyncio.all_tasks() == before
+
+    await until(none_left)
 
 
 # What open() says
