@@ -27,7 +27,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.5, help="length of one measurement")
     parser.add_argument("--quick", action="store_true", help="one short round; writes no docs")
-    parser.add_argument("-k", dest="select", default="", help="words in the keys of rows, with ,")
+    parser.add_argument(
+        "-k", dest="select", default="", help="rows: words with , between (see rows.py)"
+    )
     parser.add_argument("--list", action="store_true", help="show the keys of the rows and end")
     parser.add_argument("--seed", type=int, default=None, help="of the order of the rows")
     parser.add_argument("--output", type=Path, default=None, help="JSON file for the results")

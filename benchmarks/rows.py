@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 SIZES = {"1KB": 1024, "64KB": 65_536, "1MB": 1_048_576}
 WINDOW = 64  # one way, confirmed: messages under way at once
@@ -165,7 +166,17 @@ ONE_WAY_ROWS = tuple(row for mode in MODES for size in SIZES for row in _one_way
 ALL_ROWS = RPC_ROWS + MEMORY_ROWS + ONE_WAY_ROWS + SMALL_ROWS
 
 
+def _matches(key: str, word: str) -> bool:
+    return fnmatchcase(key, word) or fnmatchcase(key, f"{word}.*") or word in key.split(".")
+
+
 def selected(expression: str) -> tuple[Row, ...]:
-    """Return the rows whose key contains one of the comma-separated words (all, where empty)."""
+    """Return the rows that one of the comma-separated words names (all, where there is none).
+
+    A word is a key, the beginning of one, or one part of it (``rpc``, ``rpc.ion``, ``oneway.send``,
+    ``1MB``, ``ion_uvloop``); ``*`` stands for anything.
+    """
     words = [word.strip() for word in expression.split(",") if word.strip()]
-    return tuple(row for row in ALL_ROWS if not words or any(word in row.key for word in words))
+    return tuple(
+        row for row in ALL_ROWS if not words or any(_matches(row.key, word) for word in words)
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks import role
 from benchmarks.peers.bare_actor import BareActor
-from benchmarks.resident import resident_bytes, timed_spawns
+from benchmarks.resident import spawn_costs
 
 
 async def main() -> Any:
@@ -17,9 +17,7 @@ async def main() -> Any:
         actors.append(BareActor())
         await asyncio.sleep(0)  # its task begins to wait on the mailbox
 
-    before = resident_bytes()
-    elapsed, count = await timed_spawns(spawn)
-    figures = {"us": elapsed * 1e6 / count, "bytes": (resident_bytes() - before) / count}
+    figures = await spawn_costs(spawn)
     for actor in actors:
         actor.task.cancel()
     await asyncio.gather(*(actor.task for actor in actors), return_exceptions=True)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks import role
-from benchmarks.resident import resident_bytes, timed_spawns
+from benchmarks.resident import spawn_costs
 from ion import Container, Process
 
 
 class Idle(Process):
-    """Waits for messages that never come."""
+    """Waits for messages that hardly ever come."""
 
-    async def op_nothing(self) -> None:
-        return None
+    async def op_ping_me(self) -> str:
+        return self.id
 
 
 async def main() -> Any:
@@ -21,9 +21,10 @@ async def main() -> Any:
     async with Container("memory://", sysname="bench", config=config) as container:
         for _ in range(100):  # the first ones pay for what is made once
             await container.spawn(Idle)
-        before = resident_bytes()
-        elapsed, count = await timed_spawns(lambda: container.spawn(Idle))
-        role.report({"us": elapsed * 1e6 / count, "bytes": (resident_bytes() - before) / count})
+        figures = await spawn_costs(lambda: container.spawn(Idle))
+        pid = next(reversed(container.processes))
+        assert await container.rpc_send(pid, "ping_me") == pid  # they do live
+        role.report(figures)
         await container.kill()
 
 
