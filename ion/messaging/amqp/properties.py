@@ -88,8 +88,7 @@ def decode_envelope(raw: bytes, body: bytes) -> Envelope:
 
     :param raw: the header from its property flags on.
     """
-    envelope = Envelope.__new__(Envelope)
-    envelope.body = body
+    envelope = Envelope("", body, content_type="")
     try:
         _decode(raw, envelope)
     except (IndexError, ValueError, ArithmeticError, CodecError):
@@ -106,38 +105,26 @@ def _decode(raw: bytes, envelope: Envelope) -> None:
         end = pos + 1 + raw[pos]
         envelope.content_type = raw[pos + 1 : end].decode()
         pos = end
-    else:
-        envelope.content_type = ""
     if flags & CONTENT_ENCODING:
         pos += 1 + raw[pos]
     if flags & HEADERS:
         end = pos + 4 + int.from_bytes(raw[pos : pos + 4], "big")
         envelope.headers = decode_table(raw[pos + 4 : end])
         pos = end
-    else:
-        envelope.headers = NO_HEADERS
     if flags & DELIVERY_MODE:
         envelope.persistent = raw[pos] == PERSISTENT
         pos += 1
-    else:
-        envelope.persistent = False
     if flags & PRIORITY:
         envelope.priority = raw[pos]
         pos += 1
-    else:
-        envelope.priority = 0
     if flags & CORRELATION_ID:
         end = pos + 1 + raw[pos]
         envelope.correlation_id = raw[pos + 1 : end].decode()
         pos = end
-    else:
-        envelope.correlation_id = ""
     if flags & REPLY_TO:
         end = pos + 1 + raw[pos]
         envelope.reply_to = raw[pos + 1 : end].decode()
         pos = end
-    else:
-        envelope.reply_to = ""
     _decode_rest(raw, pos, flags, envelope)
 
 
@@ -146,29 +133,19 @@ def _decode_rest(raw: bytes, pos: int, flags: int, envelope: Envelope) -> None:
         end = pos + 1 + raw[pos]
         envelope.expiration = int(raw[pos + 1 : end])
         pos = end
-    else:
-        envelope.expiration = None
     if flags & MESSAGE_ID:
         end = pos + 1 + raw[pos]
         envelope.message_id = raw[pos + 1 : end].decode()
         pos = end
-    else:
-        envelope.message_id = ""
     if flags & TIMESTAMP:
         envelope.timestamp = int.from_bytes(raw[pos : pos + 8], "big")
         pos += 8
-    else:
-        envelope.timestamp = 0
     if flags & TYPE:
         end = pos + 1 + raw[pos]
         envelope.op = raw[pos + 1 : end].decode()
         pos = end
-    else:
-        envelope.op = ""
     if flags & USER_ID:
         envelope.user_id = raw[pos + 1 : pos + 1 + raw[pos]].decode()
-    else:
-        envelope.user_id = ""
 
 
 class _Tolerant:

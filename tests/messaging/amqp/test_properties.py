@@ -19,6 +19,20 @@ from ion.messaging.amqp.properties import (
 )
 from ion.messaging.envelope import Envelope
 
+FIELDS = (
+    "op",
+    "body",
+    "content_type",
+    "reply_to",
+    "correlation_id",
+    "message_id",
+    "timestamp",
+    "persistent",
+    "expiration",
+    "priority",
+    "user_id",
+    "headers",
+)
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60)
 envelopes = st.builds(
     Envelope,
@@ -38,7 +52,7 @@ envelopes = st.builds(
 
 
 def fields_of(envelope: Envelope) -> dict[str, object]:
-    return {slot: getattr(envelope, slot) for slot in Envelope.__slots__}
+    return {field: getattr(envelope, field) for field in FIELDS}
 
 
 def raw_of(envelope: Envelope) -> bytes:
@@ -121,7 +135,7 @@ def test_an_expiration_that_is_no_number_is_none() -> None:
 @given(st.binary(max_size=80))
 def test_no_header_raises(raw: bytes) -> None:
     envelope = decode_envelope(raw, b"body")
-    assert set(fields_of(envelope)) == set(Envelope.__slots__)
+    assert isinstance(envelope.op, str)
     assert envelope.body == b"body"
 
 
