@@ -18,6 +18,7 @@ from benchmarks.rows import ALL_ROWS, Row, selected
 LATEST = ROOT / "benchmarks" / "results" / "latest.json"
 REFERENCE = ROOT / "docs" / "reference" / "benchmarks.md"
 README = ROOT / "README.md"
+BUSY = 0.5  # load of the last minute beyond which others disturb a run
 Rounds = dict[str, list[dict[str, Any]]]
 
 
@@ -64,6 +65,9 @@ def run_rounds(bench: Bench, chosen: tuple[Row, ...], rounds: int, order: random
 
 def measure(options: argparse.Namespace, chosen: tuple[Row, ...]) -> dict[str, Any]:
     """Run the rounds and return all there is to know of them."""
+    here = machine.describe()  # before the run makes a load of its own
+    if here["load"] > BUSY:
+        say(f"this machine is busy (load {here['load']}): the figures will say little")
     with Bench(chosen, options.seconds) as bench:
         order = random.Random(options.seed)
         figures, failures = run_rounds(bench, chosen, options.rounds, order)
@@ -72,7 +76,7 @@ def measure(options: argparse.Namespace, chosen: tuple[Row, ...]) -> dict[str, A
             "command": " ".join(["make bench", *_arguments(options)]),
             "rounds": options.rounds,
             "seconds": options.seconds,
-            "machine": machine.describe(),
+            "machine": here,
             "versions": machine.versions(chosen, bench.broker),
             "figures": figures,
             "failures": failures,

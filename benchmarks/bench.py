@@ -81,8 +81,10 @@ class Bench:
         with Program(self._command(row, first)) as taker:
             taker.wait_ready()
             with Program(self._command(row, second)) as giver:
-                source = taker if one_way else giver
-                return source.figures(PATIENCE + 4 * self.seconds)
+                patience = PATIENCE + 4 * self.seconds
+                if not one_way:
+                    return giver.figures(patience)
+                return taker.figures(patience) | {"publisher_mb": giver.peak_mb()}
 
     def _command(self, row: Row, role: str) -> list[str]:
         if row.runner == rows.C:

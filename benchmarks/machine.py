@@ -20,13 +20,14 @@ PEERS += ["xoscar", "uvloop"]
 
 
 def describe() -> dict[str, Any]:
-    """Return processor, cores, memory, kernel and Python of this machine."""
+    """Return processor, cores, memory, kernel, Python and present load of this machine."""
     return {
         "cpu": _after("/proc/cpuinfo", "model name") or platform.processor() or "unknown",
         "cores": os.cpu_count(),
         "memory_gb": round(int((_after("/proc/meminfo", "MemTotal") or "0").split()[0]) / 1e6, 1),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 2),
     }
 
 

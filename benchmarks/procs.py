@@ -105,6 +105,15 @@ class Program:
             pass
         return json.loads(line)
 
+    def peak_mb(self) -> float:
+        """Return the most resident memory it has had so far, MB; 0 where it has ended."""
+        status = Path(f"/proc/{self._process.pid}/status")
+        with contextlib.suppress(OSError):
+            for line in status.read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return round(int(line.split()[1]) / 1000, 1)
+        return 0.0
+
     def stop(self) -> None:
         """End the program and what it started: SIGTERM, and SIGKILL where that takes too long."""
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from benchmarks.medians import Results
-from benchmarks.rows import BLAST, CONFIRMED, SEND
+from benchmarks.rows import BLAST, CONFIRMED, SEND, SIZES
 
+# 64 messages of 1 MB under way, encoded and framed, are 128 MB; the interpreter and ION are 40.
+PUBLISHER_MB = 200
 Measure = Callable[[Results], float | None]
 
 
@@ -62,6 +64,13 @@ def _over_best(key: str, references: list[str], figure: str) -> Measure:
     return measure
 
 
+def _worst(keys: list[str], figure: str) -> Measure:
+    def measure(results: Results) -> float | None:
+        return max((value for key in keys for value in results.values(key, figure)), default=None)
+
+    return measure
+
+
 def _one_way() -> Iterator[Goal]:
     names = {BLAST: "transport", CONFIRMED: "transport, confirmed", SEND: "`send` to an op"}
     for mode, name in names.items():
@@ -74,6 +83,10 @@ def _one_way() -> Iterator[Goal]:
         peers = [f"{key}.{peer}" for peer in ("aiormq", "aio_pika", "pika")]
         what = f"one way 1MB, {names[mode]}: of the best Python client"
         yield Goal(what, _over_best(f"{key}.ion", peers, "rate"), 1.0)
+    most = _worst([f"oneway.{mode}.{size}.ion" for mode in names for size in SIZES], "publisher_mb")
+    yield Goal(
+        "one way, all of these: peak memory of the publisher", most, PUBLISHER_MB, False, "MB"
+    )
 
 
 GOALS = (

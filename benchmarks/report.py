@@ -114,7 +114,8 @@ def about(run: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
     return (
         f"Measured {run['when']} on {machine['cores']} cores of {machine['cpu']}, "
-        f"{machine['memory_gb']} GB, Linux {machine['kernel']}, Python {machine['python']}; "
+        f"{machine['memory_gb']} GB, Linux {machine['kernel']}, Python {machine['python']}, "
+        f"load {machine['load']:g} before the run; "
         f"{run['rounds']} rounds, each running every variant once in shuffled order, "
         f"{run['seconds']:g} s a measurement. Medians; best round in brackets. "
         f"Repeat with `{run['command']}`.\n\nVersions: {versions}."
