@@ -7,6 +7,7 @@ asks the whole system. All that wait are coroutines; the shell awaits them where
 from __future__ import annotations
 
 import asyncio
+import builtins
 import inspect
 import logging
 import time
@@ -18,6 +19,7 @@ from ion.base.version import __version__
 from ion.container.agent import ContainerAgent
 from ion.observe.logging import set_level
 from ion.process.client import ServiceClient
+from ion.process.process import Process
 from ion.process.service import Service
 from ion.shell import system
 from ion.shell.render import Table
@@ -71,10 +73,12 @@ class Helpers:
         helpers = {name: getattr(self, name) for name in _HELPERS}
         return {
             "__name__": "ion.shell",
-            "__builtins__": __builtins__,
+            "__builtins__": builtins,
             "asyncio": asyncio,
             "container": self._container,
             "cc": self._container,
+            "Process": Process,
+            "Service": Service,
             "ServiceClient": ServiceClient,
             "ApplicationError": ApplicationError,
             **helpers,

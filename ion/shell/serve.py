@@ -17,13 +17,15 @@ from ion.base.errors import IonError, StartError
 from ion.container.app import load_app
 from ion.container.container import Container
 from ion.container.lookup import APP, find
-from ion.observe.logging import set_up
+from ion.observe.logging import get_logger, set_up
 from ion.shell import exits
 from ion.shell.arguments import AppArguments
 from ion.shell.config import read_settings
 from ion.shell.lockfile import LockFile
 from ion.shell.options import Options
 from ion.shell.signals import StopSignals
+
+log = get_logger(__name__)
 
 
 async def serve(options: Options) -> int:
@@ -64,9 +66,11 @@ async def _started(options: Options, stops: StopSignals) -> AsyncIterator[Contai
 
 def _container(options: Options) -> Container:
     """Return a container with the settings of the command line, not started yet."""
-    settings = read_settings(options).settings
-    set_up(settings.logging, cast(TextIO, _CurrentStderr()))
-    return Container(settings=settings)
+    configuration = read_settings(options)
+    set_up(configuration.settings.logging, cast(TextIO, _CurrentStderr()))
+    for name in configuration.unknown_variables:
+        log.warning("environment %s means nothing to ION: misspelt?", name)
+    return Container(settings=configuration.settings)
 
 
 async def _bring_up(container: Container, options: Options) -> None:
@@ -108,6 +112,7 @@ async def _stay(container: Container, options: Options, stops: StopSignals) -> N
     from ion.shell.repl import run_shell
 
     await run_shell(container, stops, keep_history=not options.no_history)
+    print(f"stopping {container.id}; Ctrl-C ends it at once", file=sys.stderr)
 
 
 def ready_line(container: Container) -> str:

@@ -1,4 +1,7 @@
-"""What SIGINT and SIGTERM do to a container: the first drains it, the second ends it at once."""
+"""What signals do to a container: the first drains it, the second ends it at once.
+
+They are SIGINT, SIGTERM and, where it is not ignored (nohup), SIGHUP.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import time
 import types
 from collections.abc import Callable
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # One wish may arrive twice: `timeout` signals the whole group and make forwards what it gets.
 SAME_WISH = 0.5  # seconds
 
@@ -32,6 +35,8 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         for number in SIGNALS:
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue
             self._before[number] = signal.signal(number, self._handle)
         return self
 

@@ -71,6 +71,7 @@ class Ioncc:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.command = COMMAND
         clean = {k: v for k, v in os.environ.items() if not k.startswith("ION_")}
         root = str(Path(__file__).parents[2])
         self.env = {
@@ -85,7 +86,7 @@ class Ioncc:
     def run(self, *words: str, timeout: float = WAIT) -> subprocess.CompletedProcess[str]:
         """Run to the end."""
         return subprocess.run(
-            [*COMMAND, *words],
+            [*self.command, *words],
             cwd=self.folder,
             env=self.env,
             stdin=subprocess.DEVNULL,
@@ -120,7 +121,7 @@ class Serving:
 
     def __init__(self, ioncc: Ioncc, words: tuple[str, ...]) -> None:
         self.process = subprocess.Popen(
-            [*COMMAND, *words],
+            [*ioncc.command, *words],
             cwd=ioncc.folder,
             env=ioncc.env,
             stdin=subprocess.DEVNULL,
