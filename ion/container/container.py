@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -223,16 +223,16 @@ class Container:
 
     # calling, as the container itself
 
-    async def rpc_send(
+    def rpc_send(
         self,
         to: str,
         op: str,
         content: Any = None,
         timeout: float | None = None,
         content_type: str = MSGPACK,
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Call an op and return the content of its answer; see :meth:`Endpoint.rpc`."""
-        return await self.endpoint.rpc(self._self, to, op, content, timeout, content_type)
+        return self.endpoint.rpc(f"{self.id}.0", to, op, content, timeout, content_type)
 
     async def send(self, to: str, op: str, content: Any = None, **options: Any) -> None:
         """Send one message that nobody answers; see :meth:`Endpoint.send`."""

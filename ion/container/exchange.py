@@ -195,7 +195,7 @@ class ExchangeManager:
         instances = list(self._instances.get(name, ()))
         if delivery.envelope.op == "ping":
             for process in instances:
-                call = IncomingCall(self._endpoint, process.id, delivery)
+                call = IncomingCall.of(self._endpoint, process.id, delivery)
                 call.answer({"pong": "pong", "pid": process.id, "container": self._id})
         else:
             for process in instances:
@@ -207,4 +207,4 @@ class ExchangeManager:
         """Answer, or dead-letter, what is addressed to a process that is not there."""
         message = f"container {self._id} has no process {delivery.key!r} (any more)"
         error = ProcessNotFound(message, details={"to": delivery.key})
-        IncomingCall(self._endpoint, self._id, delivery).fail(error)
+        IncomingCall.of(self._endpoint, self._id, delivery).fail(error)

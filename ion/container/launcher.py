@@ -52,7 +52,7 @@ class RunningApp:
         self.state = lifecycle.LIFECYCLE.next_state(self.state, "initialize")
         arguments = _Arguments(self.name, self.args if self.spec.mod is None else {})
         for child in self.spec.processes:
-            args = arguments.of(resolve(child.class_), child.args)
+            args = arguments.of(_class(child.class_), child.args)
             self.pids.append(await container.spawn(child.class_, name=child.id, args=args))
         arguments.refuse_unused()
         if self.spec.mod is not None:
@@ -146,7 +146,9 @@ class Launcher:
         """
         app = self.apps.get(name)
         if app is None:
-            message = f"app {name!r} is not running here (running: {', '.join(self.apps) or 'none'})"
+            message = (
+                f"app {name!r} is not running here (running: {', '.join(self.apps) or 'none'})"
+            )
             raise IonError(message, code=404, type="AppNotFound")
         needed_by = [other.name for other in self.apps.values() if name in other.spec.applications]
         if needed_by:
@@ -207,7 +209,8 @@ class _Arguments:
 
     def of(self, cls: Any, own: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments for a process of class ``cls``, over its ``own``."""
-        parameters = inspect.signature(cls).parameters.values() if callable(cls) else ()
+        is_process = isinstance(cls, type) and issubclass(cls, Process)
+        parameters = inspect.signature(cls).parameters.values() if is_process else ()
         names = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
         takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
         taken = {k: v for k, v in self._given.items() if takes_all or k in names}
@@ -223,6 +226,17 @@ class _Arguments:
             names = ", ".join(repr(name) for name in sorted(self._unused))
             message = f"no process of app {self._app!r} takes argument {names}"
             raise StartError(message)
+
+
+def _class(name: str) -> Any:
+    """Return what a child's ``class`` names, where it can be one; the spawner says what is wrong.
+
+    :raises StartError: there is no such thing.
+    """
+    try:
+        return resolve(name)
+    except ConfigurationError as error:
+        raise StartError(error.message, details=error.details) from error
 
 
 def _said(error: Exception) -> str:

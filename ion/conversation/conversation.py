@@ -6,6 +6,8 @@ both step the same machine, each with the performatives it sends and receives.
 
 from __future__ import annotations
 
+import msgspec
+
 from ion.base.errors import ConversationError
 from ion.base.fsm import MachineSpec
 
@@ -42,19 +44,16 @@ class Protocol:
         self.table = machine.table
 
 
-class Conversation:
+class Conversation(msgspec.Struct, eq=False):
     """One conversation.
 
     :ivar id: unique for the initiator's reply queue while open.
     :ivar state: a state of the protocol's machine.
     """
 
-    __slots__ = ("id", "protocol", "state")
-
-    def __init__(self, id: str, protocol: Protocol) -> None:
-        self.id = id
-        self.protocol = protocol
-        self.state = INIT
+    id: str
+    protocol: Protocol
+    state: str = INIT
 
     def step(self, event: str) -> str:
         """Take ``event`` (a performative, or ``timeout``) and return the new state.

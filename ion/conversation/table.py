@@ -37,10 +37,12 @@ class ConversationTable(Generic[C]):
 
     def close(self, conversation: C, *, answered: bool) -> None:
         """Close a conversation; leave a tombstone where its answer may still come."""
-        self.open.pop(conversation.id, None)
-        if answered:
-            return
-        self._tombstones[conversation.id] = None
+        if self.open.pop(conversation.id, None) is not None and not answered:
+            self.bury(conversation.id)
+
+    def bury(self, id: str) -> None:
+        """Leave a tombstone for a closed conversation whose answer may still come."""
+        self._tombstones[id] = None
         if len(self._tombstones) > TOMBSTONES:
             self._tombstones.popitem(last=False)
 

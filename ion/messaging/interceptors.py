@@ -35,17 +35,10 @@ def _built(name: str, settings: Any) -> Interceptor:
     return interceptor  # type: ignore[no-any-return]
 
 
-def limit_content(settings: Any) -> Interceptor:
-    """Refuse content of more than ``messaging.max_content`` bytes, headers apart."""
-    limit = int(settings.max_content)
-
-    def check(envelope: Envelope) -> Envelope:
-        if len(envelope.body) > limit:
-            message = (
-                f"content of {len(envelope.body)} bytes is over the limit of {limit}; "
-                "send it as a stream or by reference, or raise messaging.max_content"
-            )
-            raise ContentTooLarge(message)
-        return envelope
-
-    return check
+def too_large(size: int, limit: int) -> ContentTooLarge:
+    """Return the error for content over the limit ``messaging.max_content``, which all hold."""
+    message = (
+        f"content of {size} bytes is over the limit of {limit}; "
+        "send it as a stream or by reference, or raise messaging.max_content"
+    )
+    return ContentTooLarge(message, details={"size": size, "limit": limit})

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
+import msgspec
 
-class CallContext:
+
+class CallContext(msgspec.Struct, eq=False, dict=False):
     """The call that is being handled.
 
     :ivar process: pid of the process that handles it.
@@ -20,23 +22,12 @@ class CallContext:
     :ivar traceparent: W3C trace context, or "".
     """
 
-    __slots__ = ("conversation", "deadline", "op", "process", "traceparent", "user")
-
-    def __init__(
-        self,
-        process: str,
-        conversation: str = "",
-        op: str = "",
-        deadline: float = 0.0,
-        user: str = "",
-        traceparent: str = "",
-    ) -> None:
-        self.process = process
-        self.conversation = conversation
-        self.op = op
-        self.deadline = deadline
-        self.user = user
-        self.traceparent = traceparent
+    process: str
+    conversation: str = ""
+    op: str = ""
+    deadline: float = 0.0
+    user: str = ""
+    traceparent: str = ""
 
 
 current_call: ContextVar[CallContext | None] = ContextVar("ion_call", default=None)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Any
 
-from ion.base.errors import ConversationError, IonError, ServiceNotFound, Unroutable
+from ion.base.errors import IonError, ServiceNotFound, Unroutable
 from ion.conversation import conversation as c
-from ion.conversation.conversation import Conversation, Protocol
+from ion.conversation.conversation import Conversation
 from ion.messaging.envelope import Envelope
 
 MAX_PROGRESS = 1000
@@ -27,7 +28,10 @@ def performative_of(envelope: Envelope) -> str:
     return c.FAILURE if headers.get("status") == "ERROR" else c.INFORM_RESULT
 
 
-class OutgoingCall(Conversation):
+NOBODY_WAITS: Any = None
+
+
+class OutgoingCall(Conversation, eq=False):
     """A conversation that this side began.
 
     :ivar to: the key it was sent to.
@@ -35,17 +39,12 @@ class OutgoingCall(Conversation):
     :ivar future: the final answer's envelope, or None at the deadline, or the sending's error.
     """
 
-    __slots__ = ("_waiter", "bucket", "future", "op", "progress", "to")
-
-    def __init__(self, id: str, protocol: Protocol, to: str, op: str) -> None:
-        super().__init__(id, protocol)
-        self.to = to
-        self.op = op
-        self.bucket = 0
-        self.state = c.REQUESTED
-        self.future: asyncio.Future[Envelope | None] = asyncio.get_running_loop().create_future()
-        self.progress: deque[Envelope] | None = None
-        self._waiter: asyncio.Future[None] | None = None
+    to: str = ""
+    op: str = ""
+    future: asyncio.Future[Envelope | None] = NOBODY_WAITS
+    bucket: set[Any] | None = None
+    progress: deque[Envelope] | None = None
+    waiter: asyncio.Future[None] | None = None
 
     def published(self, error: IonError | None) -> None:
         """Take the outcome of the publish: only a failure matters, the answer says the rest."""
@@ -61,17 +60,22 @@ class OutgoingCall(Conversation):
 
         :raises ConversationError: the protocol does not allow it now; the conversation goes on.
         """
-        if self.future.done():
-            message = f"conversation {self.id} is over"
-            raise ConversationError(message)
-        performative = performative_of(envelope)
-        state = self.step(performative)
+        performative = envelope.headers.get("performative") or performative_of(envelope)
+        state = self.protocol.table.get((self.state, performative))
+        if state is None:
+            self.step(performative)  # raises, and says what was not allowed
+            return
+        self.state = state
         if state in c.FINAL:
-            self.future.set_result(envelope)
+            if not self.future.done():  # its caller may have been cancelled a moment ago
+                self.future.set_result(envelope)
+            if self.waiter is not None:
+                self.wake()
         elif performative == c.PROGRESS:
             if self.progress is None:
                 self.progress = deque(maxlen=MAX_PROGRESS)
             self.progress.append(envelope)
+            self.wake()
 
     def expire(self) -> None:
         """The deadline has come."""
@@ -88,14 +92,14 @@ class OutgoingCall(Conversation):
 
     async def changed(self) -> None:
         """Return at the next answer of any kind."""
-        if self._waiter is None or self._waiter.done():
-            self._waiter = asyncio.get_running_loop().create_future()
-        await self._waiter
+        if self.waiter is None or self.waiter.done():
+            self.waiter = asyncio.get_running_loop().create_future()
+        await self.waiter
 
     def step(self, event: str) -> str:
         """Take an event and wake whoever follows the conversation."""
         state = super().step(event)
-        if self._waiter is not None:
+        if self.waiter is not None:
             self.wake()
         return state
 
@@ -106,8 +110,8 @@ class OutgoingCall(Conversation):
 
     def wake(self) -> None:
         """Wake whoever follows the conversation."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
 
 
 def not_found(to: str) -> ServiceNotFound:

@@ -15,9 +15,9 @@ from ion.base.ids import checked_name
 class Caller(Protocol):
     """What a client calls through: a container, a process, or what ``ion.connect`` gives."""
 
-    async def rpc_send(
+    def rpc_send(
         self, to: str, op: str, content: Any = None, timeout: float | None = None
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Call an op and return the content of its answer."""
 
 
@@ -97,14 +97,14 @@ class ServiceClient:
         self.__dict__[op] = method
         return method
 
-    async def _call_op(
+    def _call_op(
         self, op: str, *args: Any, timeout: float | None = None, **content: Any
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         if args and (content or len(args) > 1):
             message = f"{op}() takes one positional argument or keyword arguments, not both"
             raise TypeError(message)
         timeout = self._timeout if timeout is None else timeout
-        return await self._caller.rpc_send(self._to, op, args[0] if args else content, timeout)
+        return self._caller.rpc_send(self._to, op, args[0] if args else content, timeout)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._to!r}>"

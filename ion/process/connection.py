@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from ion.base.ids import new_container_id
 from ion.base.settings import Settings
 from ion.messaging.address import Namespace
 from ion.messaging.envelope import MSGPACK
-from ion.messaging.interceptors import build, limit_content
+from ion.messaging.interceptors import build
 from ion.messaging.opening import open_transport
 from ion.messaging.transport import Transport
 from ion.process.endpoint import Endpoint
@@ -26,16 +26,16 @@ class Connection:
         self.id = endpoint.id
         self.sysname = endpoint.namespace.sysname
 
-    async def rpc_send(
+    def rpc_send(
         self,
         to: str,
         op: str,
         content: Any = None,
         timeout: float | None = None,
         content_type: str = MSGPACK,
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Call an op and return the content of its answer; see :meth:`Endpoint.rpc`."""
-        return await self.endpoint.rpc(self.id, to, op, content, timeout, content_type)
+        return self.endpoint.rpc(self.id, to, op, content, timeout, content_type)
 
     async def send(self, to: str, op: str, content: Any = None, **options: Any) -> None:
         """Send one message that nobody answers; see :meth:`Endpoint.send`."""
@@ -96,12 +96,12 @@ def endpoint_for(
     :raises ConfigurationError: an interceptor cannot be found or built.
     """
     messaging = settings.messaging
-    limit = limit_content(messaging)
     return Endpoint(
         transport,
         namespace,
         id,
         rpc_timeout=messaging.rpc_timeout,
-        inbound=(limit, *build(messaging.interceptors.in_, messaging)),
-        outbound=(*build(messaging.interceptors.out, messaging), limit),
+        max_content=messaging.max_content,
+        inbound=build(messaging.interceptors.in_, messaging),
+        outbound=build(messaging.interceptors.out, messaging),
     )

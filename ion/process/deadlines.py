@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from typing import Protocol
+from typing import Any, Protocol
 
 TICK = 0.010
+TICKS = 100  # a second
 
 
 class Expires(Protocol):
     """What can be given a deadline."""
 
-    bucket: int
+    bucket: set[Any] | None
 
     def expire(self) -> None:
         """Called once at the deadline, unless taken out before; must not raise."""
@@ -30,7 +31,7 @@ class Deadlines:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._buckets: dict[int, dict[int, Expires]] = {}
+        self._buckets: dict[int, set[Expires]] = {}
         self._heap: list[int] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
@@ -40,20 +41,19 @@ class Deadlines:
 
     def add(self, item: Expires, deadline: float) -> None:
         """Call ``item.expire()`` at ``deadline`` (seconds on the loop's clock) or soon after."""
-        index = item.bucket = int(deadline / TICK) + 1
+        index = int(deadline * TICKS) + 1
         bucket = self._buckets.get(index)
         if bucket is None:
-            self._buckets[index] = bucket = {}
-            heapq.heappush(self._heap, index)
-            if self._timer is None or index < self._timer_at:
-                self._arm()
-        bucket[id(item)] = item
+            bucket = self._new_bucket(index)
+        bucket.add(item)
+        item.bucket = bucket
 
     def discard(self, item: Expires) -> None:
         """Take an item out; no error where it is not in."""
-        bucket = self._buckets.get(item.bucket)
+        bucket = item.bucket
         if bucket is not None:
-            bucket.pop(id(item), None)
+            bucket.discard(item)
+            item.bucket = None
 
     def close(self) -> None:
         """Forget everything and stop the timer."""
@@ -62,6 +62,14 @@ class Deadlines:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _new_bucket(self, index: int) -> set[Expires]:
+        bucket: set[Expires] = set()
+        self._buckets[index] = bucket
+        heapq.heappush(self._heap, index)
+        if self._timer is None or index < self._timer_at:
+            self._arm()
+        return bucket
 
     def _arm(self) -> None:
         if self._timer is not None:
@@ -73,7 +81,9 @@ class Deadlines:
         self._timer = None
         now = int(self._loop.time() / TICK)
         while self._heap and self._heap[0] <= now:
-            for item in list(self._buckets.pop(heapq.heappop(self._heap), {}).values()):
-                item.expire()
+            bucket = self._buckets.pop(heapq.heappop(self._heap), set())
+            for item in list(bucket):
+                if item in bucket:  # not discarded by one that expired before it
+                    item.expire()
         if self._heap and self._timer is None:
             self._arm()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
+
 from ion.base.errors import CodecError, ServiceNotFound
 from ion.conversation import conversation as c
-from ion.conversation.conversation import Protocol
 from ion.conversation.rpc import RPC
 from ion.messaging.envelope import Envelope
 from ion.process.calls import OutgoingCall
@@ -18,14 +19,10 @@ MAX_ANSWERS = 10_000
 AGENTS = "ctl.agent"
 
 
-class Survey(OutgoingCall):
+class Survey(OutgoingCall, eq=False):
     """One question to many, and their answers; over when nobody waits for more."""
 
-    __slots__ = ("answers",)
-
-    def __init__(self, id: str, protocol: Protocol, to: str, op: str) -> None:
-        super().__init__(id, protocol, to, op)
-        self.answers: list[Envelope] = []
+    answers: list[Envelope] = msgspec.field(default_factory=list)
 
     def receive(self, envelope: Envelope) -> None:
         """Take one answer of many."""
@@ -42,7 +39,8 @@ async def survey(
     :param timeout: seconds at most; less where no answer came for 150 ms after the last one.
     :raises Unavailable: the broker is away.
     """
-    call = await endpoint.begin(RPC, endpoint.id, to, op, content, timeout, kind=Survey)
+    timeout = await endpoint.writable(timeout)
+    call = endpoint.begin(RPC, endpoint.id, to, op, content, timeout, kind=Survey)
     assert isinstance(call, Survey)
     try:
         await _settle(call)

@@ -9,7 +9,6 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from ion.base.errors import (
@@ -28,14 +27,15 @@ from ion.conversation.table import ConversationTable
 from ion.messaging import codec
 from ion.messaging.address import Namespace
 from ion.messaging.envelope import MSGPACK, Envelope
-from ion.messaging.interceptors import Interceptor
+from ion.messaging.interceptors import Interceptor, too_large
 from ion.messaging.transport import Consumer, Delivery, Transport
-from ion.observe.context import current_call
+from ion.observe.context import CallContext, current_call
 from ion.process.calls import OutgoingCall, not_found, performative_of, service_of
 from ion.process.deadlines import Deadlines
 
 log = logging.getLogger(__name__)
 REPLY_PREFETCH = 65_535
+INFINITY = float("inf")
 PROBE_BUDGET = 0.04  # seconds after the deadline to find out why there was no answer
 SEND_TIMEOUT = 15.0
 SETUP_TIMEOUT = 15.0
@@ -46,6 +46,7 @@ class Endpoint:
 
     :param id: container id, unique; names the reply queue.
     :param rpc_timeout: default deadline of a call, seconds.
+    :param max_content: the largest content either way, bytes.
     :param inbound: interceptors for what arrives, outbound: for what is sent.
     """
 
@@ -56,6 +57,7 @@ class Endpoint:
         id: str,
         *,
         rpc_timeout: float = 15.0,
+        max_content: int = 1_048_576,
         inbound: tuple[Interceptor, ...] = (),
         outbound: tuple[Interceptor, ...] = (),
     ) -> None:
@@ -63,6 +65,7 @@ class Endpoint:
         self.namespace = namespace
         self.id = id
         self.rpc_timeout = rpc_timeout
+        self.max_content = max_content
         self.inbound = inbound
         self.outbound = outbound
         self.reply_queue = namespace.reply_queue(id).name
@@ -124,7 +127,9 @@ class Endpoint:
         :raises Unavailable: the broker is away, or nobody consumes the queue.
         :raises Refused: it refused.
         """
-        call = await self.begin(RPC, sender, to, op, content, timeout, content_type)
+        if not self.transport.writable:
+            timeout = await self.writable(timeout)
+        call = self.begin(RPC, sender, to, op, content, timeout, content_type)
         try:
             reply = await call.future
         except asyncio.CancelledError:
@@ -136,7 +141,17 @@ class Endpoint:
             raise await self.overdue(call)
         return self.content_of(reply)
 
-    async def begin(
+    async def writable(self, timeout: float | None) -> float:
+        """Return once the transport takes messages, with what is left of ``timeout``.
+
+        :raises Unavailable: it did not within ``timeout`` seconds.
+        """
+        deadline = self._deadline(timeout, current_call.get())
+        if not self.transport.writable:
+            await self.transport.wait_writable(deadline - self.loop.time())
+        return max(deadline - self.loop.time(), 0.001)
+
+    def begin(
         self,
         protocol: Protocol,
         sender: str,
@@ -147,14 +162,19 @@ class Endpoint:
         content_type: str = MSGPACK,
         kind: type[OutgoingCall] = OutgoingCall,
     ) -> OutgoingCall:
-        """Send a request and return its open conversation; whoever calls this calls :meth:`end`."""
-        transport = self.transport
-        left = self._time_left(timeout)
-        deadline = self.loop.time() + left
-        if not transport.writable:
-            await transport.wait_writable(left)
-            left = deadline - self.loop.time()
-        serial = self.next_id()
+        """Send a request and return its open conversation; whoever calls this calls :meth:`end`.
+
+        :raises Unavailable: the transport takes no messages now; see :meth:`writable`.
+        """
+        loop = self.loop
+        context = current_call.get()
+        if timeout is None and context is None:
+            left = self.rpc_timeout
+            deadline = loop.time() + left
+        else:
+            deadline = self._deadline(timeout, context)
+            left = deadline - loop.time()
+        serial = f"{self._prefix}{self._serial()}"
         now = time.time()
         headers: dict[str, Any] = {
             "performative": c.REQUEST,
@@ -163,13 +183,10 @@ class Endpoint:
             "timeout": int(left * 1000) or 1,
             "deadline": int((now + left) * 1000),
         }
-        context = current_call.get()
         if context is not None:
-            if context.user:
-                headers["user-id"] = context.user
-            if context.traceparent:
-                headers["traceparent"] = context.traceparent
-        body, content_type = codec.codec_for(content_type).encode(content, content_type)
+            _pass_on(context, headers)
+        codec_ = codec.msgpack_codec if content_type == MSGPACK else codec.codec_for(content_type)
+        body, content_type = codec_.encode(content, content_type)
         envelope = Envelope(
             op,
             body,
@@ -180,22 +197,48 @@ class Endpoint:
             timestamp=int(now),
             headers=headers,
         )
-        for interceptor in self.outbound:
-            envelope = interceptor(envelope)
-        call = kind(serial, protocol, to, op)
+        if self.outbound or len(body) > self.max_content:
+            envelope = self.outgoing(envelope)
+        call = kind(serial, protocol, c.REQUESTED, to, op, loop.create_future())
         self._open[serial] = call
         self.deadlines.add(call, deadline)
         try:
-            transport.publish(self._xs, to, envelope, mandatory=True, settled=call.published)
+            self.transport.publish(self._xs, to, envelope, mandatory=True, settled=call.published)
         except BaseException:
             self.end(call)
             raise
         return call
 
+    def outgoing(self, envelope: Envelope) -> Envelope:
+        """Run the interceptors for what goes out, and hold the limit of content.
+
+        :raises ContentTooLarge: the content is over the limit.
+        """
+        for interceptor in self.outbound:
+            envelope = interceptor(envelope)
+        if len(envelope.body) > self.max_content:
+            raise too_large(len(envelope.body), self.max_content)
+        return envelope
+
+    def incoming(self, envelope: Envelope) -> Envelope:
+        """Run the interceptors for what comes in, the limit of content first.
+
+        :raises ContentTooLarge: the content is over the limit.
+        """
+        if len(envelope.body) > self.max_content:
+            raise too_large(len(envelope.body), self.max_content)
+        for interceptor in self.inbound:
+            envelope = interceptor(envelope)
+        return envelope
+
     def end(self, call: OutgoingCall) -> None:
         """Close a conversation that :meth:`begin` opened; may be called twice."""
-        self.deadlines.discard(call)
-        self.conversations.close(call, answered=call.state in _ANSWERED)
+        bucket = call.bucket
+        if bucket is not None:
+            bucket.discard(call)
+            call.bucket = None
+        if self._open.pop(call.id, None) is not None and call.state not in _ANSWERED:
+            self.conversations.bury(call.id)
 
     def cancel(self, call: OutgoingCall) -> None:
         """Tell the other side that nobody waits any more; never raises, never waits."""
@@ -232,12 +275,15 @@ class Endpoint:
         :raises Unavailable: the broker did not take it in time.
         """
         transport = self.transport
-        left = self._time_left(timeout)
+        context = current_call.get()
+        deadline = self._deadline(timeout, context)
         if not transport.writable:
-            deadline = self.loop.time() + left
-            await transport.wait_writable(left)
-            left = max(deadline - self.loop.time(), 0.001)
-        body, content_type = codec.codec_for(content_type).encode(content, content_type)
+            await transport.wait_writable(deadline - self.loop.time())
+        headers = {"performative": c.REQUEST, "protocol": "none", "sender": sender}
+        if context is not None:
+            _pass_on(context, headers)
+        codec_ = codec.msgpack_codec if content_type == MSGPACK else codec.codec_for(content_type)
+        body, content_type = codec_.encode(content, content_type)
         envelope = Envelope(
             op,
             body,
@@ -245,13 +291,13 @@ class Endpoint:
             message_id=self.next_id(),
             timestamp=int(time.time()),
             persistent=True,
-            headers=self._one_way_headers(sender),
+            headers=headers,
         )
-        for interceptor in self.outbound:
-            envelope = interceptor(envelope)
+        envelope = self.outgoing(envelope)
         if not confirm:
             transport.publish(self._xs, to, envelope)
             return
+        left = max(deadline - self.loop.time(), 0.001)
         try:
             await transport.publish_confirmed(self._xs, to, envelope, mandatory=True, timeout=left)
         except Unroutable:
@@ -261,11 +307,12 @@ class Endpoint:
 
     def content_of(self, reply: Envelope) -> Any:
         """Return the content of a final answer, or raise the error it stands for."""
-        for interceptor in self.inbound:
-            reply = interceptor(reply)
-        content = codec.codec_for(reply.content_type).decode(reply.body, reply.content_type)
-        performative = performative_of(reply)
-        if performative == c.INFORM_RESULT:
+        if self.inbound or len(reply.body) > self.max_content:
+            reply = self.incoming(reply)
+        content_type = reply.content_type
+        codec_ = codec.msgpack_codec if content_type == MSGPACK else codec.codec_for(content_type)
+        content = codec_.decode(reply.body, content_type)
+        if (reply.headers.get("performative") or performative_of(reply)) == c.INFORM_RESULT:
             return content
         raise received(content)
 
@@ -284,28 +331,20 @@ class Endpoint:
         message = f"no answer of {call.to!r} to {call.op!r} within its deadline"
         return DeadlineExceeded(message, details={"to": call.to, "op": call.op})
 
-    def _time_left(self, timeout: float | None) -> float:
+    def _deadline(self, timeout: float | None, context: CallContext | None) -> float:
+        """Return when a call that begins now must be over, on the loop's clock."""
         left = self.rpc_timeout if timeout is None else timeout
-        if not 0 < left < float("inf"):
+        if not 0 < left < INFINITY:
             message = f"timeout must be a number of seconds above 0, not {timeout!r}"
             raise BadRequest(message)
-        context = current_call.get()
-        if context is not None and context.deadline:
-            left = min(left, context.deadline - self.loop.time())
-            if left <= 0:
+        now = self.loop.time()
+        deadline = now + left
+        if context is not None and 0 < context.deadline < deadline:
+            deadline = context.deadline
+            if deadline <= now:
                 message = "the deadline of the call that is being handled has passed"
                 raise DeadlineExceeded(message)
-        return left
-
-    def _one_way_headers(self, sender: str) -> Mapping[str, Any]:
-        headers = {"performative": c.REQUEST, "protocol": "none", "sender": sender}
-        context = current_call.get()
-        if context is not None:
-            if context.user:
-                headers["user-id"] = context.user
-            if context.traceparent:
-                headers["traceparent"] = context.traceparent
-        return headers
+        return deadline
 
     def _on_reply(self, delivery: Delivery) -> None:
         envelope = delivery.envelope
@@ -318,6 +357,14 @@ class Endpoint:
             call.receive(envelope)
         except ConversationError as error:
             log.warning("answer dropped: %s", error)
+
+
+def _pass_on(context: CallContext, headers: dict[str, Any]) -> None:
+    """Let identity and trace of the call that is being handled travel with its own calls."""
+    if context.user:
+        headers["user-id"] = context.user
+    if context.traceparent:
+        headers["traceparent"] = context.traceparent
 
 
 _ANSWERED = frozenset({c.DONE, c.FAILED, c.REFUSED})

@@ -43,7 +43,7 @@ def _no_matter(error: IonError | None) -> None:
     """Take the outcome of an intermediate answer; the final one decides."""
 
 
-class IncomingCall(CallContext):
+class IncomingCall(CallContext, eq=False):
     """One message being handled.
 
     :ivar envelope: as it came in; ``headers``, ``body`` and ``content_type`` are its parts.
@@ -52,43 +52,38 @@ class IncomingCall(CallContext):
     :ivar cause: why the runtime cancelled it, or "".
     """
 
-    __slots__ = (
-        "_endpoint",
-        "_table",
-        "bucket",
-        "cause",
-        "delivery",
-        "done",
-        "envelope",
-        "phase",
-        "protocol",
-        "seq",
-        "state",
-        "task",
-    )
+    endpoint: Endpoint = None  # type: ignore[assignment]
+    delivery: Delivery = None  # type: ignore[assignment]
+    envelope: Envelope = None  # type: ignore[assignment]
+    protocol: Protocol = RPC
+    state: str = c.REQUESTED
+    bucket: set[Any] | None = None
+    cause: str = ""
+    phase: int = BINDING
+    done: Callable[[], None] | None = None
+    seq: int = 1
+    task: asyncio.Task[None] | None = None
 
-    def __init__(self, endpoint: Endpoint, process: str, delivery: Delivery) -> None:
+    @classmethod
+    def of(cls, endpoint: Endpoint, process: str, delivery: Delivery) -> IncomingCall:
+        """Return the call that a delivery is, for the process with that pid."""
         envelope = delivery.envelope
         headers = envelope.headers
-        self.process = process
-        self.conversation = envelope.correlation_id
-        self.op = envelope.op
-        self.user = headers.get("user-id", "")
-        self.traceparent = headers.get("traceparent", "")
-        self.deadline = 0.0
-        self.delivery = delivery
-        self.envelope = envelope
-        self.bucket = 0
-        self.cause = ""
-        self.phase = BINDING
-        self.done: Callable[[], None] | None = None
-        self.seq = 1
-        self.task: asyncio.Task[None] | None = None
-        self._endpoint = endpoint
-        protocol = PROTOCOLS.get(headers.get("protocol") or "rpc", RPC)
-        self.protocol = protocol if envelope.reply_to else ONE_WAY
-        self._table = self.protocol.table
-        self.state = c.REQUESTED
+        get = headers.get
+        named = PROTOCOLS.get(get("protocol", "rpc"), RPC)
+        protocol = named if envelope.reply_to else ONE_WAY
+        return cls(
+            process,
+            envelope.correlation_id,
+            envelope.op,
+            0.0,
+            get("user-id", ""),
+            get("traceparent", ""),
+            endpoint,
+            delivery,
+            envelope,
+            protocol,
+        )
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -124,25 +119,27 @@ class IncomingCall(CallContext):
         :param now: on the loop's clock; epoch: seconds since 1970.
         :raises BadRequest: a header is not what it must be.
         """
-        headers = self.envelope.headers
-        performative = headers.get("performative", c.REQUEST)
+        get = self.envelope.headers.get
+        performative = get("performative", c.REQUEST)
         if performative != c.REQUEST:
             message = f"header performative {performative!r} does not begin a conversation"
             raise BadRequest(message)
-        if headers.get("protocol", "rpc") not in PROTOCOLS:
-            message = f"header protocol {headers['protocol']!r} is none of {', '.join(PROTOCOLS)}"
+        if get("protocol", "rpc") not in PROTOCOLS:
+            message = f"header protocol {get('protocol')!r} is none of {', '.join(PROTOCOLS)}"
             raise BadRequest(message)
-        timeout = headers.get("timeout")
-        if timeout is None:
+        timeout = get("timeout")
+        if timeout.__class__ is int:
+            self.deadline = now + timeout / 1000
+        elif timeout is None:
             if self.envelope.reply_to:
                 self.deadline = now + default_timeout
-        elif isinstance(timeout, (int, float)) and not isinstance(timeout, bool):
+        elif isinstance(timeout, float):
             self.deadline = now + timeout / 1000
         else:
             message = f"header timeout must be milliseconds, not {timeout!r}"
             raise BadRequest(message)
-        hint = headers.get("deadline")
-        if isinstance(hint, int) and hint / 1000 + skew < epoch:
+        hint = get("deadline")
+        if hint.__class__ is int and hint / 1000 + skew < epoch:
             self.deadline = now  # long past, whatever the clocks' difference: not to be run
 
     def step(self, performative: str) -> None:
@@ -150,7 +147,7 @@ class IncomingCall(CallContext):
 
         :raises ConversationError: the protocol does not allow it now.
         """
-        state = self._table.get((self.state, performative))
+        state = self.protocol.table.get((self.state, performative))
         if state is None:
             state = self.protocol.machine.next_state(self.state, performative)
         self.state = state
@@ -193,7 +190,7 @@ class IncomingCall(CallContext):
     def refuse(self, reason: str) -> None:
         """Refuse the request; in an rpc, and after ``agree``, that is a failure 403 Refused."""
         content = {"code": 403, "type": "Refused", "message": reason, "details": {}}
-        refusable = self._table.get((self.state, c.REFUSE)) is not None
+        refusable = self.protocol.table.get((self.state, c.REFUSE)) is not None
         if not self.envelope.reply_to:
             self.fail(ApplicationError(reason, code=403, type="Refused"))
         else:
@@ -223,33 +220,41 @@ class IncomingCall(CallContext):
             self.delivery.ack()
             return
         envelope = self._envelope(performative, content, code)
-        self.step(performative)
+        state = self.protocol.table.get((self.state, performative))
+        if state is None:
+            state = self.protocol.machine.next_state(self.state, performative)
+        self.state = state
         self._publish(envelope, self._settled)
 
     def _envelope(self, performative: str, content: Any, code: int | None = None) -> Envelope:
         request = self.envelope
-        self.seq += 1
+        self.seq = seq = self.seq + 1
         headers: dict[str, Any] = {
             "performative": performative,
             "protocol": self.protocol.name,
             "sender": self.process,
-            "conv-seq": self.seq,
+            "conv-seq": seq,
             "status": "OK",
         }
         if code is not None:
             headers["status"] = "ERROR"
             headers["code"] = code
-        body, content_type = encode_answer(content, request.content_type, failed=code is not None)
+        content_type = request.content_type
+        if content_type == MSGPACK:
+            body, content_type = codec.msgpack_codec.encode(content, MSGPACK)
+        else:
+            body, content_type = encode_answer(content, content_type, failed=code is not None)
+        endpoint = self.endpoint
         envelope = Envelope(
             request.op,
             body,
             content_type=content_type,
             correlation_id=request.correlation_id,
-            message_id=self._endpoint.next_id(),
+            message_id=endpoint.next_id(),
             headers=headers,
         )
-        for interceptor in self._endpoint.outbound:
-            envelope = interceptor(envelope)
+        if endpoint.outbound or len(body) > endpoint.max_content:
+            return endpoint.outgoing(envelope)
         return envelope
 
     def _publish(
@@ -257,7 +262,7 @@ class IncomingCall(CallContext):
     ) -> None:
         """Publish an answer. All go the confirmed way: another way could overtake this one."""
         try:
-            self._endpoint.transport.publish("", self.envelope.reply_to, envelope, settled=settled)
+            self.endpoint.transport.publish("", self.envelope.reply_to, envelope, settled=settled)
         except Unavailable as error:
             log.warning("answer of %s to %r not sent: %s", self.process, self.op, error)
 

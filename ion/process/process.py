@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, ClassVar
 
 from ion.base import lifecycle
@@ -70,7 +70,7 @@ class Process:
     _draining: bool = False
     _host: Host
     _waiting: deque[IncomingCall] | None = None
-    _calls: dict[int, IncomingCall] | None = None
+    _calls: set[IncomingCall] | None = None
     _children: list[str] | None = None
     _idle: asyncio.Future[None] | None = None
 
@@ -110,16 +110,16 @@ class Process:
         """Send one message that nobody answers; see :meth:`Endpoint.send`."""
         await self._host.endpoint.send(self.id, to, op, content, **options)
 
-    async def rpc_send(
+    def rpc_send(
         self,
         to: str,
         op: str,
         content: Any = None,
         timeout: float | None = None,
         content_type: str = MSGPACK,
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Call an op and return the content of its answer; see :meth:`Endpoint.rpc`."""
-        return await self._host.endpoint.rpc(self.id, to, op, content, timeout, content_type)
+        return self._host.endpoint.rpc(self.id, to, op, content, timeout, content_type)
 
     def request(
         self, to: str, op: str, content: Any = None, timeout: float | None = None
@@ -206,7 +206,7 @@ class Process:
     def deliver(self, delivery: Delivery) -> None:
         """Take a message from the transport: handle it now, keep it, or answer 503."""
         host = self._host
-        call = IncomingCall(host.endpoint, self.id, delivery)
+        call = IncomingCall.of(host.endpoint, self.id, delivery)
         try:
             now = host.endpoint.loop.time()
             call.check(now, time.time(), host.default_timeout, host.clock_skew)
@@ -235,9 +235,10 @@ class Process:
         self._active += 1
         calls = self._calls
         if calls is None:
-            calls = self._calls = {}
-        calls[id(call)] = call
-        call.task = self._host.endpoint.loop.create_task(self._serve(call))
+            calls = self._calls = set()
+        calls.add(call)
+        # Not by the loop's create_task: the task factory and the numbered name cost more than this.
+        call.task = asyncio.Task(self._serve(call), loop=self._host.endpoint.loop, name="ion call")
 
     async def _serve(self, call: IncomingCall) -> None:
         current_call.set(call)
@@ -250,8 +251,8 @@ class Process:
                     raise _expired(call)
                 endpoint.deadlines.add(call, call.deadline)
             envelope = call.envelope
-            for interceptor in endpoint.inbound:
-                envelope = call.envelope = interceptor(envelope)
+            if endpoint.inbound or len(envelope.body) > endpoint.max_content:
+                envelope = call.envelope = endpoint.incoming(envelope)
             op = self.ops.get(envelope.op)
             if op is None:
                 raise self._unknown(envelope.op)
@@ -314,12 +315,16 @@ class Process:
             call.fail(IonError(message, type="Cancelled"))
 
     def _finished(self, call: IncomingCall) -> None:
-        self._host.endpoint.deadlines.discard(call)
-        self._forget(call)
+        bucket = call.bucket
+        if bucket is not None:
+            bucket.discard(call)
+            call.bucket = None
+        if call.conversation:
+            self._host.calls.pop((call.envelope.reply_to, call.conversation), None)
         self._active -= 1
         self.handled += 1
         if self._calls is not None:
-            self._calls.pop(id(call), None)
+            self._calls.discard(call)
         call.task = None
         if call.done is not None:
             call.done()
@@ -363,8 +368,8 @@ class Process:
         done, _ = await asyncio.wait({self._idle}, timeout=max(timeout, 0))
         if done:
             return
-        tasks = [call.task for call in (self._calls or {}).values() if call.task is not None]
-        for call in list((self._calls or {}).values()):
+        tasks = [call.task for call in self._calls or () if call.task is not None]
+        for call in list(self._calls or ()):
             call.cancel(incoming.TERMINATED)
         if tasks:
             await asyncio.wait(tasks, timeout=1.0)
@@ -372,7 +377,7 @@ class Process:
     def _abandon(self) -> None:
         """Cancel everything at once, answering nothing: the broker delivers it again."""
         self._draining = True
-        for call in list((self._calls or {}).values()):
+        for call in list(self._calls or ()):
             call.cancel(incoming.ABANDONED)
 
     def describe(self) -> dict[str, Any]:

@@ -46,7 +46,8 @@ class RequestConversation:
     async def _run(self, endpoint: Endpoint, *request: Any) -> Any:
         sender, to, op, content, timeout = request
         try:
-            call = await endpoint.begin(REQUEST_PROTOCOL, sender, to, op, content, timeout)
+            timeout = await endpoint.writable(timeout)
+            call = endpoint.begin(REQUEST_PROTOCOL, sender, to, op, content, timeout)
             self._call = call
         finally:
             self._begun.set()

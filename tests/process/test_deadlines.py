@@ -11,7 +11,7 @@ class Item:
     """Something with a deadline."""
 
     def __init__(self) -> None:
-        self.bucket = 0
+        self.bucket: set[object] | None = None
         self.fired = asyncio.get_running_loop().create_future()
 
     def expire(self) -> None:

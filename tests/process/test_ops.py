@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import msgspec
@@ -124,10 +125,8 @@ def test_garbage_never_raises_anything_else(body: bytes, content_type: str) -> N
     for op in OPS.values():
         if op.raw:
             continue
-        try:
+        with contextlib.suppress(BadRequest, CodecError):
             op.bind(Envelope(op.name, body, content_type=content_type))
-        except (BadRequest, CodecError):
-            pass
 
 
 def test_an_op_must_be_async() -> None:

@@ -81,7 +81,9 @@ def worker(container: Container, pid: str) -> Worker:
 
 async def test_a_service_is_called_by_name(container: Container) -> None:
     await container.spawn(HelloService)
-    assert await ServiceClient("hello", container).hello(text="you", timeout=5) == "Hello there, you"
+    assert (
+        await ServiceClient("hello", container).hello(text="you", timeout=5) == "Hello there, you"
+    )
     assert await ServiceClient("hello", container).hello() == "Hello there, Hi there"
     assert await ServiceClient("hello", container).hello("me") == "Hello there, me"
     assert await HelloClient(container).hello("typed") == "Hello there, typed"
@@ -203,7 +205,9 @@ async def test_content_over_the_limit_is_refused_at_the_caller(container: Contai
     with pytest.raises(ion.ContentTooLarge) as raised:
         await container.rpc_send("worker", "echo", {"content": b"x" * 2_000_000})
     assert raised.value.code == 413
-    assert len(await container.rpc_send("worker", "echo", {"content": b"x" * 1_000_000})) == 1_000_000
+    assert (
+        len(await container.rpc_send("worker", "echo", {"content": b"x" * 1_000_000})) == 1_000_000
+    )
 
 
 async def test_a_queue_that_nobody_consumes_is_unavailable_at_the_deadline(

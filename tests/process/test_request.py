@@ -81,7 +81,9 @@ async def test_a_quick_one_needs_no_agree(container: Container, archive: Archive
     assert await container.request("archive", "raw") == "agreed and done"
 
 
-@pytest.mark.parametrize(("op", "reason"), [("refuse", "Sundays"), ("refuse_by_raising", "Mondays")])
+@pytest.mark.parametrize(
+    ("op", "reason"), [("refuse", "Sundays"), ("refuse_by_raising", "Mondays")]
+)
 async def test_a_refusal_carries_its_reason(
     container: Container, archive: Archive, op: str, reason: str
 ) -> None:
@@ -130,6 +132,8 @@ async def test_nobody_there(container: Container) -> None:
         await conversation
 
 
-async def test_progress_needs_a_request_conversation(container: Container, archive: Archive) -> None:
+async def test_progress_needs_a_request_conversation(
+    container: Container, archive: Archive
+) -> None:
     with pytest.raises(ReceivedContainerError, match="progress"):
         await container.rpc_send("archive", "steps", {"n": 1})
