@@ -26,7 +26,7 @@ run: $(VENV)/run.stamp ## start a container that does something to see
 
 test: check ## check, then run every test on real servers that the tests start themselves
 	@.ci/need rabbitmq redis postgresql
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 check: lint types ## lint, format and types
 
