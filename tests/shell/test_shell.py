@@ -80,7 +80,7 @@ def test_helpers(shell):
     ask(shell, "pid = await spawn('ion:Process', 'extra'); pid[-2:]", r"'\.\d")
     ask(shell, "await kill(pid); pid in cc.processes", "False")
     shell.send("class Twice(Service, name='twice'):\r")
-    shell.send("async def op_twice(self, n: int): return 2 * n\r" + "\r" * 2)
+    shell.send("    async def op_twice(self, n: int): return 2 * n\r" + "\r" * 2)
     shell.expect(PROMPT)
     ask(shell, "await spawn(Twice); await svc.twice.twice(n=21)", "42")
     ask(shell, "await rpc_send('nobody', 'x')", r"ServiceNotFound \(404\)")
