@@ -120,6 +120,13 @@ GOALS = (
         at_least=False,
         unit="KB",
     ),
+    Goal(
+        "idle process that has worked once: memory",
+        _median("spawn.ion", "worked_bytes", 1 / 1024),
+        6,
+        at_least=False,
+        unit="KB",
+    ),
     Goal("state machine step", _median("step.ion", "us"), 0.3, at_least=False, unit="us"),
     Goal("`import ion`", _median("start.import", "seconds"), 0.3, at_least=False, unit="s"),
     Goal("`ioncc -n hello` ready", _median("start.hello", "seconds"), 1.5, False, "s"),

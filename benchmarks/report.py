@@ -88,7 +88,12 @@ def _one_way(results: Results, mode: str) -> str:
 
 
 def _small(results: Results) -> str:
-    units = {"us": ("µs", 1.0), "bytes": ("KB", 1 / 1024), "seconds": ("s", 1.0)}
+    units = {
+        "us": ("µs", 1.0),
+        "bytes": ("KB", 1 / 1024),
+        "worked_bytes": ("KB, once it has worked", 1 / 1024),
+        "seconds": ("s", 1.0),
+    }
     body = []
     for row in rows.SMALL_ROWS:
         for figure, (unit, factor) in units.items():
