@@ -279,6 +279,7 @@ class Queue:
         self.ready -= 1
         if self._is_bounded:
             self._bytes -= len(delivery.envelope.body)
+        self._drop_expired()  # what is the head now may have expired behind this one
         return delivery
 
     def _would_overflow(self, envelope: Envelope) -> bool:

@@ -52,7 +52,7 @@ class PublishingContract(Bench):
         await transport.consume("q", inbox, prefetch=1)
         transport.publish("x", "a.b", sent)
         came = await inbox.next()
-        for field in Envelope.__slots__:
+        for field in Envelope.__struct_fields__:
             if field != "headers":
                 assert getattr(came.envelope, field) == getattr(sent, field), field
         assert dict(came.envelope.headers) == HEADERS
