@@ -69,7 +69,7 @@ def _container(options: Options) -> Container:
     configuration = read_settings(options)
     set_up(configuration.settings.logging, cast(TextIO, _CurrentStderr()))
     for name in configuration.unknown_variables:
-        log.warning("environment %s means nothing to ION: misspelt?", name)
+        log.info("environment %s means nothing to ION: misspelt?", name)
     return Container(settings=configuration.settings)
 
 
