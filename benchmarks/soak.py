@@ -25,12 +25,14 @@ from ion.testing.servers import RabbitServer
 
 CALLERS = 64
 STEPS = 10  # readings of resident memory over a run
-WARM_UP = 0.1  # of the run, before the census that counts
+WARM_UP = 0.1  # of the run, before the census that counts, and at least for the time of ...
+RPC_TIMEOUT = 3.0  # seconds: the record of a deadline is kept until it has passed
 SERVICE_EVERY = 100  # spawns of a process to one of a service
+A_LONG_RUN = 10_000  # calls; a shorter one says nothing about memory
 SLACK = 8  # live objects of one class that may be more or less by chance (a timer, a buffer)
 MEMORY_SLACK = 8 << 20  # bytes that an allocator may keep
 SETTLE = 5.0  # seconds for acknowledgements that are on their way
-CONFIG = {"logging": {"level": "WARNING"}}
+CONFIG = {"logging": {"level": "WARNING"}, "messaging": {"rpc_timeout": RPC_TIMEOUT}}
 BROKER_COUNTS = {
     "queues": "length(rabbit_amqqueue:list())",
     "consumers": "lists:sum([N || Q <- rabbit_amqqueue:list(), "
@@ -156,7 +158,10 @@ async def soak(
     pair: Pair, calls: int, spawns: int, say: Callable[[str], None] = print
 ) -> dict[str, tuple[int, int]]:
     """Run the soak on a pair; return what grew (nothing, where all is well)."""
+    enough = time.monotonic() + (RPC_TIMEOUT if calls >= A_LONG_RUN else 0.0)
     await pair.call(max(int(calls * WARM_UP), CALLERS))
+    while time.monotonic() < enough:
+        await pair.call(1000)
     await pair.spawn(max(int(spawns * WARM_UP), 2))
     before = await pair.census()
     first = resident_bytes()
