@@ -24,6 +24,7 @@ import json
 import linecache
 import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -192,24 +193,43 @@ class Page:
         return load
 
     def _shell(self, script: str, *, merge: bool = False) -> str:
-        """Run a script; return what it printed, standard error included where ``merge``."""
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if merge else subprocess.PIPE,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
-        if done.returncode and not merge:
-            raise Wrong(f"exit code {done.returncode}: {done.stdout}{done.stderr}")
-        return done.stdout
+        """Run a script; return what it printed, standard error included where ``merge``.
+
+        Output goes to files: what a script leaves running, which is killed, would hold a pipe open.
+        """
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            with subprocess.Popen(
+                ["bash", "-euo", "pipefail", "-c", script],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out if merge else err,
+                start_new_session=True,
+            ) as bash:
+                code = _exit_code(bash)
+            out.seek(0)
+            err.seek(0)
+            printed = out.read()
+            if code is None:
+                raise Wrong(f"not over after {COMMAND_SECONDS} seconds: {printed}{err.read()}")
+            if code and not merge:
+                raise Wrong(f"exit code {code}: {printed}{err.read()}")
+            return printed
 
     def _compare(self, expected: str) -> None:
         pattern = re.escape(expected.strip()).replace(re.escape("..."), ".*")
         if not re.fullmatch(pattern, self.printed.strip(), re.DOTALL):
             raise Wrong(f"it prints\n{self.printed}\nand not\n{expected}")
+
+
+def _exit_code(bash: subprocess.Popen[bytes]) -> int | None:
+    """Wait for a script; kill what it leaves running. None where it was not over in time."""
+    try:
+        return bash.wait(COMMAND_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(bash.pid, signal.SIGKILL)
 
 
 def main(page: str, sandbox: str) -> int:
