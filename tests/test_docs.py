@@ -115,6 +115,19 @@ def test_a_wrong_page_is_found_out(tmp_path, name):
     assert found in done.stderr
 
 
+def test_what_a_script_leaves_running_is_killed(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(block("bash", "sleep 600 &\necho $! > pid\nfalse"))
+    assert "exit code 1" in run(page, tmp_path).stderr
+    state = subprocess.run(
+        ["ps", "-o", "stat=", "-p", (tmp_path / "pid").read_text().strip()],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert state.stdout.strip() in {"", "Z"}
+
+
 def test_a_broker_is_put_where_the_page_names_one(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(NEEDS + "\n" + block("bash", f"test {BROKER} = amqp://there/"))
