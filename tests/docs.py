@@ -27,6 +27,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import tomllib
 import types
 from collections.abc import Callable, Iterator
