@@ -6,14 +6,32 @@ import os
 import platform
 import socket
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from ion.base.version import __version__
+from ion.container.exchange import ExchangeManager
+from ion.container.launcher import RunningApp
 from ion.process.process import Process
 from ion.process.service import Service
 
-if TYPE_CHECKING:
-    from ion.container.container import Container
+
+class Described(Protocol):
+    """What the agent asks of its container."""
+
+    id: str
+    state: str
+    broker: str
+    processes: dict[str, Process]
+    exchange: ExchangeManager
+
+    @property
+    def sysname(self) -> str:
+        """The system it belongs to."""
+
+    @property
+    def apps(self) -> Mapping[str, RunningApp]:
+        """Running apps by name."""
 
 
 class ContainerAgent(Process):
@@ -22,7 +40,7 @@ class ContainerAgent(Process):
     name = "agent"
     concurrency = 16
 
-    def __init__(self, container: Container) -> None:
+    def __init__(self, container: Described) -> None:
         self._container = container
         self._started = time.time()
 
@@ -51,7 +69,7 @@ class ContainerAgent(Process):
         return process.describe() if process is not None else None
 
 
-def _services(container: Container) -> list[dict[str, Any]]:
+def _services(container: Described) -> list[dict[str, Any]]:
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for process in container.processes.values():
         if not isinstance(process, Service):

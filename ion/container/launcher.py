@@ -10,20 +10,25 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ion.base import lifecycle
 from ion.base.errors import ConfigurationError, IonError, LifecycleError, StartError
-from ion.base.plugin import resolve
+from ion.base.settings import Settings
 from ion.container.app import AppSpec, load_app
 from ion.container.plan import Start, plan
 from ion.container.release import load_rel
+from ion.process.host import Host
 from ion.process.process import Process
 
-if TYPE_CHECKING:
-    from ion.container.container import Container
-
 log = logging.getLogger(__name__)
+
+
+class AppHost(Host, Protocol):
+    """What the launcher asks of its container."""
+
+    processes: dict[str, Process]
+    settings: Settings
 
 
 class RunningApp:
@@ -44,26 +49,33 @@ class RunningApp:
         self._stop: Callable[..., Any] | None = None
         self._result: Any = None
 
-    async def start(self, container: Container) -> None:
+    async def start(self, container: AppHost) -> None:
         """Start its processes and its module.
 
         :raises IonError: something did not come up; :meth:`stop` undoes what did.
         """
         self.state = lifecycle.LIFECYCLE.next_state(self.state, "initialize")
         arguments = _Arguments(self.name, self.args if self.spec.mod is None else {})
-        for child in self.spec.processes:
-            args = arguments.of(_class(child.class_), child.args)
-            self.pids.append(await container.spawn(child.class_, name=child.id, args=args))
+        for index, child in enumerate(self.spec.processes):
+            target = self.spec.resolved(child.class_, "processes", index, "class")
+            args = arguments.of(target, child.args)
+            self.pids.append(await container.spawn(target, name=child.id, args=args))
         arguments.refuse_unused()
         if self.spec.mod is not None:
             await self._start_mod(container)
         self.state = lifecycle.LIFECYCLE.next_state(self.state, "activate")
 
-    async def _start_mod(self, container: Container) -> None:
+    async def _start_mod(self, container: AppHost) -> None:
         mod = self.spec.mod
         assert mod is not None
-        target = resolve(mod.name)
+        target = self.spec.resolved(mod.name, "mod")
         if isinstance(target, type) and issubclass(target, Process):
+            if mod.args:
+                message = (
+                    f"{self.spec.where('mod')}: mod: a process class takes keyword arguments only, "
+                    f"not {list(mod.args)!r}"
+                )
+                raise ConfigurationError(message)
             name = mod.process_name
             self.pids.append(await container.spawn(target, name=name, args=dict(self.args)))
             return
@@ -78,7 +90,7 @@ class RunningApp:
         result = start(container, self.spec.start_type, self.spec, *mod.args, **self.args)
         self._result = await result if inspect.isawaitable(result) else result
 
-    async def stop(self, container: Container, timeout: float) -> None:
+    async def stop(self, container: AppHost, timeout: float) -> None:
         """Stop its module and its processes, last started first. Never raises.
 
         :param timeout: seconds for each process to finish what it began.
@@ -116,7 +128,7 @@ class RunningApp:
 class Launcher:
     """The running apps of one container, in the order of starting."""
 
-    def __init__(self, container: Container) -> None:
+    def __init__(self, container: AppHost) -> None:
         self._container = container
         self.apps: dict[str, RunningApp] = {}
 
@@ -226,17 +238,6 @@ class _Arguments:
             names = ", ".join(repr(name) for name in sorted(self._unused))
             message = f"no process of app {self._app!r} takes argument {names}"
             raise StartError(message)
-
-
-def _class(name: str) -> Any:
-    """Return what a child's ``class`` names, where it can be one; the spawner says what is wrong.
-
-    :raises StartError: there is no such thing.
-    """
-    try:
-        return resolve(name)
-    except ConfigurationError as error:
-        raise StartError(error.message, details=error.details) from error
 
 
 def _said(error: Exception) -> str:

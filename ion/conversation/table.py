@@ -46,9 +46,12 @@ class ConversationTable(Generic[C]):
         if len(self._tombstones) > TOMBSTONES:
             self._tombstones.popitem(last=False)
 
-    def stray(self, id: str) -> bool:
-        """Count an answer that has no open conversation; return whether it was a late one."""
-        if id in self._tombstones:
+    def stray(self, id: str, *, ended: bool = False) -> bool:
+        """Count an answer that has no open conversation; return whether it was a late one.
+
+        :param ended: the conversation is known to be over, if not closed yet.
+        """
+        if ended or id in self._tombstones:
             self.late += 1
             return True
         self.unknown += 1

@@ -349,8 +349,8 @@ class Endpoint:
     def _on_reply(self, delivery: Delivery) -> None:
         envelope = delivery.envelope
         call = self._open.get(envelope.correlation_id)
-        if call is None:
-            late = self.conversations.stray(envelope.correlation_id)
+        if call is None or call.final:
+            late = self.conversations.stray(envelope.correlation_id, ended=call is not None)
             log.debug("%s answer dropped: %s", "late" if late else "unknown", envelope)
             return
         try:

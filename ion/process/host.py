@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from ion.process.endpoint import Endpoint
     from ion.process.incoming import IncomingCall
-    from ion.process.process import Process
 
 
 class Host(Protocol):
@@ -33,7 +32,7 @@ class Host(Protocol):
 
     async def spawn(
         self,
-        target: type[Process] | str,
+        target: type[Any] | str,
         *,
         name: str | None = None,
         args: Mapping[str, Any] | None = None,

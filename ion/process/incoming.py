@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 PROTOCOLS: dict[str, Protocol] = {"rpc": RPC, "request": REQUEST_PROTOCOL, "none": ONE_WAY}
 
 # how far the handling of a message is
+WAITING = -1
 BINDING = 0
 RUNNING = 1
 ANSWERING = 2
@@ -59,7 +60,7 @@ class IncomingCall(CallContext, eq=False):
     state: str = c.REQUESTED
     bucket: set[Any] | None = None
     cause: str = ""
-    phase: int = BINDING
+    phase: int = WAITING
     done: Callable[[], None] | None = None
     seq: int = 1
     task: asyncio.Task[None] | None = None
@@ -161,7 +162,8 @@ class IncomingCall(CallContext, eq=False):
         if self.cause or self.replied:
             return
         self.cause = cause
-        if self.task is not None:
+        # A task that has not begun would end without a step, and settle nothing: it looks itself.
+        if self.task is not None and self.phase != WAITING:
             self.task.cancel()
 
     # answers
@@ -265,6 +267,8 @@ class IncomingCall(CallContext, eq=False):
             self.endpoint.transport.publish("", self.envelope.reply_to, envelope, settled=settled)
         except Unavailable as error:
             log.warning("answer of %s to %r not sent: %s", self.process, self.op, error)
+            if self.replied:  # it is to be handled again; without a connection, it is anyway
+                self.delivery.nack(requeue=True)
 
     def _settled(self, error: IonError | None) -> None:
         """Take the message off its queue once the broker has the answer."""

@@ -17,11 +17,8 @@ from typing import Any, ClassVar
 from ion.base import lifecycle
 from ion.base.errors import (
     ApplicationError,
-    DeadlineExceeded,
     IonError,
     LifecycleError,
-    OpNotFound,
-    Refused,
     Unavailable,
 )
 from ion.conversation import conversation as c
@@ -30,7 +27,7 @@ from ion.messaging import codec
 from ion.messaging.envelope import MSGPACK
 from ion.messaging.transport import Delivery
 from ion.observe.context import current_call
-from ion.process import incoming
+from ion.process import incoming, outcomes
 from ion.process.host import Host
 from ion.process.incoming import IncomingCall
 from ion.process.ops import Op, op_table
@@ -140,7 +137,7 @@ class Process:
         """Give the final failure: an IonError as it is, any other as a 500, a text as a 400."""
         if isinstance(error, str):
             error = ApplicationError(error)
-        msg.fail(error if isinstance(error, IonError) else _internal(error))
+        msg.fail(error if isinstance(error, IonError) else outcomes.internal(error))
 
     async def reply_agree(self, msg: IncomingCall) -> None:
         """Say that the request is being worked on.
@@ -241,6 +238,7 @@ class Process:
         call.task = asyncio.Task(self._serve(call), loop=self._host.endpoint.loop, name="ion call")
 
     async def _serve(self, call: IncomingCall) -> None:
+        call.phase = incoming.BINDING
         current_call.set(call)
         endpoint = self._host.endpoint
         try:
@@ -248,14 +246,14 @@ class Process:
                 raise asyncio.CancelledError
             if call.deadline:
                 if call.deadline <= endpoint.loop.time():
-                    raise _expired(call)
+                    raise outcomes.expired(call)
                 endpoint.deadlines.add(call, call.deadline)
             envelope = call.envelope
             if endpoint.inbound or len(envelope.body) > endpoint.max_content:
                 envelope = call.envelope = endpoint.incoming(envelope)
             op = self.ops.get(envelope.op)
             if op is None:
-                raise self._unknown(envelope.op)
+                raise outcomes.no_such_op(self.name, envelope.op, self.ops)
             if call.protocol is REQUEST_PROTOCOL:
                 endpoint.loop.call_later(AGREE_AFTER, _agree, call)
             if op.raw:
@@ -267,52 +265,17 @@ class Process:
                 call.phase = incoming.RUNNING
                 result = await op.method(self, *args, **kwargs)
             if not call.replied:
+                call.phase = incoming.ANSWERING
                 if not endpoint.transport.writable:
                     await endpoint.transport.wait_writable(_time_left(call, endpoint.loop.time()))
-                call.phase = incoming.ANSWERING
                 call.answer(result)
         except asyncio.CancelledError:
-            self._cancelled(call)
+            outcomes.settle_cancelled(call, self.name)
             raise
         except Exception as error:  # noqa: BLE001 - the task of a message ends here
-            call.fail(self._failure(call, error))
+            call.fail(outcomes.failure_of(call, error, self.name))
         finally:
             self._finished(call)
-
-    def _failure(self, call: IncomingCall, error: Exception) -> IonError:
-        """Return the error to answer with; a handler's own failure is logged, once."""
-        if isinstance(error, (ApplicationError, Refused)):
-            return error
-        if isinstance(error, IonError) and call.phase == incoming.BINDING:
-            return error
-        if isinstance(error, IonError) and call.phase == incoming.ANSWERING:
-            return IonError(f"the result of {call.op!r}: {error}", type=error.type)
-        log.error(
-            "op %r of %s failed: %s: %s",
-            call.op,
-            self.name,
-            type(error).__name__,
-            error,
-            exc_info=(type(error), error, _below_runtime(error)),
-        )
-        return _internal(error)
-
-    def _cancelled(self, call: IncomingCall) -> None:
-        if call.replied:
-            return
-        if call.cause == incoming.DEADLINE:
-            call.fail(_expired(call))
-        elif call.cause == incoming.CALLER:
-            call.step(c.CANCEL)
-            call.delivery.ack()
-        elif call.cause == incoming.ABANDONED:
-            return  # the container goes: the broker delivers it again
-        elif call.cause == incoming.TERMINATED:
-            message = f"process {self.id} ({self.name}) was terminated while it handled {call.op!r}"
-            call.fail(IonError(message, type="ProcessTerminated"))
-        else:
-            message = f"op {call.op!r} of {self.name} was cancelled from within"
-            call.fail(IonError(message, type="Cancelled"))
 
     def _finished(self, call: IncomingCall) -> None:
         bucket = call.bucket
@@ -341,11 +304,6 @@ class Process:
         """Settle a message that will not be begun here; other instances may have it."""
         self._forget(call)
         call.delivery.nack(requeue=True)
-
-    def _unknown(self, op: str) -> IonError:
-        known = ", ".join(sorted(self.ops))
-        message = f"{self.name} has no op {op!r}; it has: {known}"
-        return OpNotFound(message, details={"op": op})
 
     # life cycle, stepped by the container's spawner
 
@@ -399,15 +357,6 @@ class Process:
         return f"<{type(self).__name__} {self.id or 'unspawned'} {self.state}>"
 
 
-def _internal(error: Exception) -> IonError:
-    return IonError(str(error), code=500, type=type(error).__name__)
-
-
-def _expired(call: IncomingCall) -> DeadlineExceeded:
-    message = f"op {call.op!r} was not done within the caller's deadline"
-    return DeadlineExceeded(message, details={"op": call.op})
-
-
 def _agree(call: IncomingCall) -> None:
     if call.state == c.REQUESTED:
         call.agree()
@@ -415,12 +364,6 @@ def _agree(call: IncomingCall) -> None:
 
 def _time_left(call: IncomingCall, now: float) -> float:
     return max(call.deadline - now, 0.0) if call.deadline else 15.0
-
-
-def _below_runtime(error: Exception) -> Any:
-    """Return the traceback without the runtime's own frame."""
-    traceback = error.__traceback__
-    return traceback.tb_next if traceback is not None and traceback.tb_next else traceback
 
 
 def _log_failure(task: asyncio.Future[Any]) -> None:

@@ -1,0 +1,79 @@
+"""What becomes of a message whose handler did not return: the failure to answer with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from types import TracebackType
+
+from ion.base.errors import ApplicationError, DeadlineExceeded, IonError, OpNotFound, Refused
+from ion.conversation import conversation as c
+from ion.process import incoming
+from ion.process.incoming import IncomingCall
+
+log = logging.getLogger(__name__)
+
+
+def failure_of(call: IncomingCall, error: Exception, name: str) -> IonError:
+    """Return the error to answer with; a handler's own failure is logged, once.
+
+    Before the handler ran, an error is about the request and goes as it is. What a handler raises
+    is a 500, whatever its class, unless it is an ApplicationError or a refusal: an error of a
+    service that the handler called must not look like one of this service.
+
+    :param name: of the process.
+    """
+    if isinstance(error, (ApplicationError, Refused)):
+        return error
+    if isinstance(error, IonError) and call.phase == incoming.BINDING:
+        return error
+    if isinstance(error, IonError) and call.phase == incoming.ANSWERING:
+        return IonError(f"the result of {call.op!r}: {error}", type=error.type)
+    cause = (type(error), error, _below_runtime(error))
+    log.error(
+        "op %r of %s failed: %s: %s", call.op, name, type(error).__name__, error, exc_info=cause
+    )
+    return internal(error)
+
+
+def settle_cancelled(call: IncomingCall, name: str) -> None:
+    """Settle a message whose handler was cancelled, as its cause asks.
+
+    :param name: of the process.
+    """
+    if call.replied or call.cause == incoming.ABANDONED:
+        return  # abandoned: the container goes, and the broker delivers it again
+    if call.cause == incoming.DEADLINE:
+        call.fail(expired(call))
+    elif call.cause == incoming.CALLER:
+        call.step(c.CANCEL)
+        call.delivery.ack()
+    elif call.cause == incoming.TERMINATED:
+        message = f"process {call.process} ({name}) was terminated while it handled {call.op!r}"
+        call.fail(IonError(message, type="ProcessTerminated"))
+    else:
+        message = f"op {call.op!r} of {name} was cancelled from within"
+        call.fail(IonError(message, type="Cancelled"))
+
+
+def internal(error: Exception) -> IonError:
+    """Return the 500 for any exception."""
+    return IonError(str(error), code=500, type=type(error).__name__)
+
+
+def expired(call: IncomingCall) -> DeadlineExceeded:
+    """Return the 504 for a request that was not done in time."""
+    message = f"op {call.op!r} was not done within the caller's deadline"
+    return DeadlineExceeded(message, details={"op": call.op})
+
+
+def no_such_op(name: str, op: str, known: Iterable[str]) -> OpNotFound:
+    """Return the 404 for an op that the process does not have."""
+    message = f"{name} has no op {op!r}; it has: {', '.join(sorted(known))}"
+    return OpNotFound(message, details={"op": op})
+
+
+def _below_runtime(error: Exception) -> TracebackType | None:
+    """Return the traceback without the runtime's own frame."""
+    traceback = error.__traceback__
+    return traceback.tb_next if traceback is not None and traceback.tb_next else traceback

@@ -1,0 +1,136 @@
+"""Answers that should not be: stray, doubled, out of order, undecodable; and what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from ion import CodecError, Container, ReceivedContainerError, Service
+from ion.messaging.envelope import Envelope
+
+
+class Oracle(Service, name="oracle"):
+    """Shows the request it was sent, and lets the test answer."""
+
+    def __init__(self) -> None:
+        self.asked: asyncio.Queue[Any] = asyncio.Queue()
+        self.release = asyncio.Event()
+
+    async def op_ask(self, content: Any, headers: Any, msg: Any) -> str:
+        self.asked.put_nowait(headers)
+        await self.release.wait()
+        return "the oracle's own"
+
+
+def answer(to: dict[str, Any], content: Any, **headers: Any) -> Envelope:
+    return Envelope(
+        "ask",
+        msgspec.msgpack.encode(content),
+        correlation_id=to["conv-id"],
+        headers={"performative": "inform_result", **headers},
+    )
+
+
+@pytest.fixture
+async def asked(
+    container: Container,
+) -> AsyncIterator[tuple[Container, Oracle, Any, asyncio.Task[Any]]]:
+    process = container.processes[await container.spawn(Oracle)]
+    assert isinstance(process, Oracle)
+    call = asyncio.create_task(container.rpc_send("oracle", "ask", timeout=20))
+    headers = await asyncio.wait_for(process.asked.get(), 5)
+    yield container, process, headers, call
+    process.release.set()
+
+
+async def publish(container: Container, to: str, *envelopes: Envelope) -> None:
+    for envelope in envelopes:
+        await container.transport.publish_confirmed("", to, envelope, timeout=5)
+
+
+async def test_the_first_answer_counts_and_a_second_is_dropped(asked: Any) -> None:
+    container, oracle, request, call = asked
+    await publish(
+        container, request["reply-to"], answer(request, "first"), answer(request, "second")
+    )
+    assert await asyncio.wait_for(call, 5) == "first"
+    oracle.release.set()
+    async with asyncio.timeout(5):
+        while container.endpoint.conversations.unknown + container.endpoint.conversations.late < 2:
+            await asyncio.sleep(0.01)
+
+
+async def test_answers_to_nobody_are_counted_and_dropped(container: Container) -> None:
+    reply_queue = container.endpoint.reply_queue
+    await publish(container, reply_queue, Envelope("x", b"", correlation_id="never"), Envelope())
+    async with asyncio.timeout(5):
+        while container.endpoint.conversations.unknown < 2:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_late_answer_is_known_as_late(container: Container) -> None:
+    pid = await container.spawn(Oracle)
+    oracle: Any = container.processes[pid]
+    with pytest.raises(TimeoutError):
+        await container.rpc_send("oracle", "ask", timeout=0.05)
+    request = await asyncio.wait_for(oracle.asked.get(), 5)
+    before = container.endpoint.conversations.late
+    await publish(container, request["reply-to"], answer(request, "too late"))
+    async with asyncio.timeout(5):
+        while container.endpoint.conversations.late == before:
+            await asyncio.sleep(0.01)
+
+
+async def test_what_the_protocol_does_not_allow_is_dropped_and_the_call_goes_on(
+    asked: Any,
+) -> None:
+    container, oracle, request, call = asked
+    forged = [answer(request, None, performative=p) for p in ("agree", "progress", "nonsense")]
+    await publish(container, request["reply-to"], *forged)
+    oracle.release.set()
+    assert await asyncio.wait_for(call, 5) == "the oracle's own"
+
+
+async def test_an_answer_that_cannot_be_read_fails_its_caller_alone(asked: Any) -> None:
+    container, _, request, call = asked
+    bad = answer(request, None).replace(body=b"\xc1")
+    await publish(container, request["reply-to"], bad)
+    with pytest.raises(CodecError):
+        await asyncio.wait_for(call, 5)
+
+
+async def test_a_foreign_failure_without_performative_is_one(asked: Any) -> None:
+    container, _, request, call = asked
+    foreign = Envelope(
+        "ask",
+        msgspec.msgpack.encode("oops"),
+        correlation_id=request["conv-id"],
+        headers={"status": "ERROR"},
+    )
+    await publish(container, request["reply-to"], foreign)
+    with pytest.raises(ReceivedContainerError, match="oops"):
+        await asyncio.wait_for(call, 5)
+
+
+async def test_a_stopping_container_fails_its_open_calls(bus: tuple[str, dict[str, Any]]) -> None:
+    class Silent(Service, name="silent"):
+        async def op_wait(self) -> None:
+            await asyncio.sleep(30)
+
+    async with Container(bus[0], sysname="test", config=bus[1]) as server:
+        await server.spawn(Silent)
+        caller = Container(bus[0], sysname="test", config=bus[1])
+        await caller.start()
+        call = asyncio.create_task(caller.rpc_send("silent", "wait"))
+        async with asyncio.timeout(5):
+            while not server.calls:
+                await asyncio.sleep(0.01)
+        await caller.stop()
+        with pytest.raises(Exception, match="stopping") as raised:
+            await asyncio.wait_for(call, 5)
+        assert getattr(raised.value, "code", None) == 503
+        await server.stop(timeout=0.1)
