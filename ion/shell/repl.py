@@ -80,23 +80,31 @@ class _Shell:
         self._loop = loop
 
     async def run(self) -> None:
-        """Serve the user until they leave."""
+        """Serve the user until they leave, or the terminal does."""
         while True:
             try:
                 text = await self._prompt.read()
-                value = await self._evaluator.run(text)
-            except (EOFError, SystemExit):
+            except (EOFError, OSError):
                 return
-            except Interrupted:
-                print("interrupted")
-            except IonError as error:  # says itself what was wrong: no traceback needed
-                print(printable(f"{error.type} ({error.code}): {one_line(error)}"))
-            except Exception as error:  # noqa: BLE001 - a user's line ends here
-                self._prompt.fail(error)
-            else:
-                if isinstance(value, Leave):
-                    return
-                self._show(value)
+            if await self._run(text):
+                return
+
+    async def _run(self, text: str) -> bool:
+        """Run one statement and show what came of it; return whether the user leaves."""
+        try:
+            value = await self._evaluator.run(text)
+            if isinstance(value, Leave):
+                return True
+            self._show(value)
+        except SystemExit:
+            return True
+        except Interrupted:
+            print("interrupted")
+        except IonError as error:  # says itself what was wrong: no traceback needed
+            print(printable(f"{error.type} ({error.code}): {one_line(error)}"))
+        except Exception as error:  # noqa: BLE001 - a user's line ends here
+            self._prompt.fail(error)
+        return False
 
     def interrupt(self) -> bool:
         """Take Ctrl-C: it ends the running line, or goes to the prompt."""

@@ -83,6 +83,8 @@ async def _bring_up(container: Container, options: Options) -> None:
             await container.start_app(path, args=arguments.of(load_app(path).name))
         else:
             await container.start_rel(path, args=arguments.by_app)
+    for name in sorted(set(arguments.by_app) - set(container.apps)):
+        log.warning("-a apparg_%s...: no app of that name was started", name)
 
 
 async def _unless_stopped(start: Coroutine[Any, Any, None], stops: StopSignals) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import subprocess
 import sys
 
 import pexpect
@@ -104,6 +106,36 @@ def test_errors_and_ctrl_c_end_only_the_line(shell):
     ask(shell, "20 + 22", "42")
     shell.sendeof()
     assert leave(shell) == 0
+
+
+def test_a_result_that_cannot_be_shown_ends_only_its_line(shell):
+    shell.expect(PROMPT)
+    shell.send("Bad = type('Bad', (), {'__repr__': lambda self: 1 / 0})\r")
+    ask(shell, "Bad()", "ZeroDivisionError|division by zero")
+    ask(shell, "20 + 22", "42")
+    shell.sendeof()
+    assert leave(shell) == 0
+
+
+def test_a_terminal_that_goes_away_stops_the_container(ioncc):
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [*ioncc.command, "hello"],
+        cwd=ioncc.folder,
+        env=ioncc.env,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # so that it gets no SIGHUP: it must see the end of its input
+    )
+    os.close(theirs)
+    with process:
+        seen = b""
+        while b">>>" not in seen:
+            seen += os.read(ours, 1024)
+        os.close(ours)
+        assert process.wait(WAIT) is not None
+        assert b"ready" in process.stderr.read()
 
 
 def test_logs_appear_while_a_line_is_typed(shell):
