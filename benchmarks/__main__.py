@@ -112,6 +112,7 @@ def main(argv: list[str]) -> int:
     output = options.output or LATEST
     whole = len(chosen) == len(ALL_ROWS) and not options.quick
     if options.output or whole:
+        output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(run, indent=1) + "\n")
     if whole:
         write_docs(run)
