@@ -21,6 +21,7 @@ MAX_CACHED_BYTES = 1024
 MAX_NAME = 255
 
 _U32 = Struct(">I")
+_u32 = _U32.unpack_from
 _INT32 = Struct(">ci")
 _INT64 = Struct(">cq")
 _DOUBLE = Struct(">cd")
@@ -185,8 +186,9 @@ def _decode_items(raw: bytes, depth: int) -> dict[str, Any]:
         kind = raw[key_end]
         if kind == 0x53:  # noqa: PLR2004  S, by far the most frequent
             start = pos + 4
-            pos = start + _U32.unpack_from(raw, pos)[0]
-            table[key] = _text(raw[start:pos])
+            pos = start + _u32(raw, pos)[0]
+            text = raw[start:pos]
+            table[key] = text.decode() if text.isascii() else _text(text)
         else:
             table[key], pos = _decode_value(kind, raw, pos, depth)
     if pos != end:
