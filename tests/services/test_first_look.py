@@ -1,0 +1,50 @@
+"""What `make run` shows, as people see it: an OS process that says something and ends when told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "ion.shell.main", "-n", "hello.rel"]
+
+
+@pytest.fixture
+def first_look(tmp_path: Path):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ION_")}
+    with subprocess.Popen(
+        COMMAND,
+        cwd=tmp_path,
+        env=clean,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+        process.kill()
+
+
+def lines_until(process: subprocess.Popen[str], end: str) -> list[str]:
+    lines: list[str] = []
+    for line in process.stderr:
+        lines.append(line)
+        if end in line:
+            return lines
+    raise AssertionError(f"ended without {end!r}: {lines}")
+
+
+def test_it_says_something_and_ends_at_once_when_told(first_look: subprocess.Popen[str]) -> None:
+    lines = lines_until(first_look, "404 Stranger")
+    assert lines[0].startswith("ready ")
+    assert "apps=4 processes=5" in lines[0]
+    assert len(lines) <= 8  # quiet enough to type beside it
+    began = time.perf_counter()
+    first_look.send_signal(signal.SIGTERM)
+    assert first_look.wait(10) == 0
+    assert time.perf_counter() - began < 2
+    assert first_look.stderr.read() == ""
