@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -43,6 +43,8 @@ SETTINGS = settings(
     stateful_step_count=60 if LONG else 30,
     derandomize=not LONG,
     deadline=None,
+    # shrinking a failure takes minutes: with ION_LONG only
+    phases=[Phase.generate, Phase.shrink] if LONG else [Phase.generate],
     database=None,
     suppress_health_check=list(HealthCheck),
 )
@@ -51,19 +53,22 @@ QUEUES = ["q0", "q1", "q2", "q3"]
 EXCHANGES = ["x0", "x1", "d"]  # d is the one that dead letters may go to
 KEYS = ["a", "a.b", "a.b.c", "b", "dead.q0", "dead.q1", ""]
 PATTERNS = [*KEYS, "#", "*", "a.*", "*.b", "a.#", "#.c", "dead.*"]
+KINDS = ["topic", "direct", "fanout"]
 SESSIONS = ["first", "second"]
 
 queue_names = st.sampled_from(QUEUES)
 exchange_names = st.sampled_from(EXCHANGES)
 session_names = st.sampled_from(SESSIONS)
+CHANGES = ["declare", "bind", "unbind", "cancel", "cancel", "reopen", "purge", "delete", "exchange"]
+picks = st.integers(0, 7)
 flags = st.booleans()
 
 
 @st.composite
 def queue_arguments(draw: st.DrawFn, name: str) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
-    if draw(flags):
-        way = draw(st.sampled_from(["d", "next", "d with key", "missing"]))
+    way = draw(st.sampled_from(["next", "next", "d", "d with key", "missing", None]))
+    if way is not None:
         following = QUEUES[(QUEUES.index(name) + 1) % len(QUEUES)]
         arguments["x-dead-letter-exchange"] = {"next": "", "missing": "none"}.get(way, "d")
         if way == "next":
@@ -71,7 +76,7 @@ def queue_arguments(draw: st.DrawFn, name: str) -> dict[str, Any]:
         elif way == "d with key":
             arguments["x-dead-letter-routing-key"] = f"dead.{name}"
     limit = draw(
-        st.sampled_from([None, None, "x-max-length", "x-max-length-bytes", "x-message-ttl"])
+        st.sampled_from([*[None] * 4, "x-max-length", "x-max-length-bytes", "x-message-ttl"])
     )
     if limit == "x-message-ttl":
         arguments[limit] = draw(st.sampled_from([0, 600_000]))
@@ -86,8 +91,8 @@ def queue_arguments(draw: st.DrawFn, name: str) -> dict[str, Any]:
 
 
 @st.composite
-def queue_specs(draw: st.DrawFn) -> QueueSpec:
-    name = draw(queue_names)
+def queue_specs(draw: st.DrawFn, names: st.SearchStrategy[str] = queue_names) -> QueueSpec:
+    name = draw(names)
     exclusive = draw(st.integers(0, 5)) == 0
     return QueueSpec(
         name,
@@ -297,88 +302,114 @@ class Comparison(RuleBasedStateMachine):
 
     # rules
 
-    @initialize(kinds=st.tuples(*[st.sampled_from(["topic", "direct", "fanout"])] * 2))
-    def exchanges(self, kinds: tuple[str, str]) -> None:
+    @initialize(
+        kinds=st.tuples(*[st.sampled_from(KINDS)] * 2),
+        specs=st.tuples(*[queue_specs(st.just(name)) for name in QUEUES]),
+        count=st.integers(2, len(QUEUES)),
+        keys=st.tuples(*[st.sampled_from(PATTERNS)] * len(QUEUES)),
+        prefetches=st.tuples(*[st.integers(0, 3)] * len(QUEUES)),
+    )
+    def begin(
+        self,
+        kinds: tuple[str, str],
+        specs: tuple[QueueSpec, ...],
+        count: int,
+        keys: tuple[str, ...],
+        prefetches: tuple[int, ...],
+    ) -> None:
+        """Make exchanges and queues that messages and dead letters can flow through."""
         for name, kind in zip(EXCHANGES, (*kinds, "topic"), strict=True):
             self.step("declare_exchange", "first", ExchangeSpec(name, kind))
-
-    @initialize(specs=st.lists(queue_specs(), min_size=2, max_size=4))
-    def first_queues(self, specs: list[QueueSpec]) -> None:
-        for spec in specs:
+        for spec, key, prefetch in zip(specs[-count:], keys, prefetches, strict=False):
             self.step("declare_queue", "first", spec)
-            self.step("bind", "first", spec.name, "x0", "#")
+            self.step("bind", "first", spec.name, "x0", key)
+            if prefetch:
+                self.consume_from("first", spec.name, prefetch=prefetch)
+        self.step("bind", "first", QUEUES[-1], "d", "#")
 
-    @precondition(lambda self: not self.over)
-    @rule(session=session_names, spec=queue_specs())
-    def declare_queue(self, session: str, spec: QueueSpec) -> None:
-        self.step("declare_queue", session, spec)
-
-    @precondition(lambda self: not self.over)
-    @rule(
-        verb=st.sampled_from(["bind", "bind", "bind", "unbind"]),
-        session=session_names,
-        queue=queue_names,
-        exchange=exchange_names,
-        key=st.sampled_from(PATTERNS),
-    )
-    def bindings(self, verb: str, session: str, queue: str, exchange: str, key: str) -> None:
-        if verb == "bind" or queue in self.run(self.queues_of_memory()):
-            self.step(verb, session, queue, exchange, key)
+    def consume_from(self, session: str, queue: str, **options: Any) -> None:
+        self.step("consume", session, queue, options, method="consume")
 
     @precondition(lambda self: not self.over)
     @rule(
         session=session_names,
-        to=st.one_of(
-            st.tuples(exchange_names, st.sampled_from(KEYS)),
-            st.tuples(st.just(""), queue_names),
-        ),
+        to=st.one_of(st.tuples(exchange_names, st.sampled_from(KEYS)), picks),
         mandatory=flags,
         priority=st.sampled_from([0, 0, 3, 9]),
         expiration=st.sampled_from([None, None, None, 0, 600_000]),
-        size=st.integers(1, 3),
+        sizes=st.lists(st.integers(1, 3), min_size=1, max_size=4),
     )
     def publish(
         self,
         session: str,
-        to: tuple[str, str],
+        to: tuple[str, str] | int,
         mandatory: bool,
         priority: int,
         expiration: int | None,
-        size: int,
+        sizes: list[int],
     ) -> None:
-        self.number += 1
-        body = f"{self.number}".encode().ljust(4 * size, b".")
-        envelope = Envelope("op", body, priority=priority, expiration=expiration)
-        self.step("publish", session, *to, envelope, mandatory, method="publish")
+        where = ("", self.pick(to)) if isinstance(to, int) else to
+        for size in sizes:
+            self.number += 1
+            body = f"{self.number}".encode().ljust(4 * size, b".")
+            envelope = Envelope("op", body, priority=priority, expiration=expiration)
+            if not self.over:
+                self.step("publish", session, *where, envelope, mandatory, method="publish")
+
+    def pick(self, number: int) -> str:
+        """Return the name of a queue, mostly of one that is there."""
+        there = sorted(self.run(self.queues_of_memory())) if number else None
+        return (there or QUEUES)[number % len(there or QUEUES)]
 
     @precondition(lambda self: not self.over)
     @rule(
         session=session_names,
-        queue=queue_names,
+        queue=picks,
         prefetch=st.integers(1, 3),
         no_ack=st.sampled_from([False, False, True]),
-        exclusive=st.sampled_from([False, False, False, True]),
+        exclusive=st.sampled_from([*[False] * 7, True]),
         priority=st.sampled_from([0, 0, 1]),
     )
-    def consume(self, session: str, queue: str, **options: Any) -> None:
-        self.step("consume", session, queue, options, method="consume")
+    def consume(self, session: str, queue: int, **options: Any) -> None:
+        self.consume_from(session, self.pick(queue), **options)
 
     @precondition(lambda self: not self.over)
-    @rule(session=session_names, queue=queue_names, no_ack=flags)
-    def get(self, session: str, queue: str, no_ack: bool) -> None:
-        self.step("get", session, queue, no_ack, method="get")
+    @rule(session=session_names, queue=picks, no_ack=flags)
+    def get(self, session: str, queue: int, no_ack: bool) -> None:
+        self.step("get", session, self.pick(queue), no_ack, method="get")
 
     @precondition(lambda self: not self.over and self.unsettled())
-    @rule(data=st.data(), how=st.sampled_from(["ack", "back", "drop"]))
-    def settle(self, data: st.DataObject, how: str) -> None:
+    @rule(numbers=st.lists(st.integers(0, 20), min_size=1, max_size=3))
+    def ack(self, numbers: list[int]) -> None:
+        self.settle(numbers, "ack")
+
+    def settle(self, numbers: list[int], how: str) -> None:
+        for number in numbers:
+            unsettled = self.unsettled()
+            if unsettled and not self.over:
+                self.settle_one(*unsettled[number % len(unsettled)], how)
+
+    @precondition(lambda self: not self.over and self.unsettled())
+    @rule(numbers=st.lists(st.integers(0, 20), min_size=1, max_size=3))
+    def give_back(self, numbers: list[int]) -> None:
+        self.settle(numbers, "back")
+
+    @precondition(lambda self: not self.over and self.unsettled())
+    @rule(numbers=st.lists(st.integers(0, 20), min_size=1, max_size=3))
+    def drop(self, numbers: list[int]) -> None:
+        self.settle(numbers, "drop")
+
+    def settle_one(self, number: int, index: int, how: str) -> None:
+        async def settle() -> None:
+            for side in (self.memory, self.real):
+                delivery = side.hands[number].given[index]
+                if how == "ack":
+                    delivery.ack()
+                else:
+                    delivery.nack(requeue=how == "back")
+
         type(self).puts = Puts()
-        number, index = data.draw(st.sampled_from(self.unsettled()))
-        for side in (self.memory, self.real):
-            delivery = side.hands[number].given[index]
-            if how == "ack":
-                delivery.ack()
-            else:
-                delivery.nack(requeue=how == "back")
+        self.run(settle())
         self.agree()
 
     def unsettled(self) -> list[tuple[int, int]]:
@@ -392,9 +423,28 @@ class Comparison(RuleBasedStateMachine):
     def consuming(self) -> list[int]:
         return [n for n, hand in enumerate(self.memory.hands) if hand.consumer is not None]
 
-    @precondition(lambda self: not self.over and self.consuming())
-    @rule(data=st.data())
-    def cancel(self, data: st.DataObject) -> None:
+    @precondition(lambda self: not self.over)
+    @rule(
+        what=st.sampled_from(CHANGES),
+        data=st.data(),
+    )
+    def change(self, what: str, data: st.DataObject) -> None:
+        """Change something other than messages; less often than messages flow."""
+        getattr(self, f"change_{what}")(data.draw(session_names), data)
+
+    def change_declare(self, session: str, data: st.DataObject) -> None:
+        self.step("declare_queue", session, data.draw(queue_specs()))
+
+    def change_bind(self, session: str, data: st.DataObject, verb: str = "bind") -> None:
+        queue, exchange = self.pick(data.draw(picks)), data.draw(exchange_names)
+        self.step(verb, session, queue, exchange, data.draw(st.sampled_from(PATTERNS)))
+
+    def change_unbind(self, session: str, data: st.DataObject) -> None:
+        self.change_bind(session, data, "unbind")
+
+    def change_cancel(self, session: str, data: st.DataObject) -> None:
+        if not self.consuming():
+            return
         type(self).puts = Puts()
         number = data.draw(st.sampled_from(self.consuming()))
         for side in (self.memory, self.real):
@@ -404,26 +454,23 @@ class Comparison(RuleBasedStateMachine):
             hand.consumer = None
         self.agree()
 
-    @precondition(lambda self: not self.over)
-    @rule(session=session_names, queue=queue_names)
-    def purge(self, session: str, queue: str) -> None:
+    def change_purge(self, session: str, data: st.DataObject) -> None:
+        queue = self.pick(data.draw(picks))
         if queue in self.run(self.queues_of_memory()):
             self.step("purge_queue", session, queue)
 
-    @precondition(lambda self: not self.over)
-    @rule(data=st.data(), queue=queue_names)
-    def delete(self, data: st.DataObject, queue: str) -> None:
+    def change_delete(self, session: str, data: st.DataObject) -> None:
         """Delete a queue that nobody consumes or holds messages of."""
+        queue = self.pick(data.draw(picks))
         info = self.run(self.queues_of_memory()).get(queue)
         if info is not None and info[1:] == (0, 0):
-            self.step("delete_queue", data.draw(session_names), queue)
+            self.step("delete_queue", session, queue)
 
-    @precondition(lambda self: not self.over)
-    @rule(name=exchange_names, kind=st.sampled_from(["topic", "fanout"]))
-    def exchange_anew(self, name: str, kind: str) -> None:
-        self.step("declare_exchange", "first", ExchangeSpec(name, kind))
-        self.step("delete_exchange", "second", name)
-        self.step("declare_exchange", "first", ExchangeSpec(name, kind))
+    def change_exchange(self, session: str, data: st.DataObject) -> None:
+        spec = ExchangeSpec(data.draw(exchange_names), data.draw(st.sampled_from(KINDS)))
+        self.step("declare_exchange", session, spec)
+        self.step("delete_exchange", session, spec.name)
+        self.step("declare_exchange", session, spec)
 
     def may_reopen(self) -> bool:
         """Whether no queue has two holders at the second session (they go one by one)."""
@@ -433,11 +480,11 @@ class Comparison(RuleBasedStateMachine):
             if hand.session == "second"
             and (hand.consumer is not None or any(not d.settled for d in hand.given))
         )
-        return not self.over and all(count == 1 for count in holders.values())
+        return all(count == 1 for count in holders.values())
 
-    @precondition(lambda self: self.may_reopen())
-    @rule()
-    def reopen(self) -> None:
+    def change_reopen(self, _session: str, _data: st.DataObject) -> None:
+        if not self.may_reopen():
+            return
         type(self).puts = Puts()
         for side in (self.memory, self.real):
             self.run(side.reopen("second"))

@@ -162,12 +162,20 @@ class Broker:
         found.bind(queue, key)
         self.routes.clear()
 
-    def unbind(self, queue: Queue, exchange: str, key: str) -> None:
-        """Take the binding away; nothing where there is none."""
+    def unbind(self, queue: str, exchange: str, key: str, session: object) -> None:
+        """Take the binding away; nothing where there is none.
+
+        :raises Unavailable: there is one, and the queue is exclusive to another session.
+        """
         found = self._exchanges.get(exchange)
-        if found is not None and found.unbind(queue, key):
-            self._drop_if_unbound(exchange, found)
-            self.routes.clear()
+        bound = self._queues.get(queue)
+        if found is None or bound is None or not found.has(bound, key):
+            return
+        if bound.owner not in {None, session}:
+            raise _locked(queue)
+        found.unbind(bound, key)
+        self._drop_if_unbound(exchange, found)
+        self.routes.clear()
 
     def close(self) -> None:
         """Drop everything: queues, messages, timers."""

@@ -71,11 +71,11 @@ class Delivery:
         del holder.held[self]
         if requeue:
             self.queue.take_back([self])
-        else:
-            self.queue.reject(self)
         holder.credit += 1
         if holder.credit == 1:
             holder.queue.regain(holder)
+        if not requeue:
+            self.queue.reject(self)
 
     def again(self) -> Delivery:
         """Return the message as it is put back into its queue."""

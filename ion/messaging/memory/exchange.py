@@ -34,6 +34,10 @@ class Exchange:
         self.was_bound = True
         self._table(key).setdefault(key, {})[queue] = None
 
+    def has(self, queue: Queue, key: str) -> bool:
+        """Tell whether there is such a binding."""
+        return queue in self._table(key).get(key, {})
+
     def unbind(self, queue: Queue, key: str) -> bool:
         """Take a binding away; tell whether it was there."""
         table = self._table(key)

@@ -47,6 +47,7 @@ class Queue:
         "_is_rejecting",
         "_may_expire",
         "_number",
+        "_promised",
         "_takers",
         "consumers",
         "deleted",
@@ -69,6 +70,7 @@ class Queue:
         self.due = False
         self._broker = broker
         self._number = 0
+        self._promised = 0  # of the ready ones: would be out, were no consumer being called now
         self._bytes = 0
         top = terms.max_priority
         self._backlog = Backlog() if top is None else PriorityBacklog(top)
@@ -134,11 +136,16 @@ class Queue:
     def pump(self, budget: int) -> int:
         """Hand out what can be, at most ``budget`` messages; return how many are left of it."""
         while budget and self._takers and self.ready:
-            self._drop_expired()
+            if self._promised:
+                self._promised -= 1
+            else:
+                self._drop_expired()
             if not self.ready:
                 break
             budget -= 1
             self._hand(self._takers[0], self._take_next())
+        if not self._takers:
+            self._promised = 0
         return budget
 
     def get(self, holder: Holder | None) -> Delivery | None:
@@ -157,7 +164,7 @@ class Queue:
 
     def purge(self) -> int:
         """Drop all ready messages; return how many they were."""
-        count, self.ready, self._bytes = self.ready, 0, 0
+        count, self.ready, self._bytes, self._promised = self.ready, 0, 0, 0
         self._backlog.clear()
         return count
 
@@ -265,14 +272,23 @@ class Queue:
         takers.insert(place, taker)
 
     def _store(self, delivery: Delivery) -> None:
+        has_limits = self._is_bounded or self._may_expire
+        promised = has_limits and self._takers and self._has_room_for_one_more()
         self._backlog.append(delivery)
         self.ready += 1
         if self._is_bounded:
             self._bytes += len(delivery.envelope.body)
+        if promised:
+            self._promised += 1
+        elif has_limits:
             self._drop_overflow()
-        self._drop_expired()
+            self._drop_expired()
         if self._takers and self.ready:
             self._broker.run(self)
+
+    def _has_room_for_one_more(self) -> bool:
+        """Whether the next message is as good as delivered, so that no limit applies to it."""
+        return self.ready == self._promised < sum(taker.credit for taker in self._takers)
 
     def _take_next(self) -> Delivery:
         delivery = self._backlog.popleft()
@@ -302,7 +318,7 @@ class Queue:
         return self._broker.clock.time() + min(limits)
 
     def _drop_expired(self) -> None:
-        if not self._may_expire:
+        if not self._may_expire or self._promised:
             return
         expired = self._backlog.pop_expired(self._broker.clock.time())
         self.ready -= len(expired)

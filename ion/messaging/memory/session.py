@@ -50,9 +50,7 @@ class Session:
 
     def unbind(self, queue: str, exchange: str, key: str) -> None:
         """Take a binding away; nothing where there is none."""
-        found = self._broker.find_queue(queue, self)
-        if found is not None:
-            self._broker.unbind(found, exchange, key)
+        self._broker.unbind(queue, exchange, key, self)
 
     def consume(
         self,
