@@ -20,6 +20,7 @@ _KINDS = frozenset((frames.METHOD, frames.HEADER, frames.BODY, frames.HEARTBEAT)
 _CONTENT = frozenset((frames.DELIVER, frames.RETURN, frames.GET_OK))
 _CLOSES = frozenset((frames.CHANNEL_CLOSE, frames.CHANNEL_CLOSE_OK))
 _MIN_HEADER = 22
+_NONE = (0,)
 _WAIT_FOR = 4096  # a cut message up to this size is parsed again when the rest is there
 _PROTOCOL_HEADER = ord("A")
 
@@ -111,17 +112,15 @@ class Inbound:
                 return self._cut_frame(data, pos, kind, number, after)
             if data[after - 1] != frames.END_BYTE or kind not in _KINDS:
                 return self._garbage(data, pos)
+            (method,) = _METHOD_ID.unpack_from(data, pos + 7) if kind == frames.METHOD else _NONE
             if channel is None:
                 self._other(data, pos, kind, number, after)
+            elif method in _CONTENT:
+                after = self._message(data, pos, number, after, method, channel)
+                if not after:
+                    return pos
             elif kind == frames.METHOD:
-                (method,) = _METHOD_ID.unpack_from(data, pos + 7)
-                if method in _CONTENT:
-                    done = self._message(data, pos, number, after, method, channel)
-                    if not done:
-                        return pos
-                    after = done
-                else:
-                    self._method(data, pos, number, after, method, channel)
+                self._method(data, pos, number, after, method, channel)
             elif kind == frames.BODY:
                 self._body(number, memoryview(data)[pos + 7 : after - 1])
             else:

@@ -81,7 +81,11 @@ class Link:
             message = f"{what}: the connection was lost"
             raise Unavailable(message)
         opened = self._connection.channel(publisher_confirms=confirms)
-        await guarded(what, opened.initialize(timeout), timeout)
+        token = is_ours.set(True)  # the channel's tasks log as ours
+        try:
+            await guarded(what, opened.initialize(timeout), timeout)
+        finally:
+            is_ours.reset(token)
         raw = await opened.get_underlay_channel()
         assert isinstance(raw, RawChannel)
         return Channel(opened, raw)

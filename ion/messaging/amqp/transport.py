@@ -1,4 +1,4 @@
-"""The transport on RabbitMQ: one connection, kept up; what was declared and consumed put back.
+"""The transport on RabbitMQ: what is asked of the broker, over a connection that is kept up.
 
 :class:`~ion.messaging.transport.Transport` says what it promises.
 """
@@ -6,60 +6,27 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
 
-from ion.base.errors import IonError, ServiceNotFound, Unavailable
-from ion.messaging.amqp import backoff, outbound
+from ion.base.errors import IonError, Unavailable
 from ion.messaging.amqp.asking import Asker
-from ion.messaging.amqp.lean import LeanPath
-from ion.messaging.amqp.link import Link, LinkSettings, checked_urls, open_link
-from ion.messaging.amqp.paths import DataPath
-from ion.messaging.amqp.plain import PlainPath
-from ion.messaging.amqp.restoring import restore, restore_queue
 from ion.messaging.amqp.subscription import Subscription
-from ion.messaging.amqp.topology import Topology
+from ion.messaging.amqp.upkeep import Upkeep
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import (
     Delivery,
     ExchangeSpec,
     OnDelivery,
-    OnState,
     QueueInfo,
     QueueSpec,
     Settled,
     TransportState,
 )
 
-log = logging.getLogger(__name__)
-T = TypeVar("T")
 
-OPERATION_TIMEOUT = 10.0
-FLUSH_TIMEOUT = 2.0
-_FLUSH_STEP = 0.002
-
-
-class _Events:
-    """What one connection tells; ignored once it is not the present one any more."""
-
-    def __init__(self, transport: AmqpTransport) -> None:
-        self._transport = transport
-
-    def on_lost(self, reason: str) -> None:
-        self._transport._lost(self, reason)
-
-    def on_blocked(self, reason: str) -> None:
-        self._transport._blocked(self, reason)
-
-    def on_unblocked(self) -> None:
-        self._transport._unblocked(self)
-
-
-class AmqpTransport:
+class AmqpTransport(Upkeep):
     """See :class:`~ion.messaging.transport.Transport`.
 
     :param urls: brokers of one cluster, ``amqp[s]://user:password@host:port/vhost``.
@@ -73,218 +40,6 @@ class AmqpTransport:
     """
 
     scheme = "amqp"
-
-    def __init__(
-        self,
-        urls: Sequence[str],
-        *,
-        lean: bool = True,
-        connect_timeout: float = 10.0,
-        heartbeat: int = 10,
-        high_mark: int = outbound.HIGH_MARK,
-        limit: int = outbound.LIMIT,
-        name: str = "ion",
-        operation_timeout: float = OPERATION_TIMEOUT,
-    ) -> None:
-        self._urls = checked_urls([urls] if isinstance(urls, str) else urls)
-        self._settings = LinkSettings(connect_timeout, heartbeat, high_mark, limit, name)
-        self._path_class = LeanPath if lean else PlainPath
-        self._timeout = operation_timeout
-        self.state = TransportState.CLOSED
-        self._callbacks: list[OnState] = []
-        self._connected = asyncio.Event()
-        self._topology = Topology()
-        self._subscriptions: dict[Subscription, None] = {}
-        self._link: Link | None = None
-        self._path: DataPath | None = None
-        self._asker: Asker | None = None
-        self._prober: Asker | None = None
-        self._events: _Events | None = None
-        self._recovery: asyncio.Task[None] | None = None
-        self._closing = False
-
-    # the connection
-
-    async def open(self) -> None:
-        """Connect, or say at once why not. Raises Unavailable."""
-        if self.state is not TransportState.CLOSED:
-            return
-        self._closing = False
-        await self._connect()
-        self._set_state(TransportState.CONNECTED)
-
-    async def _connect(self) -> None:
-        link = await open_link(self._urls, self._settings, self._new_events)
-        self._link = link
-        path = self._path_class(link, self._timeout)
-        try:
-            await path.open()
-        except BaseException:
-            link.wire.abort("no channel could be opened")
-            raise
-        self._asker = Asker(link, self._timeout)
-        self._prober = Asker(link, self._timeout)
-        self._path = path
-
-    def _new_events(self) -> _Events:
-        self._events = _Events(self)
-        return self._events
-
-    async def close(self) -> None:
-        """Flush, cancel all consumers, disconnect."""
-        if self._closing or self.state is TransportState.CLOSED:
-            return
-        self._closing = True
-        recovery, self._recovery = self._recovery, None
-        if recovery is not None:
-            recovery.cancel()
-            await asyncio.wait([recovery])
-        await asyncio.gather(*(s.cancel() for s in list(self._subscriptions)))
-        await self._flushed()
-        link, path = self._link, self._path
-        self._link = self._path = self._asker = self._prober = None
-        if path is not None:
-            path.fail("the transport was closed")
-        if link is not None:
-            await link.close()
-        self._set_state(TransportState.CLOSED)
-
-    async def _flushed(self) -> None:
-        """Give what is unsent and unconfirmed a moment."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + FLUSH_TIMEOUT
-        while self.state is TransportState.CONNECTED and loop.time() < end:
-            path, link = self._path, self._link
-            if path is None or link is None:
-                return
-            if not (path.unconfirmed or link.outbound.unsent or link.outbound.settling):
-                return
-            await asyncio.sleep(_FLUSH_STEP)
-
-    def on_state(self, callback: OnState) -> None:
-        """Call ``callback`` with every new state."""
-        self._callbacks.append(callback)
-
-    def _set_state(self, state: TransportState) -> None:
-        if state is self.state:
-            return
-        self.state = state
-        if state is TransportState.CONNECTED:
-            self._connected.set()
-        else:
-            self._connected.clear()
-        for callback in self._callbacks:
-            try:
-                callback(state)
-            except Exception:
-                log.exception("a callback for the state of the transport failed")
-
-    async def wait_connected(self, timeout: float) -> None:
-        """Return once connected. Raises Unavailable."""
-        await self._within(self._connected.wait(), timeout, "no connection to the broker")
-
-    async def _within(self, wait: Awaitable[T], timeout: float, what: str) -> T:
-        try:
-            async with asyncio.timeout(timeout):
-                return await wait
-        except TimeoutError:
-            message = f"{what} within {timeout:g} s"
-            raise Unavailable(message) from None
-
-    # loss and recovery
-
-    def _lost(self, events: _Events, reason: str) -> None:
-        path = self._path
-        if events is not self._events or path is None:
-            return
-        self._path = self._asker = self._prober = None
-        path.fail(f"the connection to the broker was lost ({reason})")
-        for subscription in self._subscriptions:
-            subscription.running = None
-        if self._closing or self._recovery is not None:
-            return
-        log.warning("connection to the broker lost: %s; reconnecting", reason)
-        self._recovery = asyncio.get_running_loop().create_task(self._recover())
-        self._set_state(TransportState.LOST)
-
-    def _blocked(self, events: _Events, reason: str) -> None:
-        if events is self._events and self.state is TransportState.CONNECTED:
-            log.warning("the broker takes no messages: %s", reason)
-            self._set_state(TransportState.BLOCKED)
-
-    def _unblocked(self, events: _Events) -> None:
-        if events is self._events and self.state is TransportState.BLOCKED:
-            log.warning("the broker takes messages again")
-            self._set_state(TransportState.CONNECTED)
-
-    async def _recover(self) -> None:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        attempt = 0
-        while True:
-            await asyncio.sleep(backoff.delay(attempt, loop.time() - began, random.random()))
-            try:
-                await self._connect()
-                await self._restore()
-            except IonError as error:
-                attempt += 1
-                level = logging.WARNING if attempt in (1, 10) else logging.DEBUG
-                log.log(level, "not reconnected yet (try %d): %s", attempt, error)
-                if self._link is not None:
-                    self._link.wire.abort("could not restore")
-            else:
-                break
-        self._recovery = None
-        log.info("reconnected to the broker after %.1f s", loop.time() - began)
-        self._set_state(TransportState.CONNECTED)
-
-    async def _restore(self) -> None:
-        asker = self._need(self._asker)
-        await restore(self._topology, asker)
-        for subscription in list(self._subscriptions):
-            try:
-                await self._start(subscription)
-            except ServiceNotFound as error:
-                self._ended(subscription, str(error))
-        self._need(self._path)  # lost again meanwhile?
-
-    def _need(self, thing: T | None) -> T:
-        if thing is None:
-            message = "there is no connection to the broker"
-            raise Unavailable(message)
-        return thing
-
-    def _ended(self, subscription: Subscription, reason: str) -> None:
-        """The broker ended one consumer: begin again, with its queue if it is ours."""
-        log.warning("consumer of %r ended: %s; resuming", subscription.queue, reason)
-        loop = asyncio.get_running_loop()
-        if subscription.resuming is None:
-            subscription.resuming = loop.create_task(self._resume(subscription))
-
-    async def _resume(self, subscription: Subscription) -> None:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        attempt = 0
-        while not subscription.cancelled and not self._closing and subscription.running is None:
-            await asyncio.sleep(backoff.delay(attempt, loop.time() - began, random.random()))
-            if self._recovery is not None or self._path is None:
-                break  # the recovery of the connection sees to it
-            try:
-                await restore_queue(subscription.queue, self._topology, self._need(self._asker))
-                await self._start(subscription)
-            except IonError as error:
-                attempt += 1
-                log.debug("consumer of %r not resumed yet: %s", subscription.queue, error)
-        subscription.resuming = None
-
-    async def _start(self, subscription: Subscription) -> None:
-        if subscription.cancelled or subscription.running is not None:
-            return
-        running = await self._need(self._path).consume(subscription)
-        if subscription.cancelled:
-            await running.cancel()
-        else:
-            subscription.running = running
 
     # topology
 

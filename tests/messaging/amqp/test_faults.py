@@ -238,3 +238,40 @@ async def test_closing_while_the_broker_is_away(make: Make, rabbitmq_server: Rab
     async with asyncio.timeout(3):
         await transport.close()
     assert transport.state is TransportState.CLOSED
+
+
+async def test_closing_under_an_alarm(make: Make, rabbitmq_server: RabbitServer) -> None:
+    transport, inbox = make(), Inbox()
+    states = await furnished(transport, inbox)
+    await asyncio.to_thread(rabbitmq_server.set_memory_alarm, True)
+    try:
+        transport.publish("x", "a.b", Envelope("first"))
+        await states.wait(BLOCKED)
+        async with asyncio.timeout(3):
+            await transport.close()
+    finally:
+        await asyncio.to_thread(rabbitmq_server.set_memory_alarm, False)
+    assert transport.state is TransportState.CLOSED
+
+
+async def test_a_deleted_queue_of_others_is_waited_for_over_a_reconnect(
+    make: Make, amqp_url: str, rabbitmq_server: RabbitServer
+) -> None:
+    transport, inbox, states = make(), Inbox(), States()
+    transport.on_state(states)
+    await transport.open()
+    other = AmqpTransport([amqp_url])
+    await other.open()
+    await other.declare_queue(QueueSpec("theirs"))
+    await transport.consume("theirs", inbox, prefetch=1)
+    await other.delete_queue("theirs")
+    await other.close()
+    await asyncio.to_thread(rabbitmq_server.close_connections)
+    await states.wait(LOST)
+    await states.wait(CONNECTED)
+    again = AmqpTransport([amqp_url])
+    await again.open()
+    await again.declare_queue(QueueSpec("theirs"))
+    await again.publish_confirmed("", "theirs", Envelope("back"), mandatory=True, timeout=5)
+    await inbox.wait(1)
+    await again.close()
