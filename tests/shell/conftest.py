@@ -72,7 +72,8 @@ class Ioncc:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.command = COMMAND
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("ION_")}
+        # xdist hands its own width of the terminal down, and tables would fold to it
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("ION_", "COLUMNS"))}
         root = str(Path(__file__).parents[2])
         self.env = {
             **clean,
