@@ -356,6 +356,11 @@ class Comparison(RuleBasedStateMachine):
             if not self.over:
                 self.step("publish", session, *where, envelope, mandatory, method="publish")
 
+    @precondition(lambda self: self.over)
+    @rule()
+    def rest(self) -> None:
+        """The example has ended."""
+
     def pick(self, number: int) -> str:
         """Return the name of a queue, mostly of one that is there."""
         there = sorted(self.run(self.queues_of_memory())) if number else None
