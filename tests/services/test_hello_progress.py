@@ -31,6 +31,11 @@ async def test_too_many_stops_are_refused(client: HelloProgressClient) -> None:
         await client.tour(stops=6)
 
 
+async def test_by_rpc_it_is_silent(container: Container, client: HelloProgressClient) -> None:
+    answer = await container.rpc_send("hello_progress", "tour", {"stops": 2, "pause": 0.0})
+    assert answer == "2 stops seen"
+
+
 async def test_a_tour_may_be_left(container: Container, client: HelloProgressClient) -> None:
     service = next(p for p in container.processes.values() if p.name == "hello_progress")
     tour = client.tour(stops=3, pause=60.0)
