@@ -120,7 +120,7 @@ class Pair:
         found["open conversations"] = sum(
             len(container.endpoint.conversations.open) for container in (self.server, self.client)
         )
-        found["calls at work"] = len(self.server.calls) + len(self.client.calls)
+        found["calls at work"] = len(self.server.endpoint.calls) + len(self.client.endpoint.calls)
         found["processes"] = len(self.server.processes) + len(self.client.processes)
         if self.broker is not None:
             for name, expression in BROKER_COUNTS.items():

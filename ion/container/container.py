@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
+from contextvars import copy_context
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,7 +30,6 @@ from ion.messaging.envelope import MSGPACK
 from ion.messaging.transport import Transport
 from ion.process.connection import endpoint_for, transport_for
 from ion.process.endpoint import Endpoint
-from ion.process.incoming import IncomingCall
 from ion.process.process import Process
 from ion.process.request import RequestConversation
 
@@ -63,13 +63,11 @@ class Container:
         self.id = checked_name(self.settings.container.name or new_container_id(), "container id")
         self.state = lifecycle.INIT
         self.processes: dict[str, Process] = {}
-        self.calls: dict[tuple[str, str], IncomingCall] = {}
-        self.default_timeout = self.settings.messaging.rpc_timeout
-        self.clock_skew = self.settings.messaging.clock_skew
         self.drain_timeout = self.settings.container.drain_timeout
         self.transport: Transport = transport_for(self.settings, url)
         urls = [url] if isinstance(url, str) else list(url or self.settings.broker.urls)
         self.broker = str(masked(urls[0]))
+        self.context = copy_context()
         self.endpoint: Endpoint
         self.exchange: ExchangeManager
         self._spawner = Spawner(self, self.processes, self.settings)
@@ -259,7 +257,7 @@ class Container:
         self.state = lifecycle.LIFECYCLE.next_state(self.state, event)
 
     def _exchange_manager(self) -> ExchangeManager:
-        return ExchangeManager(self.endpoint, self.id, self.processes, self.calls, self.settings)
+        return ExchangeManager(self.endpoint, self.id, self.processes, self.settings)
 
     async def _start_agent(self) -> None:
         self._spawner.exchange = self.exchange

@@ -16,7 +16,7 @@ from ion.conversation import conversation as c
 from ion.messaging.address import PROCESSES, Namespace
 from ion.messaging.transport import Consumer, Delivery, Transport
 from ion.process.endpoint import Endpoint
-from ion.process.incoming import CALLER, IncomingCall
+from ion.process.incoming import CALLER, incoming_call
 from ion.process.process import Process
 from ion.process.service import Service, prefetch_of
 
@@ -30,7 +30,6 @@ class ExchangeManager:
     """Queues and dispatch of one container.
 
     :param processes: pid -> process, kept by the spawner.
-    :param calls: messages being handled, by (reply queue, conversation id).
     :param settings: queue kind of each service, and the major version its plain name goes to;
         without one, every instance takes from the plain name.
     """
@@ -40,7 +39,6 @@ class ExchangeManager:
         endpoint: Endpoint,
         container_id: str,
         processes: Mapping[str, Process],
-        calls: Mapping[tuple[str, str], IncomingCall],
         settings: Settings,
     ) -> None:
         self._endpoint = endpoint
@@ -48,7 +46,6 @@ class ExchangeManager:
         self._namespace: Namespace = endpoint.namespace
         self._id = container_id
         self._processes = processes
-        self._calls = calls
         self._settings = settings
         self._queue = self._namespace.container_queue(container_id).name
         self._consumer: Consumer | None = None
@@ -185,7 +182,7 @@ class ExchangeManager:
 
     def _cancel(self, delivery: Delivery) -> None:
         envelope = delivery.envelope
-        call = self._calls.get((envelope.reply_to, envelope.correlation_id))
+        call = self._endpoint.calls.get((envelope.reply_to, envelope.correlation_id))
         if call is not None:
             call.cancel(CALLER)
         delivery.ack()
@@ -195,7 +192,7 @@ class ExchangeManager:
         instances = list(self._instances.get(name, ()))
         if delivery.envelope.op == "ping":
             for process in instances:
-                call = IncomingCall.of(self._endpoint, process.id, delivery)
+                call = incoming_call(self._endpoint, process.id, delivery)
                 call.answer({"pong": "pong", "pid": process.id, "container": self._id})
         else:
             for process in instances:
@@ -207,4 +204,4 @@ class ExchangeManager:
         """Answer, or dead-letter, what is addressed to a process that is not there."""
         message = f"container {self._id} has no process {delivery.key!r} (any more)"
         error = ProcessNotFound(message, details={"to": delivery.key})
-        IncomingCall.of(self._endpoint, self._id, delivery).fail(error)
+        incoming_call(self._endpoint, self._id, delivery).fail(error)

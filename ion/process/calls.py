@@ -42,7 +42,7 @@ class OutgoingCall(Conversation, eq=False):
     to: str = ""
     op: str = ""
     future: asyncio.Future[Envelope | None] = NOBODY_WAITS
-    bucket: set[Any] | None = None
+    deadline: float = 0.0
     progress: deque[Envelope] | None = None
     waiter: asyncio.Future[None] | None = None
 

@@ -102,6 +102,7 @@ def endpoint_for(
         id,
         rpc_timeout=messaging.rpc_timeout,
         max_content=messaging.max_content,
+        clock_skew=messaging.clock_skew,
         inbound=build(messaging.interceptors.in_, messaging),
         outbound=build(messaging.interceptors.out, messaging),
     )

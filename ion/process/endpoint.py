@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import logging
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from ion.base.errors import (
     BadRequest,
@@ -21,7 +21,7 @@ from ion.base.errors import (
     received,
 )
 from ion.conversation import conversation as c
-from ion.conversation.conversation import Protocol
+from ion.conversation.conversation import Protocol as Manners
 from ion.conversation.rpc import RPC
 from ion.conversation.table import ConversationTable
 from ion.messaging import codec
@@ -31,7 +31,7 @@ from ion.messaging.interceptors import Interceptor, too_large
 from ion.messaging.transport import Consumer, Delivery, Transport
 from ion.observe.context import CallContext, current_call
 from ion.process.calls import OutgoingCall, not_found, performative_of, service_of
-from ion.process.deadlines import Deadlines
+from ion.process.deadlines import Deadlines, Expires
 
 log = logging.getLogger(__name__)
 REPLY_PREFETCH = 65_535
@@ -41,12 +41,22 @@ SEND_TIMEOUT = 15.0
 SETUP_TIMEOUT = 15.0
 
 
+class Begun(Expires, Protocol):
+    """A conversation that another side began, as an endpoint sees it."""
+
+    def cancel(self, cause: str) -> None:
+        """Cancel its handler."""
+
+
 class Endpoint:
     """One party on the bus.
 
+    :ivar conversations: those that this side began.
+    :ivar calls: those that others began, being handled or waiting, by (reply queue, id).
     :param id: container id, unique; names the reply queue.
     :param rpc_timeout: default deadline of a call, seconds.
     :param max_content: the largest content either way, bytes.
+    :param clock_skew: how far clocks may differ, seconds.
     :param inbound: interceptors for what arrives, outbound: for what is sent.
     """
 
@@ -58,6 +68,7 @@ class Endpoint:
         *,
         rpc_timeout: float = 15.0,
         max_content: int = 1_048_576,
+        clock_skew: float = 60.0,
         inbound: tuple[Interceptor, ...] = (),
         outbound: tuple[Interceptor, ...] = (),
     ) -> None:
@@ -66,12 +77,14 @@ class Endpoint:
         self.id = id
         self.rpc_timeout = rpc_timeout
         self.max_content = max_content
+        self.clock_skew = clock_skew
         self.inbound = inbound
         self.outbound = outbound
         self.reply_queue = namespace.reply_queue(id).name
         self.conversations: ConversationTable[OutgoingCall] = ConversationTable()
         self.loop = asyncio.get_running_loop()
-        self.deadlines = Deadlines(self.loop)
+        self.calls: dict[Any, Begun] = {}
+        self.deadlines = Deadlines(self.loop, self.conversations.open, self.calls)
         self._open = self.conversations.open
         self._xs = namespace.xs
         self._serial = itertools.count(1).__next__
@@ -153,7 +166,7 @@ class Endpoint:
 
     def begin(
         self,
-        protocol: Protocol,
+        protocol: Manners,
         sender: str,
         to: str,
         op: str,
@@ -199,9 +212,10 @@ class Endpoint:
         )
         if self.outbound or len(body) > self.max_content:
             envelope = self.outgoing(envelope)
-        call = kind(serial, protocol, c.REQUESTED, to, op, loop.create_future())
+        call = kind(serial, protocol, c.REQUESTED, to, op, loop.create_future(), deadline)
         self._open[serial] = call
-        self.deadlines.add(call, deadline)
+        if deadline < self.deadlines.earliest:
+            self.deadlines.announce(deadline)
         try:
             self.transport.publish(self._xs, to, envelope, mandatory=True, settled=call.published)
         except BaseException:
@@ -233,10 +247,6 @@ class Endpoint:
 
     def end(self, call: OutgoingCall) -> None:
         """Close a conversation that :meth:`begin` opened; may be called twice."""
-        bucket = call.bucket
-        if bucket is not None:
-            bucket.discard(call)
-            call.bucket = None
         if self._open.pop(call.id, None) is not None and call.state not in _ANSWERED:
             self.conversations.bury(call.id)
 

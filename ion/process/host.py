@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from contextvars import Context
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from ion.process.endpoint import Endpoint
-    from ion.process.incoming import IncomingCall
+from ion.process.endpoint import Endpoint
 
 
 class Host(Protocol):
@@ -15,16 +14,13 @@ class Host(Protocol):
 
     :ivar id: container id.
     :ivar endpoint: how its processes send.
-    :ivar calls: messages being handled or waiting, by (reply queue, conversation id).
-    :ivar default_timeout: deadline of a request that carries none, seconds.
-    :ivar clock_skew: difference of clocks to bear with, seconds.
+    :ivar context: a copy of it is what each handler begins in, never the sender's.
+    :ivar drain_timeout: seconds that begun calls have when a process ends.
     """
 
     id: str
     endpoint: Endpoint
-    calls: dict[tuple[str, str], IncomingCall]
-    default_timeout: float
-    clock_skew: float
+    context: Context
     drain_timeout: float
 
     def config_for(self, name: str) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from time import time
 from typing import Any
 
 from ion.base.errors import ApplicationError, BadRequest, CodecError, IonError, Unavailable
@@ -26,6 +27,11 @@ from ion.process.endpoint import Endpoint
 
 log = logging.getLogger(__name__)
 PROTOCOLS: dict[str, Protocol] = {"rpc": RPC, "request": REQUEST_PROTOCOL, "none": ONE_WAY}
+
+# The handler is cancelled a little after its caller has given up, so that the caller's own deadline
+# is what it sees, not a race between the two.
+GRACE = 0.02
+LONG_PAST = 1e-9  # a deadline on the loop's clock that is over
 
 # how far the handling of a message is
 WAITING = -1
@@ -50,6 +56,7 @@ class IncomingCall(CallContext, eq=False):
     :ivar envelope: as it came in; ``headers``, ``body`` and ``content_type`` are its parts.
     :ivar redelivered: whether it may have been handled before.
     :ivar state: state of its conversation's machine.
+    :ivar fault: what is wrong with its headers, or None.
     :ivar cause: why the runtime cancelled it, or "".
     """
 
@@ -58,33 +65,12 @@ class IncomingCall(CallContext, eq=False):
     envelope: Envelope = None  # type: ignore[assignment]
     protocol: Protocol = RPC
     state: str = c.REQUESTED
-    bucket: set[Any] | None = None
     cause: str = ""
     phase: int = WAITING
     done: Callable[[], None] | None = None
     seq: int = 1
     task: asyncio.Task[None] | None = None
-
-    @classmethod
-    def of(cls, endpoint: Endpoint, process: str, delivery: Delivery) -> IncomingCall:
-        """Return the call that a delivery is, for the process with that pid."""
-        envelope = delivery.envelope
-        headers = envelope.headers
-        get = headers.get
-        named = PROTOCOLS.get(get("protocol", "rpc"), RPC)
-        protocol = named if envelope.reply_to else ONE_WAY
-        return cls(
-            process,
-            envelope.correlation_id,
-            envelope.op,
-            0.0,
-            get("user-id", ""),
-            get("traceparent", ""),
-            endpoint,
-            delivery,
-            envelope,
-            protocol,
-        )
+    fault: IonError | None = None
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -113,35 +99,6 @@ class IncomingCall(CallContext, eq=False):
     def replied(self) -> bool:
         """Whether its final answer was given."""
         return self.state in c.FINAL
-
-    def check(self, now: float, epoch: float, default_timeout: float, skew: float) -> None:
-        """Check the headers and set the deadline.
-
-        :param now: on the loop's clock; epoch: seconds since 1970.
-        :raises BadRequest: a header is not what it must be.
-        """
-        get = self.envelope.headers.get
-        performative = get("performative", c.REQUEST)
-        if performative != c.REQUEST:
-            message = f"header performative {performative!r} does not begin a conversation"
-            raise BadRequest(message)
-        if get("protocol", "rpc") not in PROTOCOLS:
-            message = f"header protocol {get('protocol')!r} is none of {', '.join(PROTOCOLS)}"
-            raise BadRequest(message)
-        timeout = get("timeout")
-        if timeout.__class__ is int:
-            self.deadline = now + timeout / 1000
-        elif timeout is None:
-            if self.envelope.reply_to:
-                self.deadline = now + default_timeout
-        elif isinstance(timeout, float):
-            self.deadline = now + timeout / 1000
-        else:
-            message = f"header timeout must be milliseconds, not {timeout!r}"
-            raise BadRequest(message)
-        hint = get("deadline")
-        if hint.__class__ is int and hint / 1000 + skew < epoch:
-            self.deadline = now  # long past, whatever the clocks' difference: not to be run
 
     def step(self, performative: str) -> None:
         """Take a performative that this side sends.
@@ -276,6 +233,47 @@ class IncomingCall(CallContext, eq=False):
             self.delivery.ack()
         else:
             self.delivery.nack(requeue=True)
+
+
+def incoming_call(endpoint: Endpoint, process: str, delivery: Delivery) -> IncomingCall:
+    """Return the call that a delivery is, for the process with that pid; never raises."""
+    envelope = delivery.envelope
+    get = envelope.headers.get
+    one_way = not envelope.reply_to
+    protocol = PROTOCOLS.get(get("protocol", "rpc"))
+    timeout = get("timeout")
+    hint = get("deadline")
+    if timeout.__class__ is int:
+        deadline = endpoint.loop.time() + (timeout / 1000 + GRACE if timeout > 0 else 0)
+    else:
+        deadline = 0.0 if one_way else endpoint.loop.time() + endpoint.rpc_timeout
+    if hint.__class__ is int and hint / 1000 + endpoint.clock_skew < time():
+        deadline = LONG_PAST  # whatever the clocks' difference: not to be run
+    call = IncomingCall(
+        process,
+        envelope.correlation_id,
+        envelope.op,
+        deadline,
+        get("user-id", ""),
+        get("traceparent", ""),
+        endpoint,
+        delivery,
+        envelope,
+        ONE_WAY if one_way else protocol or RPC,
+    )
+    if protocol is None or get("performative", c.REQUEST) != c.REQUEST:
+        call.fault = _fault(envelope)
+    elif timeout is not None and timeout.__class__ is not int:
+        call.fault = BadRequest(f"header timeout must be whole milliseconds, not {timeout!r}")
+    return call
+
+
+def _fault(envelope: Envelope) -> BadRequest:
+    protocol = envelope.headers.get("protocol", "rpc")
+    if protocol not in PROTOCOLS:
+        return BadRequest(f"header protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
+    performative = envelope.headers.get("performative")
+    return BadRequest(f"header performative {performative!r} does not begin a conversation")
 
 
 def encode_answer(content: Any, content_type: str, *, failed: bool) -> tuple[bytes, str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Coroutine, Mapping
 from typing import Any, ClassVar
@@ -29,7 +28,7 @@ from ion.messaging.transport import Delivery
 from ion.observe.context import current_call
 from ion.process import incoming, outcomes
 from ion.process.host import Host
-from ion.process.incoming import IncomingCall
+from ion.process.incoming import IncomingCall, incoming_call
 from ion.process.ops import Op, op_table
 from ion.process.request import RequestConversation
 
@@ -202,19 +201,19 @@ class Process:
 
     def deliver(self, delivery: Delivery) -> None:
         """Take a message from the transport: handle it now, keep it, or answer 503."""
-        host = self._host
-        call = IncomingCall.of(host.endpoint, self.id, delivery)
-        try:
-            now = host.endpoint.loop.time()
-            call.check(now, time.time(), host.default_timeout, host.clock_skew)
-        except IonError as error:
-            call.fail(error)
+        call = incoming_call(self._host.endpoint, self.id, delivery)
+        if call.fault is not None:
+            call.fail(call.fault)
             return
         if self._draining:
-            self._give_back(call)
+            call.delivery.nack(requeue=True)
             return
-        if call.conversation:
-            host.calls[delivery.envelope.reply_to, call.conversation] = call
+        deadline = call.deadline
+        if deadline:
+            endpoint = call.endpoint
+            endpoint.calls[_key(call)] = call
+            if deadline < endpoint.deadlines.earliest:
+                endpoint.deadlines.announce(deadline)
         if self._active < self.concurrency and self.state == lifecycle.ACTIVE:
             self._begin(call)
             return
@@ -234,8 +233,11 @@ class Process:
         if calls is None:
             calls = self._calls = set()
         calls.add(call)
-        # Not by the loop's create_task: the task factory and the numbered name cost more than this.
-        call.task = asyncio.Task(self._serve(call), loop=self._host.endpoint.loop, name="ion call")
+        host = self._host
+        # Not by the loop's create_task: its task factory and numbered names cost more than this.
+        call.task = asyncio.Task(
+            self._serve(call), loop=host.endpoint.loop, name="ion call", context=host.context.copy()
+        )
 
     async def _serve(self, call: IncomingCall) -> None:
         call.phase = incoming.BINDING
@@ -244,10 +246,8 @@ class Process:
         try:
             if call.cause:
                 raise asyncio.CancelledError
-            if call.deadline:
-                if call.deadline <= endpoint.loop.time():
-                    raise outcomes.expired(call)
-                endpoint.deadlines.add(call, call.deadline)
+            if call.deadline and call.deadline <= endpoint.loop.time():
+                raise outcomes.expired(call)
             envelope = call.envelope
             if endpoint.inbound or len(envelope.body) > endpoint.max_content:
                 envelope = call.envelope = endpoint.incoming(envelope)
@@ -263,7 +263,9 @@ class Process:
             else:
                 args, kwargs = op.bind(envelope)
                 call.phase = incoming.RUNNING
-                result = await op.method(self, *args, **kwargs)
+                result = await (
+                    op.method(self, *args, **kwargs) if kwargs else op.method(self, *args)
+                )
             if not call.replied:
                 call.phase = incoming.ANSWERING
                 if not endpoint.transport.writable:
@@ -278,12 +280,8 @@ class Process:
             self._finished(call)
 
     def _finished(self, call: IncomingCall) -> None:
-        bucket = call.bucket
-        if bucket is not None:
-            bucket.discard(call)
-            call.bucket = None
-        if call.conversation:
-            self._host.calls.pop((call.envelope.reply_to, call.conversation), None)
+        if call.deadline:
+            call.endpoint.calls.pop(_key(call), None)
         self._active -= 1
         self.handled += 1
         if self._calls is not None:
@@ -297,8 +295,8 @@ class Process:
             self._idle.set_result(None)
 
     def _forget(self, call: IncomingCall) -> None:
-        if call.conversation:
-            self._host.calls.pop((call.envelope.reply_to, call.conversation), None)
+        if call.deadline:
+            call.endpoint.calls.pop(_key(call), None)
 
     def _give_back(self, call: IncomingCall) -> None:
         """Settle a message that will not be begun here; other instances may have it."""
@@ -355,6 +353,11 @@ class Process:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id or 'unspawned'} {self.state}>"
+
+
+def _key(call: IncomingCall) -> tuple[str, Any]:
+    """Return what a cancel names the call by; without a conversation id, it stands for itself."""
+    return call.envelope.reply_to, call.conversation or id(call)
 
 
 def _agree(call: IncomingCall) -> None:

@@ -76,7 +76,7 @@ async def test_a_late_answer_is_known_as_late(container: Container) -> None:
     pid = await container.spawn(Oracle)
     oracle: Any = container.processes[pid]
     with pytest.raises(TimeoutError):
-        await container.rpc_send("oracle", "ask", timeout=0.05)
+        await container.rpc_send("oracle", "ask", timeout=0.5)
     request = await asyncio.wait_for(oracle.asked.get(), 5)
     before = container.endpoint.conversations.late
     await publish(container, request["reply-to"], answer(request, "too late"))
@@ -127,7 +127,7 @@ async def test_a_stopping_container_fails_its_open_calls(bus: tuple[str, dict[st
         await caller.start()
         call = asyncio.create_task(caller.rpc_send("silent", "wait"))
         async with asyncio.timeout(5):
-            while not server.calls:
+            while not server.endpoint.calls:
                 await asyncio.sleep(0.01)
         await caller.stop()
         with pytest.raises(Exception, match="stopping") as raised:
