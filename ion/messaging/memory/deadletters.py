@@ -19,13 +19,14 @@ _X_DEATH = "x-death"
 def dead_envelope(delivery: Delivery, queue: str, reason: str) -> Envelope:
     """Return the envelope of a message that died in ``queue``.
 
-    Its header ``x-death`` tells where, why and how often, the latest first. Its expiration is
-    gone, so that it does not expire in the dead-letter queue too.
+    Its header ``x-death`` tells where, why and how often, the latest first (RabbitMQ 3.10 turns
+    the order of the others round each time, and so do we). Its expiration is gone, so that it does
+    not expire in the dead-letter queue too.
     """
     old = delivery.envelope
     deaths = _deaths(old)
     same = [d for d in deaths if d.get("queue") == queue and d.get("reason") == reason]
-    others = [d for d in deaths if d not in same]
+    others = [d for d in reversed(deaths) if d not in same]
     latest = _death(delivery, queue, reason)
     if same:
         latest = {**same[0], "count": _count(same[0]) + 1}

@@ -74,7 +74,7 @@ class Queue:
         self._bytes = 0
         top = terms.max_priority
         self._backlog = Backlog() if top is None else PriorityBacklog(top)
-        self._takers: deque[Taker] = deque()  # those with credit, the next one first
+        self._takers: deque[Taker] = deque()  # in line, the next one first
         self._is_bounded = terms.max_length is not None or terms.max_bytes is not None
         self._is_rejecting = self._is_bounded and terms.overflow != "drop-head"
         self._may_expire = False
@@ -97,10 +97,10 @@ class Queue:
         if envelope.expiration is not None or self.terms.ttl is not None:
             delivery.expires = self._expiry_of(envelope)
             self._may_expire = True
-        takers = self._takers
         broker = self._broker
-        if takers and not self.ready and not broker.busy:
-            self._hand(takers[0], delivery)
+        taker = None if self.ready or broker.busy else self._next_taker()
+        if taker is not None:
+            self._hand(taker, delivery)
             if broker.due:
                 broker.run_due()
         else:
@@ -135,7 +135,7 @@ class Queue:
 
     def pump(self, budget: int) -> int:
         """Hand out what can be, at most ``budget`` messages; return how many are left of it."""
-        while budget and self._takers and self.ready:
+        while budget and self.ready and (taker := self._next_taker()):
             if self._promised:
                 self._promised -= 1
             else:
@@ -143,7 +143,7 @@ class Queue:
             if not self.ready:
                 break
             budget -= 1
-            self._hand(self._takers[0], self._take_next())
+            self._hand(taker, self._take_next())
         if not self._takers:
             self._promised = 0
         return budget
@@ -201,14 +201,14 @@ class Queue:
 
     def regain(self, holder: Holder) -> None:
         """A consumer has credit again."""
-        if not isinstance(holder, Taker) or not holder.active or holder in self._takers:
+        if not isinstance(holder, Taker) or not holder.active or holder.credit <= 0:
             return
         if self.terms.single_active and holder is not self.consumers[0]:
             return
-        if holder.credit > 0:
+        if holder not in self._takers:
             self._enlist(holder)
-            if self.ready:
-                self._broker.run(self)
+        if self.ready:
+            self._broker.run(self)
 
     # the life of the queue
 
@@ -237,21 +237,27 @@ class Queue:
 
     # inside
 
+    def _next_taker(self) -> Taker | None:
+        """Return whose turn it is; those without credit leave the line when their turn comes."""
+        takers = self._takers
+        while takers:
+            taker = takers[0]
+            if taker.credit:
+                return taker
+            takers.popleft()
+        return None
+
     def _hand(self, taker: Taker, delivery: Delivery) -> None:
         """Hand a message to the first of the takers."""
         takers = self._takers
         if taker.no_ack:
             delivery.settled = True
-            if len(takers) > 1:
-                self._enlist(takers.popleft())
         else:
             delivery.holder = taker
             taker.held[delivery] = None
-            taker.credit = credit = taker.credit - 1
-            if not credit:
-                takers.popleft()
-            elif len(takers) > 1:
-                self._enlist(takers.popleft())
+            taker.credit -= 1
+        if len(takers) > 1:
+            self._enlist(takers.popleft())
         broker = self._broker
         broker.busy = True
         try:
