@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import logging
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from ion.base.errors import (
@@ -83,6 +84,9 @@ class Endpoint:
         self.reply_queue = namespace.reply_queue(id).name
         self.conversations: ConversationTable[OutgoingCall] = ConversationTable()
         self.loop = asyncio.get_running_loop()
+        # The standard loop's time() is a Python call around this one.
+        own = getattr(type(self.loop), "time", None) is asyncio.BaseEventLoop.time
+        self.time: Callable[[], float] = time.monotonic if own else self.loop.time
         self.calls: dict[Any, Begun] = {}
         self.deadlines = Deadlines(self.loop, self.conversations.open, self.calls)
         self._open = self.conversations.open
@@ -161,8 +165,8 @@ class Endpoint:
         """
         deadline = self._deadline(timeout, current_call.get())
         if not self.transport.writable:
-            await self.transport.wait_writable(deadline - self.loop.time())
-        return max(deadline - self.loop.time(), 0.001)
+            await self.transport.wait_writable(deadline - self.time())
+        return max(deadline - self.time(), 0.001)
 
     def begin(
         self,
@@ -179,14 +183,13 @@ class Endpoint:
 
         :raises Unavailable: the transport takes no messages now; see :meth:`writable`.
         """
-        loop = self.loop
         context = current_call.get()
         if timeout is None and context is None:
             left = self.rpc_timeout
-            deadline = loop.time() + left
+            deadline = self.time() + left
         else:
             deadline = self._deadline(timeout, context)
-            left = deadline - loop.time()
+            left = deadline - self.time()
         serial = f"{self._prefix}{self._serial()}"
         now = time.time()
         headers: dict[str, Any] = {
@@ -212,7 +215,7 @@ class Endpoint:
         )
         if self.outbound or len(body) > self.max_content:
             envelope = self.outgoing(envelope)
-        call = kind(serial, protocol, c.REQUESTED, to, op, loop.create_future(), deadline)
+        call = kind(serial, protocol, c.REQUESTED, to, op, self.loop.create_future(), deadline)
         self._open[serial] = call
         if deadline < self.deadlines.earliest:
             self.deadlines.announce(deadline)
@@ -288,7 +291,7 @@ class Endpoint:
         context = current_call.get()
         deadline = self._deadline(timeout, context)
         if not transport.writable:
-            await transport.wait_writable(deadline - self.loop.time())
+            await transport.wait_writable(deadline - self.time())
         headers = {"performative": c.REQUEST, "protocol": "none", "sender": sender}
         if context is not None:
             _pass_on(context, headers)
@@ -307,7 +310,7 @@ class Endpoint:
         if not confirm:
             transport.publish(self._xs, to, envelope)
             return
-        left = max(deadline - self.loop.time(), 0.001)
+        left = max(deadline - self.time(), 0.001)
         try:
             await transport.publish_confirmed(self._xs, to, envelope, mandatory=True, timeout=left)
         except Unroutable:
@@ -347,7 +350,7 @@ class Endpoint:
         if not 0 < left < INFINITY:
             message = f"timeout must be a number of seconds above 0, not {timeout!r}"
             raise BadRequest(message)
-        now = self.loop.time()
+        now = self.time()
         deadline = now + left
         if context is not None and 0 < context.deadline < deadline:
             deadline = context.deadline

@@ -56,6 +56,7 @@ class IncomingCall(CallContext, eq=False):
     :ivar envelope: as it came in; ``headers``, ``body`` and ``content_type`` are its parts.
     :ivar redelivered: whether it may have been handled before.
     :ivar state: state of its conversation's machine.
+    :ivar key: what a cancel names it by: (reply queue, conversation id).
     :ivar fault: what is wrong with its headers, or None.
     :ivar cause: why the runtime cancelled it, or "".
     """
@@ -71,6 +72,7 @@ class IncomingCall(CallContext, eq=False):
     seq: int = 1
     task: asyncio.Task[None] | None = None
     fault: IonError | None = None
+    key: tuple[str, Any] = ("", "")
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -179,10 +181,7 @@ class IncomingCall(CallContext, eq=False):
             self.delivery.ack()
             return
         envelope = self._envelope(performative, content, code)
-        state = self.protocol.table.get((self.state, performative))
-        if state is None:
-            state = self.protocol.machine.next_state(self.state, performative)
-        self.state = state
+        self.step(performative)
         self._publish(envelope, self._settled)
 
     def _envelope(self, performative: str, content: Any, code: int | None = None) -> Envelope:
@@ -244,9 +243,9 @@ def incoming_call(endpoint: Endpoint, process: str, delivery: Delivery) -> Incom
     timeout = get("timeout")
     hint = get("deadline")
     if timeout.__class__ is int:
-        deadline = endpoint.loop.time() + (timeout / 1000 + GRACE if timeout > 0 else 0)
+        deadline = endpoint.time() + (timeout / 1000 + GRACE if timeout > 0 else 0)
     else:
-        deadline = 0.0 if one_way else endpoint.loop.time() + endpoint.rpc_timeout
+        deadline = 0.0 if one_way else endpoint.time() + endpoint.rpc_timeout
     if hint.__class__ is int and hint / 1000 + endpoint.clock_skew < time():
         deadline = LONG_PAST  # whatever the clocks' difference: not to be run
     call = IncomingCall(
@@ -261,6 +260,8 @@ def incoming_call(endpoint: Endpoint, process: str, delivery: Delivery) -> Incom
         envelope,
         ONE_WAY if one_way else protocol or RPC,
     )
+    # Without a conversation id nobody can name it; it stands for itself.
+    call.key = (envelope.reply_to, envelope.correlation_id or call)
     if protocol is None or get("performative", c.REQUEST) != c.REQUEST:
         call.fault = _fault(envelope)
     elif timeout is not None and timeout.__class__ is not int:

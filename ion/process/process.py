@@ -66,7 +66,6 @@ class Process:
     _draining: bool = False
     _host: Host
     _waiting: deque[IncomingCall] | None = None
-    _calls: set[IncomingCall] | None = None
     _children: list[str] | None = None
     _idle: asyncio.Future[None] | None = None
 
@@ -208,12 +207,11 @@ class Process:
         if self._draining:
             call.delivery.nack(requeue=True)
             return
+        endpoint = call.endpoint
+        endpoint.calls[call.key] = call
         deadline = call.deadline
-        if deadline:
-            endpoint = call.endpoint
-            endpoint.calls[_key(call)] = call
-            if deadline < endpoint.deadlines.earliest:
-                endpoint.deadlines.announce(deadline)
+        if deadline and deadline < endpoint.deadlines.earliest:
+            endpoint.deadlines.announce(deadline)
         if self._active < self.concurrency and self.state == lifecycle.ACTIVE:
             self._begin(call)
             return
@@ -223,16 +221,12 @@ class Process:
         if len(waiting) < self.mailbox:
             waiting.append(call)
             return
-        self._forget(call)
+        endpoint.calls.pop(call.key, None)
         message = f"the mailbox of {self.name} is full: {self.mailbox} messages wait"
         call.fail(Unavailable(message, details={"retry-after": 1.0}))
 
     def _begin(self, call: IncomingCall) -> None:
         self._active += 1
-        calls = self._calls
-        if calls is None:
-            calls = self._calls = set()
-        calls.add(call)
         host = self._host
         # Not by the loop's create_task: its task factory and numbered names cost more than this.
         call.task = asyncio.Task(
@@ -246,7 +240,7 @@ class Process:
         try:
             if call.cause:
                 raise asyncio.CancelledError
-            if call.deadline and call.deadline <= endpoint.loop.time():
+            if call.deadline and call.deadline <= endpoint.time():
                 raise outcomes.expired(call)
             envelope = call.envelope
             if endpoint.inbound or len(envelope.body) > endpoint.max_content:
@@ -266,10 +260,10 @@ class Process:
                 result = await (
                     op.method(self, *args, **kwargs) if kwargs else op.method(self, *args)
                 )
-            if not call.replied:
+            if call.state not in c.FINAL:
                 call.phase = incoming.ANSWERING
                 if not endpoint.transport.writable:
-                    await endpoint.transport.wait_writable(_time_left(call, endpoint.loop.time()))
+                    await endpoint.transport.wait_writable(_time_left(call, endpoint.time()))
                 call.answer(result)
         except asyncio.CancelledError:
             outcomes.settle_cancelled(call, self.name)
@@ -280,12 +274,9 @@ class Process:
             self._finished(call)
 
     def _finished(self, call: IncomingCall) -> None:
-        if call.deadline:
-            call.endpoint.calls.pop(_key(call), None)
+        call.endpoint.calls.pop(call.key, None)
         self._active -= 1
         self.handled += 1
-        if self._calls is not None:
-            self._calls.discard(call)
         call.task = None
         if call.done is not None:
             call.done()
@@ -294,13 +285,9 @@ class Process:
         elif not self._active and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 
-    def _forget(self, call: IncomingCall) -> None:
-        if call.deadline:
-            call.endpoint.calls.pop(_key(call), None)
-
     def _give_back(self, call: IncomingCall) -> None:
         """Settle a message that will not be begun here; other instances may have it."""
-        self._forget(call)
+        call.endpoint.calls.pop(call.key, None)
         call.delivery.nack(requeue=True)
 
     # life cycle, stepped by the container's spawner
@@ -324,8 +311,9 @@ class Process:
         done, _ = await asyncio.wait({self._idle}, timeout=max(timeout, 0))
         if done:
             return
-        tasks = [call.task for call in self._calls or () if call.task is not None]
-        for call in list(self._calls or ()):
+        begun = self._begun()
+        tasks = [call.task for call in begun if call.task is not None]
+        for call in begun:
             call.cancel(incoming.TERMINATED)
         if tasks:
             await asyncio.wait(tasks, timeout=1.0)
@@ -333,8 +321,15 @@ class Process:
     def _abandon(self) -> None:
         """Cancel everything at once, answering nothing: the broker delivers it again."""
         self._draining = True
-        for call in list(self._calls or ()):
+        for call in self._begun():
             call.cancel(incoming.ABANDONED)
+
+    def _begun(self) -> list[IncomingCall]:
+        """Return the calls of this process that are not over."""
+        calls = self._host.endpoint.calls.values()
+        return [
+            call for call in calls if isinstance(call, IncomingCall) and call.process == self.id
+        ]
 
     def describe(self) -> dict[str, Any]:
         """Return what ``ioncc ps`` shows of it."""
@@ -353,11 +348,6 @@ class Process:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id or 'unspawned'} {self.state}>"
-
-
-def _key(call: IncomingCall) -> tuple[str, Any]:
-    """Return what a cancel names the call by; without a conversation id, it stands for itself."""
-    return call.envelope.reply_to, call.conversation or id(call)
 
 
 def _agree(call: IncomingCall) -> None:
