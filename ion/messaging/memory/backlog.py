@@ -84,13 +84,18 @@ class PriorityBacklog(Backlog):
             line.put_back([d for d in deliveries if self._line(d) is line])
 
     def pop_expired(self, now: float) -> list[Delivery]:
-        """Remove and return what has expired, in each line up to the first that has not."""
-        return [d for line in reversed(self._lines) for d in line.pop_expired(now)]
+        """Remove and return what has expired, up to the first message that has not."""
+        expired: list[Delivery] = []
+        for line in reversed(self._lines):
+            expired += line.pop_expired(now)
+            if line:
+                break
+        return expired
 
     def next_expiry(self) -> float | None:
         """Return when there may be something expired to pop, or None."""
-        times = [line.next_expiry() for line in self._lines]
-        return min((time for time in times if time is not None), default=None)
+        head = next((line for line in reversed(self._lines) if line), None)
+        return None if head is None else head.next_expiry()
 
     def clear(self) -> None:
         """Drop all."""
