@@ -73,5 +73,5 @@ async def test_messages_go_through_tls(tls_url: str, certificate: Path) -> None:
 
 
 async def test_a_certificate_that_nobody_vouches_for(tls_url: str) -> None:
-    with pytest.raises(Unavailable, match="^TLS failed"):
+    with pytest.raises(Unavailable, match=r"^TLS failed"):
         await AmqpTransport([tls_url]).open()
