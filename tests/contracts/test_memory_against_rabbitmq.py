@@ -350,6 +350,10 @@ class Comparison(RuleBasedStateMachine):
         sizes: list[int],
     ) -> None:
         where = ("", self.pick(to)) if isinstance(to, int) else to
+        if priority:
+            # A message that overtakes others is not looked at for expiry by RabbitMQ until the
+            # next one leaves; in memory it expires at once.
+            expiration = expiration or None
         for size in sizes:
             self.number += 1
             body = f"{self.number}".encode().ljust(4 * size, b".")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from ion.base.errors import Unavailable
@@ -36,6 +37,7 @@ class Queue:
     """
 
     __slots__ = (
+        "_active",
         "_backlog",
         "_broker",
         "_bytes",
@@ -66,6 +68,7 @@ class Queue:
         self.terms = terms = Terms.of(spec)
         self.ready = 0
         self.consumers: list[Taker] = []
+        self._active: Taker | None = None  # the one that gets all where only one may
         self.deleted = False
         self.due = False
         self._broker = broker
@@ -181,6 +184,7 @@ class Queue:
             message = f"queue {self.name!r} is in exclusive use"
             raise Unavailable(message)
         self.consumers.append(taker)
+        self._active = self._active or taker
         self.regain(taker)
 
     def unsubscribe(self, taker: Taker) -> None:
@@ -191,9 +195,10 @@ class Queue:
         self.consumers.remove(taker)
         if taker in self._takers:
             self._takers.remove(taker)
-        if self.consumers:
-            if self.terms.single_active:
-                self.regain(self.consumers[0])
+        if taker is self._active:
+            self._active = max(self.consumers, key=attrgetter("priority"), default=None)
+        if self._active is not None:
+            self.regain(self._active)
         elif self.spec.auto_delete:
             self._broker.remove_queue(self)
         else:
@@ -203,7 +208,7 @@ class Queue:
         """A consumer has credit again."""
         if not isinstance(holder, Taker) or not holder.active or holder.credit <= 0:
             return
-        if self.terms.single_active and holder is not self.consumers[0]:
+        if self.terms.single_active and holder is not self._active:
             return
         if holder not in self._takers:
             self._enlist(holder)
@@ -232,6 +237,7 @@ class Queue:
         for taker in self.consumers:
             taker.active = False
         self.consumers.clear()
+        self._active = None
         self._takers.clear()
         self.purge()
 

@@ -161,12 +161,13 @@ class LimitsContract(Bench):
         assert await drain(transport, "q") == [b"a", b"b"]
 
     async def test_a_single_active_consumer(self, transport: Transport) -> None:
-        """The first gets all; when it goes, the next."""
+        """The first gets all; when it goes, the next, by priority."""
         first, second = Inbox(ack=True), Inbox(ack=True)
         arguments = {"x-single-active-consumer": True}
         await transport.declare_queue(QueueSpec("q", arguments=arguments))
         consumer = await transport.consume("q", first, prefetch=1)
-        await transport.consume("q", second, prefetch=1)
+        await transport.consume("q", Inbox(), prefetch=1)
+        await transport.consume("q", second, prefetch=1, priority=1)
         await send(transport, "q", b"1", b"2", b"3")
         assert await first.take(3) == [b"1", b"2", b"3"]
         await consumer.cancel()
