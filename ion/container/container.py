@@ -32,6 +32,7 @@ from ion.process.connection import endpoint_for, transport_for
 from ion.process.endpoint import Endpoint
 from ion.process.process import Process
 from ion.process.request import RequestConversation
+from ion.process.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +68,8 @@ class Container:
         self.transport: Transport = transport_for(self.settings, url)
         urls = [url] if isinstance(url, str) else list(url or self.settings.broker.urls)
         self.broker = str(masked(urls[0]))
-        self.context = copy_context()
         self.endpoint: Endpoint
+        self.workers: Workers
         self.exchange: ExchangeManager
         self._spawner = Spawner(self, self.processes, self.settings)
         self._launcher = Launcher(self)
@@ -100,6 +101,8 @@ class Container:
             self.endpoint = endpoint_for(self.settings, self.transport, self.namespace, self.id)
             self._rooms.push_async_callback(self.endpoint.close)
             await self.endpoint.open()
+            self.workers = Workers(self.endpoint.loop, copy_context())
+            self._rooms.push_async_callback(self.workers.close)
             self.exchange = self._exchange_manager()
             self._rooms.push_async_callback(self.exchange.close)
             await self.exchange.open()

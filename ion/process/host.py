@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextvars import Context
 from typing import Any, Protocol
 
 from ion.process.endpoint import Endpoint
+from ion.process.workers import Workers
 
 
 class Host(Protocol):
@@ -14,13 +14,13 @@ class Host(Protocol):
 
     :ivar id: container id.
     :ivar endpoint: how its processes send.
-    :ivar context: a copy of it is what each handler begins in, never the sender's.
+    :ivar workers: run its handlers.
     :ivar drain_timeout: seconds that begun calls have when a process ends.
     """
 
     id: str
     endpoint: Endpoint
-    context: Context
+    workers: Workers
     drain_timeout: float
 
     def config_for(self, name: str) -> Mapping[str, Any]:

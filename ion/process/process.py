@@ -227,11 +227,7 @@ class Process:
 
     def _begin(self, call: IncomingCall) -> None:
         self._active += 1
-        host = self._host
-        # Not by the loop's create_task: its task factory and numbered names cost more than this.
-        call.task = asyncio.Task(
-            self._serve(call), loop=host.endpoint.loop, name="ion call", context=host.context.copy()
-        )
+        self._host.workers.run(self, call)
 
     async def _serve(self, call: IncomingCall) -> None:
         call.phase = incoming.BINDING

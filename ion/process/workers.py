@@ -1,0 +1,179 @@
+"""Workers: the tasks that handlers run in, kept for the next message, and begun at once.
+
+A new task for each message, which begins at the loop's next turn, costs more than the message's
+whole way through the runtime. So a worker handles one message after another, of any process of its
+container; there are as many as messages are being handled. An idle worker takes its next message
+without a turn of the loop, as eager tasks of newer Pythons do. What handlers may rely on stays:
+
+- ``asyncio.current_task()`` is a real task, with cancellation, timeouts and task groups.
+- Each begins in the container's own context, never the sender's; a worker whose handler left a
+  context variable changed is not used again.
+- The loop gets its turn: after :data:`EAGER` handlers have begun at once, others wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from contextvars import Context, copy_context
+from typing import Any, Protocol
+
+from ion.observe.context import current_call
+
+# Documented for those who extend asyncio, in spite of their names; see "Extending" in its manual.
+_enter_task: Callable[[Any, Any], None] = getattr(asyncio.tasks, "_enter_task")  # noqa: B009
+_leave_task: Callable[[Any, Any], None] = getattr(asyncio.tasks, "_leave_task")  # noqa: B009
+
+EAGER = 64  # handlers begun at once between two turns of the loop
+MAX_IDLE = 256
+
+
+class Server(Protocol):
+    """What handles a message: a process."""
+
+    async def _serve(self, call: Any) -> None:
+        """Handle one message; settles it, whatever happens."""
+
+
+class Workers:
+    """The workers of one container; made, and closed, on its event loop.
+
+    :param context: handlers begin in copies of it.
+    """
+
+    __slots__ = ("_all", "_context", "_eager", "_size", "idle", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
+        self.loop = loop
+        self.idle: list[_Worker] = []
+        self._context = context
+        self._all: set[asyncio.Task[None]] = set()
+        self._eager = EAGER
+
+    def run(self, server: Server, call: Any) -> None:
+        """Let ``server`` handle ``call``: now, where a worker is idle and its turn has not come."""
+        if not self.idle:
+            self._hire(server, call)
+            return
+        worker = self.idle.pop()
+        worker.server = server
+        worker.call = call
+        if not self._eager:
+            self.loop.call_soon(worker.wakeup, worker, context=worker.context)
+            return
+        if self._eager == EAGER:
+            self.loop.call_soon(self._turn)
+        self._eager -= 1
+        current = asyncio.current_task(self.loop)
+        if current is None:
+            worker.context.run(worker.wakeup, worker)
+            return
+        _leave_task(self.loop, current)
+        try:
+            worker.context.run(worker.wakeup, worker)
+        finally:
+            _enter_task(self.loop, current)
+
+    async def close(self) -> None:
+        """End all workers; what they handle is cancelled."""
+        tasks = list(self._all)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+
+    def _hire(self, server: Server, call: Any) -> None:
+        worker = _Worker(self, server, call)
+        context = self._context.copy()
+        task = asyncio.Task(worker.work(), loop=self.loop, name="ion worker", context=context)
+        worker.task = call.task = task
+        self._all.add(task)
+        task.add_done_callback(self._all.discard)
+
+    def _turn(self) -> None:
+        self._eager = EAGER
+
+
+class _Worker:
+    """One worker, and what its task awaits between messages: an object like a future.
+
+    The task of an idle worker gives its ``wakeup`` here, as it would to a future; to call that is
+    to let the task go on. Only a future's ``set_result`` would put it off to the loop's next turn.
+    """
+
+    __slots__ = (
+        "_asyncio_future_blocking",
+        "_is_cancelled",
+        "_workers",
+        "call",
+        "context",
+        "server",
+        "task",
+        "wakeup",
+    )
+
+    def __init__(self, workers: Workers, server: Server, call: Any) -> None:
+        self._workers = workers
+        self._asyncio_future_blocking = False
+        self._is_cancelled = False
+        self.server: Server | None = server
+        self.call = call
+        self.task: asyncio.Task[None]
+        self.wakeup: Callable[[Any], Any]
+        self.context: Context
+
+    async def work(self) -> None:
+        """Handle one message after another, until there is a reason not to."""
+        base = copy_context()
+        idle = self._workers.idle
+        while self.server is not None:
+            self.call.task = self.task
+            await self.server._serve(self.call)
+            self.server = self.call = None
+            if len(idle) >= MAX_IDLE or _is_changed(base):
+                return
+            idle.append(self)
+            await self
+
+    # the face of a future, as far as a task looks at it
+
+    def __await__(self) -> Generator[Any, None, None]:
+        self._asyncio_future_blocking = True
+        yield self
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop that its task runs on."""
+        return self._workers.loop
+
+    def add_done_callback(self, wakeup: Callable[[Any], Any], *, context: Context) -> None:
+        """Take what lets the task go on."""
+        self.wakeup = wakeup
+        self.context = context
+
+    def result(self) -> None:
+        """Say whether the task goes on with a message.
+
+        :raises CancelledError: it was cancelled while it was idle.
+        """
+        if self._is_cancelled:
+            raise asyncio.CancelledError
+
+    def cancel(self, msg: Any = None) -> bool:
+        """End the idle worker: its task was cancelled."""
+        if self._is_cancelled or self not in self._workers.idle:
+            return False
+        self._is_cancelled = True
+        self._workers.idle.remove(self)
+        self._workers.loop.call_soon(self.wakeup, self, context=self.context)
+        return True
+
+
+def _is_changed(base: Context) -> bool:
+    """Return whether the handler left a context variable other than it was."""
+    context = copy_context()
+    if len(context) != len(base) + (current_call not in base):
+        return True
+    for variable, value in base.items():
+        if context[variable] is not value and variable is not current_call:
+            return True
+    return False

@@ -1,0 +1,163 @@
+"""Workers keep what a handler may rely on from a task, though they are used again and begin at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from typing import Any
+
+import pytest
+
+from ion import Container, DeadlineExceeded, Process, Service
+
+MARK: contextvars.ContextVar[str] = contextvars.ContextVar("mark", default="clean")
+
+
+class Probe(Service, name="probe"):
+    """Looks at the task it runs in."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        self.running = 0
+
+    async def op_mark(self, mark: str | None = None) -> str:
+        before = MARK.get()
+        if mark is not None:
+            MARK.set(mark)
+        return before
+
+    async def op_with_timeout(self) -> str:
+        try:
+            async with asyncio.timeout(0.01):
+                await asyncio.sleep(10)
+        except TimeoutError:
+            return "timed out"
+        return "not reached"
+
+    async def op_with_group(self) -> list[int]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(asyncio.sleep(0, result=n)) for n in range(3)]
+        return [task.result() for task in tasks]
+
+    async def op_task(self) -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        return task.get_name()
+
+    async def op_cancel_yourself(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(1)
+
+    async def op_sleep(self, seconds: float) -> None:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await asyncio.sleep(seconds)
+        self.running -= 1
+
+    async def op_again(self, depth: int) -> int:
+        if not depth:
+            return 0
+        deeper: int = await self.rpc_send("probe", "again", {"depth": depth - 1})
+        return 1 + deeper
+
+
+@pytest.fixture
+async def probe(container: Container) -> Probe:
+    process = container.processes[await container.spawn(Probe)]
+    assert isinstance(process, Probe)
+    for _ in range(3):  # the first message hires a worker, the next ones find it idle
+        await container.rpc_send("probe", "task")
+    return process
+
+
+async def test_context_variables_come_neither_from_the_sender_nor_from_the_last_message(
+    container: Container, probe: Probe
+) -> None:
+    MARK.set("the sender's")
+    assert await container.rpc_send("probe", "mark", {"mark": "the first one's"}) == "clean"
+    for _ in range(3):
+        assert await container.rpc_send("probe", "mark") == "clean"
+
+
+async def test_timeouts_groups_and_current_task_work(container: Container, probe: Probe) -> None:
+    me = asyncio.current_task()
+    for _ in range(3):
+        assert await container.rpc_send("probe", "with_timeout") == "timed out"
+        assert await container.rpc_send("probe", "with_group") == [0, 1, 2]
+        assert await container.rpc_send("probe", "task") == "ion worker"
+        assert asyncio.current_task() is me
+
+
+async def test_a_handler_that_cancels_itself_costs_one_worker_only(
+    container: Container, probe: Probe
+) -> None:
+    for _ in range(3):
+        with pytest.raises(Exception, match="cancelled from within"):
+            await container.rpc_send("probe", "cancel_yourself")
+        assert await container.rpc_send("probe", "task") == "ion worker"
+
+
+async def test_concurrency_is_real(container: Container, probe: Probe) -> None:
+    await asyncio.gather(
+        *(container.rpc_send("probe", "sleep", {"seconds": 0.05}) for _ in range(20))
+    )
+    assert probe.most == 20
+
+
+async def test_deep_calls_do_not_exhaust_the_stack(container: Container, probe: Probe) -> None:
+    assert await container.rpc_send("probe", "again", {"depth": 50}, timeout=10) == 50
+
+
+async def test_a_busy_caller_leaves_the_loop_its_turn(container: Container, probe: Probe) -> None:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    for _ in range(1000):
+        await container.rpc_send("probe", "mark")
+    counting.cancel()
+    assert turns >= 10
+
+
+async def test_a_timeout_around_busy_calls_fires(container: Container, probe: Probe) -> None:
+    async def forever() -> None:
+        while True:
+            await container.rpc_send("probe", "mark")
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(forever(), 0.1)
+
+
+async def test_a_plain_process_keeps_the_order(container: Container) -> None:
+    class Ordered(Process):
+        def __init__(self) -> None:
+            self.seen: list[int] = []
+
+        async def op_take(self, n: int, pause: bool) -> None:
+            if pause:
+                await asyncio.sleep(0)
+            self.seen.append(n)
+
+    pid = await container.spawn(Ordered)
+    calls = [container.rpc_send(pid, "take", {"n": n, "pause": n % 3 == 0}) for n in range(200)]
+    await asyncio.gather(*calls)
+    process: Any = container.processes[pid]
+    assert process.seen == list(range(200))
+
+
+async def test_a_ring_of_calls_is_ended_by_its_deadline(container: Container) -> None:
+    class Alone(Service, name="alone", concurrency=1):
+        async def op_call(self) -> Any:
+            return await self.rpc_send("alone", "call")
+
+    await container.spawn(Alone)
+    with pytest.raises(DeadlineExceeded):
+        await container.rpc_send("alone", "call", timeout=0.2)
+    assert await container.rpc_send("alone", "ping", timeout=5) == {"pong": "pong"}
