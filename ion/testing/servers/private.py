@@ -29,11 +29,13 @@ _LOOPBACK = "127.0.0.1"
 _POLL = 0.02
 _LOG_TAIL = 2_000
 
-# Kills the process groups of the last line read when the pipe ends, then removes the folder.
-_GUARD = (
-    "while read -r line; do groups=$line; done; "
-    'for g in $groups; do kill -9 -- "-$g" 2>/dev/null && sleep 0.2; done; rm -rf "$1"'
-)
+# Kills the process groups of the last line read when the pipe ends, then removes the folder; more
+# than once, as what is dying may still write.
+_GUARD = """
+while read -r line; do groups=$line; done
+for g in $groups; do kill -9 -- "-$g" 2>/dev/null; done
+for pause in 0.2 0.5 1 2; do rm -rf "$1" 2>/dev/null; [ -e "$1" ] || break; sleep $pause; done
+"""
 
 
 class PrivateServer:
@@ -150,8 +152,8 @@ class PrivateServer:
         if self._guard.stdin is not None and not self._guard.stdin.closed:
             self._guard.stdin.write(b"\n")
             self._guard.stdin.close()
-            shutil.rmtree(self.folder, ignore_errors=True)
             self._guard.wait(STOP_TIMEOUT)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> PrivateServer:
         self.start()
