@@ -80,15 +80,20 @@ class Link:
         if self.is_lost:
             message = f"{what}: the connection was lost"
             raise Unavailable(message)
-        opened = self._connection.channel(publisher_confirms=confirms)
+        assert self._connection.transport is not None
+        # By aiormq: aio-pika's channel leaves three futures and a task at the connection for each
+        # one that was opened and closed (aiormq 7.2 gives it a new observer to unregister from).
+        connection = self._connection.transport.connection
         token = is_ours.set(True)  # the channel's tasks log as ours
         try:
-            await guarded(what, opened.initialize(timeout), timeout)
+            opening = connection.channel(
+                publisher_confirms=confirms, on_return_raises=False, timeout=timeout
+            )
+            raw = await guarded(what, opening, timeout)
         finally:
             is_ours.reset(token)
-        raw = await opened.get_underlay_channel()
         assert isinstance(raw, RawChannel)
-        return Channel(opened, raw)
+        return Channel(raw)
 
     async def close(self) -> None:
         """Say goodbye to the broker; where it does not answer, just go."""
@@ -102,9 +107,8 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """An open channel: aio-pika's, and the aiormq one under it."""
+    """An open channel of aiormq."""
 
-    pika: aio_pika.abc.AbstractChannel
     raw: RawChannel
 
     @property
@@ -120,7 +124,7 @@ class Channel:
     async def close(self, timeout: float) -> None:
         """Close it; never raises."""
         try:
-            await guarded("close a channel", self.pika.close(), timeout)
+            await guarded("close a channel", self.raw.close(), timeout)
         except (Unavailable, ConfigurationError):
             return
 
