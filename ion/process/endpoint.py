@@ -33,6 +33,7 @@ from ion.messaging.transport import Consumer, Delivery, Transport
 from ion.observe.context import CallContext, current_call
 from ion.process.calls import OutgoingCall, not_found, performative_of, service_of
 from ion.process.deadlines import Deadlines, Expires
+from ion.process.probes import Probes
 
 log = logging.getLogger(__name__)
 REPLY_PREFETCH = 65_535
@@ -93,6 +94,7 @@ class Endpoint:
         self._xs = namespace.xs
         self._serial = itertools.count(1).__next__
         self._prefix = f"{id}-"
+        self._probes = Probes(transport, PROBE_BUDGET)
         self._consumer: Consumer | None = None
 
     async def open(self) -> None:
@@ -111,6 +113,7 @@ class Endpoint:
         for call in list(self._open.values()):
             call.fail(Unavailable("the container is stopping"))
         self.deadlines.close()
+        self._probes.close()
         if self._consumer is not None:
             await self._consumer.cancel()
             self._consumer = None
@@ -335,7 +338,7 @@ class Endpoint:
         if service:
             queue = f"{self.namespace.sysname}.{call.to}"
             try:
-                info = await self.transport.queue_info(queue, timeout=PROBE_BUDGET)
+                info = await self._probes.look(queue)
             except IonError:
                 return Unavailable(f"no answer of {call.to!r}: the broker does not answer either")
             if info is not None and info.consumers == 0:
