@@ -1,8 +1,9 @@
 """The broker: exchanges and queues by name, routing, dead letters, and whose turn it is.
 
 A pure core: all calls are plain functions, time comes from the clock it is given. While a consumer
-is being called (``busy``), messages are only stored; the outermost call hands them out afterwards,
-so call backs never nest, however long a chain of publishes and deliveries is.
+is being called (``busy``), a message for an idle consumer is handed out at once, four calls deep at
+the most; beyond, messages are stored, and the outermost call hands them out afterwards, so that the
+stack is bounded however long a chain of publishes and deliveries is.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ion.messaging.memory.clock import Clock
 from ion.messaging.memory.deadletters import REJECTED, dead_envelope, goes_in_circles
 from ion.messaging.memory.delivery import Delivery
 from ion.messaging.memory.exchange import Exchange
-from ion.messaging.memory.queue import Queue
+from ion.messaging.memory.queue import NESTED, Queue
 from ion.messaging.memory.terms import (
     KINDS,
     check_exchange,
@@ -35,7 +36,7 @@ class Broker:
 
     :ivar clock: the event loop that it belongs to.
     :ivar routes: queues by (exchange, key): a cache, emptied when any binding changes.
-    :ivar busy: a consumer is being called.
+    :ivar busy: how many consumers are being called, one from within the other.
     :ivar due: queues that have something to hand out.
     """
 
@@ -53,7 +54,7 @@ class Broker:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.routes: dict[tuple[str, str], tuple[Queue, ...]] = {}
-        self.busy = False
+        self.busy = 0
         self.due: deque[Queue] = deque()
         self._awaits_turn = False
         self._queues: dict[str, Queue] = {}
@@ -222,7 +223,7 @@ class Broker:
         own_key = queue.terms.dead_letter_key
         key = delivery.key if own_key is None else own_key
         envelope = dead_envelope(delivery, queue.name, reason)
-        busy, self.busy = self.busy, True
+        busy, self.busy = self.busy, NESTED
         for target in self.route(exchange, key):
             if reason == REJECTED or not goes_in_circles(envelope, target.name):
                 target.put(envelope, exchange, key)

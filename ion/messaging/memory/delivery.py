@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
+
+import msgspec
 
 from ion.messaging.envelope import Envelope
 
-if TYPE_CHECKING:
-    from ion.messaging.memory.holder import Holder
-    from ion.messaging.memory.queue import Queue
 
-
-class Delivery:
+class Delivery(msgspec.Struct, eq=False):
     """A message in a queue, then in the hands of a consumer.
 
     A message that is put back becomes a new one, so that a late settling of the old one finds it
@@ -23,32 +21,16 @@ class Delivery:
     :ivar holder: who has it, once it was handed out to be settled.
     """
 
-    __slots__ = (
-        "envelope",
-        "exchange",
-        "expires",
-        "holder",
-        "key",
-        "number",
-        "queue",
-        "redelivered",
-        "returns",
-        "settled",
-    )
-
-    def __init__(
-        self, queue: Queue, envelope: Envelope, exchange: str, key: str, number: int
-    ) -> None:
-        self.queue = queue
-        self.envelope = envelope
-        self.exchange = exchange
-        self.key = key
-        self.number = number
-        self.redelivered = False
-        self.settled = False
-        self.expires: float | None = None
-        self.returns = 0
-        self.holder: Holder | None = None
+    queue: Any  # a Queue and a Holder; naming them, these modules would import each other
+    envelope: Envelope
+    exchange: str
+    key: str
+    number: int
+    redelivered: bool = False
+    settled: bool = False
+    expires: float | None = None
+    returns: int = 0
+    holder: Any = None
 
     def ack(self) -> None:
         """Take the message off the queue."""

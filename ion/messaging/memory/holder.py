@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
+from ion.messaging.memory.delivery import Delivery
 from ion.messaging.transport import OnDelivery
-
-if TYPE_CHECKING:
-    from ion.messaging.memory.delivery import Delivery
-    from ion.messaging.memory.queue import Queue
 
 UNLIMITED = 1 << 60
 
@@ -23,7 +20,7 @@ class Holder:
 
     __slots__ = ("credit", "held", "queue")
 
-    def __init__(self, queue: Queue, credit: int = UNLIMITED) -> None:
+    def __init__(self, queue: Any, credit: int = UNLIMITED) -> None:
         self.queue = queue
         self.credit = credit
         self.held: dict[Delivery, None] = {}
@@ -50,7 +47,7 @@ class Taker(Holder):
 
     def __init__(
         self,
-        queue: Queue,
+        queue: Any,
         on_delivery: OnDelivery,
         *,
         prefetch: int,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
 from ion.base.errors import Unavailable
 from ion.messaging.envelope import Envelope
@@ -17,13 +16,12 @@ from ion.messaging.memory.clock import Timer
 from ion.messaging.memory.deadletters import DELIVERY_LIMIT, EXPIRED, MAXLEN, REJECTED
 from ion.messaging.memory.delivery import Delivery
 from ion.messaging.memory.holder import Holder, Taker
+from ion.messaging.memory.surroundings import Surroundings
 from ion.messaging.memory.terms import Terms
 from ion.messaging.transport import QueueSpec
 
-if TYPE_CHECKING:
-    from ion.messaging.memory.broker import Broker
-
 log = logging.getLogger(__name__)
+NESTED = 4  # consumers called from within one another's calls; beyond, a message waits its turn
 
 
 class Queue:
@@ -61,7 +59,7 @@ class Queue:
         "terms",
     )
 
-    def __init__(self, broker: Broker, spec: QueueSpec, owner: object | None) -> None:
+    def __init__(self, broker: Surroundings, spec: QueueSpec, owner: object | None) -> None:
         self.name = spec.name
         self.spec = spec
         self.owner = owner
@@ -101,10 +99,10 @@ class Queue:
             delivery.expires = self._expiry_of(envelope)
             self._may_expire = True
         broker = self._broker
-        taker = None if self.ready or broker.busy else self._next_taker()
+        taker = None if self.ready or broker.busy >= NESTED or self.due else self._next_taker()
         if taker is not None:
             self._hand(taker, delivery)
-            if broker.due:
+            if broker.due and not broker.busy:
                 broker.run_due()
         else:
             self._store(delivery)
@@ -265,14 +263,14 @@ class Queue:
         if len(takers) > 1:
             self._enlist(takers.popleft())
         broker = self._broker
-        broker.busy = True
+        broker.busy += 1
         try:
             taker.on_delivery(delivery)
         # The wall between the broker and its users: one that raises must not stop the others.
         except Exception:
             log.exception("the consumer of queue %r raised", self.name)
         finally:
-            broker.busy = False
+            broker.busy -= 1
 
     def _enlist(self, taker: Taker) -> None:
         """Put a consumer behind the others of its priority."""
