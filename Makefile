@@ -56,7 +56,7 @@ clean: ## remove what was built, the virtual environment included
 
 $(VENV)/run.stamp: pyproject.toml .ci/venv
 	@.ci/venv $(VENV)
-	$(PIP) --editable '.[shell,uvloop]'
+	$(PIP) --editable '.[shell]'
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml .ci/venv
