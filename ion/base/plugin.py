@@ -87,7 +87,7 @@ def _import(module_name: str, name: str) -> Any:
     try:
         return importlib.import_module(module_name)
     # Importing runs code that is not ours: whatever it raises is this name's fault.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         said = f"{type(error).__name__}: {error}"
         message = f"module {module_name!r} fails when imported: {said}"
         raise _error(message, name) from error

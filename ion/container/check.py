@@ -52,7 +52,7 @@ class _Checker:
             return
         try:
             path = path if path.is_file() else find(str(given))
-        except (ConfigurationError, ValueError) as error:
+        except (ConfigurationError, ValueError, OSError) as error:
             self.findings.append(Finding(str(error), str(given)))
             return
         if path.suffix in {APP, REL}:

@@ -193,7 +193,9 @@ class Launcher:
             for app in reversed(begun):
                 await app.stop(self._container, self._container.drain_timeout)
                 self.apps.pop(app.name, None)
-            if not isinstance(error, Exception) or isinstance(error, ConfigurationError):
+            if not isinstance(error, Exception | SystemExit) or isinstance(
+                error, ConfigurationError
+            ):
                 raise
             app_name = begun[-1].name if begun else "?"
             message = f"app {app_name!r} did not start: {_said(error)}"
@@ -240,5 +242,5 @@ class _Arguments:
             raise StartError(message)
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return str(error) if isinstance(error, IonError) else f"{type(error).__name__}: {error}"

@@ -34,7 +34,7 @@ def find(name_or_path: str | Path) -> Path:
     given = Path(text)
     is_path = isinstance(name_or_path, Path) or given.name != text
     for path in _as_path(given) if is_path else _as_name(given):
-        if path.is_file():
+        if _is_file(path):
             return path
     raise _not_found(given, is_path=is_path)
 
@@ -71,7 +71,7 @@ def _roots() -> tuple[Path, Path]:
 def _as_path(given: Path) -> Iterator[Path]:
     if given.suffix in {APP, REL}:
         yield given
-    else:
+    elif given.name:  # `.` has none
         yield given.with_name(given.name + APP)
         yield given.with_name(given.name + REL)
 
@@ -87,8 +87,15 @@ def _as_name(given: Path) -> Iterator[Path]:
             yield root / "deploy" / f"{given}{REL}"
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long, a folder that may not be read
+        return False
+
+
 def _not_found(given: Path, *, is_path: bool) -> ConfigurationError:
-    if is_path and given.is_file():
+    if is_path and _is_file(given):
         message = f"{given} is neither an {APP} nor a {REL} file"
     elif is_path:
         message = f"there is no file {given}"

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from ion.base import lifecycle
 from ion.base.errors import ConfigurationError, IonError, ProcessNotFound, StartError
 from ion.base.plugin import resolve
 from ion.base.settings import ServiceOverride, Settings
@@ -32,6 +33,7 @@ class Spawner:
         self._settings = settings
         self._start_timeout = settings.container.start_timeout
         self._serial = itertools.count(1)
+        self._starting: dict[str, Process] = {}
         self._ending: dict[str, asyncio.Task[None]] = {}
         self.exchange: ExchangeManager
 
@@ -50,6 +52,8 @@ class Spawner:
             cause is chained, and nothing of the process is left.
         """
         cls = _process_class(target)
+        if parent is not None and self._find(parent) is None:
+            raise StartError(_orphan(parent), details={"parent": parent})
         process = _make(cls, args or {})
         process._host = self._host
         process.id = f"{self._host.id}.{next(self._serial) if number is None else number}"
@@ -57,18 +61,32 @@ class Spawner:
         if name is not None:
             process.name = name
         self._configure(process)
+        self._starting[process.id] = process
         try:
             await self._bring_up(process)
+            self._adopt(process)
         except BaseException as error:
             await self._undo(process)
-            if not isinstance(error, Exception):
+            if not isinstance(error, Exception | SystemExit):
                 raise
             message = f"{_title(process)} did not start: {type(error).__name__}: {error}"
             raise StartError(message, details={"process": process.name}) from error
-        if parent is not None and parent in self._processes:
-            owner = self._processes[parent]
-            owner._children = [*(owner._children or ()), process.id]
+        finally:
+            self._starting.pop(process.id, None)
         return process.id
+
+    def _find(self, pid: str) -> Process | None:
+        """Return a process that runs, or that is being started: its hooks may have children."""
+        return self._processes.get(pid) or self._starting.get(pid)
+
+    def _adopt(self, process: Process) -> None:
+        """Enter a started process at its parent, which may have ended meanwhile."""
+        if process.parent is None:
+            return
+        owner = self._find(process.parent)
+        if owner is None:
+            raise StartError(_orphan(process.parent))
+        owner._children = [*(owner._children or ()), process.id]
 
     def _configure(self, process: Process) -> None:
         """Lay the settings of its service, or of all, on a process whose class says nothing."""
@@ -100,6 +118,9 @@ class Spawner:
             await self._wait_for_dependencies(service)
         if cls.on_activate is not Process.on_activate:
             await self._in_time(process.on_activate(), process, "on_activate")
+        if process.id not in self._processes:
+            message = "it was terminated while it started"
+            raise StartError(message)
         process._step("activate")
         process._start_serving()
         if service is not None:
@@ -126,6 +147,8 @@ class Spawner:
                 await asyncio.sleep(DEPENDENCY_POLL)
 
     async def _undo(self, process: Process) -> None:
+        if process.state == lifecycle.TERMINATED:
+            return
         process._step("fail")
         self._processes.pop(process.id, None)
         try:
@@ -134,7 +157,8 @@ class Spawner:
                 await self.exchange.leave_control(process.service_name, process)
             await process._drain(0)
             for child in reversed(process._children or []):
-                await self.terminate(child, timeout=self._host.drain_timeout)
+                if child in self._processes:
+                    await self.terminate(child, timeout=self._host.drain_timeout)
             await self._call_on_terminate(process)
         except IonError as error:
             log.warning("undoing the start of %s: %s", _title(process), error)
@@ -188,7 +212,7 @@ class Spawner:
         try:
             async with asyncio.timeout(self._host.drain_timeout):
                 await process.on_terminate()
-        except Exception:
+        except (Exception, SystemExit):
             log.exception("on_terminate of %s failed", _title(process))
 
     async def terminate_all(self, timeout: float) -> None:
@@ -226,9 +250,13 @@ def _make(cls: type[Process], args: Mapping[str, Any]) -> Process:
     except TypeError as error:
         message = f"{cls.__qualname__} cannot be made with arguments {sorted(args)}: {error}"
         raise StartError(message) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         message = f"{cls.__qualname__} cannot be made: {type(error).__name__}: {error}"
         raise StartError(message) from error
+
+
+def _orphan(parent: str) -> str:
+    return f"its parent {parent!r} does not run here (any more)"
 
 
 def _title(process: Process) -> str:

@@ -28,7 +28,12 @@ def build(names: Iterable[str], settings: Any) -> tuple[Interceptor, ...]:
 
 def _built(name: str, settings: Any) -> Interceptor:
     factory = resolve(name)
-    interceptor = factory(settings) if callable(factory) else None
+    try:
+        interceptor = factory(settings) if callable(factory) else None
+    except Exception as error:  # code that is not ours: whatever it raises is this name's fault
+        said = f"{type(error).__name__}: {error}"
+        message = f"interceptor {name!r} cannot be made from the messaging settings: {said}"
+        raise ConfigurationError(message) from error
     if not callable(interceptor):
         message = f"interceptor {name!r} is not a function of the settings that returns a function"
         raise ConfigurationError(message)

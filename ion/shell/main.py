@@ -43,7 +43,7 @@ def _open_missing_streams() -> None:
     """Put nothing in place of a standard stream that was closed (``ioncc <&-``)."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - stays
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - stays; light
 
 
 def _close_stdout() -> None:
