@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from ion.base import lifecycle
 from ion.base.config import load
-from ion.base.errors import IonError
+from ion.base.errors import IonError, LifecycleError
 from ion.base.ids import checked_name, new_container_id
 from ion.base.masking import masked
 from ion.base.settings import Settings
@@ -74,6 +74,7 @@ class Container:
         self._spawner = Spawner(self, self.processes, self.settings)
         self._launcher = Launcher(self)
         self._rooms = AsyncExitStack()
+        self._starting: asyncio.Future[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
 
     @property
@@ -95,6 +96,7 @@ class Container:
         :raises LifecycleError: it was started before.
         """
         self._step("initialize")
+        self._starting = asyncio.get_running_loop().create_future()
         try:
             await self.transport.open()
             self._rooms.push_async_callback(self.transport.close)
@@ -111,7 +113,10 @@ class Container:
             self._step("fail")
             await self._rooms.aclose()
             raise
-        self._step("activate")
+        else:
+            self._step("activate")
+        finally:
+            self._starting.set_result(None)
 
     async def stop(self, timeout: float | None = None) -> None:
         """Drain: stop taking, finish what was begun, answer, settle, close. Never raises.
@@ -119,6 +124,9 @@ class Container:
         :param timeout: seconds for all of it; ``container.drain_timeout`` by default. What is not
             finished then is answered with a failure.
         """
+        if self._starting is None:
+            return  # never started
+        await asyncio.wait({self._starting})
         if self._stopping is None:
             budget = self.drain_timeout if timeout is None else timeout
             self._stopping = asyncio.ensure_future(self._stop(budget))
@@ -176,7 +184,12 @@ class Container:
         :param args: keyword arguments of its ``__init__``.
         :param parent: pid of the process that it is terminated with.
         :raises StartError: its class cannot be found or made, or a hook of it failed.
+        :raises LifecycleError: the container does not run, or is being stopped.
         """
+        if self.state not in (lifecycle.READY, lifecycle.ACTIVE) or self._stopping is not None:
+            state = self.state if self._stopping is None else "stopping"
+            message = f"container {self.id} is {state}: it starts no process"
+            raise LifecycleError(message)
         return await self._spawner.spawn(target, name=name, args=args, parent=parent)
 
     async def terminate_process(self, pid: str, *, timeout: float | None = None) -> None:

@@ -60,7 +60,9 @@ class OutgoingCall(Conversation, eq=False):
 
         :raises ConversationError: the protocol does not allow it now; the conversation goes on.
         """
-        performative = envelope.headers.get("performative") or performative_of(envelope)
+        performative = envelope.headers.get("performative")
+        if performative.__class__ is not str:  # foreign senders leave it out, or set anything
+            performative = performative_of(envelope)
         state = self.protocol.table.get((self.state, performative))
         if state is None:
             self.step(performative)  # raises, and says what was not allowed

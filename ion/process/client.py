@@ -40,12 +40,12 @@ class ServiceClient:
     :param timeout: default deadline of this client's calls, seconds.
     """
 
-    service: ClassVar[str] = ""
+    _service: ClassVar[str] = ""  # not `service`, which may be an op
 
     def __init_subclass__(cls, *, service: str | None = None, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         if service is not None:
-            cls.service = checked_name(service, "service name")
+            cls._service = checked_name(service, "service name")
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class ServiceClient:
         if isinstance(service, str):
             name = service
         else:  # a typed client: HelloClient(container)
-            name, caller = type(self).service, service
+            name, caller = type(self)._service, service
         if caller is None or not name:
             message = "a client needs its service and a caller: ServiceClient('hello', container)"
             raise TypeError(message)
@@ -98,7 +98,7 @@ class ServiceClient:
         return method
 
     def _call_op(
-        self, op: str, *args: Any, timeout: float | None = None, **content: Any
+        self, op: str, /, *args: Any, timeout: float | None = None, **content: Any
     ) -> Coroutine[Any, Any, Any]:
         if args and (content or len(args) > 1):
             message = f"{op}() takes one positional argument or keyword arguments, not both"

@@ -13,7 +13,14 @@ from collections.abc import Callable
 from time import time
 from typing import Any
 
-from ion.base.errors import ApplicationError, BadRequest, CodecError, IonError, Unavailable
+from ion.base.errors import (
+    ApplicationError,
+    BadRequest,
+    CodecError,
+    ContentTooLarge,
+    IonError,
+    Unavailable,
+)
 from ion.conversation import conversation as c
 from ion.conversation.conversation import Protocol
 from ion.conversation.oneway import ONE_WAY
@@ -32,6 +39,7 @@ PROTOCOLS: dict[str, Protocol] = {"rpc": RPC, "request": REQUEST_PROTOCOL, "none
 # is what it sees, not a race between the two.
 GRACE = 0.02
 LONG_PAST = 1e-9  # a deadline on the loop's clock that is over
+MIN_CODE, MAX_CODE = 100, 999
 
 # how far the handling of a message is
 WAITING = -1
@@ -142,11 +150,11 @@ class IncomingCall(CallContext, eq=False):
             self.step(c.FAILURE)
             self.delivery.nack(requeue=False)
             return
+        code = code_of(error)
         try:
-            self._final(c.FAILURE, error.as_content(), error.code)
-        except CodecError:  # details that cannot be encoded must not cost the answer
-            content = {**error.as_content(), "details": {"repr": repr(error.details)[:1000]}}
-            self._final(c.FAILURE, content, error.code)
+            self._final(c.FAILURE, {**error.as_content(), "code": code}, code)
+        except (CodecError, ContentTooLarge):  # what a handler puts there must not cost the answer
+            self._final(c.FAILURE, plain_failure(error, code), code)
 
     def refuse(self, reason: str) -> None:
         """Refuse the request; in an rpc, and after ``agree``, that is a failure 403 Refused."""
@@ -239,7 +247,8 @@ def incoming_call(endpoint: Endpoint, process: str, delivery: Delivery) -> Incom
     envelope = delivery.envelope
     get = envelope.headers.get
     one_way = not envelope.reply_to
-    protocol = PROTOCOLS.get(get("protocol", "rpc"))
+    name = get("protocol", "rpc")  # a foreign header may hold any value, unhashable ones too
+    protocol = PROTOCOLS.get(name) if name.__class__ is str else None
     timeout = get("timeout")
     hint = get("deadline")
     if timeout.__class__ is int:
@@ -271,10 +280,37 @@ def incoming_call(endpoint: Endpoint, process: str, delivery: Delivery) -> Incom
 
 def _fault(envelope: Envelope) -> BadRequest:
     protocol = envelope.headers.get("protocol", "rpc")
-    if protocol not in PROTOCOLS:
+    if not isinstance(protocol, str) or protocol not in PROTOCOLS:
         return BadRequest(f"header protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
     performative = envelope.headers.get("performative")
     return BadRequest(f"header performative {performative!r} does not begin a conversation")
+
+
+def code_of(error: IonError) -> int:
+    """Return the code to answer with: that of the error's class where its own is no code."""
+    if isinstance(error.code, int) and MIN_CODE <= error.code <= MAX_CODE:
+        return int(error.code)
+    return type(error).default_code
+
+
+def plain_failure(error: IonError, code: int) -> dict[str, Any]:
+    """Return the content of a failure in a form that can always be sent."""
+    details = {"repr": plain_text(error.details, 1000)} if error.details else {}
+    return {
+        "code": code,
+        "type": plain_text(error.type, 100),
+        "message": plain_text(error.message, 4000),
+        "details": details,
+    }
+
+
+def plain_text(value: Any, limit: int) -> str:
+    """Return a text for any value, of at most ``limit`` characters, that can be encoded."""
+    try:
+        text = value if isinstance(value, str) else str(value)
+    except Exception:  # noqa: BLE001 - whatever a foreign ``__str__`` raises: the answer must go
+        text = f"<{type(value).__name__} without a text>"
+    return text[:limit].encode("utf-8", "backslashreplace").decode()
 
 
 def encode_answer(content: Any, content_type: str, *, failed: bool) -> tuple[bytes, str]:

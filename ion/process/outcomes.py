@@ -12,9 +12,11 @@ from ion.process import incoming
 from ion.process.incoming import IncomingCall
 
 log = logging.getLogger(__name__)
+MAX_MESSAGE = 4000  # characters of an exception's text that travel
+MAX_LOGGED = 1000
 
 
-def failure_of(call: IncomingCall, error: Exception, name: str) -> IonError:
+def failure_of(call: IncomingCall, error: BaseException, name: str) -> IonError:
     """Return the error to answer with; a handler's own failure is logged, once.
 
     Before the handler ran, an error is about the request and goes as it is. What a handler raises
@@ -30,10 +32,10 @@ def failure_of(call: IncomingCall, error: Exception, name: str) -> IonError:
     if isinstance(error, IonError) and call.phase == incoming.ANSWERING:
         return IonError(f"the result of {call.op!r}: {error}", type=error.type)
     cause = (type(error), error, _below_runtime(error))
-    log.error(
-        "op %r of %s failed: %s: %s", call.op, name, type(error).__name__, error, exc_info=cause
-    )
-    return internal(error)
+    failure = internal(error)
+    text = failure.message[:MAX_LOGGED]
+    log.error("op %r of %s failed: %s: %s", call.op, name, failure.type, text, exc_info=cause)
+    return failure
 
 
 def settle_cancelled(call: IncomingCall, name: str) -> None:
@@ -56,9 +58,10 @@ def settle_cancelled(call: IncomingCall, name: str) -> None:
         call.fail(IonError(message, type="Cancelled"))
 
 
-def internal(error: Exception) -> IonError:
+def internal(error: BaseException) -> IonError:
     """Return the 500 for any exception."""
-    return IonError(str(error), code=500, type=type(error).__name__)
+    text = incoming.plain_text(error, MAX_MESSAGE)
+    return IonError(text, code=500, type=type(error).__name__)
 
 
 def expired(call: IncomingCall) -> DeadlineExceeded:
@@ -73,7 +76,7 @@ def no_such_op(name: str, op: str, known: Iterable[str]) -> OpNotFound:
     return OpNotFound(message, details={"op": op})
 
 
-def _below_runtime(error: Exception) -> TracebackType | None:
+def _below_runtime(error: BaseException) -> TracebackType | None:
     """Return the traceback without the runtime's own frame."""
     traceback = error.__traceback__
     return traceback.tb_next if traceback is not None and traceback.tb_next else traceback

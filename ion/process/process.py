@@ -175,7 +175,7 @@ class Process:
     async def terminate(self) -> None:
         """Terminate this process. From within an op, the op is answered first."""
         call = current_call.get()
-        if isinstance(call, IncomingCall) and call.process == self.id:
+        if isinstance(call, IncomingCall) and call.process == self.id and call.task is not None:
             call.done = self._terminate_later
             return
         await self._host.terminate_process(self.id)
@@ -264,13 +264,16 @@ class Process:
         except asyncio.CancelledError:
             outcomes.settle_cancelled(call, self.name)
             raise
-        except Exception as error:  # noqa: BLE001 - the task of a message ends here
+        except (GeneratorExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 - a sys.exit() in an op must not end us all
             call.fail(outcomes.failure_of(call, error, self.name))
         finally:
             self._finished(call)
 
     def _finished(self, call: IncomingCall) -> None:
         call.endpoint.calls.pop(call.key, None)
+        call.deadline = 0.0  # what it left running in the background has no caller to be late for
         self._active -= 1
         self.handled += 1
         call.task = None

@@ -41,7 +41,7 @@ class RequestConversation:
         self._call: OutgoingCall | None = None
         self._begun = asyncio.Event()
         self._task = asyncio.create_task(self._run(endpoint, sender, to, op, content, timeout))
-        self._task.add_done_callback(_retrieve)
+        self._task.add_done_callback(self._over)
 
     async def _run(self, endpoint: Endpoint, *request: Any) -> Any:
         sender, to, op, content, timeout = request
@@ -104,8 +104,8 @@ class RequestConversation:
         """Give it up: the other side is told, and its handler cancelled."""
         self._task.cancel()
 
-
-def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Mark the outcome as seen: a conversation nobody awaits may fail without noise."""
-    if not task.cancelled():
-        task.exception()
+    def _over(self, task: asyncio.Task[Any]) -> None:
+        """Mark the outcome as seen: a conversation nobody awaits may fail without noise."""
+        self._begun.set()  # a task that was cancelled before its first step did not
+        if not task.cancelled():
+            task.exception()

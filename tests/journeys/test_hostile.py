@@ -1,0 +1,161 @@
+"""Handlers, headers and moments that nobody should use, and somebody will."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+import pytest
+
+from ion import (
+    ApplicationError,
+    Container,
+    ReceivedError,
+    Service,
+    ServiceClient,
+)
+from ion.messaging.envelope import Envelope
+from ion.messaging.transport import QueueSpec
+
+HUGE = "x" * 2_000_000
+
+
+class NoText(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class Odd(BaseException):
+    pass
+
+
+FAILURES: dict[str, BaseException] = {
+    "huge": ValueError(HUGE),
+    "huge-application": ApplicationError(HUGE),
+    "huge-details": ApplicationError("m", details={"a": HUGE}),
+    "surrogate": ApplicationError("\ud800"),
+    "no-text": NoText(),
+    "no-code": ApplicationError("m", code="404"),  # type: ignore[arg-type]
+    "big-code": ApplicationError("m", code=2**70),
+    "object": ApplicationError(object()),  # type: ignore[arg-type]
+    "no-type": ApplicationError("m", type=object()),  # type: ignore[arg-type]
+    "base": Odd("odd"),
+    "group": BaseExceptionGroup("g", [asyncio.CancelledError()]),
+    "exit": SystemExit(3),
+}
+
+
+class Hostile(Service, name="hostile"):
+    left: asyncio.Task[Any]
+
+    async def op_fail(self, how: str) -> None:
+        await asyncio.sleep(0)
+        raise FAILURES[how]
+
+    async def op_exit(self) -> None:
+        sys.exit(4)
+
+    async def op_service(self, op: str, content: int = 0) -> list[Any]:
+        return [op, content]
+
+    async def op_leave(self, seconds: float) -> None:
+        async def later() -> Any:
+            await asyncio.sleep(seconds)
+            return await self.rpc_send(self.service_name, "ping", {})
+
+        self.left = asyncio.create_task(later())
+
+    async def op_left(self) -> Any:
+        return await self.left
+
+    async def op_end(self) -> None:
+        async def later() -> None:
+            await gone.wait()
+            await self.terminate()
+
+        gone = asyncio.Event()
+        self.left = asyncio.create_task(later())
+        asyncio.get_running_loop().call_later(0.02, gone.set)
+
+
+@pytest.mark.parametrize("how", FAILURES)
+async def test_any_failure_of_a_handler_is_answered(container: Container, how: str) -> None:
+    await container.spawn(Hostile)
+    with pytest.raises(ReceivedError) as caught:
+        await container.rpc_send("hostile", "fail", {"how": how}, timeout=5)
+    assert caught.value.code == (400 if isinstance(FAILURES[how], ApplicationError) else 500)
+    assert len(caught.value.message) < 10_000
+    assert await container.rpc_send("hostile", "ping", {}) == {"pong": "pong"}
+    assert not container.endpoint.calls
+
+
+async def test_a_handler_that_exits_before_its_first_wait_ends_nothing(
+    container: Container,
+) -> None:
+    await container.spawn(Hostile)
+    for _ in range(3):
+        with pytest.raises(ReceivedError) as caught:
+            await container.rpc_send("hostile", "exit", {}, timeout=5)
+        assert (caught.value.code, caught.value.type) == (500, "SystemExit")
+
+
+async def test_headers_of_any_type_are_answered(container: Container) -> None:
+    await container.spawn(Hostile)
+    transport = container.transport
+    await transport.declare_queue(QueueSpec("answers", durable=False, exclusive=True))
+    answers: asyncio.Queue[Envelope] = asyncio.Queue()
+    await transport.consume(
+        "answers", lambda d: answers.put_nowait(d.envelope), prefetch=10, no_ack=True
+    )
+    for name in ("protocol", "performative", "timeout"):
+        for value in (["x"], {"a": 1}, True):
+            request = Envelope("ping", b"", reply_to="answers", headers={name: value})
+            transport.publish("test.xs", "hostile", request)
+            answer = await asyncio.wait_for(answers.get(), 5)
+            assert (answer.headers["performative"], answer.headers["code"]) == ("failure", 400)
+
+
+async def test_an_answer_with_a_performative_of_another_type_is_dropped(
+    container: Container,
+) -> None:
+    await container.spawn(Hostile)
+    queue = container.endpoint.reply_queue
+    call = asyncio.ensure_future(container.rpc_send("hostile", "leave", {"seconds": 0}))
+    await asyncio.sleep(0)
+    for name in list(container.endpoint.conversations.open):
+        bad = Envelope("leave", b"", correlation_id=name, headers={"performative": ["x"]})
+        container.transport.publish("", queue, bad)
+    assert await call is None
+    assert await container.rpc_send("hostile", "left", {}) == {"pong": "pong"}
+
+
+async def test_any_op_and_parameter_can_be_named_by_a_client(container: Container) -> None:
+    await container.spawn(Hostile)
+    client = ServiceClient("hostile", container)
+    assert await client.service(op="a", content=1) == ["a", 1]
+
+
+async def test_what_a_handler_leaves_running_is_not_bound_to_its_deadline(
+    container: Container,
+) -> None:
+    await container.spawn(Hostile)
+    await container.rpc_send("hostile", "leave", {"seconds": 0.25}, timeout=0.2)
+    assert await container.rpc_send("hostile", "left", {}) == {"pong": "pong"}
+
+
+async def test_a_process_may_end_itself_from_what_a_handler_left_running(
+    container: Container,
+) -> None:
+    pid = await container.spawn(Hostile)
+    await container.rpc_send("hostile", "end", {})
+    async with asyncio.timeout(5):
+        while pid in container.processes:
+            await asyncio.sleep(0.01)
+
+
+async def test_iterating_a_request_that_was_cancelled_at_once_ends(container: Container) -> None:
+    conversation = container.request("hostile", "ping", {})
+    conversation.cancel()
+    async with asyncio.timeout(5):
+        assert [step async for step in conversation] == []
