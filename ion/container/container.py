@@ -100,12 +100,16 @@ class Container:
         try:
             await self.transport.open()
             self._rooms.push_async_callback(self.transport.close)
+            # It is exclusive, and so claims the id before the answers of another that has it too
+            # are touched.
+            await self.transport.declare_queue(self.namespace.container_queue(self.id))
             self.endpoint = endpoint_for(self.settings, self.transport, self.namespace, self.id)
+            self.exchange = self._exchange_manager()
+            await self.exchange.claim()  # or the undoing would take another's queue for answers
             self._rooms.push_async_callback(self.endpoint.close)
             await self.endpoint.open()
             self.workers = Workers(self.endpoint.loop, copy_context())
             self._rooms.push_async_callback(self.workers.close)
-            self.exchange = self._exchange_manager()
             self._rooms.push_async_callback(self.exchange.close)
             await self.exchange.open()
             await self._start_agent()

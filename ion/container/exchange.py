@@ -52,15 +52,21 @@ class ExchangeManager:
         self._service_consumers: dict[str, list[Consumer]] = {}
         self._instances: dict[str, list[Process]] = {}
 
-    async def open(self) -> None:
-        """Declare the dead-letter exchange and the container's queue, and take from it.
+    async def claim(self) -> None:
+        """Declare the container's queue, before anything else of that name is touched.
 
         :raises Unavailable: the broker is away, or another container has this id.
+        """
+        await self._transport.declare_queue(self._namespace.container_queue(self._id))
+
+    async def open(self) -> None:
+        """Declare the dead-letter exchange, and take from the container's queue.
+
+        :raises Unavailable: the broker is away.
         """
         transport, namespace = self._transport, self._namespace
         await transport.declare_exchange(namespace.dead_letter_exchange())
         await self._declare_dead_letters(PROCESSES)
-        await transport.declare_queue(namespace.container_queue(self._id))
         await transport.bind(self._queue, namespace.xs, f"{self._id}.*")
         self._consumer = await transport.consume(
             self._queue, self._dispatch, prefetch=CONTAINER_PREFETCH

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ion import Container, Process
+from ion import Container, Process, Unavailable
 from ion.base.errors import LifecycleError, StartError
 
 Bus = tuple[str, dict[str, object]]
@@ -102,3 +102,17 @@ async def test_stopping_during_a_spawn_ends_it(container: Container) -> None:
     with pytest.raises(StartError, match="terminated while it started"):
         await spawning
     assert container.processes == {}
+
+
+async def test_a_container_whose_id_is_taken_leaves_the_other_alone(bus: Bus) -> None:
+    url, config = bus
+    async with (
+        Container(url, sysname="test", config=config) as first,
+        Container(url, sysname="test", config=config) as other,
+    ):
+        pid = await other.spawn(Child)
+        second = Container(url, sysname="test", config={**config, "container.name": first.id})
+        with pytest.raises(Unavailable):
+            await second.start()
+        assert await first.rpc_send(pid, "ping", {}, timeout=5) == {"pong": "pong"}
+        assert await other.rpc_send(f"{first.id}.0", "ping", {}, timeout=5) == {"pong": "pong"}
