@@ -26,6 +26,7 @@ _leave_task: Callable[[Any, Any], None] = getattr(asyncio.tasks, "_leave_task") 
 
 EAGER = 64  # handlers begun at once between two turns of the loop
 MAX_IDLE = 256
+REST = 0.2  # seconds: an idle worker that was not needed for one to two of these is let go
 
 
 class Server(Protocol):
@@ -41,7 +42,7 @@ class Workers:
     :param context: handlers begin in copies of it.
     """
 
-    __slots__ = ("_all", "_context", "_eager", "_size", "idle", "loop")
+    __slots__ = ("_all", "_context", "_eager", "_resting", "_timer", "idle", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
         self.loop = loop
@@ -49,6 +50,8 @@ class Workers:
         self._context = context
         self._all: set[asyncio.Task[None]] = set()
         self._eager = EAGER
+        self._resting: list[_Worker] = []
+        self._timer: asyncio.TimerHandle | None = None
 
     def run(self, server: Server, call: Any) -> None:
         """Let ``server`` handle ``call``: now, where a worker is idle and its turn has not come."""
@@ -76,6 +79,8 @@ class Workers:
 
     async def close(self) -> None:
         """End all workers; what they handle is cancelled."""
+        if self._timer is not None:
+            self._timer.cancel()
         tasks = list(self._all)
         for task in tasks:
             task.cancel()
@@ -89,6 +94,19 @@ class Workers:
         worker.task = call.task = task
         self._all.add(task)
         task.add_done_callback(self._all.discard)
+        if self._timer is None:
+            self._timer = self.loop.call_later(REST, self._let_go)
+
+    def _let_go(self) -> None:
+        """End the workers at the bottom of the pile that were there at the last look, too.
+
+        The last to become idle is the first to work again, so that those below were not needed.
+        """
+        unused = [w for w, before in zip(self.idle, self._resting, strict=False) if w is before]
+        for worker in unused:
+            worker.task.cancel()
+        self._resting = self.idle.copy()
+        self._timer = self.loop.call_later(REST, self._let_go) if self._all else None
 
     def _turn(self) -> None:
         self._eager = EAGER
@@ -130,7 +148,7 @@ class _Worker:
             self.call.task = self.task
             await self.server._serve(self.call)
             self.server = self.call = None
-            if len(idle) >= MAX_IDLE or _is_changed(base):
+            if len(idle) >= MAX_IDLE or self.task.cancelling() or _is_changed(base):
                 return
             idle.append(self)
             await self

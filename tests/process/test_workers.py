@@ -50,6 +50,17 @@ class Probe(Service, name="probe"):
         task.cancel()
         await asyncio.sleep(1)
 
+    async def op_swallow(self) -> None:
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            return
+
+    async def op_cancelling(self) -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        return task.cancelling()
+
     async def op_sleep(self, seconds: float) -> None:
         self.running += 1
         self.most = max(self.most, self.running)
@@ -161,3 +172,24 @@ async def test_a_ring_of_calls_is_ended_by_its_deadline(container: Container) ->
     with pytest.raises(DeadlineExceeded):
         await container.rpc_send("alone", "call", timeout=0.2)
     assert await container.rpc_send("alone", "ping", timeout=5) == {"pong": "pong"}
+
+
+async def test_idle_workers_are_let_go(container: Container, probe: Probe) -> None:
+    calls = [container.rpc_send("probe", "sleep", {"seconds": 0.01}) for _ in range(200)]
+    await asyncio.gather(*calls)
+    assert len(container.workers.idle) > 1
+    async with asyncio.timeout(5):
+        while container.workers.idle:
+            await asyncio.sleep(0.05)
+    assert await container.rpc_send("probe", "mark") == "clean"
+
+
+async def test_a_handler_that_swallows_its_cancellation_leaves_none_to_the_next(
+    container: Container, probe: Probe
+) -> None:
+    with pytest.raises(DeadlineExceeded):
+        await container.rpc_send("probe", "swallow", timeout=0.05)
+    async with asyncio.timeout(5):
+        while container.endpoint.calls:
+            await asyncio.sleep(0.01)
+    assert await container.rpc_send("probe", "cancelling") == 0
