@@ -100,9 +100,6 @@ class Container:
         try:
             await self.transport.open()
             self._rooms.push_async_callback(self.transport.close)
-            # It is exclusive, and so claims the id before the answers of another that has it too
-            # are touched.
-            await self.transport.declare_queue(self.namespace.container_queue(self.id))
             self.endpoint = endpoint_for(self.settings, self.transport, self.namespace, self.id)
             self.exchange = self._exchange_manager()
             await self.exchange.claim()  # or the undoing would take another's queue for answers
