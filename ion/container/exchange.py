@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from ion.base.errors import IonError, ProcessNotFound
+from ion.base.errors import ProcessNotFound
 from ion.base.settings import Settings
 from ion.conversation import conversation as c
 from ion.messaging.address import PROCESSES, Namespace
@@ -44,6 +44,7 @@ class ExchangeManager:
         self._endpoint = endpoint
         self._transport: Transport = endpoint.transport
         self._namespace: Namespace = endpoint.namespace
+        self._farewell = endpoint.farewell
         self._id = container_id
         self._processes = processes
         self._settings = settings
@@ -76,15 +77,12 @@ class ExchangeManager:
         """Stop taking, and give the container's queue back. Never raises."""
         for consumers in self._service_consumers.values():
             for consumer in consumers:
-                await consumer.cancel()
+                await self._farewell.tell(consumer.cancel())
         self._service_consumers.clear()
         if self._consumer is not None:
-            await self._consumer.cancel()
+            await self._farewell.tell(self._consumer.cancel())
             self._consumer = None
-            try:
-                await self._transport.delete_queue(self._queue)
-            except IonError as error:  # exclusive: it goes with the connection
-                log.debug("container queue not deleted: %s", error)
+            await self._farewell.tell(self._transport.delete_queue(self._queue))
 
     async def join_control(self, name: str, process: Process) -> None:
         """Let ``process`` get what is sent to ``ctl.<name>``."""
@@ -101,7 +99,7 @@ class ExchangeManager:
             instances.remove(process)
         if not instances and self._instances.pop(name, None) is not None:
             key = self._namespace.control_key(name)
-            await self._transport.unbind(self._queue, self._namespace.xs, key)
+            await self._farewell.tell(self._transport.unbind(self._queue, self._namespace.xs, key))
 
     # services
 
@@ -141,7 +139,7 @@ class ExchangeManager:
         Control still reaches it, so that a call it is finishing can be cancelled.
         """
         for consumer in self._service_consumers.pop(service.id, []):
-            await consumer.cancel()
+            await self._farewell.tell(consumer.cancel())
 
     async def wait_for_service(self, name: str) -> bool:
         """Return whether anybody consumes the queue of a service now."""

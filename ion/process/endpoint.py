@@ -33,6 +33,7 @@ from ion.messaging.transport import Consumer, Delivery, Transport
 from ion.observe.context import CallContext, current_call
 from ion.process.calls import OutgoingCall, not_found, performative_of, service_of
 from ion.process.deadlines import Deadlines, Expires
+from ion.process.farewell import Farewell
 from ion.process.probes import Probes
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ class Endpoint:
         self._serial = itertools.count(1).__next__
         self._prefix = f"{id}-"
         self._probes = Probes(transport, PROBE_BUDGET)
+        self.farewell = Farewell(transport)
         self._consumer: Consumer | None = None
 
     async def open(self) -> None:
@@ -115,12 +117,9 @@ class Endpoint:
         self.deadlines.close()
         self._probes.close()
         if self._consumer is not None:
-            await self._consumer.cancel()
+            await self.farewell.tell(self._consumer.cancel())
             self._consumer = None
-            try:
-                await self.transport.delete_queue(self.reply_queue)
-            except IonError as error:  # it expires by itself
-                log.debug("reply queue not deleted: %s", error)
+            await self.farewell.tell(self.transport.delete_queue(self.reply_queue))
 
     def next_id(self) -> str:
         """Return an id for a conversation or message, unique for ever."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from ion import Container, DeadlineExceeded, Service, ServiceClient, Unavailable
 
 CALLS = 200
 TIMEOUT = 0.5
+STOPPED = 20.0  # seconds
 LATE = 0.5  # seconds; asked one after the other, the last of the calls would be 8 s late
 
 
@@ -66,3 +69,21 @@ async def test_calls_that_end_together_look_at_their_queue_once(container, monke
     assert {type(error) for error, _ in ended} == {DeadlineExceeded}
     assert max(took for _, took in ended) < TIMEOUT + LATE
     assert len(looks) < CALLS / 4
+
+
+@pytest.mark.parametrize("fault", ["suspend", "kill"])
+async def test_a_container_stops_in_time_without_its_broker(fault, amqp_url, rabbitmq_server):
+    container = Container(amqp_url, sysname="stop")
+    await container.start()
+    for number in range(8):
+        await container.spawn(type(f"S{number}", (Service,), {}, name=f"s{number}", version="1.0"))
+    getattr(rabbitmq_server, fault)()
+    try:
+        began = time.monotonic()
+        await container.stop()
+        # one order is waited for, the connection's close is another; not eight services' worth
+        assert time.monotonic() - began < STOPPED
+    finally:
+        rabbitmq_server.resume()
+        rabbitmq_server.start()
+    assert container.state == "TERMINATED"
