@@ -208,7 +208,9 @@ class Process:
             call.delivery.nack(requeue=True)
             return
         endpoint = call.endpoint
-        endpoint.calls[call.key] = call
+        if endpoint.calls.setdefault(call.key, call) is not call:
+            call.key = (call.envelope.reply_to, call)  # its id is taken: it stands for itself, too
+            endpoint.calls[call.key] = call
         deadline = call.deadline
         if deadline and deadline < endpoint.deadlines.earliest:
             endpoint.deadlines.announce(deadline)
@@ -316,6 +318,8 @@ class Process:
             call.cancel(incoming.TERMINATED)
         if tasks:
             await asyncio.wait(tasks, timeout=1.0)
+        for call in begun:  # handlers that heed no cancellation owe an answer, too
+            outcomes.settle_cancelled(call, self.name)
 
     def _abandon(self) -> None:
         """Cancel everything at once, answering nothing: the broker delivers it again."""

@@ -15,6 +15,7 @@ from ion import (
     Service,
     ServiceClient,
 )
+from ion.messaging.codec import encode
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import QueueSpec
 
@@ -68,6 +69,16 @@ class Hostile(Service, name="hostile"):
 
     async def op_left(self) -> Any:
         return await self.left
+
+    async def op_wait(self, how: str) -> None:
+        await asyncio.Event().wait()
+
+    async def op_stay(self, until: float) -> None:
+        while asyncio.get_running_loop().time() < until:
+            try:
+                await asyncio.sleep(0.05)
+            except asyncio.CancelledError:
+                continue
 
     async def op_end(self) -> None:
         async def later() -> None:
@@ -159,3 +170,40 @@ async def test_iterating_a_request_that_was_cancelled_at_once_ends(container: Co
     conversation.cancel()
     async with asyncio.timeout(5):
         assert [step async for step in conversation] == []
+
+
+async def test_a_handler_that_heeds_no_cancellation_is_answered_for(container: Container) -> None:
+    pid = await container.spawn(Hostile)
+    until = asyncio.get_running_loop().time() + 1.5
+    call = asyncio.ensure_future(container.rpc_send("hostile", "stay", {"until": until}))
+    async with asyncio.timeout(5):
+        while not container.endpoint.calls:
+            await asyncio.sleep(0.01)
+    await container.terminate_process(pid, timeout=0.05)
+    with pytest.raises(ReceivedError) as caught:
+        await call
+    assert (caught.value.code, caught.value.type) == (500, "ProcessTerminated")
+
+
+async def test_calls_of_the_same_id_are_both_ended_with_their_process(
+    container: Container,
+) -> None:
+    pid = await container.spawn(Hostile)
+    transport = container.transport
+    await transport.declare_queue(QueueSpec("answers", durable=False, exclusive=True))
+    answers: asyncio.Queue[Envelope] = asyncio.Queue()
+    await transport.consume(
+        "answers", lambda d: answers.put_nowait(d.envelope), prefetch=10, no_ack=True
+    )
+    for _ in range(2):
+        body, _ = encode({"how": "never"})
+        request = Envelope("wait", body, reply_to="answers", correlation_id="same")
+        transport.publish("test.xs", "hostile", request)
+    async with asyncio.timeout(5):
+        while len(container.endpoint.calls) < 2:
+            await asyncio.sleep(0.01)
+    await container.terminate_process(pid, timeout=0.05)
+    for _ in range(2):
+        answer = await asyncio.wait_for(answers.get(), 5)
+        assert answer.headers["code"] == 500
+    assert not container.endpoint.calls
