@@ -152,9 +152,14 @@ class IncomingCall(CallContext, eq=False):
             return
         code = code_of(error)
         try:
-            self._final(c.FAILURE, {**error.as_content(), "code": code}, code)
-        except (CodecError, ContentTooLarge):  # what a handler puts there must not cost the answer
-            self._final(c.FAILURE, plain_failure(error, code), code)
+            try:
+                self._final(c.FAILURE, {**error.as_content(), "code": code}, code)
+            except (CodecError, ContentTooLarge):  # what a handler says must not cost the answer
+                self._final(c.FAILURE, plain_failure(error, code), code)
+        except Exception:  # what an interceptor raises: without an answer, it is a dead letter
+            log.exception("failure of %r of %s could not be answered", self.op, self.process)
+            self.state = c.FAILED
+            self.delivery.nack(requeue=False)
 
     def refuse(self, reason: str) -> None:
         """Refuse the request; in an rpc, and after ``agree``, that is a failure 403 Refused."""

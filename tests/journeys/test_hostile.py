@@ -11,12 +11,15 @@ import pytest
 from ion import (
     ApplicationError,
     Container,
+    DeadlineExceeded,
     ReceivedError,
     Service,
     ServiceClient,
+    Unavailable,
 )
 from ion.messaging.codec import encode
 from ion.messaging.envelope import Envelope
+from ion.messaging.interceptors import Interceptor
 from ion.messaging.transport import QueueSpec
 
 HUGE = "x" * 2_000_000
@@ -207,3 +210,27 @@ async def test_calls_of_the_same_id_are_both_ended_with_their_process(
         answer = await asyncio.wait_for(answers.get(), 5)
         assert answer.headers["code"] == 500
     assert not container.endpoint.calls
+
+
+def refuse_answers(settings: Any) -> Interceptor:
+    """Return an interceptor that lets nothing but requests out."""
+
+    def interceptor(envelope: Envelope) -> Envelope:
+        if not envelope.reply_to:
+            raise RuntimeError("no answers")
+        return envelope
+
+    return interceptor
+
+
+async def test_what_cannot_be_answered_is_a_dead_letter(bus: tuple[str, dict[str, object]]) -> None:
+    url, config = bus
+    config = {**config, "messaging.interceptors.out": [f"{__name__}:refuse_answers"]}
+    async with Container(url, sysname="test", config=config) as container:
+        await container.spawn(Hostile)
+        with pytest.raises((DeadlineExceeded, Unavailable)):
+            await container.rpc_send("hostile", "ping", timeout=0.5)
+        info = await container.transport.queue_info("test.hostile.dlq")
+        assert info is not None
+        assert info.messages == 1
+        assert not container.endpoint.calls
