@@ -22,7 +22,7 @@ from types import TracebackType
 
 from ion.base.errors import StartError
 
-START_TIMEOUT = 60.0
+START_TIMEOUT = 150.0
 STOP_TIMEOUT = 30.0
 _PORTS = (20_000, 32_000)  # below the range that outgoing connections are given
 _LOOPBACK = "127.0.0.1"
