@@ -206,15 +206,10 @@ class Endpoint:
         codec_ = codec.msgpack_codec if content_type == MSGPACK else codec.codec_for(content_type)
         body, content_type = codec_.encode(content, content_type)
         envelope = Envelope(
-            op,
-            body,
-            content_type=content_type,
-            reply_to=self.reply_queue,
-            correlation_id=serial,
-            message_id=serial,
-            timestamp=int(now),
-            headers=headers,
+            op, body, content_type=content_type, timestamp=int(now), headers=headers
         )
+        envelope.correlation_id = envelope.message_id = serial
+        envelope.reply_to = self.reply_queue
         if self.outbound or len(body) > self.max_content:
             envelope = self.outgoing(envelope)
         call = kind(serial, protocol, c.REQUESTED, to, op, self.loop.create_future(), deadline)
