@@ -62,6 +62,7 @@ class Container:
         self.settings = settings if settings is not None else load(config)
         self.namespace = Namespace(sysname or self.settings.container.sysname)
         self.id = checked_name(self.settings.container.name or new_container_id(), "container id")
+        self._self = f"{self.id}.0"  # the pid it sends as: its agent's
         self.state = lifecycle.INIT
         self.processes: dict[str, Process] = {}
         self.drain_timeout = self.settings.container.drain_timeout
@@ -247,7 +248,7 @@ class Container:
         content_type: str = MSGPACK,
     ) -> Coroutine[Any, Any, Any]:
         """Call an op and return the content of its answer; see :meth:`Endpoint.rpc`."""
-        return self.endpoint.rpc(f"{self.id}.0", to, op, content, timeout, content_type)
+        return self.endpoint.rpc(self._self, to, op, content, timeout, content_type)
 
     async def send(self, to: str, op: str, content: Any = None, **options: Any) -> None:
         """Send one message that nobody answers; see :meth:`Endpoint.send`."""
@@ -265,10 +266,6 @@ class Container:
         """Return the configuration of an app: its file's, the rel's, and ``apps.<name>``."""
         app = self.apps.get(name)
         return app.config if app is not None else self.settings.app_config(name)
-
-    @property
-    def _self(self) -> str:
-        return f"{self.id}.0"
 
     def _step(self, event: str) -> None:
         self.state = lifecycle.LIFECYCLE.next_state(self.state, event)

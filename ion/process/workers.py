@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
 from typing import Any, Protocol
 
 from ion.observe.context import current_call
@@ -24,7 +24,9 @@ from ion.observe.context import current_call
 _enter_task: Callable[[Any, Any], None] = getattr(asyncio.tasks, "_enter_task")  # noqa: B009
 _leave_task: Callable[[Any, Any], None] = getattr(asyncio.tasks, "_leave_task")  # noqa: B009
 
-EAGER = 64  # handlers begun at once between two turns of the loop
+# Handlers begun at once between two turns of the loop. As one that ends begins the next that waits,
+# this also bounds the stack.
+EAGER = 32
 MAX_IDLE = 256
 REST = 0.2  # seconds: an idle worker that was not needed for one to two of these is let go
 
@@ -142,13 +144,15 @@ class _Worker:
 
     async def work(self) -> None:
         """Handle one message after another, until there is a reason not to."""
-        base = copy_context()
+        current_call.set(None)
+        size = len(copy_context())
+        kept = [(v, x) for v, x in copy_context().items() if v is not current_call]
         idle = self._workers.idle
         while self.server is not None:
             self.call.task = self.task
             await self.server._serve(self.call)
             self.server = self.call = None
-            if len(idle) >= MAX_IDLE or self.task.cancelling() or _is_changed(base):
+            if len(idle) >= MAX_IDLE or self.task.cancelling() or _is_changed(size, kept):
                 return
             idle.append(self)
             await self
@@ -186,12 +190,12 @@ class _Worker:
         return True
 
 
-def _is_changed(base: Context) -> bool:
+def _is_changed(size: int, kept: list[tuple[ContextVar[Any], Any]]) -> bool:
     """Return whether the handler left a context variable other than it was."""
     context = copy_context()
-    if len(context) != len(base) + (current_call not in base):
+    if len(context) != size:
         return True
-    for variable, value in base.items():
-        if context[variable] is not value and variable is not current_call:
+    for variable, value in kept:  # noqa: SIM110 - a generator costs more than the loop
+        if context[variable] is not value:
             return True
     return False

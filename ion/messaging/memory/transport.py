@@ -172,7 +172,11 @@ class MemoryTransport:
         for queue in queues:
             if not queue.put(envelope, exchange, key):
                 refused = queue
-        if settled is not None:
+        if settled is None:
+            return
+        if queues and refused is None:
+            _settle(settled, None)
+        else:
             _settle(settled, _outcome(mandatory, queues, refused, exchange, key))
 
     @property
