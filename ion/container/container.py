@@ -60,7 +60,9 @@ class Container:
         settings: Settings | None = None,
     ) -> None:
         self.settings = settings if settings is not None else load(config)
-        self.namespace = Namespace(sysname or self.settings.container.sysname)
+        self.namespace = Namespace(
+            self.settings.container.sysname if sysname is None else sysname
+        )
         self.id = checked_name(self.settings.container.name or new_container_id(), "container id")
         self._self = f"{self.id}.0"  # the pid it sends as: its agent's
         self.state = lifecycle.INIT
@@ -178,6 +180,7 @@ class Container:
         name: str | None = None,
         args: Mapping[str, Any] | None = None,
         parent: str | None = None,
+        app_config: Mapping[str, Any] | None = None,
     ) -> str:
         """Start a process and return its pid once it is ACTIVE.
 
@@ -185,6 +188,7 @@ class Container:
         :param name: overrides the class's name (not the name of a service's queue).
         :param args: keyword arguments of its ``__init__``.
         :param parent: pid of the process that it is terminated with.
+        :param app_config: what it finds in its ``app_config``; its parent's by default.
         :raises StartError: its class cannot be found or made, or a hook of it failed.
         :raises LifecycleError: the container does not run, or is being stopped.
         """
@@ -192,7 +196,9 @@ class Container:
             state = self.state if self._stopping is None else "stopping"
             message = f"container {self.id} is {state}: it starts no process"
             raise LifecycleError(message)
-        return await self._spawner.spawn(target, name=name, args=args, parent=parent)
+        return await self._spawner.spawn(
+            target, name=name, args=args, parent=parent, app_config=app_config
+        )
 
     async def terminate_process(self, pid: str, *, timeout: float | None = None) -> None:
         """Stop a process: its begun calls end within ``timeout`` seconds, or are answered 500.
@@ -208,16 +214,18 @@ class Container:
         *,
         config: Mapping[str, Any] | None = None,
         args: Mapping[str, Any] | None = None,
+        args_of: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         """Start an app and, before it, the apps it depends on; no-op where it runs already.
 
         :param app: a path, or a name that is looked up in ``res/apps``.
         :param config: over the app file's ``config``.
         :param args: over the app file's keyword arguments.
+        :param args_of: app name -> the same for the apps it depends on.
         :raises ConfigurationError: the file is wrong; the message names line and key.
         :raises StartError: it did not come up; what it had started is stopped.
         """
-        await self._launcher.start_app(app, config, args)
+        await self._launcher.start_app(app, config, args, args_of)
 
     async def stop_app(self, name: str) -> None:
         """Stop a running app.
@@ -277,6 +285,17 @@ class Container:
         self._spawner.exchange = self.exchange
         pid = await self._spawner.spawn(ContainerAgent, args={"container": self}, number=0)
         await self.exchange.join_control(AGENT, self.processes[pid])
+
+    def __getattr__(self, name: str) -> Any:
+        """Say what is missing where a room is asked for before it was opened."""
+        if name in ("endpoint", "exchange", "workers"):
+            message = (
+                f"container {self.id} is not started: use `async with Container(...)`, "
+                "or `await container.start()` first"
+            )
+            raise LifecycleError(message)
+        message = f"{type(self).__name__!r} object has no attribute {name!r}"
+        raise AttributeError(message)
 
     def __repr__(self) -> str:
         return f"<Container {self.id} sysname={self.sysname} {self.state}>"

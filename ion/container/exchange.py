@@ -161,12 +161,14 @@ class ExchangeManager:
         for name in self._instances:
             key = self._namespace.control_key(name)
             rows.append({"queue": self._queue, "key": key, "kind": "control"})
+        keys: dict[str, None] = {}
         for pid in self._service_consumers:
             process = self._processes.get(pid)
-            keys = self.keys_of(process) if isinstance(process, Service) else []
-            for key in keys:
-                queue = self._namespace.service_queue(key).name
-                rows.append({"queue": queue, "key": key, "kind": "service"})
+            if isinstance(process, Service):
+                keys.update(dict.fromkeys(self.keys_of(process)))
+        for key in keys:
+            queue = self._namespace.service_queue(key).name
+            rows.append({"queue": queue, "key": key, "kind": "service"})
         return rows
 
     # dispatch

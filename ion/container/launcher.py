@@ -22,6 +22,7 @@ from ion.process.host import Host
 from ion.process.process import Process
 
 log = logging.getLogger(__name__)
+Overlay = tuple[Mapping[str, Any], Mapping[str, Any]]  # configuration and arguments
 
 
 class AppHost(Host, Protocol):
@@ -59,7 +60,10 @@ class RunningApp:
         for index, child in enumerate(self.spec.processes):
             target = self.spec.resolved(child.class_, "processes", index, "class")
             args = arguments.of(target, child.args)
-            self.pids.append(await container.spawn(target, name=child.id, args=args))
+            pid = await container.spawn(
+                target, name=child.id, args=args, app_config=self.config
+            )
+            self.pids.append(pid)
         arguments.refuse_unused()
         if self.spec.mod is not None:
             await self._start_mod(container)
@@ -77,7 +81,10 @@ class RunningApp:
                 )
                 raise ConfigurationError(message)
             name = mod.process_name
-            self.pids.append(await container.spawn(target, name=name, args=dict(self.args)))
+            pid = await container.spawn(
+                target, name=name, args=dict(self.args), app_config=self.config
+            )
+            self.pids.append(pid)
             return
         start, stop = getattr(target, "start", None), getattr(target, "stop", None)
         if not callable(start) or not callable(stop):
@@ -137,11 +144,13 @@ class Launcher:
         app: str | Path,
         config: Mapping[str, Any] | None = None,
         args: Mapping[str, Any] | None = None,
+        args_of: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         """Start an app after what it depends on; see :meth:`Container.start_app`."""
         spec = load_app(app)
         starts = plan(spec, running=self.apps)
-        over = {spec.name: (config or {}, args or {})}
+        over: dict[str, Overlay] = {name: ({}, own) for name, own in (args_of or {}).items()}
+        over[spec.name] = (config or {}, args or {})
         await self._start_all(starts, over)
 
     async def start_rel(
@@ -179,7 +188,7 @@ class Launcher:
     async def _start_all(
         self,
         starts: Sequence[Start],
-        over: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]],
+        over: Mapping[str, Overlay],
     ) -> None:
         begun: list[RunningApp] = []
         try:

@@ -44,6 +44,7 @@ class Spawner:
         name: str | None = None,
         args: Mapping[str, Any] | None = None,
         parent: str | None = None,
+        app_config: Mapping[str, Any] | None = None,
         number: int | None = None,
     ) -> str:
         """Start a process and return its pid once it is ACTIVE.
@@ -60,6 +61,9 @@ class Spawner:
         process.parent = parent
         if name is not None:
             process.name = name
+        owner = self._find(parent) if parent is not None else None
+        inherited = owner.app_config if owner is not None else {}
+        process.app_config = app_config if app_config is not None else inherited
         self._configure(process)
         self._starting[process.id] = process
         try:

@@ -25,14 +25,15 @@ class ServiceClient:
     """A client of one service.
 
     ``await client.<op>(a=1, b=2)`` sends the map ``{"a": 1, "b": 2}``; a single positional argument
-    is sent as it is. ``timeout=`` is the call's, in seconds, and is not sent. An op or a key that
-    such a method cannot name is reached by :meth:`call`.
+    is sent as it is. ``timeout=`` is the call's, in seconds, and is not sent. Any public name is an op's;
+    one that cannot be written as a method, or takes a ``timeout`` itself, is called by
+    ``caller.rpc_send(service, op, content)``.
 
-    Typed clients derive from this class and name their service::
+    Typed clients derive from this class, name their service, and call by :meth:`_call`::
 
         class HelloClient(ServiceClient, service="hello"):
             async def hello(self, text: str = "Hi there", *, timeout: float | None = None) -> str:
-                return await self.call("hello", {"text": text}, timeout=timeout, returns=str)
+                return await self._call("hello", {"text": text}, timeout=timeout, returns=str)
 
     :param service: name, or a process id.
     :param caller: a container, a process, or what ``ion.connect`` gives.
@@ -66,7 +67,7 @@ class ServiceClient:
         self._caller = caller
         self._timeout = timeout
 
-    async def call(
+    async def _call(
         self,
         op: str,
         content: Any = None,
@@ -74,7 +75,7 @@ class ServiceClient:
         timeout: float | None = None,
         returns: Any = Any,
     ) -> Any:
-        """Call an op by name.
+        """Call an op by name, for typed clients.
 
         :param returns: the type of the answer; the content is checked against it and built as it.
         :raises CodecError: the answer is not of that type.

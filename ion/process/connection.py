@@ -65,7 +65,7 @@ async def connect(
     transport = transport_for(settings, url)
     await transport.open()
     try:
-        namespace = Namespace(sysname or settings.container.sysname)
+        namespace = Namespace(settings.container.sysname if sysname is None else sysname)
         endpoint = endpoint_for(settings, transport, namespace, new_container_id())
         try:
             await endpoint.open()

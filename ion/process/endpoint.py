@@ -29,7 +29,7 @@ from ion.messaging import codec
 from ion.messaging.address import Namespace
 from ion.messaging.envelope import MSGPACK, Envelope
 from ion.messaging.interceptors import Interceptor, too_large
-from ion.messaging.transport import Consumer, Delivery, Transport
+from ion.messaging.transport import Consumer, Delivery, Transport, TransportState
 from ion.observe.context import CallContext, current_call
 from ion.process.calls import OutgoingCall, not_found, performative_of, service_of
 from ion.process.deadlines import Deadlines, Expires
@@ -334,7 +334,10 @@ class Endpoint:
             try:
                 info = await self._probes.look(queue)
             except IonError:
-                return Unavailable(f"no answer of {call.to!r}: the broker does not answer either")
+                info = None
+                if self.transport.state is not TransportState.CONNECTED:
+                    message = f"no answer of {call.to!r}: the broker is away"
+                    return Unavailable(message, details={"to": call.to})
             if info is not None and info.consumers == 0:
                 message = f"nobody consumes queue {queue!r}: no instance of {call.to!r} is running"
                 return Unavailable(message, details={"to": call.to, "waiting": info.messages})
@@ -344,7 +347,7 @@ class Endpoint:
     def _deadline(self, timeout: float | None, context: CallContext | None) -> float:
         """Return when a call that begins now must be over, on the loop's clock."""
         left = self.rpc_timeout if timeout is None else timeout
-        if not 0 < left < INFINITY:
+        if not isinstance(left, (int, float)) or not 0 < left < INFINITY:
             message = f"timeout must be a number of seconds above 0, not {timeout!r}"
             raise BadRequest(message)
         now = self.time()

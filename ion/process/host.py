@@ -33,6 +33,7 @@ class Host(Protocol):
         name: str | None = None,
         args: Mapping[str, Any] | None = None,
         parent: str | None = None,
+        app_config: Mapping[str, Any] | None = None,
     ) -> str:
         """Start a process and return its id once it is ACTIVE.
 

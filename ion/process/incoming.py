@@ -181,9 +181,13 @@ class IncomingCall(CallContext, eq=False):
     def report(self, content: Any) -> None:
         """Send a progress message, after an ``agree`` where none was sent yet.
 
-        :raises ConversationError: not a request conversation, or over.
+        Who called by rpc, or sent one way, does not follow: then it is not sent.
+
+        :raises ConversationError: the conversation is over.
         """
-        if self.state == c.REQUESTED and self.protocol is REQUEST_PROTOCOL:
+        if self.protocol is not REQUEST_PROTOCOL:
+            return
+        if self.state == c.REQUESTED:
             self.agree()
         self.step(c.PROGRESS)
         self._publish(self._envelope(c.PROGRESS, content))

@@ -47,6 +47,7 @@ class Process:
     :cvar mailbox: how many messages may wait; beyond, a request is answered 503.
     :cvar concurrency: how many messages are handled at a time.
     :ivar id: process id (pid), ``<container id>.<n>``.
+    :ivar app_config: configuration of the app it belongs to; empty where it belongs to none.
     :ivar state: INIT, READY, ACTIVE, TERMINATED or ERROR.
     """
 
@@ -61,6 +62,7 @@ class Process:
     state: str = lifecycle.INIT
     parent: str | None = None
     spawn_args: Mapping[str, Any] = {}
+    app_config: Mapping[str, Any] = {}
     handled: int = 0
     _active: int = 0
     _draining: bool = False

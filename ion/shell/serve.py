@@ -80,7 +80,8 @@ async def _bring_up(container: Container, options: Options) -> None:
     await container.start()
     for path in found:
         if path.suffix == APP:
-            await container.start_app(path, args=arguments.of(load_app(path).name))
+            own = arguments.of(load_app(path).name)
+            await container.start_app(path, args=own, args_of=arguments.by_app)
         else:
             await container.start_rel(path, args=arguments.by_app)
     for name in sorted(set(arguments.by_app) - set(container.apps)):

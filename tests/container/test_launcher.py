@@ -38,8 +38,8 @@ class Noted(Process):
         if not self.fail:
             EVENTS.append(f"-{self.name}{self.note}")
 
-    async def op_config(self, app: str) -> Any:
-        return dict(self._host.config_for(app))
+    async def op_config(self) -> Any:
+        return dict(self.app_config)
 
 
 class Named(Service, name="named"):
@@ -149,7 +149,7 @@ async def test_a_release_with_args_config_and_mult(embedded: Container, app_file
     assert EVENTS == ["+Noted", "+Notedsecond"]
     assert await embedded.rpc_send("named", "greet") == "hello"
     pid = embedded.apps["one"].pids[0]
-    assert await embedded.rpc_send(pid, "config", {"app": "one"}) == {"key": "rel", "kept": True}
+    assert await embedded.rpc_send(pid, "config") == {"key": "rel", "kept": True}
 
 
 async def test_a_failed_start_undoes_itself(embedded: Container, app_files: Any) -> None:

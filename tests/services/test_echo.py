@@ -23,7 +23,7 @@ async def test_rot13_twice_is_nothing(echo: EchoClient) -> None:
 
 async def test_the_wrong_type_is_a_400(echo: EchoClient) -> None:
     with pytest.raises(BadRequest, match="text"):
-        await echo.call("rot13", {"text": 13})
+        await echo._call("rot13", {"text": 13})
 
 
 @pytest.mark.parametrize("content", ["x", None, {"a": [1, 2.5, b"\x00"]}, [], {"content": 1}])

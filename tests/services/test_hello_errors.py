@@ -53,4 +53,4 @@ async def test_any_other_is_a_500_logged_once_and_the_service_goes_on(
 
 async def test_a_misfit_never_reaches_the_op(client: HelloErrorsClient) -> None:
     with pytest.raises(BadRequest, match="guests"):
-        await client.call("share", {"cakes": 6, "guests": "two"})
+        await client._call("share", {"cakes": 6, "guests": "two"})

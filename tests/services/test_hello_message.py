@@ -35,4 +35,4 @@ async def test_a_wrong_structure_is_a_400(
     client: HelloMessageClient, person: dict[str, object], named: str
 ) -> None:
     with pytest.raises(BadRequest, match=named):
-        await client.call("greet", {"person": person})
+        await client._call("greet", {"person": person})

@@ -12,12 +12,12 @@ class EchoClient(ServiceClient, service="echo"):
 
     async def rot13(self, text: str, *, timeout: float | None = None) -> str:
         """Return ``text`` with each letter moved by half the alphabet."""
-        answer: str = await self.call("rot13", {"text": text}, timeout=timeout, returns=str)
+        answer: str = await self._call("rot13", {"text": text}, timeout=timeout, returns=str)
         return answer
 
     async def echo(self, content: Any, *, timeout: float | None = None) -> dict[str, Any]:
         """Return a map: ``content`` as it came, ``sender``, ``content_type``."""
-        answer: dict[str, Any] = await self.call(
+        answer: dict[str, Any] = await self._call(
             "echo", content, timeout=timeout, returns=dict[str, Any]
         )
         return answer

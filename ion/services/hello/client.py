@@ -13,5 +13,5 @@ class HelloClient(ServiceClient, service="hello"):
 
         :raises IonError: as every call; see ``ion.base.errors``.
         """
-        answer: str = await self.call("hello", {"text": text}, timeout=timeout, returns=str)
+        answer: str = await self._call("hello", {"text": text}, timeout=timeout, returns=str)
         return answer

@@ -13,7 +13,7 @@ class HelloErrorsClient(ServiceClient, service="hello_errors"):
 
         :raises ReceivedApplicationError: 404, type ``Stranger``: there is no such guest.
         """
-        answer: str = await self.call("greet", {"name": name}, timeout=timeout, returns=str)
+        answer: str = await self._call("greet", {"name": name}, timeout=timeout, returns=str)
         return answer
 
     async def share(self, cakes: int, guests: int, *, timeout: float | None = None) -> float:
@@ -22,5 +22,5 @@ class HelloErrorsClient(ServiceClient, service="hello_errors"):
         :raises ReceivedContainerError: 500, type ``ZeroDivisionError``: there are no guests.
         """
         content = {"cakes": cakes, "guests": guests}
-        answer: float = await self.call("share", content, timeout=timeout, returns=float)
+        answer: float = await self._call("share", content, timeout=timeout, returns=float)
         return answer

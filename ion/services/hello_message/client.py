@@ -15,5 +15,5 @@ class HelloMessageClient(ServiceClient, service="hello_message"):
         :raises BadRequest: the person is not as it must be; the message names the key.
         """
         content = {"person": person}
-        answer: Greeting = await self.call("greet", content, timeout=timeout, returns=Greeting)
+        answer: Greeting = await self._call("greet", content, timeout=timeout, returns=Greeting)
         return answer

@@ -13,10 +13,10 @@ class HelloProcessClient(ServiceClient):
 
         :raises ProcessNotFound: it is gone.
         """
-        answer: str = await self.call("hello", {"text": text}, timeout=timeout, returns=str)
+        answer: str = await self._call("hello", {"text": text}, timeout=timeout, returns=str)
         return answer
 
     async def count(self, *, timeout: float | None = None) -> int:
         """Return how many greetings it has given."""
-        answer: int = await self.call("count", timeout=timeout, returns=int)
+        answer: int = await self._call("count", timeout=timeout, returns=int)
         return answer
