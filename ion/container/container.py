@@ -60,9 +60,7 @@ class Container:
         settings: Settings | None = None,
     ) -> None:
         self.settings = settings if settings is not None else load(config)
-        self.namespace = Namespace(
-            self.settings.container.sysname if sysname is None else sysname
-        )
+        self.namespace = Namespace(self.settings.container.sysname if sysname is None else sysname)
         self.id = checked_name(self.settings.container.name or new_container_id(), "container id")
         self._self = f"{self.id}.0"  # the pid it sends as: its agent's
         self.state = lifecycle.INIT

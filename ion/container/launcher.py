@@ -60,9 +60,7 @@ class RunningApp:
         for index, child in enumerate(self.spec.processes):
             target = self.spec.resolved(child.class_, "processes", index, "class")
             args = arguments.of(target, child.args)
-            pid = await container.spawn(
-                target, name=child.id, args=args, app_config=self.config
-            )
+            pid = await container.spawn(target, name=child.id, args=args, app_config=self.config)
             self.pids.append(pid)
         arguments.refuse_unused()
         if self.spec.mod is not None:

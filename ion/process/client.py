@@ -25,8 +25,8 @@ class ServiceClient:
     """A client of one service.
 
     ``await client.<op>(a=1, b=2)`` sends the map ``{"a": 1, "b": 2}``; a single positional argument
-    is sent as it is. ``timeout=`` is the call's, in seconds, and is not sent. Any public name is an op's;
-    one that cannot be written as a method, or takes a ``timeout`` itself, is called by
+    is sent as it is. ``timeout=`` is the call's, in seconds, and is not sent. Any public name is an
+    op's; one that cannot be written as a method, or takes a ``timeout`` itself, is called by
     ``caller.rpc_send(service, op, content)``.
 
     Typed clients derive from this class, name their service, and call by :meth:`_call`::

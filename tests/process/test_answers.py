@@ -1,4 +1,4 @@
-"""Answers that should not be: stray, doubled, out of order, undecodable; and what becomes of them."""
+"""Stray, doubled, disordered and undecodable answers, and what becomes of them."""
 
 from __future__ import annotations
 

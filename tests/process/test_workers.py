@@ -1,4 +1,4 @@
-"""Workers keep what a handler may rely on from a task, though they are used again and begin at once."""
+"""Workers are used again and begin at once; what a handler may rely on from a task stays."""
 
 from __future__ import annotations
 
