@@ -200,9 +200,8 @@ class Launcher:
             for app in reversed(begun):
                 await app.stop(self._container, self._container.drain_timeout)
                 self.apps.pop(app.name, None)
-            if not isinstance(error, Exception | SystemExit) or isinstance(
-                error, ConfigurationError
-            ):
+            told = isinstance(error, ConfigurationError | LifecycleError)
+            if told or not isinstance(error, Exception | SystemExit):
                 raise
             app_name = begun[-1].name if begun else "?"
             message = f"app {app_name!r} did not start: {_said(error)}"

@@ -166,6 +166,9 @@ class Endpoint:
         :raises Unavailable: it did not within ``timeout`` seconds.
         """
         deadline = self._deadline(timeout, current_call.get())
+        if self.transport.state is TransportState.CLOSED:
+            message = f"{self.id} is stopped: it sends nothing any more"
+            raise Unavailable(message)
         if not self.transport.writable:
             await self.transport.wait_writable(deadline - self.time())
         return max(deadline - self.time(), 0.001)
@@ -286,9 +289,9 @@ class Endpoint:
         """
         transport = self.transport
         context = current_call.get()
-        deadline = self._deadline(timeout, context)
         if not transport.writable:
-            await transport.wait_writable(deadline - self.time())
+            timeout = await self.writable(timeout)
+        deadline = self._deadline(timeout, context)
         headers = {"performative": c.REQUEST, "protocol": "none", "sender": sender}
         if context is not None:
             _pass_on(context, headers)

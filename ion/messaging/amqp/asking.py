@@ -92,14 +92,20 @@ class Asker:
 
     async def _ask(self, what: str, frame: Frame, timeout: float | None = None) -> Any:
         seconds = self._timeout if timeout is None else timeout
-        async with self._lock:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        await guarded(what, self._lock.acquire(), seconds)
+        try:
             if self._channel is None or self._channel.is_closed:
-                self._channel = await self._link.channel(what, seconds)
+                self._channel = await self._link.channel(what, max(deadline - loop.time(), 0.001))
             # The close that answers a wrong question reaches the channel object a little later.
             channel, self._channel = self._channel, None
-            answer = await guarded(what, channel.raw.rpc(frame, timeout=seconds), seconds)
+            left = max(deadline - loop.time(), 0.001)
+            answer = await guarded(what, channel.raw.rpc(frame, timeout=left), left)
             self._channel = channel
             return answer
+        finally:
+            self._lock.release()
 
     async def declare_exchange(self, spec_: ExchangeSpec) -> None:
         """Make the exchange. Raises ConfigurationError where it exists otherwise."""
