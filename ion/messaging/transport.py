@@ -128,6 +128,10 @@ class Transport(Protocol):
         :raises Unavailable: it was not within ``timeout`` seconds.
         """
 
+    @property
+    def heard(self) -> float:
+        """When the broker was last heard of, on the loop's clock; 0.0 = never."""
+
     # topology: what is declared here is declared again after a reconnect
 
     async def declare_exchange(self, spec: ExchangeSpec) -> None:

@@ -337,10 +337,8 @@ class Endpoint:
             try:
                 info = await self._probes.look(queue)
             except IonError:
-                info = None
-                if self.transport.state is not TransportState.CONNECTED:
-                    message = f"no answer of {call.to!r}: the broker is away"
-                    return Unavailable(message, details={"to": call.to})
+                message = f"no answer of {call.to!r}: the broker does not answer either"
+                return Unavailable(message, details={"to": call.to})
             if info is not None and info.consumers == 0:
                 message = f"nobody consumes queue {queue!r}: no instance of {call.to!r} is running"
                 return Unavailable(message, details={"to": call.to, "waiting": info.messages})

@@ -87,3 +87,18 @@ async def test_a_container_stops_in_time_without_its_broker(fault, amqp_url, rab
         rabbitmq_server.resume()
         rabbitmq_server.start()
     assert container.state == "TERMINATED"
+
+
+async def test_many_calls_that_end_together_are_late_not_unavailable(amqp_url: str) -> None:
+    class Slow(Service, name="slow", concurrency=2000):
+        async def op_wait(self) -> None:
+            await asyncio.sleep(30)
+
+    async with (
+        Container(amqp_url, sysname="late") as server,
+        Container(amqp_url, sysname="late") as client,
+    ):
+        await server.spawn(Slow)
+        calls = [client.rpc_send("slow", "wait", timeout=1) for _ in range(1500)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {DeadlineExceeded}

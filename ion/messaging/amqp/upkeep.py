@@ -159,6 +159,11 @@ class Upkeep:
             except Exception:
                 log.exception("a callback for the state of the transport failed")
 
+    @property
+    def heard(self) -> float:
+        """When the broker was last heard of, on the loop's clock; 0.0 = never."""
+        return self._link.wire.heard if self._link is not None else 0.0
+
     async def wait_connected(self, timeout: float) -> None:
         """Return once connected. Raises Unavailable."""
         await self._within(self._connected.wait(), timeout, "no connection to the broker")

@@ -73,6 +73,11 @@ class Wire(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         self._transport_of_wire = stream
         self.outbound.attach(stream)
 
+    @property
+    def heard(self) -> float:
+        """When something was last read, on the loop's clock."""
+        return self._received
+
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where to read to."""
         del sizehint

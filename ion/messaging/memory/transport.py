@@ -111,6 +111,11 @@ class MemoryTransport:
         except TimeoutError:
             raise _not_open() from None
 
+    @property
+    def heard(self) -> float:
+        """When the broker was last heard of, on the loop's clock: now, where it is open."""
+        return asyncio.get_running_loop().time() if self._broker is not None else 0.0
+
     # topology
 
     async def declare_exchange(self, spec: ExchangeSpec) -> None:
