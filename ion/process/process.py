@@ -1,7 +1,7 @@
 """The process: an actor with an address, a bounded mailbox, ops and a life cycle.
 
 The path of a message: the transport hands it to :meth:`Process.deliver`; it waits in the mailbox
-while ``concurrency`` messages are being handled; then a task of its own runs :meth:`_serve`, which
+while ``concurrency`` messages are being handled; then a worker runs :meth:`_serve`, which
 calls the op directly, so that a traceback shows the op. An idle process has no task.
 """
 
