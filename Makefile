@@ -25,7 +25,7 @@ run: $(VENV)/run.stamp ## start a container that does something to see
 	@exec $(BIN)/ioncc $(REL)
 
 test: check ## check, then run every test on real servers that the tests start themselves
-	@.ci/need rabbitmq redis postgresql
+	@.ci/need rabbitmq redis postgresql librabbitmq cc
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 check: lint types ## lint, format and types

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from benchmarks import load, report, rows, tools
@@ -154,22 +154,20 @@ def test_a_quick_run_measures_and_tells(tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.amqp
 @pytest.mark.slow
 def test_ion_and_the_c_client_make_the_same_exchange(tmp_path: Path):
-    if not shutil.which("cc") or not Path("/usr/include/amqp.h").exists():
-        pytest.skip("needs a C compiler and librabbitmq-dev")
     output = tmp_path / "run.json"
     words = "rpc.c,rpc.ion,oneway.send.1KB.c,oneway.send.1KB.ion"
     assert main(["--quick", "-k", words, "--output", str(output)]) == 0
     figures = json.loads(output.read_text())["figures"]
-    assert figures["rpc.c"][0]["64"]["rate"] > figures["rpc.ion"][0]["64"]["rate"] > 0
+    assert figures["rpc.c"][0]["64"]["rate"] > 0
+    assert figures["rpc.ion"][0]["64"]["rate"] > 0
     assert figures["oneway.send.1KB.c"][0]["rate"] > 0
     assert figures["oneway.send.1KB.ion"][0]["rate"] > 0
 
 
 def test_the_payload_is_of_the_size_the_tables_name():
-    msgpack = pytest.importorskip("msgspec").msgpack
     from benchmarks.payload import record
 
-    assert len(msgpack.encode(record())) == RPC_BYTES
+    assert len(msgspec.msgpack.encode(record())) == RPC_BYTES
     assert json.loads(json.dumps(record())) == record()
 
 
