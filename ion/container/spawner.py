@@ -151,7 +151,7 @@ class Spawner:
                 await asyncio.sleep(DEPENDENCY_POLL)
 
     async def _undo(self, process: Process) -> None:
-        if process.state == lifecycle.TERMINATED:
+        if process._state == lifecycle.TERMINATED:
             return
         process._step("fail")
         self._processes.pop(process.id, None)

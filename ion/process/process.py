@@ -8,6 +8,7 @@ calls the op directly, so that a traceback shows the op. An idle process has no 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections import deque
 from collections.abc import Coroutine, Mapping
@@ -33,7 +34,15 @@ from ion.process.ops import Op, op_table
 from ion.process.request import RequestConversation
 
 log = logging.getLogger(__name__)
+SERVICE_KEYWORDS = "name, version, depends, concurrency, mailbox, prefetch"
 AGREE_AFTER = 0.05  # seconds: a handler that has not refused by then is agreed to
+
+
+class _State:
+    """Shows the life cycle state, but lets a subclass have a ``state`` of its own in its place."""
+
+    def __get__(self, process: Process | None, owner: type[Process]) -> str:
+        return lifecycle.INIT if process is None else process._state
 
 
 class Process:
@@ -59,7 +68,8 @@ class Process:
     # Set by the container before any hook runs. Class-level defaults keep an instance small, and
     # let a subclass have an ``__init__`` that does not call this class's.
     id: str = ""
-    state: str = lifecycle.INIT
+    state = _State()
+    _state: str = lifecycle.INIT
     parent: str | None = None
     spawn_args: Mapping[str, Any] = {}
     app_config: Mapping[str, Any] = {}
@@ -71,11 +81,21 @@ class Process:
     _children: list[str] | None = None
     _idle: asyncio.Future[None] | None = None
 
-    def __init_subclass__(cls, **keywords: Any) -> None:
-        super().__init_subclass__(**keywords)
+    def __init_subclass__(cls, *, name: str | None = None, **keywords: Any) -> None:
+        if keywords:
+            known = "name" if "service_name" not in dir(cls) else SERVICE_KEYWORDS
+            message = f"class {cls.__qualname__}: unknown {', '.join(keywords)} (known: {known})"
+            raise TypeError(message)
+        super().__init_subclass__()
+        for hook in ("on_init", "on_activate", "on_terminate"):
+            if not inspect.iscoroutinefunction(inspect.unwrap(getattr(cls, hook))):
+                message = (
+                    f"{cls.__qualname__}.{hook} must be an async method: async def {hook}(self)"
+                )
+                raise TypeError(message)
         cls.ops = op_table(cls)
-        if "name" not in cls.__dict__:
-            cls.name = cls.__name__
+        if name is not None or "name" not in cls.__dict__:
+            cls.name = name or cls.__name__
 
     def __init__(self, **spawn_args: Any) -> None:
         if spawn_args:
@@ -216,7 +236,7 @@ class Process:
         deadline = call.deadline
         if deadline and deadline < endpoint.deadlines.earliest:
             endpoint.deadlines.announce(deadline)
-        if self._active < self.concurrency and self.state == lifecycle.ACTIVE:
+        if self._active < self.concurrency and self._state == lifecycle.ACTIVE:
             self._begin(call)
             return
         waiting = self._waiting
@@ -296,7 +316,7 @@ class Process:
     # life cycle, stepped by the container's spawner
 
     def _step(self, event: str) -> None:
-        self.state = lifecycle.LIFECYCLE.next_state(self.state, event)
+        self._state = lifecycle.LIFECYCLE.next_state(self._state, event)
 
     def _start_serving(self) -> None:
         """Begin what came while the process was READY."""
@@ -342,7 +362,7 @@ class Process:
             "pid": self.id,
             "name": self.name,
             "class": f"{type(self).__module__}:{type(self).__qualname__}",
-            "state": self.state,
+            "state": self._state,
             "parent": self.parent,
             "service": None,
             "version": None,
@@ -352,7 +372,7 @@ class Process:
         }
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id or 'unspawned'} {self.state}>"
+        return f"<{type(self).__name__} {self.id or 'unspawned'} {self._state}>"
 
 
 def _agree(call: IncomingCall) -> None:

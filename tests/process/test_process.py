@@ -421,3 +421,27 @@ async def test_nothing_is_left_when_a_container_stops(bus: tuple[str, dict[str, 
     assert container.state == "TERMINATED"
     async with Container(bus[0], sysname="test", config=bus[1]) as second:
         assert await second.transport.queue_info(container.endpoint.reply_queue) is None
+
+
+async def test_a_process_may_have_a_state_of_its_own(container: Container) -> None:
+    class Moody(Process, name="moody"):
+        def __init__(self) -> None:
+            self.state = {"mood": "good"}  # type: ignore[assignment]
+
+        async def op_turn(self) -> Any:
+            self.state = "bad"  # type: ignore[assignment]
+            return self.state
+
+    pid = await container.spawn(Moody)
+    assert container.processes[pid].name == "moody"
+    assert await container.rpc_send(pid, "turn", timeout=5) == "bad"
+    assert await container.rpc_send(pid, "turn", timeout=5) == "bad"
+    await container.terminate_process(pid)
+    assert pid not in container.processes
+
+
+def test_a_class_that_cannot_be_is_told_at_its_creation() -> None:
+    with pytest.raises(TypeError, match=r"concurency.*known: name, version"):
+        type("Typo", (Service,), {}, name="typo", concurency=1)
+    with pytest.raises(TypeError, match="async def on_init"):
+        type("Sync", (Process,), {"on_init": lambda self: None})
