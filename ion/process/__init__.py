@@ -1,1 +1,1 @@
-"""Floor 4, the actors: processes, their ops, services, clients and supervisors."""
+"""Floor 4, the actors: processes, their ops, services and clients."""

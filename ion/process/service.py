@@ -22,7 +22,8 @@ class Service(Process):
                 return f"Hello there, {text}"
 
     :param name: public name; the queue of system S is ``S.<name>``.
-    :param version: semantic version; major M is also reached as ``<name>.v<M>``.
+    :param version: semantic version; major M, from 1 on, is also
+        reached as ``<name>.v<M>``.
     :param depends: services that must be consumed by somebody before this one is activated.
     :param concurrency: messages handled at a time (default 64; 1 for one at a time).
     :param prefetch: unsettled messages the broker hands over at a time; by default what is handled
