@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from contextvars import copy_context
 from pathlib import Path
@@ -26,18 +26,17 @@ from ion.container.exchange import AGENT, ExchangeManager
 from ion.container.launcher import Launcher, RunningApp
 from ion.container.spawner import Spawner
 from ion.messaging.address import Namespace
-from ion.messaging.envelope import MSGPACK
 from ion.messaging.transport import Transport
+from ion.process.calling import Calling
 from ion.process.connection import endpoint_for, transport_for
 from ion.process.endpoint import Endpoint
 from ion.process.process import Process
-from ion.process.request import RequestConversation
 from ion.process.workers import Workers
 
 log = logging.getLogger(__name__)
 
 
-class Container:
+class Container(Calling):
     """Hosts processes; use it as an async context manager, or :meth:`start` and :meth:`stop` it.
 
     :param url: of the broker, or of several; ``broker.url`` of the configuration by default.
@@ -62,7 +61,7 @@ class Container:
         self.settings = settings if settings is not None else load(config)
         self.namespace = Namespace(self.settings.container.sysname if sysname is None else sysname)
         self.id = checked_name(self.settings.container.name or new_container_id(), "container id")
-        self._self = f"{self.id}.0"  # the pid it sends as: its agent's
+        self._sender = f"{self.id}.0"  # its agent's pid
         self.state = lifecycle.INIT
         self.processes: dict[str, Process] = {}
         self.drain_timeout = self.settings.container.drain_timeout
@@ -101,7 +100,7 @@ class Container:
         try:
             await self.transport.open()
             self._rooms.push_async_callback(self.transport.close)
-            self.endpoint = endpoint_for(self.settings, self.transport, self.namespace, self.id)
+            self._make_endpoint()
             self.exchange = self._exchange_manager()
             await self.exchange.claim()  # or the undoing would take another's queue for answers
             self._rooms.push_async_callback(self.endpoint.close)
@@ -243,29 +242,6 @@ class Container:
         """
         await self._launcher.start_rel(rel, args)
 
-    # calling, as the container itself
-
-    def rpc_send(
-        self,
-        to: str,
-        op: str,
-        content: Any = None,
-        timeout: float | None = None,
-        content_type: str = MSGPACK,
-    ) -> Coroutine[Any, Any, Any]:
-        """Call an op and return the content of its answer; see :meth:`Endpoint.rpc`."""
-        return self.endpoint.rpc(self._self, to, op, content, timeout, content_type)
-
-    async def send(self, to: str, op: str, content: Any = None, **options: Any) -> None:
-        """Send one message that nobody answers; see :meth:`Endpoint.send`."""
-        await self.endpoint.send(self._self, to, op, content, **options)
-
-    def request(
-        self, to: str, op: str, content: Any = None, timeout: float | None = None
-    ) -> RequestConversation:
-        """Begin a request conversation: await it, iterate its progress, cancel it."""
-        return RequestConversation(self.endpoint, self._self, to, op, content, timeout)
-
     # what processes see of their host
 
     def config_for(self, name: str) -> Mapping[str, Any]:
@@ -275,6 +251,10 @@ class Container:
 
     def _step(self, event: str) -> None:
         self.state = lifecycle.LIFECYCLE.next_state(self.state, event)
+
+    def _make_endpoint(self) -> None:
+        endpoint = endpoint_for(self.settings, self.transport, self.namespace, self.id)
+        self.endpoint = self._endpoint = endpoint
 
     def _exchange_manager(self) -> ExchangeManager:
         return ExchangeManager(self.endpoint, self.id, self.processes, self.settings)
@@ -286,7 +266,7 @@ class Container:
 
     def __getattr__(self, name: str) -> Any:
         """Say what is missing where a room is asked for before it was opened."""
-        if name in ("endpoint", "exchange", "workers"):
+        if name in ("endpoint", "_endpoint", "exchange", "workers"):
             message = (
                 f"container {self.id} is not started: use `async with Container(...)`, "
                 "or `await container.start()` first"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,42 +10,20 @@ from ion.base.config import load
 from ion.base.ids import new_container_id
 from ion.base.settings import Settings
 from ion.messaging.address import Namespace
-from ion.messaging.envelope import MSGPACK
 from ion.messaging.interceptors import build
 from ion.messaging.opening import open_transport
 from ion.messaging.transport import Transport
+from ion.process.calling import Calling
 from ion.process.endpoint import Endpoint
-from ion.process.request import RequestConversation
 
 
-class Connection:
+class Connection(Calling):
     """One party on the bus that calls and sends, but hosts nothing."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
-        self.id = endpoint.id
+        self.endpoint = self._endpoint = endpoint
+        self.id = self._sender = endpoint.id
         self.sysname = endpoint.namespace.sysname
-
-    def rpc_send(
-        self,
-        to: str,
-        op: str,
-        content: Any = None,
-        timeout: float | None = None,
-        content_type: str = MSGPACK,
-    ) -> Coroutine[Any, Any, Any]:
-        """Call an op and return the content of its answer; see :meth:`Endpoint.rpc`."""
-        return self.endpoint.rpc(self.id, to, op, content, timeout, content_type)
-
-    async def send(self, to: str, op: str, content: Any = None, **options: Any) -> None:
-        """Send one message that nobody answers; see :meth:`Endpoint.send`."""
-        await self.endpoint.send(self.id, to, op, content, **options)
-
-    def request(
-        self, to: str, op: str, content: Any = None, timeout: float | None = None
-    ) -> RequestConversation:
-        """Begin a request conversation: await it, iterate its progress, cancel it."""
-        return RequestConversation(self.endpoint, self.id, to, op, content, timeout)
 
 
 @asynccontextmanager

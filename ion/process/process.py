@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import logging
 from collections import deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ion.base import lifecycle
@@ -24,14 +24,14 @@ from ion.base.errors import (
 from ion.conversation import conversation as c
 from ion.conversation.request import REQUEST_PROTOCOL
 from ion.messaging import codec
-from ion.messaging.envelope import MSGPACK
 from ion.messaging.transport import Delivery
 from ion.observe.context import current_call
 from ion.process import incoming, outcomes
+from ion.process.calling import Calling
+from ion.process.endpoint import Endpoint
 from ion.process.host import Host
 from ion.process.incoming import IncomingCall, incoming_call
 from ion.process.ops import Op, op_table
-from ion.process.request import RequestConversation
 
 log = logging.getLogger(__name__)
 SERVICE_KEYWORDS = "name, version, depends, concurrency, mailbox, prefetch"
@@ -45,7 +45,7 @@ class _State:
         return lifecycle.INIT if process is None else process._state
 
 
-class Process:
+class Process(Calling):
     """Base class of processes. Write ops as ``async def op_<name>(self, ...)``.
 
     Spawn arguments are passed to ``__init__``; a class without one keeps them in
@@ -121,28 +121,15 @@ class Process:
         Its children are gone already. What it raises is logged and changes nothing.
         """
 
-    # sending
+    # sending: what Calling needs to know
 
-    async def send(self, to: str, op: str, content: Any = None, **options: Any) -> None:
-        """Send one message that nobody answers; see :meth:`Endpoint.send`."""
-        await self._host.endpoint.send(self.id, to, op, content, **options)
+    @property
+    def _endpoint(self) -> Endpoint:  # type: ignore[override]
+        return self._host.endpoint
 
-    def rpc_send(
-        self,
-        to: str,
-        op: str,
-        content: Any = None,
-        timeout: float | None = None,
-        content_type: str = MSGPACK,
-    ) -> Coroutine[Any, Any, Any]:
-        """Call an op and return the content of its answer; see :meth:`Endpoint.rpc`."""
-        return self._host.endpoint.rpc(self.id, to, op, content, timeout, content_type)
-
-    def request(
-        self, to: str, op: str, content: Any = None, timeout: float | None = None
-    ) -> RequestConversation:
-        """Begin a request conversation: await it, iterate its progress, cancel it."""
-        return RequestConversation(self._host.endpoint, self.id, to, op, content, timeout)
+    @property
+    def _sender(self) -> str:  # type: ignore[override]
+        return self.id
 
     # answering, for handlers that take the raw parts
 

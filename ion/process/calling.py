@@ -1,0 +1,41 @@
+"""How any party on the bus calls: one surface for containers, processes and connections."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+from ion.messaging.envelope import MSGPACK
+from ion.process.endpoint import Endpoint
+from ion.process.request import RequestConversation
+
+
+class Calling:
+    """Calls and sends, by the endpoint and under the process id that the class mixing it in gives.
+
+    It holds nothing of its own, so that a process stays small, and needs no ``__init__``.
+    """
+
+    _endpoint: Endpoint
+    _sender: str
+
+    async def send(self, to: str, op: str, content: Any = None, **options: Any) -> None:
+        """Send one message that nobody answers; see :meth:`Endpoint.send`."""
+        await self._endpoint.send(self._sender, to, op, content, **options)
+
+    def rpc_send(
+        self,
+        to: str,
+        op: str,
+        content: Any = None,
+        timeout: float | None = None,
+        content_type: str = MSGPACK,
+    ) -> Coroutine[Any, Any, Any]:
+        """Call an op and return the content of its answer; see :meth:`Endpoint.rpc`."""
+        return self._endpoint.rpc(self._sender, to, op, content, timeout, content_type)
+
+    def request(
+        self, to: str, op: str, content: Any = None, timeout: float | None = None
+    ) -> RequestConversation:
+        """Begin a request conversation: await it, iterate its progress, cancel it."""
+        return RequestConversation(self._endpoint, self._sender, to, op, content, timeout)
