@@ -79,6 +79,14 @@ class Delivery(Protocol):
     redelivered: bool
     settled: bool
 
+    @property
+    def lost(self) -> bool:
+        """Whether it can be settled no more, and the broker delivers the message again.
+
+        So it is once the connection or the channel that it came by is gone. False with ``no_ack``;
+        without meaning for a delivery that was settled while it could be.
+        """
+
     def ack(self) -> None:
         """Take the message off the queue."""
 

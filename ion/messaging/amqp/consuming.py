@@ -95,7 +95,7 @@ class ConsumeChannel:
 
     def _drained(self) -> None:
         self._link.outbound.collect()
-        self._settlements.close()
+        self._settlements.close(lost=False)
         self._spawn(self._channel)
 
     def _on_broker_cancel(self, frame: spec.Basic.Cancel) -> None:
@@ -137,7 +137,7 @@ class ConsumeChannel:
 
     def on_closed(self, code: int, text: str) -> None:
         """The channel is gone; the broker has put back what was unsettled."""
-        self._settlements.close()
+        self._settlements.close(lost=not self._no_ack)
         was_running = self._started and not self._cancelling
         self._cancelling = True
         if code and was_running:
@@ -146,7 +146,7 @@ class ConsumeChannel:
     def fail(self) -> None:
         """The connection is gone."""
         self._cancelling = True
-        self._settlements.close()
+        self._settlements.close(lost=not self._no_ack)
 
 
 async def _not_here(message: DeliveredMessage) -> None:

@@ -92,8 +92,9 @@ class GetChannel:
         self._settlements.last = tag
         route = route_of(arguments[9:-4])  # the count of messages left is behind it
         envelope = decode_envelope(header, body)
-        bits = redelivered == 1
-        self._settle(LeanDelivery(envelope, route, bits, self._no_ack, self._settlements, tag))
+        bits, no_ack = redelivered == 1, self._no_ack
+        tag = 0 if no_ack else tag
+        self._settle(LeanDelivery(envelope, route, bits, no_ack, self._settlements, tag))
 
     def on_get_empty(self) -> None:
         """There is none."""

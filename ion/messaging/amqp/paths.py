@@ -60,7 +60,7 @@ class DataPath(Protocol):
 
     @property
     def unconfirmed(self) -> int:
-        """How many publishes wait for the broker's answer."""
+        """How many publishes (and settlements that are not in the buffer) are under way."""
 
     def fail(self, reason: str) -> None:
         """The connection is gone: fail everything that waits, drop what can be settled no more."""

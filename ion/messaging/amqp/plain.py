@@ -109,7 +109,12 @@ class PlainDelivery:
         self.redelivered = bool(frame.redelivered)
         self.settled = no_ack
         self._owner = owner
-        self._tag = frame.delivery_tag or 0
+        self._tag = 0 if no_ack else frame.delivery_tag or 0
+
+    @property
+    def lost(self) -> bool:
+        """Whether it can be settled no more, and comes again."""
+        return self._tag > 0 and self._owner.lost
 
     def ack(self) -> None:
         """Take the message off the queue."""
@@ -133,9 +138,16 @@ class _Settler:
         self.open_count = 0
         self.ending = False
 
+    @property
+    def lost(self) -> bool:
+        """Whether the channel went before all was settled."""
+        is_drained = self.ending and self.open_count <= 0
+        return not is_drained and (self._path.is_lost or self.channel.is_closed)
+
     def settle(self, tag: int, requeue: bool | None) -> None:
         """Ack (``requeue`` None) or nack."""
         if not self.channel.is_closed:
+            self._path.settling += 1
             self._path.spawn(self._settle(tag, requeue))
 
     async def _settle(self, tag: int, requeue: bool | None) -> None:
@@ -145,6 +157,8 @@ class _Settler:
             await guarded("settle a delivery", call_, self._path.timeout)
         except IonError as error:
             log.debug("%s", error)
+        finally:
+            self._path.settling -= 1
         self.open_count -= 1
         await self.close_when_done()
 
@@ -220,6 +234,7 @@ class PlainPath:
     def __init__(self, link: Link, timeout: float) -> None:
         self._link = link
         self.timeout = timeout
+        self.settling = 0  # deliveries that are being settled now
         self._tasks: set[asyncio.Task[None]] = set()
         self._channels: dict[bool, Channel] = {}  # for publishes, by whether confirmed
         self._order = {True: asyncio.Lock(), False: asyncio.Lock()}
@@ -332,8 +347,8 @@ class PlainPath:
 
     @property
     def unconfirmed(self) -> int:
-        """How many publishes are under way."""
-        return self._pending
+        """How many publishes, and settlements, are under way."""
+        return self._pending + self.settling
 
     async def consume(self, wanted: Wanted) -> PlainConsumer:
         """Begin to consume, on a channel of its own."""

@@ -16,9 +16,20 @@ class Settlements:
 
     :param on_drained: called when, after :meth:`finish`, nothing is unsettled any more.
     :ivar last: the latest delivered tag.
+    :ivar lost: the channel went before all was settled.
     """
 
-    __slots__ = ("_acks", "_ahead", "_finishing", "_low", "_number", "_on_drained", "_out", "last")
+    __slots__ = (
+        "_acks",
+        "_ahead",
+        "_finishing",
+        "_low",
+        "_number",
+        "_on_drained",
+        "_out",
+        "last",
+        "lost",
+    )
 
     def __init__(self, outbound: Outbound, number: int, on_drained: Callable[[], None]) -> None:
         self._out = outbound
@@ -29,6 +40,7 @@ class Settlements:
         self._ahead: set[int] = set()  # settled tags above it
         self._finishing = False
         self.last = 0
+        self.lost = False
 
     def ack(self, tag: int) -> None:
         """Take ``tag`` off its queue, with the next flush."""
@@ -89,8 +101,13 @@ class Settlements:
             self._finishing = False
             self._on_drained()
 
-    def close(self) -> None:
-        """The channel is gone: nothing can be settled on it any more."""
+    def close(self, *, lost: bool = True) -> None:
+        """The channel is gone: nothing can be settled on it any more.
+
+        :param lost: whether the broker delivers again what is unsettled, if anything is.
+        """
+        if self._number:
+            self.lost = lost
         self._number = 0
         self._acks.clear()
         self._ahead.clear()
@@ -116,6 +133,11 @@ class LeanDelivery:
         self.settled = settled
         self._settlements = settlements
         self._tag = tag
+
+    @property
+    def lost(self) -> bool:
+        """Whether it can be settled no more, and comes again."""
+        return self._settlements.lost and self._tag > 0
 
     def ack(self) -> None:
         """Take the message off the queue."""

@@ -32,6 +32,12 @@ class Delivery(msgspec.Struct, eq=False):
     returns: int = 0
     holder: Any = None
 
+    @property
+    def lost(self) -> bool:
+        """Whether it can be settled no more, and comes again."""
+        holder = self.holder
+        return holder is not None and holder.lost
+
     def ack(self) -> None:
         """Take the message off the queue."""
         holder = self.holder

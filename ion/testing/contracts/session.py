@@ -14,6 +14,7 @@ from ion.testing.contracts.bench import (
     NewTransport,
     Outcome,
     eventually,
+    ready,
     send,
 )
 
@@ -59,6 +60,54 @@ class SessionContract(Bench):
         await transport.open()
         await transport.close()
         await transport.close()
+
+    async def test_what_was_not_settled_when_it_closed_is_lost(
+        self, new_transport: NewTransport, other: Transport
+    ) -> None:
+        """It says so, and somebody else gets the message; what was settled comes no more."""
+        inbox, elsewhere = Inbox(), Inbox(ack=True)
+        await other.declare_queue(QueueSpec("q"))
+        transport = new_transport()
+        await transport.open()
+        consumer = await transport.consume("q", inbox, prefetch=5)
+        await send(transport, "q", b"held", b"settled")
+        held, settled = await inbox.next(), await inbox.next()
+        await consumer.cancel()
+        await send(transport, "q", b"got", b"taken")
+        got = await transport.get("q")
+        taken = await transport.get("q", no_ack=True)
+        assert got is not None
+        assert taken is not None
+        settled.ack()
+        assert not any(delivery.lost for delivery in (held, settled, got, taken))
+        await transport.close()
+        assert (held.lost, got.lost, taken.lost) == (True, True, False)
+        held.ack()
+        got.nack(requeue=False)
+        await other.consume("q", elsewhere, prefetch=5)
+        again = [await elsewhere.next(), await elsewhere.next()]
+        assert sorted(delivery.envelope.body for delivery in again) == [b"got", b"held"]
+        assert all(delivery.redelivered and not delivery.lost for delivery in again)
+        assert await ready(other, "q") == 0
+
+    async def test_a_drained_consumer_has_lost_nothing(
+        self, transport: Transport, other: Transport
+    ) -> None:
+        """What was settled after it was cancelled is settled."""
+        inbox = Inbox()
+        await transport.declare_queue(QueueSpec("q"))
+        consumer = await transport.consume("q", inbox, prefetch=5)
+        await send(other, "q", b"1", b"2")
+        first, second = await inbox.next(), await inbox.next()
+        await consumer.cancel()
+        first.ack()
+        second.nack(requeue=True)
+
+        async def back() -> bool:
+            return await ready(other, "q") == 1
+
+        await eventually(back, "the message is back")
+        assert (first.lost, second.lost) == (False, False)
 
     async def test_wait_connected_returns_where_it_is(self, transport: Transport) -> None:
         """At once."""

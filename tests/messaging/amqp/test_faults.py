@@ -56,6 +56,7 @@ async def test_the_connection_is_killed(make: Make, rabbitmq_server: RabbitServe
         began = time.monotonic()
         await states.wait(CONNECTED)
         assert time.monotonic() - began < 3
+    assert held.lost
     held.ack()  # stale: the broker has put the message back already
     await works(transport, inbox)
     again = [d for d in inbox.got if d.envelope.op == "held" and d is not held]
