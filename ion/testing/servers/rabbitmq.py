@@ -108,9 +108,19 @@ class RabbitServer(PrivateServer):
 
     def set_memory_alarm(self, on: bool) -> None:
         """Raise or clear the memory alarm: while it is on, the broker takes no publishes."""
-        alarm = "{resource_limit, memory, node()}"
+        self._set_alarm("memory", on)
+
+    def set_disk_alarm(self, on: bool) -> None:
+        """Raise or clear the disk alarm: while it is on, the broker takes no publishes."""
+        self._set_alarm("disk", on)
+
+    def _set_alarm(self, resource: str, on: bool) -> None:
+        alarm = f"{{resource_limit, {resource}, node()}}"
         call = f"set_alarm({{{alarm}, []}})" if on else f"clear_alarm({alarm})"
-        self.eval(f"rabbit_alarm:{call}")
+        # An alarm is only noted here; the question after it is answered once all connections have
+        # been told. One that publishes before that is not blocked, and hears nothing until it
+        # publishes again.
+        self.eval(f"begin rabbit_alarm:{call}, rabbit_alarm:get_alarms(), ok end")
 
     def start(self, timeout: float = START_TIMEOUT) -> None:
         """Start on the same ports and data; return when it serves. Nothing where it runs.

@@ -156,12 +156,14 @@ async def test_a_queue_of_others_is_waited_for(make: Make, amqp_url: str) -> Non
     await other.close()
 
 
-async def test_the_memory_alarm_blocks_and_is_over(
-    make: Make, rabbitmq_server: RabbitServer
+@pytest.mark.parametrize("resource", ["memory", "disk"])
+async def test_an_alarm_blocks_and_is_over(
+    make: Make, rabbitmq_server: RabbitServer, resource: str
 ) -> None:
     transport, inbox = make(operation_timeout=1.0), Inbox()
     states = await furnished(transport, inbox)
-    await asyncio.to_thread(rabbitmq_server.set_memory_alarm, True)
+    set_alarm = getattr(rabbitmq_server, f"set_{resource}_alarm")
+    await asyncio.to_thread(set_alarm, True)
     try:
         transport.publish("x", "a.b", Envelope("first"))
         await states.wait(BLOCKED)
@@ -173,7 +175,7 @@ async def test_the_memory_alarm_blocks_and_is_over(
         outcomes: list[object] = []
         transport.publish("x", "a.b", Envelope("later"), settled=outcomes.append)
     finally:
-        await asyncio.to_thread(rabbitmq_server.set_memory_alarm, False)
+        await asyncio.to_thread(set_alarm, False)
     await states.wait(CONNECTED)
     await transport.wait_writable(5)
     await inbox.wait(2)
