@@ -1,10 +1,14 @@
 """A conversation: one walk through a protocol's state machine. Pure: no clock, no I/O.
 
 Both ends hold one. The side that asks is the initiator, the side that answers the participant;
-both step the same machine, each with the performatives it sends and receives.
+both step the same machine, each with the performatives it sends and receives. What a side may say
+is a set of the protocol: a performative that stands in the machine, but is not the other side's to
+say, is not allowed either.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
 
 import msgspec
 
@@ -16,6 +20,8 @@ REQUEST = "request"
 AGREE = "agree"
 REFUSE = "refuse"
 PROGRESS = "progress"
+INFORM = "inform"
+CREDIT = "credit"
 INFORM_RESULT = "inform_result"
 FAILURE = "failure"
 CANCEL = "cancel"
@@ -24,6 +30,8 @@ TIMEOUT = "timeout"  # never sent: what the runtime tells a conversation at its 
 INIT = "INIT"
 REQUESTED = "REQUESTED"
 AGREED = "AGREED"
+STREAMING = "STREAMING"
+OPEN = "OPEN"
 REFUSED = "REFUSED"
 DONE = "DONE"
 FAILED = "FAILED"
@@ -33,15 +41,53 @@ TIMED_OUT = "TIMED_OUT"
 FINAL = frozenset({REFUSED, DONE, FAILED, CANCELLED, TIMED_OUT})
 
 
+Row = tuple[str, str | list[str], str]
+Table = Mapping[tuple[str, str], str]
+RESULTS = frozenset({INFORM_RESULT, FAILURE})
+
+
 class Protocol:
-    """A protocol: its name on the wire, and its machine."""
+    """A protocol: its name on the wire, its machine, and who may say what.
 
-    __slots__ = ("machine", "name", "table")
+    :param rows: between the request and the end, as (performative, source, target).
+    :param open: the states that a result, a failure, a cancel or the deadline may end.
+    :param answers: what the participant may say.
+    :param says: what the initiator may say after its request, beside ``cancel``.
+    :ivar table: every step, as (state, event) -> state.
+    :ivar answered: the steps that an answer of the participant may cause.
+    :ivar said: the steps that a later message of the initiator may cause.
+    """
 
-    def __init__(self, name: str, machine: MachineSpec) -> None:
+    __slots__ = ("answered", "machine", "name", "said", "table")
+
+    def __init__(
+        self,
+        name: str,
+        rows: Sequence[Row] = (),
+        *,
+        open: Sequence[str] = (REQUESTED,),
+        answers: Set[str] = RESULTS,
+        says: Set[str] = frozenset(),
+    ) -> None:
+        every: list[Row] = [(REQUEST, INIT, REQUESTED), *rows]
+        every += [(event, list(open), state) for event, state in _ENDS]
+        states = dict.fromkeys([INIT, *(target for _, _, target in every)])
         self.name = name
-        self.machine = machine
-        self.table = machine.table
+        self.machine = MachineSpec(name, list(states), every, error=ConversationError)
+        self.table: Table = self.machine.table
+        self.answered = self._part(answers)
+        self.said = self._part(says)
+
+    def _part(self, events: Set[str]) -> Table:
+        return {(state, e): target for (state, e), target in self.table.items() if e in events}
+
+
+_ENDS = (
+    (INFORM_RESULT, DONE),
+    (FAILURE, FAILED),
+    (CANCEL, CANCELLED),
+    (TIMEOUT, TIMED_OUT),
+)
 
 
 class Conversation(msgspec.Struct, eq=False):

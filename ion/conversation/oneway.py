@@ -1,23 +1,10 @@
-"""The protocol ``none``: one message, no answer; over for the participant when it was handled."""
+"""The protocol ``none``: one message, no answer; over for the participant when it was handled.
+
+It walks the same machine as an rpc, at the participant's end alone.
+"""
 
 from __future__ import annotations
 
-from ion.base.errors import ConversationError
-from ion.base.fsm import MachineSpec
-from ion.conversation import conversation as c
+from ion.conversation.conversation import Protocol
 
-ONE_WAY = c.Protocol(
-    "none",
-    MachineSpec(
-        "none",
-        [c.INIT, c.REQUESTED, c.DONE, c.FAILED, c.CANCELLED, c.TIMED_OUT],
-        [
-            (c.REQUEST, c.INIT, c.REQUESTED),
-            (c.INFORM_RESULT, c.REQUESTED, c.DONE),
-            (c.FAILURE, c.REQUESTED, c.FAILED),
-            (c.CANCEL, c.REQUESTED, c.CANCELLED),
-            (c.TIMEOUT, c.REQUESTED, c.TIMED_OUT),
-        ],
-        error=ConversationError,
-    ),
-)
+ONE_WAY = Protocol("none", answers=frozenset())
