@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from ion.base.errors import Unavailable
+from ion.base.errors import Unavailable, Unroutable
 from ion.messaging.envelope import Envelope
-from ion.messaging.transport import QueueSpec, Transport
+from ion.messaging.transport import ExchangeSpec, QueueSpec, Transport
 from ion.testing.contracts.bench import (
     PATIENCE,
     Bench,
@@ -144,6 +144,75 @@ class LimitsContract(Bench):
         with pytest.raises(Unavailable):
             await send(transport, "q", b"6")
 
+    async def test_a_step_of_a_ladder(self, transport: Transport) -> None:
+        """A queue where messages wait, then go to the queue that their routing key names."""
+        inbox = Inbox(ack=True)
+        await _ladder(transport, "retry.30", ms=30)
+        await transport.declare_queue(QueueSpec("work"))
+        await transport.consume("work", inbox, prefetch=5)
+        sent = Envelope("op", b"x", message_id="m", persistent=True, headers={"attempt": 2})
+        for count in (1, 2):
+            await transport.publish_confirmed(
+                "retry.30", "work", sent, mandatory=True, timeout=PATIENCE
+            )
+            came = await inbox.next()
+            assert (came.exchange, came.key, came.redelivered) == ("", "work", False)
+            assert (came.envelope.op, came.envelope.body) == ("op", b"x")
+            assert (came.envelope.message_id, came.envelope.headers["attempt"]) == ("m", 2)
+            death = self._death(came.envelope)
+            assert (death["reason"], death["queue"], death["count"]) == (
+                "expired",
+                "retry.30",
+                count,
+            )
+            sent = came.envelope  # as somebody would do who only counts the attempt up
+
+    async def test_a_ladder_leads_to_many_queues(self, transport: Transport) -> None:
+        """In the order of their publishing; where the queue is gone, only its message is."""
+        await _ladder(transport, "retry.60", ms=60)
+        inboxes = {name: Inbox(ack=True) for name in ("a", "b.v2")}
+        for name, inbox in inboxes.items():
+            await transport.declare_queue(QueueSpec(name))
+            await transport.consume(name, inbox, prefetch=5)
+        for body, key in ((b"1", "a"), (b"2", "nobody"), (b"3", "b.v2"), (b"4", "a")):
+            await transport.publish_confirmed(
+                "retry.60", key, Envelope(body=body), mandatory=True, timeout=PATIENCE
+            )
+        assert await inboxes["b.v2"].take(1) == [b"3"]
+        assert await inboxes["a"].take(2) == [b"1", b"4"]
+        assert await ready(transport, "retry.60") == 0
+
+    async def test_a_full_ladder_refuses(self, transport: Transport) -> None:
+        """Whoever publishes is told, and has the message still."""
+        await _ladder(transport, "retry.long", ms=60_000, length=1)
+        await transport.declare_queue(QueueSpec("work"))
+        publish = transport.publish_confirmed
+        await publish("retry.long", "work", Envelope(body=b"1"), mandatory=True, timeout=PATIENCE)
+        for mandatory in (True, False):
+            with pytest.raises(Unavailable) as refused:
+                await publish(
+                    "retry.long", "work", Envelope(), mandatory=mandatory, timeout=PATIENCE
+                )
+            assert not isinstance(refused.value, Unroutable)
+        assert await drain(transport, "retry.long") == [b"1"]
+
+    async def test_control_passes_what_waits(self, transport: Transport) -> None:
+        """On an exclusive queue of two priorities; what was delivered is not called back."""
+        inbox = Inbox()
+        arguments = {"x-max-priority": 1}
+        spec = QueueSpec("own", durable=False, exclusive=True, arguments=arguments)
+        await transport.declare_queue(spec)
+        await transport.consume("own", inbox, prefetch=1)
+        for body, priority in ((b"1", 0), (b"2", 0), (b"cancel", 1)):
+            envelope = Envelope(body=body, priority=priority)
+            await transport.publish_confirmed("", "own", envelope, timeout=PATIENCE)
+        bodies = []
+        for _ in range(3):
+            delivery = await inbox.next()
+            bodies.append(delivery.envelope.body)
+            delivery.ack()
+        assert bodies == [b"1", b"cancel", b"2"]
+
     async def test_priorities(self, transport: Transport) -> None:
         """Higher ones first, each in its order; above the top counts as the top."""
         await transport.declare_queue(QueueSpec("q", arguments={"x-max-priority": 5}))
@@ -178,3 +247,16 @@ class LimitsContract(Bench):
     def _death(envelope: Envelope) -> dict[str, Any]:
         deaths: list[dict[str, Any]] = envelope.headers["x-death"]
         return deaths[0]
+
+
+async def _ladder(transport: Transport, name: str, *, ms: int, length: int = 100) -> None:
+    """Make an exchange and a queue where messages wait until they go where their key says."""
+    arguments = {
+        "x-message-ttl": ms,
+        "x-dead-letter-exchange": "",
+        "x-max-length": length,
+        "x-overflow": "reject-publish",
+    }
+    await transport.declare_exchange(ExchangeSpec(name))
+    await transport.declare_queue(QueueSpec(name, arguments=arguments))
+    await transport.bind(name, name, "#")
