@@ -21,6 +21,8 @@ class Described(Protocol):
 
     id: str
     state: str
+    since: float
+    reason: str
     broker: str
     processes: dict[str, Process]
     exchange: ExchangeManager
@@ -56,6 +58,8 @@ class ContainerAgent(Process):
             "python": platform.python_version(),
             "started": self._started,
             "state": container.state,
+            "since": container.since,
+            "reason": container.reason,
             "broker": container.broker,
             "apps": [app.describe() for app in container.apps.values()],
             "processes": [p.describe() for p in container.processes.values()],

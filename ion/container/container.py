@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from contextvars import copy_context
@@ -26,7 +27,7 @@ from ion.container.exchange import AGENT, ExchangeManager
 from ion.container.launcher import Launcher, RunningApp
 from ion.container.spawner import Spawner
 from ion.messaging.address import Namespace
-from ion.messaging.transport import Transport
+from ion.messaging.transport import Transport, TransportState
 from ion.process.calling import Calling
 from ion.process.connection import endpoint_for, transport_for
 from ion.process.endpoint import Endpoint
@@ -34,6 +35,10 @@ from ion.process.process import Process
 from ion.process.workers import Workers
 
 log = logging.getLogger(__name__)
+_REASONS = {
+    TransportState.BLOCKED: "the broker takes no messages: it is short of memory or disk",
+    TransportState.LOST: "the connection to the broker is lost; reconnecting",
+}
 
 
 class Container(Calling):
@@ -44,7 +49,10 @@ class Container(Calling):
     :param config: overrides configuration, nested or with dotted keys.
     :param settings: settings that were read already; then no configuration is read here.
     :ivar id: container id, unique, without dots.
-    :ivar state: INIT, READY, ACTIVE, TERMINATED or ERROR.
+    :ivar state: INIT, READY, ACTIVE, DEGRADED (the broker is away, or takes no messages),
+        TERMINATED or ERROR.
+    :ivar since: when it entered that state, seconds since 1970, UTC.
+    :ivar reason: why it is DEGRADED; "" in other states.
     :ivar processes: pid -> process, in the order of spawning.
     :ivar apps: name -> running app, in the order of starting.
     :raises ConfigurationError: the configuration is wrong; the message says what and where.
@@ -63,6 +71,8 @@ class Container(Calling):
         self.id = checked_name(self.settings.container.name or new_container_id(), "container id")
         self._sender = f"{self.id}.0"  # its agent's pid
         self.state = lifecycle.INIT
+        self.since = time.time()
+        self.reason = ""
         self.processes: dict[str, Process] = {}
         self.drain_timeout = self.settings.container.drain_timeout
         self.transport: Transport = transport_for(self.settings, url)
@@ -96,6 +106,7 @@ class Container(Calling):
         :raises LifecycleError: it was started before.
         """
         self._step("initialize")
+        self.transport.on_state(self._on_transport)
         self._starting = asyncio.get_running_loop().create_future()
         try:
             await self.transport.open()
@@ -116,6 +127,7 @@ class Container(Calling):
             raise
         else:
             self._step("activate")
+            self._on_transport(self.transport.state)
         finally:
             self._starting.set_result(None)
 
@@ -134,7 +146,7 @@ class Container(Calling):
         await asyncio.shield(self._stopping)
 
     async def _stop(self, budget: float) -> None:
-        if self.state not in (lifecycle.READY, lifecycle.ACTIVE):
+        if self.state not in lifecycle.RUNNING:
             return
         deadline = self.endpoint.loop.time() + budget
         try:
@@ -189,7 +201,7 @@ class Container(Calling):
         :raises StartError: its class cannot be found or made, or a hook of it failed.
         :raises LifecycleError: the container does not run, or is being stopped.
         """
-        if self.state not in (lifecycle.READY, lifecycle.ACTIVE) or self._stopping is not None:
+        if self.state not in lifecycle.RUNNING or self._stopping is not None:
             state = self.state if self._stopping is None else "stopping"
             message = f"container {self.id} is {state}: it starts no process"
             raise LifecycleError(message)
@@ -251,6 +263,22 @@ class Container(Calling):
 
     def _step(self, event: str) -> None:
         self.state = lifecycle.LIFECYCLE.next_state(self.state, event)
+        self.since = time.time()
+        self.reason = ""
+
+    def _on_transport(self, state: TransportState) -> None:
+        """Be DEGRADED while the broker is away or takes no messages; say so once a change."""
+        reason = _REASONS.get(state, "")
+        if self.state == lifecycle.DEGRADED and state is TransportState.CONNECTED:
+            lasted = time.time() - self.since
+            self._step("recover")
+            log.warning("container %s is ACTIVE again after %.1f s", self.id, lasted)
+        elif reason and self.state in (lifecycle.ACTIVE, lifecycle.DEGRADED):
+            if self.state == lifecycle.ACTIVE:
+                self._step("degrade")
+            self.reason = reason
+            since = time.strftime("%H:%M:%S", time.localtime(self.since))
+            log.warning("container %s is DEGRADED since %s: %s", self.id, since, reason)
 
     def _make_endpoint(self) -> None:
         endpoint = endpoint_for(self.settings, self.transport, self.namespace, self.id)

@@ -103,11 +103,15 @@ def apps_table(rows: Rows) -> Table:
 
 def nodes_table(rows: Rows) -> Table:
     """Return containers as people read them."""
-    columns = ("container", "host", "os pid", "state", "version", "started", "apps", "processes")
+    columns = ["container", "host", "os pid", "state", "version", "started", "apps", "processes"]
+    if any(row.get("reason") for row in rows):
+        columns += ["since", "reason"]
+    times = ("started", "since")
     shown = [
-        {**row, "os pid": row.get("pid"), "started": _time(row.get("started"))} for row in rows
+        {**row, "os pid": row.get("pid"), **{key: _time(row.get(key)) for key in times}}
+        for row in rows
     ]
-    return Table(columns, shown, _count(rows, "container", "containers"))
+    return Table(tuple(columns), shown, _count(rows, "container", "containers"))
 
 
 def names_table(rows: Rows) -> Table:
