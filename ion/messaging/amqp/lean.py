@@ -12,7 +12,7 @@ from ion.messaging.amqp.confirms import Confirms
 from ion.messaging.amqp.consuming import ConsumeChannel
 from ion.messaging.amqp.getting import GetChannel
 from ion.messaging.amqp.link import Channel, Link
-from ion.messaging.amqp.paths import Wanted
+from ion.messaging.amqp.paths import Mend, Wanted
 from ion.messaging.amqp.publishing import PublishChannel
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Delivery, Settled
@@ -24,11 +24,14 @@ class LeanPath:
     """See :class:`~ion.messaging.amqp.paths.DataPath`.
 
     :param timeout: seconds for one answer of the broker.
+    :param mend: awaited before a publishing channel is opened again, with the broker's reason for
+        having closed it; must not raise.
     """
 
-    def __init__(self, link: Link, timeout: float) -> None:
+    def __init__(self, link: Link, timeout: float, mend: Mend) -> None:
         self._link = link
         self._timeout = timeout
+        self._mend = mend
         self._tasks: set[asyncio.Task[None]] = set()
         self._consumers: set[ConsumeChannel] = set()
         self._channels: list[Channel] = []
@@ -51,13 +54,14 @@ class LeanPath:
         self._link.wire.inbound.channels[channel.number] = publisher
         publisher.attach(channel.number)
 
-    def _reopen_sure(self) -> None:
-        self._spawn(self._reopen(self._sure))
+    def _reopen_sure(self, reason: str) -> None:
+        self._spawn(self._reopen(self._sure, reason))
 
-    def _reopen_unsure(self) -> None:
-        self._spawn(self._reopen(self._unsure))
+    def _reopen_unsure(self, reason: str) -> None:
+        self._spawn(self._reopen(self._unsure, reason))
 
-    async def _reopen(self, publisher: PublishChannel) -> None:
+    async def _reopen(self, publisher: PublishChannel, reason: str) -> None:
+        await self._mend(reason)
         try:
             await self._attach(publisher)
         except IonError as error:

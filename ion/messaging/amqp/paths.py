@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Delivery, OnDelivery, Settled
+
+Mend = Callable[[str], Awaitable[None]]
 
 
 class Wanted(Protocol):

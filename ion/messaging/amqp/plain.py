@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from datetime import datetime
+from functools import partial
 from typing import Any
 
 from aiormq.abc import DeliveredMessage
@@ -21,8 +21,8 @@ from ion.messaging.amqp.asking import consume_frame
 from ion.messaging.amqp.confirms import call
 from ion.messaging.amqp.failures import guarded
 from ion.messaging.amqp.link import Channel, Link
-from ion.messaging.amqp.paths import Wanted
-from ion.messaging.amqp.properties import encode_properties
+from ion.messaging.amqp.paths import Mend, Wanted
+from ion.messaging.amqp.plain_messages import Name, Properties, from_message
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Settled
 
@@ -30,69 +30,6 @@ log = logging.getLogger(__name__)
 
 MAX_PENDING = 10_000
 PUBLISH_TIMEOUT = 600.0
-_PAMQP_NAME = 127
-
-
-class _Properties(spec.Basic.Properties):
-    """aiormq's properties of a message, on the wire as the lean path writes them.
-
-    pamqp has no bytes in tables and packs floats into 32 bits. aiormq finds a returned message by
-    its id, so a mandatory one without an id keeps the one that aiormq gives it.
-    """
-
-    def __init__(self, envelope: Envelope, *, mandatory: bool) -> None:
-        super().__init__(message_id=envelope.message_id or None)
-        self._envelope = envelope
-        self._mandatory = mandatory
-        encode_properties(envelope)  # what cannot be encoded is told to the publisher
-
-    def marshal(self) -> bytes:
-        envelope = self._envelope
-        if self._mandatory:
-            envelope = envelope.replace(message_id=self.message_id or "")
-        flags, properties = encode_properties(envelope)
-        return flags.to_bytes(2, "big") + properties
-
-
-class _Name(str):
-    """A name of an exchange, for which RabbitMQ takes 255 bytes and pamqp 127."""
-
-    __slots__ = ()
-
-    def __len__(self) -> int:
-        return min(super().__len__(), _PAMQP_NAME)
-
-
-def _plain(value: object) -> object:
-    """Return pamqp's reading of a header as ours: bytes are bytes."""
-    if isinstance(value, bytearray):
-        return bytes(value)
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value
-
-
-def from_message(message: DeliveredMessage) -> Envelope:
-    """Return the envelope of what aiormq delivered."""
-    properties = message.header.properties
-    expiration = properties.expiration
-    stamp = properties.timestamp
-    return Envelope(
-        properties.message_type or "",
-        bytes(message.body),
-        content_type=properties.content_type or "",
-        reply_to=properties.reply_to or "",
-        correlation_id=properties.correlation_id or "",
-        message_id=properties.message_id or "",
-        timestamp=int(stamp.timestamp()) if isinstance(stamp, datetime) else 0,
-        persistent=properties.delivery_mode == 2,  # noqa: PLR2004
-        expiration=int(expiration) if expiration and expiration.isdecimal() else None,
-        priority=properties.priority or 0,
-        user_id=properties.user_id or "",
-        headers={k: _plain(v) for k, v in (properties.headers or {}).items()},
-    )
 
 
 class PlainDelivery:
@@ -231,9 +168,10 @@ class PlainConsumer:
 class PlainPath:
     """See :class:`~ion.messaging.amqp.paths.DataPath`."""
 
-    def __init__(self, link: Link, timeout: float) -> None:
+    def __init__(self, link: Link, timeout: float, mend: Mend) -> None:
         self._link = link
         self.timeout = timeout
+        self._mend = mend
         self.settling = 0  # deliveries that are being settled now
         self._tasks: set[asyncio.Task[None]] = set()
         self._channels: dict[bool, Channel] = {}  # for publishes, by whether confirmed
@@ -261,7 +199,17 @@ class PlainPath:
         if channel is None or channel.is_closed:
             channel = await self._link.channel("publish", self.timeout, confirms=confirms)
             self._channels[confirms] = channel
+            channel.raw.closing.add_done_callback(partial(self._on_closed, confirms))
         return channel
+
+    def _on_closed(self, confirms: bool, closing: asyncio.Future[Any]) -> None:
+        """The broker did not like a publish: mend what it says, before the next one."""
+        if not closing.cancelled() and not self.is_lost:
+            self.spawn(self._mended(confirms, str(closing.exception() or "")))
+
+    async def _mended(self, confirms: bool, reason: str) -> None:
+        async with self._order[confirms]:
+            await self._mend(reason)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run ``work`` as a task of this connection."""
@@ -285,7 +233,7 @@ class PlainPath:
         if self._pending >= MAX_PENDING or self._pending_bytes + size > self._link.outbound.limit:
             message = "the buffer of unsent messages is full"
             raise Unavailable(message)
-        properties = _Properties(envelope, mandatory=mandatory)
+        properties = Properties(envelope, mandatory=mandatory)
         self._pending += 1
         self._pending_bytes += size
         self._count += 1
@@ -309,7 +257,7 @@ class PlainPath:
                 channel = await self._channel(confirms)
                 sending = channel.raw.basic_publish(
                     body,
-                    exchange=_Name(exchange),
+                    exchange=Name(exchange),
                     routing_key=key,
                     properties=properties,
                     mandatory=mandatory and confirms,

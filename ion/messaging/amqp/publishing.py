@@ -27,7 +27,8 @@ class PublishChannel:
     The broker closes it over a publish that it does not like (an exchange that does not exist);
     it is opened again, and what is published meanwhile is kept.
 
-    :param reopen: called when the broker has closed the channel; must lead to :meth:`attach`.
+    :param reopen: called when the broker has closed the channel, with what it said; must lead to
+        :meth:`attach`.
     """
 
     __slots__ = ("_body_limit", "_kept", "_methods", "_number", "_out", "_reopen", "confirms")
@@ -37,7 +38,7 @@ class PublishChannel:
         outbound: Outbound,
         frame_max: int,
         confirms: Confirms | None,
-        reopen: Callable[[], None],
+        reopen: Callable[[str], None],
     ) -> None:
         self._out = outbound
         self._body_limit = frame_max - frames.OVERHEAD
@@ -161,7 +162,7 @@ class PublishChannel:
             log.warning("the broker closed a publishing channel: %s %s", code, text)
             if self.confirms is not None:
                 self.confirms.fail_all(f"the broker closed the publishing channel ({code} {text})")
-            self._reopen()
+            self._reopen(text)
 
     def fail(self, reason: str) -> None:
         """The connection is gone: everybody who waits is told."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from ion.messaging.transport import ExchangeSpec, QueueSpec
 
 Binding = tuple[str, str, str]
+_NO_EXCHANGE = re.compile(r"no exchange '(.*)' in vhost")
 
 
 class Topology:
@@ -29,6 +32,15 @@ class Topology:
         """The exchange is deleted, and the bindings to it."""
         self.exchanges.pop(name, None)
         self.bindings = {b: None for b in self.bindings if b[1] != name}
+
+    def counts_on(self, refusal: str) -> bool:
+        """Whether the broker says in ``refusal`` that an exchange of ours is not there.
+
+        One with auto-delete is not meant: it goes when nobody is bound to it.
+        """
+        found = _NO_EXCHANGE.search(refusal)
+        exchange = self.exchanges.get(found[1]) if found else None
+        return exchange is not None and not exchange.auto_delete
 
     def bindings_of(self, queue: str) -> list[Binding]:
         """Return the bindings of one queue."""

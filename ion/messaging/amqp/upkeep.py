@@ -78,6 +78,7 @@ class Upkeep:
         self._prober: Asker | None = None
         self._events: _Events | None = None
         self._recovery: asyncio.Task[None] | None = None
+        self._mending = asyncio.Lock()
         self._closing = False
 
     # the connection
@@ -93,7 +94,7 @@ class Upkeep:
     async def _connect(self) -> None:
         link = await open_link(self._urls, self._settings, self._new_events)
         self._link = link
-        path = self._path_class(link, self._timeout)
+        path = self._path_class(link, self._timeout, self._mend)
         try:
             await path.open()
         except BaseException:
@@ -236,6 +237,17 @@ class Upkeep:
             except ServiceNotFound as error:
                 self._ended(subscription, str(error))
         self._need(self._path)  # lost again meanwhile?
+
+    async def _mend(self, reason: str) -> None:
+        """The broker did not take a publish: where our exchange is gone, declare all again."""
+        if not self._topology.counts_on(reason):
+            return
+        log.warning("an exchange is gone (%s); declaring all again", reason)
+        try:
+            async with self._mending:
+                await restore(self._topology, self._need(self._asker))
+        except IonError as error:
+            log.warning("not declared again: %s", error)
 
     def _need(self, thing: T | None) -> T:
         if thing is None:

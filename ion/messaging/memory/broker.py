@@ -123,6 +123,11 @@ class Broker:
             raise _locked(name)
         return queue
 
+    def has_queue(self, name: str, session: object) -> bool:
+        """Whether there is such a queue, for this session to use."""
+        queue = self._queues.get(name)
+        return queue is not None and queue.owner in {None, session}
+
     def queue(self, name: str, session: object) -> Queue:
         """Return the queue of that name.
 

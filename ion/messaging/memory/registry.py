@@ -21,6 +21,15 @@ class Site:
         self.broker = Broker(loop)
         self.sessions: WeakSet[Session] = WeakSet()
 
+    def mend(self, exchange: str) -> None:
+        """Make an exchange again that one of the sessions still counts on, with its bindings.
+
+        Others do so with a broker over the network as soon as a publish finds it missing.
+        """
+        if any(session.mend(exchange) for session in self.sessions):
+            for session in self.sessions:
+                session.mend_bindings(exchange)
+
 
 _sites: WeakValueDictionary[str, Site] = WeakValueDictionary()
 

@@ -8,7 +8,7 @@ from ion.messaging.memory.broker import Broker
 from ion.messaging.memory.delivery import Delivery
 from ion.messaging.memory.holder import Holder, Taker
 from ion.messaging.memory.queue import Queue
-from ion.messaging.transport import OnDelivery, QueueInfo, QueueSpec
+from ion.messaging.transport import ExchangeSpec, OnDelivery, QueueInfo, QueueSpec
 
 
 class Session:
@@ -17,8 +17,35 @@ class Session:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._exclusive: dict[str, Queue] = {}
+        self._exchanges: dict[str, ExchangeSpec] = {}
+        self._bindings: dict[tuple[str, str, str], None] = {}
         self._takers: dict[Taker, None] = {}
         self._getters: dict[Queue, Holder] = {}
+
+    def declare_exchange(self, spec: ExchangeSpec) -> None:
+        """Declare an exchange, and remember it."""
+        self._broker.declare_exchange(spec)
+        self._exchanges[spec.name] = spec
+
+    def delete_exchange(self, name: str) -> None:
+        """Delete an exchange, and forget it."""
+        self._exchanges.pop(name, None)
+        self._bindings = {b: None for b in self._bindings if b[1] != name}
+        self._broker.delete_exchange(name)
+
+    def mend(self, exchange: str) -> bool:
+        """Make an exchange again that was declared here; tell whether it was."""
+        spec = self._exchanges.get(exchange)
+        if spec is None or spec.auto_delete:
+            return False
+        self._broker.declare_exchange(spec)
+        return True
+
+    def mend_bindings(self, exchange: str) -> None:
+        """Bind again to an exchange what was bound here, as far as it is there."""
+        for name, where, key in self._bindings:
+            if where == exchange and self._broker.has_queue(name, self):
+                self._broker.bind(self._broker.queue(name, self), exchange, key)
 
     def declare_queue(self, spec: QueueSpec) -> str:
         """Declare a queue, and own it where it is exclusive; return its name."""
@@ -30,6 +57,7 @@ class Session:
     def delete_queue(self, name: str) -> int:
         """Delete a queue; return how many messages were ready in it."""
         queue = self._broker.find_queue(name, self)
+        self._bindings = {b: None for b in self._bindings if b[0] != name}
         return 0 if queue is None else self._broker.remove_queue(queue)
 
     def purge_queue(self, name: str) -> int:
@@ -47,9 +75,11 @@ class Session:
     def bind(self, queue: str, exchange: str, key: str) -> None:
         """Bind a queue."""
         self._broker.bind(self._broker.queue(queue, self), exchange, key)
+        self._bindings[queue, exchange, key] = None
 
     def unbind(self, queue: str, exchange: str, key: str) -> None:
         """Take a binding away; nothing where there is none."""
+        self._bindings.pop((queue, exchange, key), None)
         self._broker.unbind(queue, exchange, key, self)
 
     def consume(

@@ -120,11 +120,11 @@ class MemoryTransport:
 
     async def declare_exchange(self, spec: ExchangeSpec) -> None:
         """Make the exchange where it does not exist yet."""
-        self._open_broker().declare_exchange(spec)
+        self._open_session().declare_exchange(spec)
 
     async def delete_exchange(self, name: str) -> None:
         """Delete the exchange; no error where there is none."""
-        self._open_broker().delete_exchange(name)
+        self._open_session().delete_exchange(name)
 
     async def declare_queue(self, spec: QueueSpec) -> str:
         """Make the queue where it does not exist yet; return its name."""
@@ -170,7 +170,7 @@ class MemoryTransport:
             raise _not_open()
         queues = broker.routes.get((exchange, key))
         if queues is None:
-            queues = _routed(broker, exchange, key, settled)
+            queues = self._routed(broker, exchange, key, settled)
             if queues is None:
                 return
         refused: Queue | None = None
@@ -250,10 +250,20 @@ class MemoryTransport:
             raise _not_open()
         return self._session
 
-    def _open_broker(self) -> Broker:
-        if self._broker is None:
-            raise _not_open()
-        return self._broker
+    def _routed(
+        self, broker: Broker, exchange: str, key: str, settled: Settled | None
+    ) -> tuple[Queue, ...] | None:
+        """Route a message; where the exchange is not there, that is its outcome."""
+        try:
+            return broker.route(exchange, key)
+        except ServiceNotFound as error:
+            if self._site is not None:
+                self._site.mend(exchange)
+            if settled is None:
+                log.warning("a message is lost: %s", error)
+            else:
+                _settle(settled, Unavailable(f"the broker refused the message: {error}"))
+            return None
 
     def _tell(self, state: TransportState) -> None:
         self.state = state
@@ -267,20 +277,6 @@ class MemoryTransport:
 
 def _not_open() -> Unavailable:
     return Unavailable("the memory transport is not open")
-
-
-def _routed(
-    broker: Broker, exchange: str, key: str, settled: Settled | None
-) -> tuple[Queue, ...] | None:
-    """Route a message; where the exchange is not there, that is its outcome."""
-    try:
-        return broker.route(exchange, key)
-    except ServiceNotFound as error:
-        if settled is None:
-            log.warning("a message is lost: %s", error)
-        else:
-            _settle(settled, Unavailable(f"the broker refused the message: {error}"))
-        return None
 
 
 def _outcome(

@@ -148,6 +148,30 @@ class PublishingContract(Bench):
         await send(transport, "q", b"x")
         assert await drain(transport, "q") == [b"x"]
 
+    async def test_an_exchange_that_somebody_deleted(
+        self, transport: Transport, other: Transport
+    ) -> None:
+        """Is made again with its bindings as soon as a publish finds it missing."""
+        inbox = Inbox(ack=True)
+        await transport.declare_exchange(ExchangeSpec("x"))
+        for name in ("q", "w"):
+            await transport.declare_queue(QueueSpec(name))
+            await transport.bind(name, "x", f"{name}.#")
+            await transport.consume(name, inbox, prefetch=5)
+        await other.delete_exchange("x")
+        with pytest.raises(Unavailable) as missing:
+            await transport.publish_confirmed("x", "q.1", Envelope(body=b"1"), timeout=PATIENCE)
+        assert not isinstance(missing.value, Unroutable)
+        for key in ("q.2", "w.3"):
+            await transport.publish_confirmed(
+                "x", key, Envelope(body=key.encode()), mandatory=True, timeout=PATIENCE
+            )
+        assert await inbox.take(2) == [b"q.2", b"w.3"]
+        await transport.delete_exchange("x")
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await transport.publish_confirmed("x", "q.4", Envelope(), timeout=PATIENCE)
+
     async def test_a_callback_that_raises_does_not_matter(self, transport: Transport) -> None:
         """What it raises is logged, not raised at the publisher, and the next is called."""
 
