@@ -5,6 +5,8 @@ from __future__ import annotations
 from ion.base.errors import (
     ApplicationError,
     BadRequest,
+    CallCycle,
+    Cancelled,
     CodecError,
     ConfigurationError,
     ContentTooLarge,
@@ -35,6 +37,8 @@ from ion.process.service import Service
 __all__ = [
     "ApplicationError",
     "BadRequest",
+    "CallCycle",
+    "Cancelled",
     "CodecError",
     "ConfigurationError",
     "Connection",

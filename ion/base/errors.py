@@ -8,6 +8,7 @@ Every error has ``code`` (HTTP-like number), ``type`` (a stable word for program
     ├ StartError 500                  a container, app or process did not come up
     ├ LifecycleError 409              not allowed in this state
     ├ ConversationError 400           a message that its conversation does not allow
+    │  └ Cancelled 499                one of its sides has cancelled it, with a reason
     ├ CodecError 400                  bytes that are not what their content type says
     │  └ UnsupportedContentType 415   a content type that nobody here can read
     ├ ContentTooLarge 413             content over the configured limit
@@ -17,6 +18,7 @@ Every error has ``code`` (HTTP-like number), ``type`` (a stable word for program
     │  │  ├ BadRequest 400            unknown key, missing or mistyped value
     │  │  └ OpNotFound 404            the service has no such op
     │  └ ReceivedContainerError 5xx   the handler failed, or its process or container did
+    ├ CallCycle 508                   a call that would wait on itself; the message names the ring
     ├ ServiceNotFound 404             no queue of that name exists
     │  └ ProcessNotFound 404          the container lives, that process of it does not
     ├ Refused 403                     the other side refused the request, with a reason
@@ -89,6 +91,12 @@ class ConversationError(IonError):
     """A message that its conversation does not allow, such as a reply before the request."""
 
     default_code = 400
+
+
+class Cancelled(ConversationError):
+    """One side has cancelled the conversation; the message is its reason."""
+
+    default_code = 499
 
 
 class CodecError(IonError):
@@ -166,6 +174,12 @@ class ProcessNotFound(ServiceNotFound):
     """The container lives, but has no process of that id (any more)."""
 
 
+class CallCycle(IonError):
+    """A call that would wait on itself for ever; ``details["cycle"]`` names who waits on whom."""
+
+    default_code = 508
+
+
 class Refused(IonError):
     """The other side refused the request; the message is its reason."""
 
@@ -194,7 +208,10 @@ _RUNTIME_FAILURES: dict[tuple[int, str], type[IonError]] = {
     (cls.default_code, cls.__name__): cls
     for cls in (
         BadRequest,
+        ConversationError,
+        Cancelled,
         OpNotFound,
+        CallCycle,
         ProcessNotFound,
         Refused,
         DeadlineExceeded,

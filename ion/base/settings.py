@@ -24,6 +24,10 @@ Prefetch = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Word = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, max_length=100)]
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 QueueKind = Literal["classic", "quorum"]
+DeliveryMode = Literal["at-most-once", "at-least-once", "effectively-once"]
+Delay = Annotated[float, msgspec.Meta(ge=0.01, le=86_400)]
+Delays = Annotated[list[Delay], msgspec.Meta(min_length=1, max_length=10)]
+Attempts = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 
 _BETWEEN_URLS = re.compile(r"\s*,\s*(?=[A-Za-z][\w+.-]*://)|\s+")
 
@@ -85,11 +89,13 @@ class MessagingSettings(_Section, frozen=True):
     :param rpc_timeout: for an answer, where the call says nothing else.
     :param max_content: the largest content of one message.
     :param clock_skew: how far clocks may differ; beyond, a message's ``deadline`` decides.
+    :param max_waiting: how many calls may wait for a broker that takes no messages; one more fails.
     """
 
     rpc_timeout: Seconds = 15.0
     max_content: Size = 1_048_576
     clock_skew: Seconds = 60.0
+    max_waiting: Count = 10_000
     interceptors: InterceptorSettings = InterceptorSettings()
 
 
@@ -108,11 +114,19 @@ class ServiceSettings(_Section, frozen=True):
     :param concurrency: how many messages are handled at a time, where the class says nothing else.
     :param prefetch: how many the broker hands over ahead; null: as many as the mailbox holds.
     :param queue: ``classic``, or ``quorum`` (replicated, on a cluster of brokers).
+    :param delivery: ``at-most-once`` (taken off the queue before it is handled: may be lost, never
+        repeated), ``at-least-once`` (after: never lost, may be repeated), ``effectively-once`` (the
+        same, and what was handled already is answered from memory).
+    :param attempts: how often a message is tried before it goes to the dead letters.
+    :param retry_delays: seconds before the second attempt, the third, ...; the last one repeats.
     """
 
     concurrency: Count = 64
     prefetch: Prefetch | None = None
     queue: QueueKind = "classic"
+    delivery: DeliveryMode = "at-least-once"
+    attempts: Attempts = 5
+    retry_delays: Delays = msgspec.field(default_factory=lambda: [0.2, 1.0, 5.0, 30.0])
 
 
 class ServiceOverride(_Section, frozen=True):
@@ -124,6 +138,9 @@ class ServiceOverride(_Section, frozen=True):
     concurrency: Count | None = None
     prefetch: Prefetch | None = None
     queue: QueueKind | None = None
+    delivery: DeliveryMode | None = None
+    attempts: Attempts | None = None
+    retry_delays: Delays | None = None
     mailbox: Count | None = None
     major: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
@@ -176,6 +193,9 @@ class Settings(_Section, frozen=True):
             concurrency=own.concurrency or self.service.concurrency,
             prefetch=own.prefetch or self.service.prefetch,
             queue=own.queue or self.service.queue,
+            delivery=own.delivery or self.service.delivery,
+            attempts=own.attempts or self.service.attempts,
+            retry_delays=own.retry_delays or self.service.retry_delays,
         )
 
     def mailbox_of(self, service: str) -> int:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
+
+import msgspec
 
 from ion.base.errors import ProcessNotFound
 from ion.base.settings import Settings
@@ -16,9 +19,11 @@ from ion.conversation import conversation as c
 from ion.messaging.address import PROCESSES, Namespace
 from ion.messaging.transport import Consumer, Delivery, Transport
 from ion.process.endpoint import Endpoint
-from ion.process.incoming import CALLER, incoming_call
+from ion.process.inbox import Inbox, MemoryInbox
+from ion.process.incoming import CALLER, IncomingCall, incoming_call
 from ion.process.process import Process
 from ion.process.service import Service, prefetch_of
+from ion.process.source import AT_LEAST_ONCE, EFFECTIVELY_ONCE, Policy, Source
 
 log = logging.getLogger(__name__)
 CONTROL = "ctl."
@@ -50,7 +55,9 @@ class ExchangeManager:
         self._settings = settings
         self._queue = self._namespace.container_queue(container_id).name
         self._consumer: Consumer | None = None
-        self._service_consumers: dict[str, list[Consumer]] = {}
+        self._consumers: dict[str, list[Consumer]] = {}
+        self._inboxes: dict[str, Inbox] = {}
+        self._ladder: set[int] = set()
         self._instances: dict[str, list[Process]] = {}
 
     async def claim(self) -> None:
@@ -67,7 +74,7 @@ class ExchangeManager:
         """
         transport, namespace = self._transport, self._namespace
         await transport.declare_exchange(namespace.dead_letter_exchange())
-        await self._declare_dead_letters(PROCESSES)
+        await self.declare_dead_letters(PROCESSES)
         await transport.bind(self._queue, namespace.xs, f"{self._id}.*")
         self._consumer = await transport.consume(
             self._queue, self._dispatch, prefetch=CONTAINER_PREFETCH
@@ -75,10 +82,10 @@ class ExchangeManager:
 
     async def close(self) -> None:
         """Stop taking, and give the container's queue back. Never raises."""
-        for consumers in self._service_consumers.values():
+        for consumers in self._consumers.values():
             for consumer in consumers:
                 await self._farewell.tell(consumer.cancel())
-        self._service_consumers.clear()
+        self._consumers.clear()
         if self._consumer is not None:
             await self._farewell.tell(self._consumer.cancel())
             self._consumer = None
@@ -114,31 +121,74 @@ class ExchangeManager:
         )
 
     async def declare_service(self, service: Service) -> None:
-        """Declare the queues of a service, with their dead-letter queues and bindings."""
+        """Declare the queues of a service, with their dead letters, ladder and bindings."""
         quorum = self._settings.service_settings(service.service_name).queue == "quorum"
+        await self.declare_ladder(self.policy_of(service))
         for key in self.keys_of(service):
             spec = self._namespace.service_queue(key, quorum=quorum)
-            await self._declare_dead_letters(key)
+            await self.declare_dead_letters(key)
             await self._transport.declare_queue(spec)
+            await self._transport.declare_queue(self._namespace.suspect_queue(key, quorum=quorum))
             await self._transport.bind(spec.name, self._namespace.xs, key)
+
+    def policy_of(self, service: Service) -> Policy:
+        """Return how hard the messages of a service are tried."""
+        settings = self._settings.service_settings(service.service_name)
+        own = self._settings.services.get(service.service_name)
+        delays = tuple(round(seconds * 1000) for seconds in settings.retry_delays)
+        return Policy(
+            (own and own.delivery) or service.delivery or settings.delivery,
+            (own and own.attempts) or service.attempts or settings.attempts,
+            delays,
+        )
+
+    async def declare_ladder(self, policy: Policy) -> None:
+        """Declare the delay queues that a policy needs, each once."""
+        for delay in policy.delays:
+            if delay in self._ladder:
+                continue
+            exchange, queue = self._namespace.retry_queue(delay)
+            await self._transport.declare_exchange(exchange)
+            await self._transport.declare_queue(queue)
+            await self._transport.bind(queue.name, exchange.name, "#")
+            self._ladder.add(delay)
 
     async def attach_service(self, service: Service) -> None:
         """Begin to take requests for a service instance."""
         await self.join_control(service.service_name, service)
-        consumers = self._service_consumers.setdefault(service.id, [])
         for key in self.keys_of(service):
-            queue = self._namespace.service_queue(key).name
-            prefetch = prefetch_of(service)
-            consumers.append(
-                await self._transport.consume(queue, service.deliver, prefetch=prefetch)
-            )
+            source = self._source(service, key)
+            await self.attach(service, source, prefetch_of(service))
+            suspects = msgspec.structs.replace(source, queue=source.suspects)
+            await self.attach(service, suspects, 1)
 
-    async def detach_service(self, service: Service) -> None:
-        """Stop taking requests for a service instance. What it was given it may still settle.
+    def _source(self, service: Service, key: str) -> Source:
+        policy = self.policy_of(service)
+        inbox = None
+        if policy.mode == EFFECTIVELY_ONCE:
+            inbox = self._inboxes.setdefault(service.service_name, MemoryInbox())
+        return Source(
+            self._namespace.service_queue(key).name,
+            key,
+            policy,
+            self._namespace.suspect_queue(key).name,
+            inbox,
+            careful=policy.mode != AT_LEAST_ONCE,
+        )
+
+    async def attach(self, process: Process, source: Source, prefetch: int) -> Consumer:
+        """Let a process take from a source, until :meth:`detach`."""
+        take = partial(process.take, source)
+        consumer = await self._transport.consume(source.queue, take, prefetch=prefetch)
+        self._consumers.setdefault(process.id, []).append(consumer)
+        return consumer
+
+    async def detach(self, process: Process) -> None:
+        """Stop taking messages for a process. What it was given it may still settle.
 
         Control still reaches it, so that a call it is finishing can be cancelled.
         """
-        for consumer in self._service_consumers.pop(service.id, []):
+        for consumer in self._consumers.pop(process.id, []):
             await self._farewell.tell(consumer.cancel())
 
     async def wait_for_service(self, name: str) -> bool:
@@ -147,7 +197,8 @@ class ExchangeManager:
         info = await self._transport.queue_info(queue)
         return info is not None and info.consumers > 0
 
-    async def _declare_dead_letters(self, key: str) -> None:
+    async def declare_dead_letters(self, key: str) -> None:
+        """Declare the queue for dead letters of ``key``."""
         spec = self._namespace.dead_letter_queue(key)
         await self._transport.declare_queue(spec)
         await self._transport.bind(spec.name, self._namespace.dlx, key)
@@ -162,7 +213,7 @@ class ExchangeManager:
             key = self._namespace.control_key(name)
             rows.append({"queue": self._queue, "key": key, "kind": "control"})
         keys: dict[str, None] = {}
-        for pid in self._service_consumers:
+        for pid in self._consumers:
             process = self._processes.get(pid)
             if isinstance(process, Service):
                 keys.update(dict.fromkeys(self.keys_of(process)))
@@ -175,8 +226,9 @@ class ExchangeManager:
 
     def _dispatch(self, delivery: Delivery) -> None:
         envelope = delivery.envelope
-        if envelope.headers.get("performative") == c.CANCEL:
-            self._cancel(delivery)
+        performative = envelope.headers.get("performative", c.REQUEST)
+        if performative != c.REQUEST:
+            self._hear(delivery, performative)
         elif delivery.key.startswith(CONTROL):
             self._control(delivery)
         else:
@@ -186,11 +238,20 @@ class ExchangeManager:
             else:
                 self._nobody(delivery)
 
-    def _cancel(self, delivery: Delivery) -> None:
+    def _hear(self, delivery: Delivery, performative: object) -> None:
+        """Take what an initiator says later in a conversation."""
         envelope = delivery.envelope
-        call = self._endpoint.calls.get((envelope.reply_to, envelope.correlation_id))
-        if call is not None:
-            call.cancel(CALLER)
+        key = (envelope.reply_to, envelope.correlation_id)
+        call = self._endpoint.calls.get(key)
+        if performative == c.CANCEL:
+            if call is not None:
+                call.cancel(CALLER)
+            elif envelope.correlation_id:
+                self._endpoint.cancelled.keep(key)
+        elif isinstance(call, IncomingCall):
+            call.hear(envelope)
+        else:
+            self._endpoint.counts["unheard"] += 1
         delivery.ack()
 
     def _control(self, delivery: Delivery) -> None:

@@ -156,8 +156,8 @@ class Spawner:
         process._step("fail")
         self._processes.pop(process.id, None)
         try:
+            await self.exchange.detach(process)
             if isinstance(process, Service):
-                await self.exchange.detach_service(process)
                 await self.exchange.leave_control(process.service_name, process)
             await process._drain(0)
             for child in reversed(process._children or []):
@@ -186,8 +186,7 @@ class Spawner:
 
     async def _terminate(self, process: Process, timeout: float) -> None:
         service = process if isinstance(process, Service) else None
-        if service is not None:
-            await self.exchange.detach_service(service)
+        await self.exchange.detach(process)
         self._processes.pop(process.id, None)
         await process._drain(timeout)
         if service is not None:

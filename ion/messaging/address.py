@@ -15,6 +15,10 @@ REPLY_EXPIRES_MS = 300_000
 DEAD_LETTER_LIMIT = 100_000
 PROCESSES = "processes"  # dead letters of messages that were addressed to process ids
 QUORUM_DELIVERY_LIMIT = 20
+RETRY_LIMIT = 100_000
+SUBSCRIPTION_LIMIT = 100_000
+PRIVATE_LIMIT = 10_000
+CONTROL_PRIORITY = 1  # of cancel, credit, ping and what is said to agents; data has 0
 
 
 class Namespace:
@@ -37,7 +41,7 @@ class Namespace:
 
     def exchange_point(self, name: str) -> ExchangeSpec:
         """Return the durable topic exchange of exchange point ``name``."""
-        return ExchangeSpec(f"{self.sysname}.xp.{name}")
+        return ExchangeSpec(f"{self.sysname}.xp.{checked_name(name, 'exchange point')}")
 
     def dead_letter_exchange(self) -> ExchangeSpec:
         """Return the durable topic exchange that dead letters go to."""
@@ -60,6 +64,54 @@ class Namespace:
             arguments["x-delivery-limit"] = QUORUM_DELIVERY_LIMIT
         return QueueSpec(f"{self.sysname}.{key}", arguments=arguments)
 
+    def suspect_queue(self, key: str, *, quorum: bool = False) -> QueueSpec:
+        """Return the queue for messages of ``key`` that were delivered in vain more than once.
+
+        It is consumed one message at a time, so that of those who were there when a container
+        died, only the one that it was working on is suspected.
+        """
+        spec = self.service_queue(key, quorum=quorum)
+        return QueueSpec(f"{spec.name}.suspect", arguments=spec.arguments)
+
+    def retry_queue(self, delay: int) -> tuple[ExchangeSpec, QueueSpec]:
+        """Return one step of the ladder: what is published to it comes back after ``delay`` ms.
+
+        The routing key names the queue that the message goes to then.
+        """
+        name = f"{self.sysname}.retry.{delay}"
+        arguments = {
+            "x-message-ttl": delay,
+            "x-dead-letter-exchange": "",
+            "x-max-length": RETRY_LIMIT,
+            "x-overflow": "reject-publish",
+        }
+        return ExchangeSpec(name), QueueSpec(name, arguments=arguments)
+
+    def subscription_key(self, point: str, name: str) -> str:
+        """Return the dead-letter key of a durable subscription."""
+        return f"sub.{point}.{checked_name(name, 'subscription name')}"
+
+    def subscription_queue(self, point: str, name: str) -> QueueSpec:
+        """Return the durable queue that all who subscribe to ``point`` as ``name`` share."""
+        key = self.subscription_key(point, name)
+        return QueueSpec(
+            f"{self.sysname}.{key}",
+            arguments={
+                "x-dead-letter-exchange": self.dlx,
+                "x-dead-letter-routing-key": key,
+                "x-max-length": SUBSCRIPTION_LIMIT,
+            },
+        )
+
+    def private_subscription_queue(self, container_id: str, number: int) -> QueueSpec:
+        """Return the exclusive queue of a process's own subscription; full, it drops the oldest."""
+        return QueueSpec(
+            f"{self.sysname}.{container_id}.sub.{number}",
+            durable=False,
+            exclusive=True,
+            arguments={"x-max-length": PRIVATE_LIMIT},
+        )
+
     def dead_letter_queue(self, key: str) -> QueueSpec:
         """Return the bounded queue for dead letters of ``key``, bound to ``dlx`` with it."""
         return QueueSpec(
@@ -76,6 +128,7 @@ class Namespace:
             arguments={
                 "x-dead-letter-exchange": self.dlx,
                 "x-dead-letter-routing-key": PROCESSES,
+                "x-max-priority": CONTROL_PRIORITY,
             },
         )
 

@@ -29,6 +29,16 @@ class CallContext(msgspec.Struct, eq=False, dict=False):
     user: str = ""
     traceparent: str = ""
 
+    @property
+    def stack(self) -> tuple[str, ...]:
+        """The calls that wait on this one, the first one first."""
+        return ()
+
+    @property
+    def entry(self) -> str:
+        """What stands for this call in the stack of the calls that it makes."""
+        return f"{self.process} .{self.op}"
+
 
 current_call: ContextVar[CallContext | None] = ContextVar("ion_call", default=None)
 

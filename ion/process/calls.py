@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
-from ion.base.errors import IonError, ServiceNotFound, Unroutable
+from ion.base.errors import Cancelled, IonError, Refused, ServiceNotFound, Unroutable, received
 from ion.conversation import conversation as c
 from ion.conversation.conversation import Conversation
 from ion.messaging.envelope import Envelope
@@ -28,7 +29,24 @@ def performative_of(envelope: Envelope) -> str:
     return c.FAILURE if headers.get("status") == "ERROR" else c.INFORM_RESULT
 
 
+def pid_of(envelope: Envelope) -> str:
+    """Return the pid of the process that sent an answer, or "" where it does not say."""
+    sender = envelope.headers.get("sender")
+    named = sender.__class__ is str and "." in sender and len(sender) <= MAX_PID
+    return str(sender) if named and sender.isascii() else ""
+
+
+def failure_of(reply: Envelope, content: Any) -> IonError:
+    """Return the error that a final answer stands for; foreign senders may only say why."""
+    performative = performative_of(reply)
+    if performative in _ENDS and not isinstance(content, Mapping):
+        return _ENDS[performative](str(content or "no reason given"))
+    return received(content)
+
+
 NOBODY_WAITS: Any = None
+MAX_PID = 200
+_ENDS: dict[str, type[IonError]] = {c.REFUSE: Refused, c.CANCEL: Cancelled}
 
 
 class OutgoingCall(Conversation, eq=False):
@@ -36,6 +54,7 @@ class OutgoingCall(Conversation, eq=False):
 
     :ivar to: the key it was sent to.
     :ivar op: the operation.
+    :ivar peer: pid of the process that has answered, or "".
     :ivar future: the final answer's envelope, or None at the deadline, or the sending's error.
     """
 
@@ -45,6 +64,7 @@ class OutgoingCall(Conversation, eq=False):
     deadline: float = 0.0
     progress: deque[Envelope] | None = None
     waiter: asyncio.Future[None] | None = None
+    peer: str = ""
 
     def published(self, error: IonError | None) -> None:
         """Take the outcome of the publish: only a failure matters, the answer says the rest."""
@@ -63,21 +83,27 @@ class OutgoingCall(Conversation, eq=False):
         performative = envelope.headers.get("performative")
         if performative.__class__ is not str:  # foreign senders leave it out, or set anything
             performative = performative_of(envelope)
-        state = self.protocol.table.get((self.state, performative))
+        state = self.protocol.answered.get((self.state, performative))
         if state is None:
-            self.step(performative)  # raises, and says what was not allowed
-            return
-        self.state = state
+            raise self.disallowed(performative)
         if state in c.FINAL:
+            self.state = state
             if not self.future.done():  # its caller may have been cancelled a moment ago
                 self.future.set_result(envelope)
             if self.waiter is not None:
                 self.wake()
-        elif performative == c.PROGRESS:
+        else:
+            self._heard(performative, state, envelope)
+
+    def _heard(self, performative: str, state: str, envelope: Envelope) -> None:
+        """Take an answer that is not the last one."""
+        self.state = state
+        self.peer = pid_of(envelope) or self.peer
+        if performative == c.PROGRESS:
             if self.progress is None:
                 self.progress = deque(maxlen=MAX_PROGRESS)
             self.progress.append(envelope)
-            self.wake()
+        self.wake()
 
     def expire(self) -> None:
         """The deadline has come."""
@@ -96,7 +122,7 @@ class OutgoingCall(Conversation, eq=False):
         """Return at the next answer of any kind."""
         if self.waiter is None or self.waiter.done():
             self.waiter = asyncio.get_running_loop().create_future()
-        await self.waiter
+        await asyncio.shield(self.waiter)  # others may wait for the same
 
     def step(self, event: str) -> str:
         """Take an event and wake whoever follows the conversation."""

@@ -81,6 +81,7 @@ def endpoint_for(
         rpc_timeout=messaging.rpc_timeout,
         max_content=messaging.max_content,
         clock_skew=messaging.clock_skew,
+        max_waiting=messaging.max_waiting,
         inbound=build(messaging.interceptors.in_, messaging),
         outbound=build(messaging.interceptors.out, messaging),
     )

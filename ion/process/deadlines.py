@@ -28,6 +28,13 @@ class Expires(Protocol):
         """Called at the deadline, perhaps more than once; must not raise."""
 
 
+class Begun(Expires, Protocol):
+    """A conversation that another side began, as an endpoint sees it."""
+
+    def cancel(self, cause: str) -> None:
+        """Cancel its handler."""
+
+
 class Deadlines:
     """The deadlines of the calls in some tables.
 

@@ -9,8 +9,9 @@ import asyncio
 import itertools
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from ion.base.errors import (
     BadRequest,
@@ -26,14 +27,20 @@ from ion.conversation.conversation import Protocol as Manners
 from ion.conversation.rpc import RPC
 from ion.conversation.table import ConversationTable
 from ion.messaging import codec
-from ion.messaging.address import Namespace
+from ion.messaging.address import CONTROL_PRIORITY, Namespace
 from ion.messaging.envelope import MSGPACK, Envelope
-from ion.messaging.interceptors import Interceptor, too_large
+from ion.messaging.interceptors import Interceptor
 from ion.messaging.transport import Consumer, Delivery, Transport, TransportState
 from ion.observe.context import CallContext, current_call
+from ion.process.answers import Answers
 from ion.process.calls import OutgoingCall, not_found, performative_of, service_of
-from ion.process.deadlines import Deadlines, Expires
+from ion.process.callstack import pass_on
+from ion.process.cancels import Cancels
+from ion.process.customs import Customs
+from ion.process.deadlines import Begun, Deadlines
 from ion.process.farewell import Farewell
+from ion.process.gate import Gate
+from ion.process.points import Points
 from ion.process.probes import Probes
 
 log = logging.getLogger(__name__)
@@ -41,25 +48,22 @@ REPLY_PREFETCH = 65_535
 INFINITY = float("inf")
 PROBE_BUDGET = 0.04  # seconds after the deadline to find out why there was no answer
 SEND_TIMEOUT = 15.0
-SETUP_TIMEOUT = 15.0
 
 
-class Begun(Expires, Protocol):
-    """A conversation that another side began, as an endpoint sees it."""
-
-    def cancel(self, cause: str) -> None:
-        """Cancel its handler."""
-
-
-class Endpoint:
+class Endpoint(Customs):
     """One party on the bus.
 
     :ivar conversations: those that this side began.
     :ivar calls: those that others began, being handled or waiting, by (reply queue, id).
+    :ivar cancelled: cancels that came before their request.
+    :ivar points: exchange points that it has declared.
+    :ivar answers: final answers that the broker did not confirm.
+    :ivar counts: how often what is rare has happened here, by its name.
     :param id: container id, unique; names the reply queue.
     :param rpc_timeout: default deadline of a call, seconds.
     :param max_content: the largest content either way, bytes.
     :param clock_skew: how far clocks may differ, seconds.
+    :param max_waiting: how many calls may wait for a broker that takes no messages.
     :param inbound: interceptors for what arrives, outbound: for what is sent.
     """
 
@@ -72,17 +76,16 @@ class Endpoint:
         rpc_timeout: float = 15.0,
         max_content: int = 1_048_576,
         clock_skew: float = 60.0,
+        max_waiting: int = 10_000,
         inbound: tuple[Interceptor, ...] = (),
         outbound: tuple[Interceptor, ...] = (),
     ) -> None:
+        super().__init__(max_content, inbound, outbound)
         self.transport = transport
         self.namespace = namespace
         self.id = id
         self.rpc_timeout = rpc_timeout
-        self.max_content = max_content
         self.clock_skew = clock_skew
-        self.inbound = inbound
-        self.outbound = outbound
         self.reply_queue = namespace.reply_queue(id).name
         self.conversations: ConversationTable[OutgoingCall] = ConversationTable()
         self.loop = asyncio.get_running_loop()
@@ -90,6 +93,11 @@ class Endpoint:
         own = getattr(type(self.loop), "time", None) is asyncio.BaseEventLoop.time
         self.time: Callable[[], float] = time.monotonic if own else self.loop.time
         self.calls: dict[Any, Begun] = {}
+        self.cancelled = Cancels()
+        self.answers = Answers(transport)
+        self.points = Points(transport, namespace)
+        self.counts: Counter[str] = Counter()
+        self._gate = Gate(transport, max_waiting)
         self.deadlines = Deadlines(self.loop, self.conversations.open, self.calls)
         self._open = self.conversations.open
         self._xs = namespace.xs
@@ -157,6 +165,7 @@ class Endpoint:
         finally:
             self.end(call)
         if reply is None:
+            self.tell(call, c.CANCEL)
             raise await self.overdue(call)
         return self.content_of(reply)
 
@@ -170,7 +179,7 @@ class Endpoint:
             message = f"{self.id} is stopped: it sends nothing any more"
             raise Unavailable(message)
         if not self.transport.writable:
-            await self.transport.wait_writable(deadline - self.time())
+            await self._gate.wait(deadline - self.time())
         return max(deadline - self.time(), 0.001)
 
     def begin(
@@ -183,10 +192,13 @@ class Endpoint:
         timeout: float | None,
         content_type: str = MSGPACK,
         kind: type[OutgoingCall] = OutgoingCall,
+        extra: dict[str, Any] | None = None,
     ) -> OutgoingCall:
         """Send a request and return its open conversation; whoever calls this calls :meth:`end`.
 
+        :param extra: headers of the protocol's own.
         :raises Unavailable: the transport takes no messages now; see :meth:`writable`.
+        :raises CallCycle: it would be more than 64 calls deep.
         """
         context = current_call.get()
         if timeout is None and context is None:
@@ -205,7 +217,9 @@ class Endpoint:
             "deadline": int((now + left) * 1000),
         }
         if context is not None:
-            _pass_on(context, headers)
+            pass_on(context, headers, waits=True)
+        if extra is not None:
+            headers.update(extra)
         codec_ = codec.msgpack_codec if content_type == MSGPACK else codec.codec_for(content_type)
         body, content_type = codec_.encode(content, content_type)
         envelope = Envelope(
@@ -213,6 +227,8 @@ class Endpoint:
         )
         envelope.correlation_id = envelope.message_id = serial
         envelope.reply_to = self.reply_queue
+        if to.startswith("ctl.") or to.endswith(".0"):  # what is said to agents waits for no data
+            envelope.priority = CONTROL_PRIORITY
         if self.outbound or len(body) > self.max_content:
             envelope = self.outgoing(envelope)
         call = kind(serial, protocol, c.REQUESTED, to, op, self.loop.create_future(), deadline)
@@ -226,28 +242,6 @@ class Endpoint:
             raise
         return call
 
-    def outgoing(self, envelope: Envelope) -> Envelope:
-        """Run the interceptors for what goes out, and hold the limit of content.
-
-        :raises ContentTooLarge: the content is over the limit.
-        """
-        for interceptor in self.outbound:
-            envelope = interceptor(envelope)
-        if len(envelope.body) > self.max_content:
-            raise too_large(len(envelope.body), self.max_content)
-        return envelope
-
-    def incoming(self, envelope: Envelope) -> Envelope:
-        """Run the interceptors for what comes in, the limit of content first.
-
-        :raises ContentTooLarge: the content is over the limit.
-        """
-        if len(envelope.body) > self.max_content:
-            raise too_large(len(envelope.body), self.max_content)
-        for interceptor in self.inbound:
-            envelope = interceptor(envelope)
-        return envelope
-
     def end(self, call: OutgoingCall) -> None:
         """Close a conversation that :meth:`begin` opened; may be called twice."""
         if self._open.pop(call.id, None) is not None and call.state not in _ANSWERED:
@@ -258,17 +252,34 @@ class Endpoint:
         if call.state not in _CANCELLABLE:
             return
         call.step(c.CANCEL)
+        self.tell(call, c.CANCEL)
+
+    def tell(
+        self, call: OutgoingCall, performative: str, content: Any = None, **headers: Any
+    ) -> None:
+        """Say something more in a conversation that this side began; never raises, never waits.
+
+        It goes to the process that has answered, else to all that may have the request, before
+        any data that waits there.
+
+        :param headers: further ones; ``_`` in a name stands for ``-``.
+        """
         service = service_of(call.to)
-        key = self.namespace.control_key(service) if service else call.to
-        envelope = Envelope(
-            reply_to=self.reply_queue,
-            correlation_id=call.id,
-            headers={"performative": c.CANCEL, "protocol": call.protocol.name},
-        )
+        key = call.peer or (self.namespace.control_key(service) if service else call.to)
+        more = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
+            body = codec.encode(content, MSGPACK)[0] if content is not None else b""
+            envelope = Envelope(
+                call.op,
+                body,
+                reply_to=self.reply_queue,
+                correlation_id=call.id,
+                priority=CONTROL_PRIORITY,
+                headers={"performative": performative, "protocol": call.protocol.name, **more},
+            )
             self.transport.publish(self._xs, key, envelope)
         except Unavailable:
-            log.debug("cancel of %s not sent: the broker is away", call.id)
+            log.debug("%s of %s not sent: the broker is away", performative, call.id)
 
     async def send(
         self,
@@ -280,33 +291,21 @@ class Endpoint:
         timeout: float | None = None,
         content_type: str = MSGPACK,
         confirm: bool = True,
+        message_id: str = "",
     ) -> None:
         """Send a message that nobody answers, persistent.
 
+        :param message_id: what it is known by for ever: whoever sends it once more, not knowing
+            whether it arrived, gives the same, and an effectively-once service handles it once.
         :param confirm: wait until the broker has it; without, it is handed over and forgotten.
         :raises ServiceNotFound: no queue of that name exists (only with ``confirm``).
         :raises Unavailable: the broker did not take it in time.
         """
         transport = self.transport
-        context = current_call.get()
         if not transport.writable:
             timeout = await self.writable(timeout)
-        deadline = self._deadline(timeout, context)
-        headers = {"performative": c.REQUEST, "protocol": "none", "sender": sender}
-        if context is not None:
-            _pass_on(context, headers)
-        codec_ = codec.msgpack_codec if content_type == MSGPACK else codec.codec_for(content_type)
-        body, content_type = codec_.encode(content, content_type)
-        envelope = Envelope(
-            op,
-            body,
-            content_type=content_type,
-            message_id=self.next_id(),
-            timestamp=int(time.time()),
-            persistent=True,
-            headers=headers,
-        )
-        envelope = self.outgoing(envelope)
+        deadline = self._deadline(timeout, current_call.get())
+        envelope = self.one_way(sender, op, content, content_type, message_id)
         if not confirm:
             transport.publish(self._xs, to, envelope)
             return
@@ -315,6 +314,35 @@ class Endpoint:
             await transport.publish_confirmed(self._xs, to, envelope, mandatory=True, timeout=left)
         except Unroutable:
             raise not_found(to) from None
+
+    def one_way(
+        self,
+        sender: str,
+        op: str,
+        content: Any,
+        content_type: str = MSGPACK,
+        message_id: str = "",
+    ) -> Envelope:
+        """Return a message that nobody answers, persistent, as it goes out.
+
+        :raises ContentTooLarge: the content is over the limit.
+        """
+        headers = {"performative": c.REQUEST, "protocol": "none", "sender": sender}
+        context = current_call.get()
+        if context is not None:
+            pass_on(context, headers, waits=False)
+        codec_ = codec.msgpack_codec if content_type == MSGPACK else codec.codec_for(content_type)
+        body, content_type = codec_.encode(content, content_type)
+        envelope = Envelope(
+            op,
+            body,
+            content_type=content_type,
+            message_id=message_id or self.next_id(),
+            timestamp=int(time.time()),
+            persistent=True,
+            headers=headers,
+        )
+        return self.outgoing(envelope)
 
     # helpers of the above
 
@@ -331,19 +359,8 @@ class Endpoint:
 
     async def overdue(self, call: OutgoingCall) -> IonError:
         """Return the error of a call at its deadline, by whether anybody consumes the queue."""
-        service = service_of(call.to)
-        if service:
-            queue = f"{self.namespace.sysname}.{call.to}"
-            try:
-                info = await self._probes.look(queue)
-            except IonError:
-                message = f"no answer of {call.to!r}: the broker does not answer either"
-                return Unavailable(message, details={"to": call.to})
-            if info is not None and info.consumers == 0:
-                message = f"nobody consumes queue {queue!r}: no instance of {call.to!r} is running"
-                return Unavailable(message, details={"to": call.to, "waiting": info.messages})
-        message = f"no answer of {call.to!r} to {call.op!r} within its deadline"
-        return DeadlineExceeded(message, details={"to": call.to, "op": call.op})
+        queue = f"{self.namespace.sysname}.{call.to}" if service_of(call.to) else ""
+        return await self._probes.overdue(call.to, call.op, queue)
 
     def _deadline(self, timeout: float | None, context: CallContext | None) -> float:
         """Return when a call that begins now must be over, on the loop's clock."""
@@ -371,14 +388,6 @@ class Endpoint:
             call.receive(envelope)
         except ConversationError as error:
             log.warning("answer dropped: %s", error)
-
-
-def _pass_on(context: CallContext, headers: dict[str, Any]) -> None:
-    """Let identity and trace of the call that is being handled travel with its own calls."""
-    if context.user:
-        headers["user-id"] = context.user
-    if context.traceparent:
-        headers["traceparent"] = context.traceparent
 
 
 _ANSWERED = frozenset({c.DONE, c.FAILED, c.REFUSED})

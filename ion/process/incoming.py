@@ -27,10 +27,13 @@ from ion.conversation.oneway import ONE_WAY
 from ion.conversation.request import REQUEST_PROTOCOL
 from ion.conversation.rpc import RPC
 from ion.messaging import codec
-from ion.messaging.envelope import JSON, MSGPACK, Envelope
+from ion.messaging.envelope import MSGPACK, Envelope
 from ion.messaging.transport import Delivery
 from ion.observe.context import CallContext
+from ion.process import callstack, retrying
+from ion.process.answering import code_of, encode_answer, plain_failure
 from ion.process.endpoint import Endpoint
+from ion.process.source import MAIL, Source
 
 log = logging.getLogger(__name__)
 PROTOCOLS: dict[str, Protocol] = {"rpc": RPC, "request": REQUEST_PROTOCOL, "none": ONE_WAY}
@@ -39,7 +42,6 @@ PROTOCOLS: dict[str, Protocol] = {"rpc": RPC, "request": REQUEST_PROTOCOL, "none
 # is what it sees, not a race between the two.
 GRACE = 0.02
 LONG_PAST = 1e-9  # a deadline on the loop's clock that is over
-MIN_CODE, MAX_CODE = 100, 999
 
 # how far the handling of a message is
 WAITING = -1
@@ -62,7 +64,8 @@ class IncomingCall(CallContext, eq=False):
     """One message being handled.
 
     :ivar envelope: as it came in; ``headers``, ``body`` and ``content_type`` are its parts.
-    :ivar redelivered: whether it may have been handled before.
+    :ivar source: the queue that it came from.
+    :ivar ear: takes what the initiator says later in the conversation; None: it is not listened to.
     :ivar state: state of its conversation's machine.
     :ivar key: what a cancel names it by: (reply queue, conversation id).
     :ivar fault: what is wrong with its headers, or None.
@@ -73,6 +76,8 @@ class IncomingCall(CallContext, eq=False):
     delivery: Delivery = None  # type: ignore[assignment]
     envelope: Envelope = None  # type: ignore[assignment]
     protocol: Protocol = RPC
+    source: Source = MAIL
+    ear: Callable[[Envelope], None] | None = None
     state: str = c.REQUESTED
     cause: str = ""
     phase: int = WAITING
@@ -102,8 +107,23 @@ class IncomingCall(CallContext, eq=False):
 
     @property
     def redelivered(self) -> bool:
-        """Whether the broker has delivered it before."""
-        return self.delivery.redelivered
+        """Whether it may have been handled before, wholly or in part."""
+        return self.delivery.redelivered or self.attempt > 1
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt at it this is, from 1 on."""
+        return retrying.attempt_of(self.envelope.headers)
+
+    @property
+    def stack(self) -> tuple[str, ...]:
+        """The calls that wait on this one, the first one first."""
+        return callstack.stack_of(self.envelope.headers.get(callstack.HEADER))
+
+    @property
+    def entry(self) -> str:
+        """Its own entry in the call stack."""
+        return callstack.entry(self.process, self.source.key, self.op)
 
     @property
     def replied(self) -> bool:
@@ -133,6 +153,13 @@ class IncomingCall(CallContext, eq=False):
         if self.task is not None and self.phase != WAITING:
             self.task.cancel()
 
+    def hear(self, envelope: Envelope) -> None:
+        """Take a later message of the conversation from its initiator."""
+        if self.ear is None:
+            self.endpoint.counts["unheard"] += 1
+        else:
+            self.ear(envelope)
+
     # answers
 
     def answer(self, content: Any) -> None:
@@ -140,15 +167,38 @@ class IncomingCall(CallContext, eq=False):
 
         :raises CodecError: it cannot be encoded.
         """
-        self._final(c.INFORM_RESULT, content)
+        self.conclude(self.conclusion(content))
+
+    def conclusion(self, content: Any) -> Envelope | None:
+        """Return the answer with the final result, to be given to :meth:`conclude`; None: one way.
+
+        :raises CodecError: it cannot be encoded.
+        """
+        return self._envelope(c.INFORM_RESULT, content) if self.envelope.reply_to else None
+
+    def conclude(self, answer: Envelope | None) -> None:
+        """Give the final result."""
+        self.step(c.INFORM_RESULT)
+        if answer is None:
+            self.delivery.ack()
+        else:
+            self._publish_final(answer)
+
+    def answer_again(self, answer: Envelope) -> None:
+        """Give the answer that this message was given before, under its present ids."""
+        self.state = c.DONE
+        if not self.envelope.reply_to:
+            self.delivery.ack()
+            return
+        self._publish_final(answer.replace(correlation_id=self.envelope.correlation_id))
 
     def fail(self, error: IonError) -> None:
-        """Give the final failure, or dead-letter a message that nobody waits for."""
+        """Give the final failure; what nobody waits for is tried again, or dead-lettered."""
         if self.replied:
             return
         if not self.envelope.reply_to:
             self.step(c.FAILURE)
-            self.delivery.nack(requeue=False)
+            retrying.unanswered(self, error)
             return
         code = code_of(error)
         try:
@@ -159,7 +209,15 @@ class IncomingCall(CallContext, eq=False):
         except Exception:  # what an interceptor raises: without an answer, it is a dead letter
             log.exception("failure of %r of %s could not be answered", self.op, self.process)
             self.state = c.FAILED
-            self.delivery.nack(requeue=False)
+            retrying.bury(self, error)
+
+    def tell_failure(self, error: IonError) -> None:
+        """Tell the caller of a failure without settling the message.
+
+        :raises CodecError: it cannot be encoded.
+        """
+        code = code_of(error)
+        self._publish(self._envelope(c.FAILURE, plain_failure(error, code), code))
 
     def refuse(self, reason: str) -> None:
         """Refuse the request; in an rpc, and after ``agree``, that is a failure 403 Refused."""
@@ -199,7 +257,7 @@ class IncomingCall(CallContext, eq=False):
             return
         envelope = self._envelope(performative, content, code)
         self.step(performative)
-        self._publish(envelope, self._settled)
+        self._publish_final(envelope)
 
     def _envelope(self, performative: str, content: Any, code: int | None = None) -> Envelope:
         request = self.envelope
@@ -232,26 +290,39 @@ class IncomingCall(CallContext, eq=False):
             return endpoint.outgoing(envelope)
         return envelope
 
-    def _publish(
-        self, envelope: Envelope, settled: Callable[[IonError | None], None] = _no_matter
-    ) -> None:
-        """Publish an answer. All go the confirmed way: another way could overtake this one."""
+    def _publish(self, envelope: Envelope) -> None:
+        """Publish an answer that is not the last. All go one way: another could overtake this."""
         try:
-            self.endpoint.transport.publish("", self.envelope.reply_to, envelope, settled=settled)
+            self.endpoint.transport.publish(
+                "", self.envelope.reply_to, envelope, settled=_no_matter
+            )
         except Unavailable as error:
             log.warning("answer of %s to %r not sent: %s", self.process, self.op, error)
-            if self.replied:  # it is to be handled again; without a connection, it is anyway
-                self.delivery.nack(requeue=True)
 
-    def _settled(self, error: IonError | None) -> None:
-        """Take the message off its queue once the broker has the answer."""
-        if error is None:
-            self.delivery.ack()
-        else:
-            self.delivery.nack(requeue=True)
+    def _publish_final(self, answer: Envelope) -> None:
+        """Publish the last answer; the message is taken off its queue once the broker has it."""
+
+        def settled(error: IonError | None) -> None:
+            if error is None:
+                self.delivery.ack()
+            else:
+                self._unsettled(answer)
+
+        try:
+            self.endpoint.transport.publish("", self.envelope.reply_to, answer, settled=settled)
+        except Unavailable as error:
+            log.warning("answer of %s to %r not sent: %s", self.process, self.op, error)
+            self._unsettled(answer)
+
+    def _unsettled(self, answer: Envelope) -> None:
+        """Keep the answer: the broker delivers the message again, to be answered with it."""
+        self.endpoint.answers.keep(self.key, answer)
+        self.delivery.nack(requeue=True)
 
 
-def incoming_call(endpoint: Endpoint, process: str, delivery: Delivery) -> IncomingCall:
+def incoming_call(
+    endpoint: Endpoint, process: str, delivery: Delivery, source: Source = MAIL
+) -> IncomingCall:
     """Return the call that a delivery is, for the process with that pid; never raises."""
     envelope = delivery.envelope
     get = envelope.headers.get
@@ -277,9 +348,10 @@ def incoming_call(endpoint: Endpoint, process: str, delivery: Delivery) -> Incom
         delivery,
         envelope,
         ONE_WAY if one_way else protocol or RPC,
+        source,
     )
-    # Without a conversation id nobody can name it; it stands for itself.
-    call.key = (envelope.reply_to, envelope.correlation_id or call)
+    # Without an id nobody can name it; it stands for itself.
+    call.key = (envelope.reply_to, envelope.correlation_id or envelope.message_id or call)
     if protocol is None or get("performative", c.REQUEST) != c.REQUEST:
         call.fault = _fault(envelope)
     elif timeout is not None and timeout.__class__ is not int:
@@ -293,48 +365,3 @@ def _fault(envelope: Envelope) -> BadRequest:
         return BadRequest(f"header protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
     performative = envelope.headers.get("performative")
     return BadRequest(f"header performative {performative!r} does not begin a conversation")
-
-
-def code_of(error: IonError) -> int:
-    """Return the code to answer with: that of the error's class where its own is no code."""
-    if isinstance(error.code, int) and MIN_CODE <= error.code <= MAX_CODE:
-        return int(error.code)
-    return type(error).default_code
-
-
-def plain_failure(error: IonError, code: int) -> dict[str, Any]:
-    """Return the content of a failure in a form that can always be sent."""
-    details = {"repr": plain_text(error.details, 1000)} if error.details else {}
-    return {
-        "code": code,
-        "type": plain_text(error.type, 100),
-        "message": plain_text(error.message, 4000),
-        "details": details,
-    }
-
-
-def plain_text(value: Any, limit: int) -> str:
-    """Return a text for any value, of at most ``limit`` characters, that can be encoded."""
-    try:
-        text = value if isinstance(value, str) else str(value)
-    except Exception:  # noqa: BLE001 - whatever a foreign ``__str__`` raises: the answer must go
-        text = f"<{type(value).__name__} without a text>"
-    return text[:limit].encode("utf-8", "backslashreplace").decode()
-
-
-def encode_answer(content: Any, content_type: str, *, failed: bool) -> tuple[bytes, str]:
-    """Encode in the request's content type; failures to a protobuf caller go in msgpack.
-
-    A request in a content type that nobody reads is answered in JSON.
-
-    :raises CodecError: the content cannot be encoded.
-    """
-    if content_type == MSGPACK or not content_type:
-        return codec.msgpack_codec.encode(content, MSGPACK)
-    try:
-        chosen = codec.codec_for(content_type)
-    except CodecError:
-        return codec.json_codec.encode(content, JSON)
-    if failed and chosen not in (codec.json_codec, codec.msgpack_codec):
-        return codec.msgpack_codec.encode(content, MSGPACK)
-    return chosen.encode(content, content_type)

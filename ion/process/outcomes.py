@@ -9,6 +9,7 @@ from types import TracebackType
 from ion.base.errors import ApplicationError, DeadlineExceeded, IonError, OpNotFound, Refused
 from ion.conversation import conversation as c
 from ion.process import incoming
+from ion.process.answering import plain_text
 from ion.process.incoming import IncomingCall
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def settle_cancelled(call: IncomingCall, name: str) -> None:
 
 def internal(error: BaseException) -> IonError:
     """Return the 500 for any exception."""
-    text = incoming.plain_text(error, MAX_MESSAGE)
+    text = plain_text(error, MAX_MESSAGE)
     return IonError(text, code=500, type=type(error).__name__)
 
 

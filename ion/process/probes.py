@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from ion.base.errors import Unavailable
+from ion.base.errors import DeadlineExceeded, IonError, Unavailable
 from ion.messaging.transport import QueueInfo, Transport
 
 SLICES = 4  # turns of the loop, at least, that an answer has time for
@@ -46,6 +46,23 @@ class Probes:
                 raise
             message = f"no answer about queue {queue!r}: the container is stopping"
             raise Unavailable(message) from None
+
+    async def overdue(self, to: str, op: str, queue: str) -> IonError:
+        """Return the error of a call at its deadline, by whether anybody consumes its queue.
+
+        :param queue: "" where it went to a process.
+        """
+        if queue:
+            try:
+                info = await self.look(queue)
+            except IonError:
+                message = f"no answer of {to!r}: the broker does not answer either"
+                return Unavailable(message, details={"to": to})
+            if info is not None and info.consumers == 0:
+                message = f"nobody consumes queue {queue!r}: no instance of {to!r} is running"
+                return Unavailable(message, details={"to": to, "waiting": info.messages})
+        message = f"no answer of {to!r} to {op!r} within its deadline"
+        return DeadlineExceeded(message, details={"to": to, "op": op})
 
     async def _look(self, queue: str) -> QueueInfo | None:
         began = asyncio.get_running_loop().time()

@@ -16,9 +16,6 @@ from typing import Any, ClassVar
 
 from ion.base import lifecycle
 from ion.base.errors import (
-    ApplicationError,
-    IonError,
-    LifecycleError,
     Unavailable,
 )
 from ion.conversation import conversation as c
@@ -26,15 +23,18 @@ from ion.conversation.request import REQUEST_PROTOCOL
 from ion.messaging import codec
 from ion.messaging.transport import Delivery
 from ion.observe.context import current_call
-from ion.process import incoming, outcomes
+from ion.process import incoming, outcomes, repeats, retrying
 from ion.process.calling import Calling
+from ion.process.callstack import cycle
 from ion.process.endpoint import Endpoint
 from ion.process.host import Host
 from ion.process.incoming import IncomingCall, incoming_call
 from ion.process.ops import Op, op_table
+from ion.process.replying import Replying
+from ion.process.source import MAIL, Source
 
 log = logging.getLogger(__name__)
-SERVICE_KEYWORDS = "name, version, depends, concurrency, mailbox, prefetch"
+SERVICE_KEYWORDS = "name, version, depends, concurrency, mailbox, prefetch, delivery, attempts"
 AGREE_AFTER = 0.05  # seconds: a handler that has not refused by then is agreed to
 
 
@@ -45,7 +45,7 @@ class _State:
         return lifecycle.INIT if process is None else process._state
 
 
-class Process(Calling):
+class Process(Calling, Replying):
     """Base class of processes. Write ops as ``async def op_<name>(self, ...)``.
 
     Spawn arguments are passed to ``__init__``; a class without one keeps them in
@@ -131,48 +131,6 @@ class Process(Calling):
     def _sender(self) -> str:  # type: ignore[override]
         return self.id
 
-    # answering, for handlers that take the raw parts
-
-    async def reply_ok(self, msg: IncomingCall, content: Any = None) -> None:
-        """Give the final result.
-
-        :raises ConversationError: it was answered already.
-        """
-        msg.answer(content)
-
-    async def reply_err(self, msg: IncomingCall, error: Exception | str) -> None:
-        """Give the final failure: an IonError as it is, any other as a 500, a text as a 400."""
-        if isinstance(error, str):
-            error = ApplicationError(error)
-        msg.fail(error if isinstance(error, IonError) else outcomes.internal(error))
-
-    async def reply_agree(self, msg: IncomingCall) -> None:
-        """Say that the request is being worked on.
-
-        :raises ConversationError: not a request conversation, or agreed or over already.
-        """
-        msg.agree()
-
-    async def reply_refuse(self, msg: IncomingCall, reason: str = "") -> None:
-        """Refuse the request; the caller gets :class:`~ion.base.errors.Refused` with the reason."""
-        msg.refuse(reason)
-
-    async def reply_progress(self, msg: IncomingCall, content: Any) -> None:
-        """Send a progress message of a request conversation."""
-        msg.report(content)
-
-    @property
-    def message(self) -> IncomingCall:
-        """The message being handled.
-
-        :raises LifecycleError: no message is being handled in this task.
-        """
-        call = current_call.get()
-        if isinstance(call, IncomingCall):
-            return call
-        message = f"{self.id} is not handling a message here"
-        raise LifecycleError(message)
-
     # other processes
 
     async def spawn_child(
@@ -208,15 +166,24 @@ class Process(Calling):
         return len(self._waiting) if self._waiting is not None else 0
 
     def deliver(self, delivery: Delivery) -> None:
-        """Take a message from the transport: handle it now, keep it, or answer 503."""
-        call = incoming_call(self._host.endpoint, self.id, delivery)
+        """Take a message that is addressed to this process: handle it now, keep it, or shed it."""
+        self.take(MAIL, delivery)
+
+    def take(self, source: Source, delivery: Delivery) -> None:
+        """Take a message from one of its sources: handle it now, keep it, or shed it."""
+        call = incoming_call(self._host.endpoint, self.id, delivery, source)
         if call.fault is not None:
             call.fail(call.fault)
             return
-        if self._draining:
-            call.delivery.nack(requeue=True)
-            return
         endpoint = call.endpoint
+        if delivery.redelivered and not repeats.is_to_be_handled(call):
+            return
+        if endpoint.cancelled and endpoint.cancelled.take(call.key):
+            delivery.ack()
+            return
+        if self._draining:
+            retrying.back(call)
+            return
         if endpoint.calls.setdefault(call.key, call) is not call:
             call.key = (call.envelope.reply_to, call)  # its id is taken: it stands for itself, too
             endpoint.calls[call.key] = call
@@ -225,14 +192,27 @@ class Process(Calling):
             endpoint.deadlines.announce(deadline)
         if self._active < self.concurrency and self._state == lifecycle.ACTIVE:
             self._begin(call)
-            return
+        else:
+            self._keep_waiting(call)
+
+    def _keep_waiting(self, call: IncomingCall) -> None:
+        """Put a message into the mailbox, unless that is full, or it would wait for ever."""
         waiting = self._waiting
         if waiting is None:
             waiting = self._waiting = deque()
-        if len(waiting) < self.mailbox:
+        stack = call.stack
+        ring = cycle(stack, self.id, call.entry, self.concurrency) if stack else None
+        if ring is None and len(waiting) < self.mailbox:
             waiting.append(call)
             return
-        endpoint.calls.pop(call.key, None)
+        call.endpoint.calls.pop(call.key, None)
+        if ring is not None:
+            call.fail(ring)
+            return
+        call.endpoint.counts["shed"] += 1
+        if not call.envelope.reply_to and call.source.policy is not None:
+            retrying.later(call, counted=False)
+            return
         message = f"the mailbox of {self.name} is full: {self.mailbox} messages wait"
         call.fail(Unavailable(message, details={"retry-after": 1.0}))
 
@@ -249,10 +229,12 @@ class Process(Calling):
                 raise asyncio.CancelledError
             if call.deadline and call.deadline <= endpoint.time():
                 raise outcomes.expired(call)
+            if call.source.careful and not await repeats.is_to_be_run(call):
+                return
             envelope = call.envelope
             if endpoint.inbound or len(envelope.body) > endpoint.max_content:
                 envelope = call.envelope = endpoint.incoming(envelope)
-            op = self.ops.get(envelope.op)
+            op = call.source.handler or self.ops.get(envelope.op)
             if op is None:
                 raise outcomes.no_such_op(self.name, envelope.op, self.ops)
             if call.protocol is REQUEST_PROTOCOL:
@@ -271,7 +253,10 @@ class Process(Calling):
                 call.phase = incoming.ANSWERING
                 if not endpoint.transport.writable:
                     await endpoint.transport.wait_writable(_time_left(call, endpoint.time()))
-                call.answer(result)
+                if call.source.careful:
+                    await self.reply_ok(call, result)
+                else:
+                    call.answer(result)
         except asyncio.CancelledError:
             outcomes.settle_cancelled(call, self.name)
             raise
@@ -291,14 +276,24 @@ class Process(Calling):
         if call.done is not None:
             call.done()
         if self._waiting and not self._draining:
-            self._begin(self._waiting.popleft())
+            self._begin_next()
         elif not self._active and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
+
+    def _begin_next(self) -> None:
+        """Begin what waits; what came by a lost connection will come again, and is passed over."""
+        while self._waiting and self._active < self.concurrency:
+            call = self._waiting.popleft()
+            if call.delivery.lost:
+                call.endpoint.calls.pop(call.key, None)
+                call.endpoint.counts["left to come again"] += 1
+            else:
+                self._begin(call)
 
     def _give_back(self, call: IncomingCall) -> None:
         """Settle a message that will not be begun here; other instances may have it."""
         call.endpoint.calls.pop(call.key, None)
-        call.delivery.nack(requeue=True)
+        retrying.back(call)
 
     # life cycle, stepped by the container's spawner
 
@@ -307,8 +302,7 @@ class Process(Calling):
 
     def _start_serving(self) -> None:
         """Begin what came while the process was READY."""
-        while self._waiting and self._active < self.concurrency:
-            self._begin(self._waiting.popleft())
+        self._begin_next()
 
     async def _drain(self, timeout: float) -> None:
         """Give back what was not begun, and wait for what was; cancel what is left then."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from ion.base.errors import ConfigurationError
 from ion.base.ids import checked_name
 from ion.process.process import Process
+from ion.process.source import MODES
 
 MAX_PREFETCH = 65_535
 
@@ -29,6 +30,10 @@ class Service(Process):
     :param prefetch: unsettled messages the broker hands over at a time; by default what is handled
         and waits at a time, so that a flood is answered 503 rather than piling up unseen. Set it
         to ``concurrency`` for slow ops, so that the backlog stays in the queue for other instances.
+    :param delivery: ``at-most-once``, ``at-least-once`` or ``effectively-once``; by default as the
+        settings say.
+    :param attempts: how often a message is tried before it goes to the dead letters; by default as
+        the settings say.
     """
 
     service_name: ClassVar[str] = ""
@@ -36,6 +41,8 @@ class Service(Process):
     depends: ClassVar[Sequence[str]] = ()
     concurrency: int = 64
     prefetch: int | None = None
+    delivery: str | None = None
+    attempts: int | None = None
 
     def __init_subclass__(
         cls,
@@ -46,6 +53,8 @@ class Service(Process):
         concurrency: int | None = None,
         mailbox: int | None = None,
         prefetch: int | None = None,
+        delivery: str | None = None,
+        attempts: int | None = None,
         **keywords: Any,
     ) -> None:
         super().__init_subclass__(**keywords)
@@ -56,6 +65,8 @@ class Service(Process):
             "concurrency": concurrency,
             "mailbox": mailbox,
             "prefetch": prefetch,
+            "delivery": delivery,
+            "attempts": attempts,
         }
         for attribute, value in given.items():
             if value is not None:
@@ -90,6 +101,12 @@ def _check(cls: type[Service]) -> None:
         raise ConfigurationError(message)
     if cls.concurrency < 1 or cls.mailbox < 0:
         message = f"{where}: concurrency must be at least 1, and mailbox at least 0"
+        raise ConfigurationError(message)
+    if cls.delivery not in (None, *MODES):
+        message = f"{where}: delivery must be one of {', '.join(MODES)}, not {cls.delivery!r}"
+        raise ConfigurationError(message)
+    if cls.attempts is not None and cls.attempts < 1:
+        message = f"{where}: attempts must be at least 1"
         raise ConfigurationError(message)
     if cls.prefetch is not None and not 1 <= cls.prefetch <= MAX_PREFETCH:
         message = f"{where}: prefetch must be 1 to {MAX_PREFETCH}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ion import Container, DeadlineExceeded, Process, Service, Unavailable
+from ion import Container, DeadlineExceeded, Process, ReceivedContainerError, Service, Unavailable
 
 MARK: contextvars.ContextVar[str] = contextvars.ContextVar("mark", default="clean")
 
@@ -163,14 +163,15 @@ async def test_a_plain_process_keeps_the_order(container: Container) -> None:
     assert process.seen == list(range(200))
 
 
-async def test_a_ring_of_calls_is_ended_by_its_deadline(container: Container) -> None:
+async def test_a_ring_of_calls_is_refused(container: Container) -> None:
     class Alone(Service, name="alone", concurrency=1):
         async def op_call(self) -> Any:
             return await self.rpc_send("alone", "call")
 
     await container.spawn(Alone)
-    with pytest.raises(DeadlineExceeded):
-        await container.rpc_send("alone", "call", timeout=0.2)
+    with pytest.raises(ReceivedContainerError, match=r"alone.call -> alone.call") as caught:
+        await container.rpc_send("alone", "call", timeout=5)
+    assert caught.value.type == "CallCycle"
     assert await container.rpc_send("alone", "ping", timeout=5) == {"pong": "pong"}
 
 

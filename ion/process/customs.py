@@ -1,0 +1,46 @@
+"""Customs: what each envelope passes on its way: interceptors, and the limit of content."""
+
+from __future__ import annotations
+
+from ion.messaging.envelope import Envelope
+from ion.messaging.interceptors import Interceptor, too_large
+
+
+class Customs:
+    """The checks of one party on the bus.
+
+    :ivar max_content: the largest content either way, bytes.
+    :ivar inbound: interceptors for what arrives, outbound: for what is sent.
+    """
+
+    def __init__(
+        self,
+        max_content: int,
+        inbound: tuple[Interceptor, ...],
+        outbound: tuple[Interceptor, ...],
+    ) -> None:
+        self.max_content = max_content
+        self.inbound = inbound
+        self.outbound = outbound
+
+    def outgoing(self, envelope: Envelope) -> Envelope:
+        """Run the interceptors for what goes out, and hold the limit of content.
+
+        :raises ContentTooLarge: the content is over the limit.
+        """
+        for interceptor in self.outbound:
+            envelope = interceptor(envelope)
+        if len(envelope.body) > self.max_content:
+            raise too_large(len(envelope.body), self.max_content)
+        return envelope
+
+    def incoming(self, envelope: Envelope) -> Envelope:
+        """Run the interceptors for what comes in, the limit of content first.
+
+        :raises ContentTooLarge: the content is over the limit.
+        """
+        if len(envelope.body) > self.max_content:
+            raise too_large(len(envelope.body), self.max_content)
+        for interceptor in self.inbound:
+            envelope = interceptor(envelope)
+        return envelope

@@ -1,0 +1,170 @@
+"""Again, elsewhere, or never: what becomes of a message that was not done.
+
+- *later*: a copy with a higher ``attempt`` takes a step of the ladder of delay queues, and comes
+  back to its queue after the delay;
+- *back*: a copy goes to its queue at once, for another instance; it was not tried;
+- *buried*: a copy goes to the dead letters, with headers that say why.
+
+In each case the message itself is taken off its queue only when the broker has the copy, so that a
+death in between repeats it rather than losing it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from ion.base.errors import CodecError, IonError, Unavailable
+from ion.messaging.envelope import Envelope
+from ion.messaging.transport import Delivery
+from ion.process.endpoint import Endpoint
+from ion.process.source import AT_MOST_ONCE, Source
+
+log = logging.getLogger(__name__)
+ATTEMPT = "attempt"
+CAUSES = ("cause", "cause-code", "cause-type", "dead-from", "dead-at", "dead-by")
+BROKERS_OWN = ("x-death", "x-first-death", "x-last-death", "x-delivery-count")
+PAUSE = 1.0  # seconds before a copy that the broker refused is tried again
+MAX_CAUSE = 1000  # characters
+SERVER_ERROR = 500
+GATEWAY_TIMEOUT = 504
+MAX_ATTEMPT = 1_000_000
+
+
+class Call(Protocol):
+    """A message that was not done, as it is seen here.
+
+    :ivar deadline: on the loop's clock, or 0.0.
+    """
+
+    process: str
+    op: str
+    deadline: float
+    endpoint: Endpoint
+    delivery: Delivery
+    envelope: Envelope
+    source: Source
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt at the message this is, from 1 on."""
+
+
+def attempt_of(headers: Mapping[str, Any]) -> int:
+    """Return the number of the attempt that a message's headers tell; 1 where they do not."""
+    attempt = headers.get(ATTEMPT, 1)
+    return attempt if isinstance(attempt, int) and 1 <= attempt <= MAX_ATTEMPT else 1
+
+
+def unanswered(call: Call, error: IonError) -> None:
+    """Settle a message that failed and that nobody awaits an answer to.
+
+    What may go better another time takes a step of the ladder; the rest is buried.
+    """
+    policy = call.source.policy
+    tried = policy is None or policy.mode == AT_MOST_ONCE or call.attempt >= policy.attempts
+    if tried or not may_pass(error):
+        bury(call, error)
+    else:
+        later(call)
+
+
+def may_pass(error: IonError) -> bool:
+    """Return whether the same message may do better another time."""
+    code = error.code
+    return isinstance(code, int) and code >= SERVER_ERROR and code != GATEWAY_TIMEOUT
+
+
+def later(call: Call, *, counted: bool = True, suspect: bool = False) -> None:
+    """Let a message take a step of the ladder.
+
+    :param counted: whether this was an attempt.
+    :param suspect: it may have killed its container: from the second time on it comes back through
+        the queue of suspects.
+    """
+    source, attempt = call.source, call.attempt
+    assert source.policy is not None
+    delay = source.policy.delay(attempt)
+    to = source.suspects if suspect and attempt > 1 and source.suspects else source.queue
+    next_attempt = attempt + 1 if counted else attempt
+    copy = _copy(call, delay, {ATTEMPT: next_attempt} if next_attempt > 1 else {})
+    call.endpoint.counts["retried" if counted else "deferred"] += 1
+    exchange, _ = call.endpoint.namespace.retry_queue(delay)
+    _move(call, exchange.name, to, copy)
+
+
+def back(call: Call) -> None:
+    """Give back a message that was not tried; other instances of its service may have it."""
+    if not call.source.queue:
+        call.delivery.nack(requeue=True)
+        return
+    call.endpoint.counts["given back"] += 1
+    _move(call, "", call.source.queue, _copy(call, 0, {}))
+
+
+def bury(call: Call, error: IonError) -> None:
+    """Send a message to the dead letters of its queue, with the cause."""
+    source = call.source
+    text = error.message[:MAX_CAUSE]
+    words = (call.op, call.envelope.message_id, call.process, call.attempt, error.type, text)
+    if not source.key:
+        log.warning("op %r (message %s) failed at %s, attempt %d: %s: %s; dropped", *words)
+        call.endpoint.counts["dropped"] += 1
+        call.delivery.ack()
+        return
+    log.warning("op %r (message %s) of %s dead-lettered, attempt %d: %s: %s", *words)
+    call.endpoint.counts["dead-lettered"] += 1
+    causes = {
+        ATTEMPT: call.attempt,
+        "cause": text.encode("utf-8", "backslashreplace").decode(),
+        "cause-code": error.code if isinstance(error.code, int) else SERVER_ERROR,
+        "cause-type": str(error.type)[:100],
+        "dead-from": source.queue or f"{call.endpoint.namespace.sysname}.{call.endpoint.id}",
+        "dead-at": int(time.time() * 1000),
+        "dead-by": call.process,
+        "receiver": call.envelope.headers.get("receiver") or call.delivery.key,
+    }
+    copy = _copy(call, 0, causes).replace(persistent=True)
+    _move(call, call.endpoint.namespace.dlx, source.key, copy)
+
+
+def _copy(call: Call, delay: int, headers: dict[str, Any]) -> Envelope:
+    """Return the message with other headers: what was told before of its fate is left out."""
+    kept = {
+        name: value
+        for name, value in call.envelope.headers.items()
+        if name not in CAUSES and not name.startswith(BROKERS_OWN)
+    }
+    kept.setdefault("receiver", call.delivery.key)
+    if call.deadline:
+        left = int((call.deadline - call.endpoint.time()) * 1000) - delay
+        kept["timeout"] = max(left, 1)
+    return call.envelope.replace(headers={**kept, **headers}, expiration=None)
+
+
+def _move(call: Call, exchange: str, key: str, copy: Envelope) -> None:
+    """Publish the copy, and settle the message when the broker has it."""
+
+    def settled(error: IonError | None) -> None:
+        if error is None:
+            call.delivery.ack()
+        elif not call.delivery.lost:
+            log.warning("message %s could not be moved to %r: %s", copy.message_id, key, error)
+            again()
+
+    def again() -> None:
+        loop = call.endpoint.loop
+        if not loop.is_closed():
+            loop.call_later(PAUSE, _move, call, exchange, key, copy)
+
+    if call.delivery.lost and not call.delivery.settled:
+        return  # the broker delivers it again
+    try:
+        call.endpoint.transport.publish(exchange, key, copy, mandatory=True, settled=settled)
+    except Unavailable:
+        again()
+    except CodecError as error:  # foreign headers that can be read, but not written
+        log.warning("message %s could not be copied: %s", copy.message_id, error)
+        call.delivery.nack(requeue=False)

@@ -1,0 +1,61 @@
+"""A source: a queue that a process takes messages from, and what is to become of them.
+
+Made once, when the queue is consumed; each message carries a reference to its source.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ion.messaging.address import PROCESSES
+from ion.process.inbox import Inbox
+
+AT_MOST_ONCE = "at-most-once"
+AT_LEAST_ONCE = "at-least-once"
+EFFECTIVELY_ONCE = "effectively-once"
+MODES = (AT_MOST_ONCE, AT_LEAST_ONCE, EFFECTIVELY_ONCE)
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """How hard a message is tried.
+
+    :ivar mode: at-most-once, at-least-once or effectively-once.
+    :ivar attempts: how often at most.
+    :ivar delays: ms before the second attempt, the third, ...; the last one repeats.
+    """
+
+    mode: str = AT_LEAST_ONCE
+    attempts: int = 5
+    delays: tuple[int, ...] = (200, 1000, 5000, 30_000)
+
+    def delay(self, attempt: int) -> int:
+        """Return the ms between attempt number ``attempt`` and the next."""
+        return self.delays[min(attempt, len(self.delays)) - 1]
+
+
+class Source(msgspec.Struct, frozen=True, eq=False):
+    """A queue that a process consumes.
+
+    :ivar queue: its name; "" for messages addressed to the process itself, whose queue goes with
+        its container: they cannot come again, and so are tried once.
+    :ivar key: its dead-letter key; "": what fails is logged and dropped.
+    :ivar policy: None: what fails is not tried again.
+    :ivar suspects: the queue for messages that were delivered in vain more than once, or "".
+    :ivar inbox: of message ids that were handled, for effectively-once.
+    :ivar handler: the op that is called, whatever the message asks for; None: the one it asks for.
+    :ivar careful: whether something is to be done before a message is handled (anything but
+        at-least-once).
+    """
+
+    queue: str = ""
+    key: str = PROCESSES
+    policy: Policy | None = None
+    suspects: str = ""
+    inbox: Inbox | None = None
+    handler: Any = None  # an Op; that module needs nothing of this one, nor this one of it
+    careful: bool = False
+
+
+MAIL = Source()  # what is addressed to the process by its id
