@@ -108,13 +108,16 @@ class Conversation(msgspec.Struct, eq=False):
         """
         state = self.protocol.table.get((self.state, event))
         if state is None:
-            message = (
-                f"{self.protocol.name} conversation {self.id}: "
-                f"{event!r} is not allowed in {self.state}"
-            )
-            raise ConversationError(message)
+            raise self.disallowed(event)
         self.state = state
         return state
+
+    def disallowed(self, event: object) -> ConversationError:
+        """Return the error for what may not be said now."""
+        message = (
+            f"{self.protocol.name} conversation {self.id}: {event!r} is not allowed in {self.state}"
+        )
+        return ConversationError(message)
 
     @property
     def final(self) -> bool:

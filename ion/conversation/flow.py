@@ -76,6 +76,11 @@ class Window:
         self.owed += 1
         return self.owed >= self._due
 
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to give credit."""
+        return self.owed >= self._due
+
     def give(self) -> int:
         """Return the credit to give now."""
         credit, self.owed = self.owed, 0

@@ -21,20 +21,14 @@ class ConversationTable(Generic[C]):
     :ivar open: id -> conversation; read it, change it only by :meth:`add` and :meth:`close`.
     :ivar late: answers that came after their conversation had ended.
     :ivar unknown: answers to conversations that this endpoint never had.
-    :ivar disallowed: messages that their conversation did not allow when they came.
-    :ivar doubled: messages with a number that had been heard.
-    :ivar gaps: conversations that failed because a message of theirs was lost.
     """
 
-    __slots__ = ("_tombstones", "disallowed", "doubled", "gaps", "late", "open", "unknown")
+    __slots__ = ("_tombstones", "late", "open", "unknown")
 
     def __init__(self) -> None:
         self.open: dict[str, C] = {}
         self.late = 0
         self.unknown = 0
-        self.disallowed = 0
-        self.doubled = 0
-        self.gaps = 0
         self._tombstones: OrderedDict[str, None] = OrderedDict()
 
     def add(self, conversation: C) -> None:

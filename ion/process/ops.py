@@ -40,6 +40,7 @@ class Op:
     :ivar name: without the prefix.
     :ivar method: the plain function; called as ``method(process, *args, **kwargs)``.
     :ivar raw: whether it takes ``content, headers, msg``.
+    :ivar streams: whether it is an async generator, whose items go out as a stream.
     """
 
     __slots__ = (
@@ -54,11 +55,13 @@ class Op:
         "name",
         "parameters",
         "raw",
+        "streams",
     )
 
     def __init__(self, name: str, method: Callable[..., Any], owner: str) -> None:
         self.name = name
         self.method = method
+        self.streams = _is_generator(method)
         signature = list(inspect.signature(method).parameters.values())[1:]
         self.raw = tuple(p.name for p in signature) == RAW_PARAMETERS
         hints = {} if self.raw else _hints(method, owner)
@@ -85,7 +88,8 @@ class Op:
 
     def describe(self) -> dict[str, Any]:
         """Return parameters and first line of the docstring as plain data."""
-        return {"params": [msgspec.to_builtins(p) for p in self.parameters], "doc": self.doc}
+        params = [msgspec.to_builtins(p) for p in self.parameters]
+        return {"params": params, "doc": self.doc, **({"streams": True} if self.streams else {})}
 
     def bind(self, envelope: Envelope) -> Arguments:
         """Return the handler's positional and keyword arguments for a message.
@@ -171,7 +175,10 @@ def op_table(cls: type) -> dict[str, Op]:
         method = inspect.getattr_static(cls, attribute)
         where = f"{cls.__qualname__}.{attribute}"
         if not inspect.isfunction(method) or not _is_async(method):
-            message = f"{where} must be an async method: async def {attribute}(self, ...)"
+            message = (
+                f"{where} must be an async method: async def {attribute}(self, ...); "
+                "one that yields is called as a stream"
+            )
             raise TypeError(message)
         name = attribute.removeprefix(PREFIX)
         table[name] = Op(name, method, cls.__qualname__)
@@ -179,7 +186,14 @@ def op_table(cls: type) -> dict[str, Op]:
 
 
 def _is_async(method: Any) -> bool:
-    return inspect.iscoroutinefunction(inspect.unwrap(method))
+    return inspect.iscoroutinefunction(inspect.unwrap(method)) or _is_generator(method)
+
+
+def _is_generator(method: Any) -> bool:
+    """Return whether a call of the method gives an async generator; a wrapper may hide one."""
+    if inspect.iscoroutinefunction(method):
+        return False
+    return inspect.isasyncgenfunction(inspect.unwrap(method))
 
 
 def _is_msgpack_map(first: int) -> bool:
