@@ -83,6 +83,11 @@ def _one_way() -> Iterator[Goal]:
         peers = [f"{key}.{peer}" for peer in ("aiormq", "aio_pika", "pika")]
         what = f"one way 1MB, {names[mode]}: of the best Python client"
         yield Goal(what, _over_best(f"{key}.ion", peers, "rate"), 1.0)
+    for mode in (CONFIRMED, SEND):
+        for size in SIZES:
+            key = f"oneway.{mode}.{size}"
+            what = f"one way {size}, {names[mode]}: of raw aiormq with the same window"
+            yield Goal(what, _ratio(f"{key}.ion", f"{key}.aiormq", "rate"), 0.8)
     most = _worst([f"oneway.{mode}.{size}.ion" for mode in names for size in SIZES], "publisher_mb")
     yield Goal(
         "one way, all of these: peak memory of the publisher", most, PUBLISHER_MB, False, "MB"

@@ -152,11 +152,10 @@ def _one_way(mode: str, size: str) -> list[Row]:
     if mode != BLAST:
         plain = common + _options(variant=f"plain-{mode}")
         rows.append(Row(f"{key}.ion_plain", PLAIN_LABEL, OURS, "ion_oneway", plain))
+    promised = common + _options(persistent=int(mode == SEND))
+    rows.append(Row(f"{key}.aiormq", "raw aiormq", PEERS, "aiormq_oneway", promised))
     if mode != SEND:
-        rows += [
-            Row(f"{key}.aiormq", "raw aiormq", PEERS, "aiormq_oneway", common),
-            Row(f"{key}.aio_pika", "aio-pika", PEERS, "aio_pika_oneway", common),
-        ]
+        rows.append(Row(f"{key}.aio_pika", "aio-pika", PEERS, "aio_pika_oneway", common))
     if mode == BLAST:
         rows.append(Row(f"{key}.pika", "pika, blocking", PEERS, "pika_oneway", common))
     return rows
