@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ion import Container
+from tests.journeys.faults.tally import lines
 
 _names = itertools.count(1)
 
@@ -35,3 +36,11 @@ async def other(bus: tuple[str, dict[str, object]]) -> AsyncIterator[Container]:
     url, config = bus
     async with Container(url, sysname="test", config=config) as running:
         yield running
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the fault journeys counted, also where all went well."""
+    counted = lines(report for reports in terminalreporter.stats.values() for report in reports)
+    if counted:
+        terminalreporter.section("fault journeys")
+        terminalreporter.line("\n".join(counted))
