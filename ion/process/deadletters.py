@@ -1,0 +1,492 @@
+"""Dead letters: look at them where they lie, send them back to where they died, or drop them.
+
+A message that nobody could handle lies in the queue ``<system>.<key>.dlq``. ``key`` is a service,
+``name.v<major>``, ``sub.<point>.<name>`` of a durable subscription, or ``processes``; the queue's
+full name is accepted for it, too. What is looked at stays there, in its order. What is replayed is
+taken off only when the broker has it at its old place, so that nothing is lost: who is killed in
+between leaves at most that one message at both places, with the same ``message_id``.
+
+The broker hides what somebody holds from all others, so a search hides what it has passed until it
+is over; if it is killed, the broker puts everything back by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from ion.base.errors import (
+    BadRequest,
+    CodecError,
+    ContentTooLarge,
+    IonError,
+    ServiceNotFound,
+    Unavailable,
+    Unroutable,
+)
+from ion.messaging import codec
+from ion.messaging.address import PROCESSES, Namespace
+from ion.messaging.envelope import Envelope
+from ion.messaging.transport import Delivery, QueueInfo
+from ion.process.answering import plain_text
+from ion.process.endpoint import SEND_TIMEOUT, Endpoint
+from ion.process.retrying import ATTEMPT, BROKERS_OWN, CAUSES, attempt_of
+
+MAX_PEEK = 1000
+MAX_HELD = 256 * 1024 * 1024  # bytes of content that a search holds at most
+QUIET = 0.5  # seconds without a change, after which nothing more is put back
+REPLAYED = "replayed"
+_STEP = 0.01
+_SUFFIX = ".dlq"
+_SUSPECTS = ".suspect"
+_MAX_NAME = 255  # bytes, of a queue
+_MAX_TEXT = 4000  # characters of a header shown as text
+# What was true of the call that is over: its time, who waited for it, its stream's credit.
+_GONE = frozenset({*CAUSES, ATTEMPT, "timeout", "deadline", "call-stack", "credit"})
+
+
+class DeadLetterQueue(msgspec.Struct, frozen=True):
+    """A queue of dead letters: its key, its name, how many wait in it."""
+
+    key: str
+    queue: str
+    messages: int
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """One dead letter; all that is known of it.
+
+    What ION did not write itself is taken from the broker's record ``x-death``, as far as it goes.
+
+    :ivar content: decoded, or None where it cannot be.
+    :ivar undecodable: why it cannot be, or "".
+    :ivar body: the content's bytes, where it cannot be decoded and is not over the limit.
+    :ivar size: of the content, bytes.
+    :ivar attempt: how many attempts were made.
+    :ivar replayed: how often it was sent back.
+    :ivar cause: why it died, in words; ``cause_type``: the same as one word, of an error or of the
+        broker (``rejected``, ``expired``, ``maxlen``, ``delivery_limit``).
+    :ivar cause_code: the error's code, or None.
+    :ivar dead_from: the queue it died in, or "".
+    :ivar dead_at: when, ms since the epoch, or None.
+    :ivar dead_by: the process that gave it up, or "".
+    :ivar receiver: the routing key it came with, or "".
+    :ivar timestamp: when it was sent, seconds since the epoch, or 0.
+    """
+
+    key: str
+    message_id: str
+    op: str
+    content: Any
+    undecodable: str
+    body: bytes
+    content_type: str
+    size: int
+    attempt: int
+    replayed: int
+    cause: str
+    cause_code: int | None
+    cause_type: str
+    dead_from: str
+    dead_at: int | None
+    dead_by: str
+    receiver: str
+    reply_to: str
+    correlation_id: str
+    timestamp: int
+    headers: Mapping[str, Any]
+
+
+async def list_dead_letters(endpoint: Endpoint, keys: Iterable[str]) -> list[DeadLetterQueue]:
+    """Return a row for each key that has a queue of dead letters; the others are left out.
+
+    :raises Unavailable: the broker is away.
+    """
+    rows = []
+    for key in dict.fromkeys(key_of(endpoint.namespace, key) for key in keys):
+        info = await _look(endpoint, key)
+        if info is not None:
+            rows.append(DeadLetterQueue(key, info.name, info.messages))
+    return rows
+
+
+async def peek(
+    endpoint: Endpoint, key: str, limit: int = 20, *, ids: Collection[str] | None = None
+) -> list[DeadLetter]:
+    """Return the oldest dead letters of ``key``; all stay where they are.
+
+    :param limit: how many at most, 1 to 1000.
+    :param ids: only the messages of these ids; the whole queue is searched for them.
+    :raises ServiceNotFound: there is no such queue.
+    :raises BadRequest: ``limit`` is out of range.
+    :raises ContentTooLarge: the search would hold over 256 MiB.
+    :raises Unavailable: the broker is away, or the connection was lost on the way.
+    """
+    if not 1 <= limit <= MAX_PEEK:
+        message = f"limit must be from 1 to {MAX_PEEK}, not {limit!r}"
+        raise BadRequest(message)
+    found: list[DeadLetter] = []
+    async with await _Search.begin(endpoint, key, ids) as search:
+        while len(found) < limit and (delivery := await search.next()) is not None:
+            found.append(read(endpoint, search.key, delivery.envelope))
+    return found
+
+
+async def replay(
+    endpoint: Endpoint,
+    key: str,
+    *,
+    ids: Collection[str] | None = None,
+    limit: int | None = None,
+    timeout: float = SEND_TIMEOUT,
+) -> int:
+    """Send dead letters of ``key`` back to the queues they died in, oldest first; return how many.
+
+    Only what was there at the beginning is replayed, so it ends even where all fail once more. A
+    message for a process goes to that process. It keeps its content, ``message_id`` and
+    ``correlation_id``; what told of its death is taken away, its attempts begin anew, it has no
+    deadline and is answered to nobody, and the header ``replayed`` counts how often that was done.
+
+    :param ids: only the messages of these ids; the whole queue is searched for them.
+    :param limit: how many at most.
+    :param timeout: for the broker to take one message, seconds.
+    :raises ServiceNotFound: there is no such queue, or none that a message can go back to; such
+        messages stay, the others were replayed. ``details["replayed"]`` tells how many, in all
+        errors.
+    :raises CodecError: a message has properties that can be read but not written; it stays.
+    :raises ContentTooLarge: the search would hold over 256 MiB.
+    :raises Unavailable: the broker is away or did not take a message, which stays.
+    """
+    done = 0
+    stuck: dict[tuple[str, str], IonError] = {}
+    try:
+        async with await _Search.begin(endpoint, key, ids) as search:
+            while limit is None or done < limit:
+                delivery = await search.next()
+                if delivery is None:
+                    break
+                done += await _replay_one(endpoint, search.key, delivery, timeout, stuck)
+        for error in stuck.values():
+            raise error
+    except IonError as error:
+        error.details[REPLAYED] = done
+        raise
+    return done
+
+
+async def purge(endpoint: Endpoint, key: str, *, ids: Collection[str] | None = None) -> int:
+    """Drop dead letters of ``key`` for good; return how many.
+
+    :param ids: only the messages of these ids; the whole queue is searched for them.
+    :raises ServiceNotFound: there is no such queue.
+    :raises ContentTooLarge: the search would hold over 256 MiB.
+    :raises Unavailable: the broker is away, or the connection was lost on the way.
+    """
+    if ids is None:
+        info = await _existing(endpoint, key_of(endpoint.namespace, key))
+        return await endpoint.transport.purge_queue(info.name)
+    done = 0
+    async with await _Search.begin(endpoint, key, ids) as search:
+        while (delivery := await search.next()) is not None:
+            delivery.ack()
+            done += 1
+    return done
+
+
+def key_of(namespace: Namespace, key: str) -> str:
+    """Return the key that ``key`` stands for: itself, or that of a queue's full name."""
+    prefix = f"{namespace.sysname}."
+    if key.startswith(prefix) and key.endswith(_SUFFIX):
+        return key[len(prefix) : -len(_SUFFIX)] or key
+    return key
+
+
+def read(endpoint: Endpoint, key: str, envelope: Envelope) -> DeadLetter:
+    """Return what a dead letter of ``key`` says; never raises."""
+    content, undecodable = _decoded(envelope, endpoint.max_content)
+    headers = envelope.headers
+    death = _death(headers)
+    reason = _text(death.get("reason"))
+    by_broker = f"{reason} in {_text(death.get('queue'))}, says the broker" if reason else ""
+    return DeadLetter(
+        key=key,
+        message_id=_text(envelope.message_id),
+        op=_text(envelope.op),
+        content=content,
+        undecodable=undecodable,
+        body=envelope.body if undecodable and _fits(envelope, endpoint.max_content) else b"",
+        content_type=_text(envelope.content_type),
+        size=len(envelope.body),
+        attempt=attempt_of(headers),
+        replayed=_number(headers.get(REPLAYED)) or 0,
+        cause=_text(headers.get("cause")) or by_broker,
+        cause_code=_number(headers.get("cause-code")),
+        cause_type=_text(headers.get("cause-type")) or reason,
+        dead_from=_origin(headers),
+        dead_at=_number(headers.get("dead-at")) or _epoch_ms(death.get("time")),
+        dead_by=_text(headers.get("dead-by")),
+        receiver=_receiver(headers),
+        reply_to=_text(envelope.reply_to),
+        correlation_id=_text(envelope.correlation_id),
+        timestamp=envelope.timestamp,
+        headers=dict(headers),
+    )
+
+
+# what is read from a message that may come from anywhere
+
+
+def _decoded(envelope: Envelope, limit: int) -> tuple[Any, str]:
+    if not _fits(envelope, limit):
+        return None, f"{len(envelope.body)} bytes are over the limit messaging.max_content"
+    try:
+        return codec.decode(envelope.body, envelope.content_type), ""
+    except CodecError as error:
+        return None, _text(error.message)
+
+
+def _fits(envelope: Envelope, limit: int) -> bool:
+    return len(envelope.body) <= limit
+
+
+def _death(headers: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the broker's record of the latest death; waiting for another attempt is none."""
+    deaths = headers.get("x-death")
+    for death in deaths if isinstance(deaths, list) else []:
+        if isinstance(death, Mapping) and ".retry." not in _text(death.get("queue")):
+            return death
+    return {}
+
+
+def _origin(headers: Mapping[str, Any]) -> str:
+    """Return the queue that a message died in, or ""."""
+    return _text(headers.get("dead-from")) or _text(_death(headers).get("queue"))
+
+
+def _receiver(headers: Mapping[str, Any]) -> str:
+    """Return the routing key that a message came with, or ""."""
+    keys = _death(headers).get("routing-keys")
+    first = keys[0] if isinstance(keys, list) and keys else None
+    return _text(headers.get("receiver")) or _text(first)
+
+
+def _text(value: Any) -> str:
+    """Return a foreign value as a text that can be shown and written; "" for None."""
+    return "" if value is None else plain_text(value, _MAX_TEXT)
+
+
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _epoch_ms(value: Any) -> int | None:
+    if isinstance(value, datetime):
+        return int(value.timestamp() * 1000)
+    seconds = _number(value)
+    return None if seconds is None else seconds * 1000
+
+
+# the way back
+
+
+async def _replay_one(
+    endpoint: Endpoint,
+    key: str,
+    delivery: Delivery,
+    timeout: float,
+    stuck: dict[tuple[str, str], IonError],
+) -> bool:
+    """Replay one message; return whether it could be. One that could not stays held.
+
+    :param stuck: the ways that are known to lead nowhere, with the reason.
+    """
+    envelope = delivery.envelope
+    exchange, target = way = _way_back(endpoint.namespace, key, envelope.headers)
+    if way in stuck:
+        return False
+    try:
+        await endpoint.transport.publish_confirmed(
+            exchange, target, _revived(envelope), mandatory=True, timeout=timeout
+        )
+    except Unroutable:
+        stuck[way] = _nowhere(endpoint.namespace, exchange, target)
+        return False
+    except CodecError as error:
+        stuck[_text(envelope.message_id), ""] = error
+        return False
+    if delivery.lost:
+        message = (
+            f"the connection was lost when message {_text(envelope.message_id)!r} had been sent "
+            "back and not yet taken off the dead letters: it may be at both places"
+        )
+        raise Unavailable(message)
+    delivery.ack()
+    return True
+
+
+def _way_back(namespace: Namespace, key: str, headers: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the exchange and routing key that bring a message back to where it died."""
+    if key == PROCESSES:  # their queues are private: a process is reached by its id
+        return namespace.xs, _receiver(headers)
+    origin = _origin(headers).removesuffix(_SUSPECTS)
+    if origin.startswith(f"{namespace.sysname}.") and not origin.endswith(_SUFFIX):
+        return "", origin
+    return "", f"{namespace.sysname}.{key}"  # nothing, or nothing to be believed, is known
+
+
+def _revived(envelope: Envelope) -> Envelope:
+    """Return the message as it is sent again: a first attempt, one way, without its death."""
+    headers = {
+        name: value
+        for name, value in envelope.headers.items()
+        if name not in _GONE and not name.startswith(BROKERS_OWN)
+    }
+    headers[REPLAYED] = (_number(headers.get(REPLAYED)) or 0) + 1
+    if receiver := _receiver(envelope.headers):
+        headers["receiver"] = receiver
+    if envelope.reply_to and "protocol" in headers:
+        headers["protocol"] = "none"
+    return envelope.replace(
+        reply_to="",
+        expiration=None,
+        user_id="",  # the broker takes it only from the user himself
+        # What was a call is one way now, and must outlive the broker like all that are.
+        persistent=envelope.persistent or bool(envelope.reply_to),
+        headers=headers,
+    )
+
+
+def _nowhere(namespace: Namespace, exchange: str, target: str) -> IonError:
+    if exchange:
+        message = f"process {target!r} is not there (any more): its dead letters stay"
+        return ServiceNotFound(message, details={"to": target})
+    message = (
+        f"there is no queue {target!r} to send dead letters back to: they stay; "
+        f"start {target.removeprefix(namespace.sysname + '.')!r} first"
+    )
+    return ServiceNotFound(message, details={"queue": target})
+
+
+# looking through a queue
+
+
+async def _look(endpoint: Endpoint, key: str) -> QueueInfo | None:
+    name = f"{endpoint.namespace.sysname}.{key}{_SUFFIX}"
+    if not key or len(name.encode("utf-8", "replace")) > _MAX_NAME:
+        return None
+    return await endpoint.transport.queue_info(name)
+
+
+async def _existing(endpoint: Endpoint, key: str) -> QueueInfo:
+    info = await _look(endpoint, key)
+    if info is not None:
+        return info
+    name = f"{endpoint.namespace.sysname}.{key}{_SUFFIX}"
+    message = f"there is no queue {name!r} of dead letters: nothing of the name {key!r} ever ran"
+    raise ServiceNotFound(message, details={"queue": name})
+
+
+class _Search:
+    """One way through a queue of dead letters, from the oldest on, as far as it was at the start.
+
+    A message that is put back would come again as the next one, so all that is not settled is held
+    to the end, and put back then: each goes to its old place.
+    """
+
+    def __init__(self, endpoint: Endpoint, key: str, info: QueueInfo, ids: frozenset[str]) -> None:
+        self.key = key
+        self._transport = endpoint.transport
+        self._queue = info.name
+        self._left = info.messages
+        self._ids = ids
+        self._held: list[Delivery] = []
+        self._size = 0
+
+    @classmethod
+    async def begin(cls, endpoint: Endpoint, key: str, ids: Collection[str] | None) -> _Search:
+        """Begin at the oldest message.
+
+        :param ids: only the messages of these ids are given; None: all.
+        :raises ServiceNotFound: there is no such queue.
+        """
+        key = key_of(endpoint.namespace, key)
+        info = await _existing(endpoint, key)
+        search = cls(endpoint, key, info, frozenset(ids or ()))
+        if ids is not None and not ids:
+            search._left = 0
+        return search
+
+    async def next(self) -> Delivery | None:
+        """Return the next message that is sought, or None at the end.
+
+        :raises ContentTooLarge: too much is held.
+        :raises Unavailable: the broker is away, or what is held was lost with a connection.
+        """
+        while self._left > 0:
+            await asyncio.sleep(0)  # in memory nothing else waits
+            self._forget_settled()
+            delivery = await self._transport.get(self._queue)
+            if delivery is None:
+                return None
+            self._left -= 1
+            self._hold(delivery)
+            if not self._ids or _text(delivery.envelope.message_id) in self._ids:
+                return delivery
+        return None
+
+    def _forget_settled(self) -> None:
+        held = self._held
+        if held and held[-1].settled:
+            self._size -= len(held.pop().envelope.body)
+        if self._size > MAX_HELD:
+            message = (
+                f"the dead letters in front of {self._queue!r} are over {MAX_HELD >> 20} MiB, "
+                "more than can be held to look behind them: replay or purge some of them first"
+            )
+            raise ContentTooLarge(message)
+        if held and held[0].lost:
+            message = f"the connection was lost while {self._queue!r} was searched: ask again"
+            raise Unavailable(message)
+
+    def _hold(self, delivery: Delivery) -> None:
+        self._held.append(delivery)
+        self._size += len(delivery.envelope.body)
+
+    async def __aenter__(self) -> _Search:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        back = [delivery for delivery in self._held if not delivery.settled]
+        self._held.clear()
+        # The youngest first: each is the head of the queue then, and is put back at once.
+        for delivery in reversed(back):
+            delivery.nack(requeue=True)
+        if back and not isinstance(error, Unavailable | asyncio.CancelledError):
+            with contextlib.suppress(Unavailable):
+                await self._until_back(len(back))
+
+    async def _until_back(self, count: int) -> None:
+        """Return once the broker counts what was put back, so that who looks next finds it.
+
+        Others may take it meanwhile: the wait is over, too, when the count does not change.
+        """
+        loop = asyncio.get_running_loop()
+        expected, seen, changed = self._left + count, -1, loop.time()
+        while loop.time() < changed + QUIET:
+            info = await self._transport.queue_info(self._queue)
+            if info is None or info.messages >= expected:
+                return
+            if info.messages != seen:
+                seen, changed = info.messages, loop.time()
+            await asyncio.sleep(_STEP)
