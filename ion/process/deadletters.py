@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Collection, Iterable, Mapping
-from datetime import datetime
 from types import TracebackType
 from typing import Any
 
@@ -30,23 +29,20 @@ from ion.base.errors import (
     Unavailable,
     Unroutable,
 )
-from ion.messaging import codec
 from ion.messaging.address import PROCESSES, Namespace
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Delivery, QueueInfo
-from ion.process.answering import plain_text
 from ion.process.endpoint import SEND_TIMEOUT, Endpoint
-from ion.process.retrying import ATTEMPT, BROKERS_OWN, CAUSES, attempt_of
+from ion.process.letter import REPLAYED, DeadLetter, number, origin_of, read, receiver_of, text
+from ion.process.retrying import ATTEMPT, BROKERS_OWN, CAUSES
 
 MAX_PEEK = 1000
 MAX_HELD = 256 * 1024 * 1024  # bytes of content that a search holds at most
 QUIET = 0.5  # seconds without a change, after which nothing more is put back
-REPLAYED = "replayed"
 _STEP = 0.01
 _SUFFIX = ".dlq"
 _SUSPECTS = ".suspect"
 _MAX_NAME = 255  # bytes, of a queue
-_MAX_TEXT = 4000  # characters of a header shown as text
 # What was true of the call that is over: its time, who waited for it, its stream's credit.
 _GONE = frozenset({*CAUSES, ATTEMPT, "timeout", "deadline", "call-stack", "credit"})
 
@@ -57,50 +53,6 @@ class DeadLetterQueue(msgspec.Struct, frozen=True):
     key: str
     queue: str
     messages: int
-
-
-class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """One dead letter; all that is known of it.
-
-    What ION did not write itself is taken from the broker's record ``x-death``, as far as it goes.
-
-    :ivar content: decoded, or None where it cannot be.
-    :ivar undecodable: why it cannot be, or "".
-    :ivar body: the content's bytes, where it cannot be decoded and is not over the limit.
-    :ivar size: of the content, bytes.
-    :ivar attempt: how many attempts were made.
-    :ivar replayed: how often it was sent back.
-    :ivar cause: why it died, in words; ``cause_type``: the same as one word, of an error or of the
-        broker (``rejected``, ``expired``, ``maxlen``, ``delivery_limit``).
-    :ivar cause_code: the error's code, or None.
-    :ivar dead_from: the queue it died in, or "".
-    :ivar dead_at: when, ms since the epoch, or None.
-    :ivar dead_by: the process that gave it up, or "".
-    :ivar receiver: the routing key it came with, or "".
-    :ivar timestamp: when it was sent, seconds since the epoch, or 0.
-    """
-
-    key: str
-    message_id: str
-    op: str
-    content: Any
-    undecodable: str
-    body: bytes
-    content_type: str
-    size: int
-    attempt: int
-    replayed: int
-    cause: str
-    cause_code: int | None
-    cause_type: str
-    dead_from: str
-    dead_at: int | None
-    dead_by: str
-    receiver: str
-    reply_to: str
-    correlation_id: str
-    timestamp: int
-    headers: Mapping[str, Any]
 
 
 async def list_dead_letters(endpoint: Endpoint, keys: Iterable[str]) -> list[DeadLetterQueue]:
@@ -134,7 +86,7 @@ async def peek(
     found: list[DeadLetter] = []
     async with await _Search.begin(endpoint, key, ids) as search:
         while len(found) < limit and (delivery := await search.next()) is not None:
-            found.append(read(endpoint, search.key, delivery.envelope))
+            found.append(read(search.key, delivery.envelope, endpoint.max_content))
     return found
 
 
@@ -207,91 +159,6 @@ def key_of(namespace: Namespace, key: str) -> str:
     return key
 
 
-def read(endpoint: Endpoint, key: str, envelope: Envelope) -> DeadLetter:
-    """Return what a dead letter of ``key`` says; never raises."""
-    content, undecodable = _decoded(envelope, endpoint.max_content)
-    headers = envelope.headers
-    death = _death(headers)
-    reason = _text(death.get("reason"))
-    by_broker = f"{reason} in {_text(death.get('queue'))}, says the broker" if reason else ""
-    return DeadLetter(
-        key=key,
-        message_id=_text(envelope.message_id),
-        op=_text(envelope.op),
-        content=content,
-        undecodable=undecodable,
-        body=envelope.body if undecodable and _fits(envelope, endpoint.max_content) else b"",
-        content_type=_text(envelope.content_type),
-        size=len(envelope.body),
-        attempt=attempt_of(headers),
-        replayed=_number(headers.get(REPLAYED)) or 0,
-        cause=_text(headers.get("cause")) or by_broker,
-        cause_code=_number(headers.get("cause-code")),
-        cause_type=_text(headers.get("cause-type")) or reason,
-        dead_from=_origin(headers),
-        dead_at=_number(headers.get("dead-at")) or _epoch_ms(death.get("time")),
-        dead_by=_text(headers.get("dead-by")),
-        receiver=_receiver(headers),
-        reply_to=_text(envelope.reply_to),
-        correlation_id=_text(envelope.correlation_id),
-        timestamp=envelope.timestamp,
-        headers=dict(headers),
-    )
-
-
-# what is read from a message that may come from anywhere
-
-
-def _decoded(envelope: Envelope, limit: int) -> tuple[Any, str]:
-    if not _fits(envelope, limit):
-        return None, f"{len(envelope.body)} bytes are over the limit messaging.max_content"
-    try:
-        return codec.decode(envelope.body, envelope.content_type), ""
-    except CodecError as error:
-        return None, _text(error.message)
-
-
-def _fits(envelope: Envelope, limit: int) -> bool:
-    return len(envelope.body) <= limit
-
-
-def _death(headers: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the broker's record of the latest death; waiting for another attempt is none."""
-    deaths = headers.get("x-death")
-    for death in deaths if isinstance(deaths, list) else []:
-        if isinstance(death, Mapping) and ".retry." not in _text(death.get("queue")):
-            return death
-    return {}
-
-
-def _origin(headers: Mapping[str, Any]) -> str:
-    """Return the queue that a message died in, or ""."""
-    return _text(headers.get("dead-from")) or _text(_death(headers).get("queue"))
-
-
-def _receiver(headers: Mapping[str, Any]) -> str:
-    """Return the routing key that a message came with, or ""."""
-    keys = _death(headers).get("routing-keys")
-    first = keys[0] if isinstance(keys, list) and keys else None
-    return _text(headers.get("receiver")) or _text(first)
-
-
-def _text(value: Any) -> str:
-    """Return a foreign value as a text that can be shown and written; "" for None."""
-    return "" if value is None else plain_text(value, _MAX_TEXT)
-
-
-def _number(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _epoch_ms(value: Any) -> int | None:
-    if isinstance(value, datetime):
-        return int(value.timestamp() * 1000)
-    seconds = _number(value)
-    return None if seconds is None else seconds * 1000
-
-
 # the way back
 
 
@@ -318,11 +185,11 @@ async def _replay_one(
         stuck[way] = _nowhere(endpoint.namespace, exchange, target)
         return False
     except CodecError as error:
-        stuck[_text(envelope.message_id), ""] = error
+        stuck[text(envelope.message_id), ""] = error
         return False
     if delivery.lost:
         message = (
-            f"the connection was lost when message {_text(envelope.message_id)!r} had been sent "
+            f"the connection was lost when message {text(envelope.message_id)!r} had been sent "
             "back and not yet taken off the dead letters: it may be at both places"
         )
         raise Unavailable(message)
@@ -333,8 +200,8 @@ async def _replay_one(
 def _way_back(namespace: Namespace, key: str, headers: Mapping[str, Any]) -> tuple[str, str]:
     """Return the exchange and routing key that bring a message back to where it died."""
     if key == PROCESSES:  # their queues are private: a process is reached by its id
-        return namespace.xs, _receiver(headers)
-    origin = _origin(headers).removesuffix(_SUSPECTS)
+        return namespace.xs, receiver_of(headers)
+    origin = origin_of(headers).removesuffix(_SUSPECTS)
     if origin.startswith(f"{namespace.sysname}.") and not origin.endswith(_SUFFIX):
         return "", origin
     return "", f"{namespace.sysname}.{key}"  # nothing, or nothing to be believed, is known
@@ -347,8 +214,8 @@ def _revived(envelope: Envelope) -> Envelope:
         for name, value in envelope.headers.items()
         if name not in _GONE and not name.startswith(BROKERS_OWN)
     }
-    headers[REPLAYED] = (_number(headers.get(REPLAYED)) or 0) + 1
-    if receiver := _receiver(envelope.headers):
+    headers[REPLAYED] = (number(headers.get(REPLAYED)) or 0) + 1
+    if receiver := receiver_of(envelope.headers):
         headers["receiver"] = receiver
     if envelope.reply_to and "protocol" in headers:
         headers["protocol"] = "none"
@@ -436,7 +303,7 @@ class _Search:
                 return None
             self._left -= 1
             self._hold(delivery)
-            if not self._ids or _text(delivery.envelope.message_id) in self._ids:
+            if not self._ids or text(delivery.envelope.message_id) in self._ids:
                 return delivery
         return None
 
