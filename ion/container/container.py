@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from ion.base import lifecycle
 from ion.base.config import load
-from ion.base.errors import IonError, LifecycleError
+from ion.base.errors import LifecycleError
 from ion.base.ids import checked_name, new_container_id
 from ion.base.masking import masked
 from ion.base.settings import Settings
@@ -35,6 +35,7 @@ from ion.process.process import Process
 from ion.process.workers import Workers
 
 log = logging.getLogger(__name__)
+LAST_MOMENT = 1.0  # seconds that hooks have where a drain has taken all its time
 _REASONS = {
     TransportState.BLOCKED: "the broker takes no messages: it is short of memory or disk",
     TransportState.LOST: "the connection to the broker is lost; reconnecting",
@@ -148,16 +149,28 @@ class Container(Calling):
     async def _stop(self, budget: float) -> None:
         if self.state not in lifecycle.RUNNING:
             return
-        deadline = self.endpoint.loop.time() + budget
+        self.drain_timeout = budget  # hooks have no longer than all has
+        farewell = self.endpoint.farewell
+        farewell.patience = min(farewell.patience, max(budget / 4, LAST_MOMENT))
+        drain = asyncio.create_task(self._drain(budget), name="drain")
         try:
-            await self._launcher.stop_all(deadline)
-            left = max(deadline - self.endpoint.loop.time(), 0.0)
-            await self._spawner.terminate_all(left)
-        except IonError as error:
-            log.warning("stopping %s: %s", self.id, error)
+            await asyncio.wait({drain}, timeout=budget + LAST_MOMENT)
+            if not drain.done():
+                log.warning("%s did not end within %g s: what is left is cut off", self.id, budget)
+                drain.cancel()
+                await self._spawner.cut_off(LAST_MOMENT)
         finally:
             await self._rooms.aclose()
             self._step("terminate")
+
+    async def _drain(self, budget: float) -> None:
+        now = self.endpoint.loop.time
+        deadline = now() + budget
+        try:
+            await self._launcher.stop_all(deadline)
+            await self._spawner.terminate_all(max(deadline - now(), 0.0))
+        except Exception:
+            log.exception("stopping %s", self.id)
 
     async def kill(self) -> None:
         """Stop at once: nothing is finished or answered; the broker delivers it again elsewhere."""

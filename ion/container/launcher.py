@@ -6,6 +6,7 @@ started is stopped, last first, and the error names the app.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ from ion.process.host import Host
 from ion.process.process import Process
 
 log = logging.getLogger(__name__)
+LAST_MOMENT = 1.0  # seconds that a module's stop has at least
 Overlay = tuple[Mapping[str, Any], Mapping[str, Any]]  # configuration and arguments
 
 
@@ -98,13 +100,16 @@ class RunningApp:
     async def stop(self, container: AppHost, timeout: float) -> None:
         """Stop its module and its processes, last started first. Never raises.
 
-        :param timeout: seconds for each process to finish what it began.
+        :param timeout: seconds for all of it.
         """
+        now = asyncio.get_running_loop().time
+        deadline = now() + timeout
         if self._stop is not None:
             try:
                 result = self._stop(container, self._result)
                 if inspect.isawaitable(result):
-                    await result
+                    async with asyncio.timeout(max(timeout, LAST_MOMENT)):
+                        await result
             except Exception:
                 log.exception("stop of app %r failed", self.name)
             self._stop = None
@@ -112,7 +117,7 @@ class RunningApp:
             if pid not in container.processes:
                 continue
             try:
-                await container.terminate_process(pid, timeout=timeout)
+                await container.terminate_process(pid, timeout=max(deadline - now(), 0.0))
             except IonError as error:
                 log.warning("app %r: %s: %s", self.name, pid, error)
         self.pids.clear()

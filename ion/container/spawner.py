@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 from collections.abc import Mapping
@@ -186,14 +187,16 @@ class Spawner:
 
     async def _terminate(self, process: Process, timeout: float) -> None:
         service = process if isinstance(process, Service) else None
+        now = self._host.endpoint.loop.time
+        deadline = now() + timeout
         await self.exchange.detach(process)
         self._processes.pop(process.id, None)
-        await process._drain(timeout)
+        await process._drain(max(deadline - now(), 0.0))
         if service is not None:
             await self._leave(service)
         for child in reversed(process._children or []):
             if child in self._processes:
-                await self.terminate(child, timeout=timeout)
+                await self.terminate(child, timeout=max(deadline - now(), 0.0))
         await self._call_on_terminate(process)
         process._step("terminate")
         self._disown(process)
@@ -217,6 +220,13 @@ class Spawner:
                 await process.on_terminate()
         except (Exception, SystemExit):
             log.exception("on_terminate of %s failed", _title(process))
+
+    async def cut_off(self, timeout: float) -> None:
+        """Terminate all processes at once, without time to finish; wait for ``timeout`` seconds."""
+        endings = [self.terminate(pid, timeout=0.0) for pid in self._processes]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await asyncio.gather(*endings, return_exceptions=True)
 
     async def terminate_all(self, timeout: float) -> None:
         """Terminate what is left, last spawned first, within ``timeout`` seconds altogether."""

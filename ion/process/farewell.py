@@ -17,14 +17,17 @@ from ion.messaging.transport import Transport, TransportState
 
 log = logging.getLogger(__name__)
 PATIENCE = 5.0  # seconds for an order, while the broker answers
-HASTE = 0.05  # seconds for one, once it did not, or is away
-_THERE = (TransportState.CONNECTED, TransportState.BLOCKED)
+HASTE = 0.05  # seconds for one, once it did not, or is away, or reads nothing (an alarm)
 
 
 class Farewell:
-    """Gives orders that may be lost."""
+    """Gives orders that may be lost.
+
+    :ivar patience: seconds that an order may take.
+    """
 
     def __init__(self, transport: Transport) -> None:
+        self.patience = PATIENCE
         self._transport = transport
         self._deaf = False
         self._open: set[asyncio.Task[Any]] = set()
@@ -37,8 +40,8 @@ class Farewell:
         task = asyncio.create_task(order, name="farewell")
         self._open.add(task)  # a task that nobody holds may be collected
         task.add_done_callback(self._over)
-        is_there = self._transport.state in _THERE and not self._deaf
-        await asyncio.wait({task}, timeout=PATIENCE if is_there else HASTE)
+        is_there = self._transport.state is TransportState.CONNECTED and not self._deaf
+        await asyncio.wait({task}, timeout=self.patience if is_there else HASTE)
         self._deaf = not task.done()
 
     def _over(self, task: asyncio.Task[Any]) -> None:
