@@ -5,6 +5,7 @@ With ION_SOAK=1 (``make soak``) the same journeys run with the numbers of the lo
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,6 +15,7 @@ import pytest
 
 from tests.journeys.faults.fleet import Fleet
 from tests.journeys.faults.tally import PROPERTY, Effects, Tally
+from tests.journeys.faults.waiting import Pulse
 
 SOAK = bool(os.environ.get("ION_SOAK"))
 LONG_TIMEOUT = 7200  # seconds, of one test
@@ -62,3 +64,13 @@ async def fleet() -> AsyncIterator[Fleet]:
     """Give a fleet of OS processes."""
     async with Fleet() as running:
         yield running
+
+
+@pytest.fixture
+def pulse() -> Iterator[Pulse]:
+    """Give how late the machine is; and keep what other tests left out of the collector's way."""
+    gc.collect()
+    gc.freeze()
+    with Pulse() as beating:
+        yield beating
+    gc.unfreeze()

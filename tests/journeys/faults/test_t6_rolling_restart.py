@@ -1,0 +1,147 @@
+"""T6: three containers are restarted in turn under constant load; nobody notices.
+
+Each is an `ioncc` of its own, ended with SIGTERM and started again, while calls come at a steady
+rate, each with its own key: no error, none lost, none executed twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from ion import Container, IonError
+from tests.journeys.faults.fleet import PATIENCE, ROOT
+
+pytestmark = [pytest.mark.amqp, pytest.mark.slow]
+
+CONTAINERS = 3
+RATE = 300  # calls a second
+TIMEOUT = 15.0
+PAUSE = 0.02  # seconds in the handler: some calls are always at work
+ROUNDS = (1, 20)
+
+
+class Ioncc:
+    """One `ioncc` that hosts the service."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.url = url
+        self.process: asyncio.subprocess.Process
+        self.said: list[str] = []
+        self._reading: asyncio.Task[None]
+
+    async def start(self) -> None:
+        words = ["-n", "-b", self.url, "-s", "rolling", "rolling.app"]
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "ion.shell.main",
+            *words,
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        ready = asyncio.Event()
+        self._reading = asyncio.create_task(self._read(ready))
+        async with asyncio.timeout(PATIENCE):
+            await ready.wait()
+
+    async def _read(self, ready: asyncio.Event) -> None:
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            self.said.append(line.decode())
+            if line.startswith(b"ready "):
+                ready.set()
+
+    async def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(PATIENCE):
+            code = await self.process.wait()
+            await self._reading
+        return code
+
+    async def close(self) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+        await self._reading
+
+
+class Load:
+    """Calls at a steady rate, until it is over."""
+
+    def __init__(self, container: Container, tally) -> None:
+        self.container = container
+        self.tally = tally
+        self.over = False
+        self.worst = 0.0
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        begun: set[asyncio.Task[None]] = set()
+        at = loop.time()
+        while not self.over:
+            task = asyncio.create_task(self._call(f"call-{self.tally.sent}"))
+            begun.add(task)
+            task.add_done_callback(begun.discard)
+            self.tally.sent += 1
+            at += 1 / RATE
+            await asyncio.sleep(max(at - loop.time(), 0))
+        await asyncio.gather(*begun)
+
+    async def _call(self, key: str) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            answer = await self.container.rpc_send("plain", "do", {"key": key}, timeout=TIMEOUT)
+        except IonError as error:
+            self.tally.ended(error)
+        else:
+            assert answer == key
+            self.tally.ended(None)
+            self.worst = max(self.worst, loop.time() - began)
+
+
+@pytest.fixture
+async def three(tmp_path, amqp_url, effects):
+    text = (
+        "type: application\nname: rolling\nversion: 1.0.0\n"
+        "mod:\n  name: tests.journeys.faults.actors:Plain\n"
+        f"  kwargs: {{effects: '{effects.path}', pause: {PAUSE}}}\n"
+    )
+    (tmp_path / "rolling.app").write_text(text)
+    started = [Ioncc(tmp_path, amqp_url) for _ in range(CONTAINERS)]
+    await asyncio.gather(*(one.start() for one in started))
+    yield started
+    for one in started:
+        await one.close()
+
+
+async def test_nobody_notices_a_rolling_restart(three, amqp_url, effects, new_tally, size):
+    tally = new_tally("T6 three ioncc/SIGTERM in turn")
+    rounds = size(*ROUNDS)
+    async with Container(amqp_url, sysname="rolling") as container:
+        load = Load(container, tally)
+        running = asyncio.create_task(load.run())
+        for _ in range(rounds):
+            for one in three:
+                assert await one.stop() == 0, one.said
+                await one.start()
+        load.over = True
+        await running
+        assert len(container.endpoint.conversations.open) == 0
+    tally.effects = effects.all()
+    tally.lost = tally.sent - tally.ends
+    tally.notes |= {"restarts": rounds * CONTAINERS, "slowest": f"{load.worst:.2f}s"}
+    assert tally.failed == {}
+    assert tally.lost == 0
+    assert tally.answered == tally.sent
+    assert tally.repeats == []
+    assert tally.executed == tally.sent
