@@ -119,10 +119,7 @@ async def replay(
     stuck: dict[tuple[str, str], IonError] = {}
     try:
         async with await _Search.begin(endpoint, key, ids) as search:
-            while limit is None or done < limit:
-                delivery = await search.next()
-                if delivery is None:
-                    break
+            while (limit is None or done < limit) and (delivery := await search.next()):
                 done += await _replay_one(endpoint, search.key, delivery, timeout, stuck)
         for error in stuck.values():
             raise error

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 
 from ion.base.errors import IonError
 from ion.base.ids import checked_name
+from ion.shell import dlqwords
 from ion.shell.arguments import AppArguments
 from ion.shell.content import parse_content, split_target
 
 START = "start"  # the command where no reserved word was given
+DLQ = "dlq"
 _DAY = 86_400.0
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -32,6 +34,8 @@ class Options:
     :ivar target: ``SERVICE.OP`` of ``call`` and ``send``.
     :ivar content: the words after the target.
     :ivar timeout: seconds.
+    :ivar action: what ``dlq`` is to do, with the queues of ``keys``; ``ids``, ``limit`` and ``yes``
+        are its options.
     """
 
     command: str = START
@@ -52,6 +56,11 @@ class Options:
     content: Sequence[str] = ()
     timeout: float | None = None
     explain: str | None = None
+    action: str = "list"
+    keys: Sequence[str] = ()
+    ids: list[str] | None = None
+    limit: int | None = None
+    yes: bool = False
 
 
 _START_DESCRIPTION = """\
@@ -67,6 +76,7 @@ commands against a running system (an app of such a name is given with its suffi
   call       call SERVICE.OP and print its answer as JSON
   send       send SERVICE.OP one way         check      validate app, rel and config files
   config     show settings and where they come from
+  dlq        list, show, replay or purge dead letters
 "ioncc COMMAND --help" tells more about each.
 
 examples:
@@ -107,6 +117,8 @@ def _checked(options: Options, parser: argparse.ArgumentParser) -> Options:
             split_target(options.target)
             parse_content(options.content)
         AppArguments(options.args)
+        if options.command == DLQ:
+            dlqwords.check(options)
     except IonError as error:
         parser.error(error.message)
     for word in options.settings:
@@ -289,6 +301,13 @@ def _config_parser(word: str) -> argparse.ArgumentParser:
     return parser
 
 
+def _dlq_parser(word: str) -> argparse.ArgumentParser:
+    parser = _remote_parser(f"ioncc {word}", dlqwords.DESCRIPTION, dlqwords.EPILOG)
+    _add_timeout(parser, dlqwords.TIMEOUT)
+    dlqwords.add_arguments(parser)
+    return parser
+
+
 _COMMANDS: dict[str, Callable[[str], argparse.ArgumentParser]] = {
     "ps": _listing("the processes"),
     "services": _listing("the services"),
@@ -298,5 +317,6 @@ _COMMANDS: dict[str, Callable[[str], argparse.ArgumentParser]] = {
     "send": _calling("Send a message one way: it is handed to the broker, nothing is awaited."),
     "check": _check_parser,
     "config": _config_parser,
+    DLQ: _dlq_parser,
 }
 RESERVED = frozenset(_COMMANDS)

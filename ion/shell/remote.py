@@ -17,7 +17,8 @@ from ion.process.connection import Connection, connect
 from ion.shell import exits
 from ion.shell.config import read_settings
 from ion.shell.content import needs_types, parse_content, split_target
-from ion.shell.options import Options
+from ion.shell.dlq import dead_letters
+from ion.shell.options import DLQ, Options
 from ion.shell.render import printable, show_json, to_json
 from ion.shell.system import ANSWERS_WITHIN, LISTINGS, ask
 
@@ -132,4 +133,5 @@ _COMMANDS: dict[str, _Command] = {
     **dict.fromkeys(LISTINGS, _list),
     "call": _call,
     "send": _send,
+    DLQ: dead_letters,
 }
