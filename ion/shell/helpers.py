@@ -18,10 +18,12 @@ from ion.base.errors import ApplicationError, Unavailable
 from ion.base.version import __version__
 from ion.container.agent import ContainerAgent
 from ion.observe.logging import set_level
+from ion.process import deadletters
 from ion.process.client import ServiceClient
+from ion.process.endpoint import Endpoint
 from ion.process.process import Process
 from ion.process.service import Service
-from ion.shell import system
+from ion.shell import dlq, system
 from ion.shell.render import Table
 
 if TYPE_CHECKING:
@@ -61,12 +63,49 @@ class Services:
         return {p.service_name: sorted(p.ops) for p in processes if isinstance(p, Service)}
 
 
+class DeadLetters:
+    """Count the dead letters; dlq.show(key), dlq.replay(key), dlq.purge(key) look after them."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+
+    async def __call__(self, *keys: str) -> Table:
+        """Count the dead letters of what runs in this container, or of ``keys``."""
+        infos = [] if keys else [await describe(self._container)]
+        keys = keys or tuple(dlq.keys_of(infos, self._container.sysname))
+        return dlq.queues_table(await deadletters.list_dead_letters(self._endpoint, keys))
+
+    async def show(self, key: str, *ids: str, limit: int = dlq.SHOWN) -> Table:
+        """Show the oldest dead letters of ``key``, or those of ``ids``; they stay."""
+        return dlq.letters_table(
+            await deadletters.peek(self._endpoint, key, limit, ids=ids or None)
+        )
+
+    async def replay(self, key: str, *ids: str, limit: int | None = None) -> str:
+        """Send dead letters back to where they died: all, the oldest, or those of ``ids``."""
+        count = await deadletters.replay(self._endpoint, key, ids=ids or None, limit=limit)
+        return f"replayed {count} of {key}"
+
+    async def purge(self, key: str, *ids: str) -> str:
+        """Drop dead letters for good: all, or those of ``ids``."""
+        count = await deadletters.purge(self._endpoint, key, ids=ids or None)
+        return f"purged {count} of {key}"
+
+    def __repr__(self) -> str:
+        return "dlq() counts the dead letters; dlq.show(key), dlq.replay(key), dlq.purge(key)"
+
+    @property
+    def _endpoint(self) -> Endpoint:
+        return self._container.endpoint
+
+
 class Helpers:
     """The helpers of one container."""
 
     def __init__(self, container: Container) -> None:
         self._container = container
         self.svc = Services(container)
+        self.dlq = DeadLetters(container)
 
     def namespace(self) -> dict[str, Any]:
         """Return what the shell can name."""
@@ -179,6 +218,7 @@ _HELPERS = (
     "ms",
     "apps",
     "nodes",
+    "dlq",
     "send",
     "rpc_send",
     "spawn",
@@ -187,7 +227,7 @@ _HELPERS = (
     "loglevel",
 )
 
-_WAITING = frozenset({"nodes", "send", "rpc_send", "spawn", "kill", "ping"})
+_WAITING = frozenset({"nodes", "dlq", "send", "rpc_send", "spawn", "kill", "ping"})
 
 
 async def describe(container: Container) -> dict[str, Any]:
@@ -228,11 +268,14 @@ def _content(content: Any) -> Any:
 def _usage(name: str, helper: Any) -> str:
     prefix = "await " if name in _WAITING else ""
     parameters = inspect.signature(helper).parameters.values()
-    words = [p.name if p.default is p.empty else f"[{p.name}]" for p in parameters]
+    words = [
+        p.name if p.default is p.empty and p.kind is not p.VAR_POSITIONAL else f"[{p.name}]"
+        for p in parameters
+    ]
     return f"{prefix}{name}({', '.join(words)})"
 
 
 def _first_line(helper: Any) -> str:
-    if isinstance(helper, Services):
+    if isinstance(helper, Services | DeadLetters):
         return (type(helper).__doc__ or "").partition("\n")[0]
     return (inspect.getdoc(helper) or "").partition("\n")[0]

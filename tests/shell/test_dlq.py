@@ -12,11 +12,12 @@ import sys
 import pexpect
 import pytest
 
-from ion import connect
+from ion import Container, connect
 from ion.messaging import codec
 from ion.messaging.envelope import JSON, MSGPACK, Envelope
 from ion.process.letter import read
 from ion.shell.dlq import content_text, keys_of, letter_table, letters_table, writable
+from ion.shell.helpers import Helpers
 from ion.shell.render import to_json
 
 pytestmark = pytest.mark.amqp
@@ -284,3 +285,24 @@ def test_keys_are_what_containers_host():
     wanted = ["a.v2", "b", "sub.sky.night", "processes"]
     assert keys_of([{"names": rows}, {"names": rows}], "s") == wanted
     assert keys_of([], "s") == ["processes"]
+
+
+async def test_the_helper_of_the_shell():
+    async with Container("memory://", sysname="sys") as container:
+        helpers = Helpers(container)
+        transport, names = container.endpoint.transport, container.endpoint.namespace
+        await transport.declare_queue(names.service_queue("gone"))
+        await transport.declare_queue(names.dead_letter_queue("gone"))
+        await transport.bind("sys.gone.dlq", names.dlx, "gone")
+        for n in range(3):
+            transport.publish(names.dlx, "gone", letter(n, "gone"))
+        assert [row["key"] for row in (await helpers.dlq()).rows] == ["processes"]
+        assert (await helpers.dlq("gone", "nobody")).rows[0]["messages"] == 3
+        assert len(await helpers.dlq.show("gone", limit=2)) == 2
+        assert [row["id"] for row in (await helpers.dlq.show("gone", "m-1")).rows] == ["m-1"]
+        assert await helpers.dlq.replay("gone", "m-2") == "replayed 1 of gone"
+        assert await helpers.dlq.replay("gone", limit=1) == "replayed 1 of gone"
+        assert await helpers.dlq.purge("gone") == "purged 1 of gone"
+        assert (await helpers.dlq("gone")).note == "0 dead letters"
+        told = (await helpers.info()).text()
+        assert re.search(r"await dlq\(\[keys\]\) +Count the dead letters; dlq\.show", told)
