@@ -249,7 +249,7 @@ class ExchangeManager:
             elif envelope.correlation_id:
                 self._endpoint.cancelled.keep(key)
         elif isinstance(call, IncomingCall):
-            call.hear(envelope)
+            call.take(envelope)
         else:
             self._endpoint.counts["unheard"] += 1
         delivery.ack()

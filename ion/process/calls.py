@@ -32,8 +32,9 @@ def performative_of(envelope: Envelope) -> str:
 def pid_of(envelope: Envelope) -> str:
     """Return the pid of the process that sent an answer, or "" where it does not say."""
     sender = envelope.headers.get("sender")
-    named = sender.__class__ is str and "." in sender and len(sender) <= MAX_PID
-    return str(sender) if named and sender.isascii() else ""
+    if isinstance(sender, str) and "." in sender and len(sender) <= MAX_PID and sender.isascii():
+        return sender
+    return ""
 
 
 def failure_of(reply: Envelope, content: Any) -> IonError:

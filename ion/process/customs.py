@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ion.base.errors import BadRequest
+from ion.conversation.protocols import PROTOCOLS
 from ion.messaging.envelope import Envelope
 from ion.messaging.interceptors import Interceptor, too_large
 
@@ -44,3 +46,12 @@ class Customs:
         for interceptor in self.inbound:
             envelope = interceptor(envelope)
         return envelope
+
+
+def no_beginning(envelope: Envelope) -> BadRequest:
+    """Return what is wrong with a message that should begin a conversation, and does not."""
+    protocol = envelope.headers.get("protocol", "rpc")
+    if not isinstance(protocol, str) or protocol not in PROTOCOLS:
+        return BadRequest(f"header protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
+    performative = envelope.headers.get("performative")
+    return BadRequest(f"header performative {performative!r} does not begin a conversation")

@@ -20,7 +20,6 @@ from ion.base.errors import (
     IonError,
     Unavailable,
     Unroutable,
-    received,
 )
 from ion.conversation import conversation as c
 from ion.conversation.conversation import Protocol as Manners
@@ -33,7 +32,7 @@ from ion.messaging.interceptors import Interceptor
 from ion.messaging.transport import Consumer, Delivery, Transport, TransportState
 from ion.observe.context import CallContext, current_call
 from ion.process.answers import Answers
-from ion.process.calls import OutgoingCall, not_found, performative_of, service_of
+from ion.process.calls import OutgoingCall, failure_of, not_found, performative_of, service_of
 from ion.process.callstack import pass_on
 from ion.process.cancels import Cancels
 from ion.process.customs import Customs
@@ -277,6 +276,8 @@ class Endpoint(Customs):
                 priority=CONTROL_PRIORITY,
                 headers={"performative": performative, "protocol": call.protocol.name, **more},
             )
+            if body:
+                envelope = self.outgoing(envelope)
             self.transport.publish(self._xs, key, envelope)
         except Unavailable:
             log.debug("%s of %s not sent: the broker is away", performative, call.id)
@@ -355,7 +356,7 @@ class Endpoint(Customs):
         content = codec_.decode(reply.body, content_type)
         if (reply.headers.get("performative") or performative_of(reply)) == c.INFORM_RESULT:
             return content
-        raise received(content)
+        raise failure_of(reply, content)
 
     async def overdue(self, call: OutgoingCall) -> IonError:
         """Return the error of a call at its deadline, by whether anybody consumes the queue."""
@@ -387,6 +388,7 @@ class Endpoint(Customs):
         try:
             call.receive(envelope)
         except ConversationError as error:
+            self.counts["disallowed"] += 1
             log.warning("answer dropped: %s", error)
 
 

@@ -18,6 +18,7 @@ import msgspec
 from ion.base.errors import BadRequest, CodecError
 from ion.messaging import codec
 from ion.messaging.envelope import JSON, MSGPACK, Envelope
+from ion.process import streaming
 
 PREFIX = "op_"
 RAW_PARAMETERS = ("content", "headers", "msg")
@@ -38,7 +39,7 @@ class Op:
     """One op: how to bind content to its handler.
 
     :ivar name: without the prefix.
-    :ivar method: the plain function; called as ``method(process, *args, **kwargs)``.
+    :ivar method: the plain function; called as ``method(process, *args, **kwargs)``, and awaited.
     :ivar raw: whether it takes ``content, headers, msg``.
     :ivar streams: whether it is an async generator, whose items go out as a stream.
     """
@@ -60,8 +61,8 @@ class Op:
 
     def __init__(self, name: str, method: Callable[..., Any], owner: str) -> None:
         self.name = name
-        self.method = method
         self.streams = _is_generator(method)
+        self.method = streaming.served(method) if self.streams else method
         signature = list(inspect.signature(method).parameters.values())[1:]
         self.raw = tuple(p.name for p in signature) == RAW_PARAMETERS
         hints = {} if self.raw else _hints(method, owner)

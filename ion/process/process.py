@@ -19,23 +19,22 @@ from ion.base.errors import (
     Unavailable,
 )
 from ion.conversation import conversation as c
-from ion.conversation.request import REQUEST_PROTOCOL
+from ion.conversation.rpc import RPC
 from ion.messaging import codec
 from ion.messaging.transport import Delivery
 from ion.observe.context import current_call
-from ion.process import incoming, outcomes, repeats, retrying
+from ion.process import incoming, manners, outcomes, repeats, retrying
 from ion.process.calling import Calling
 from ion.process.callstack import cycle
 from ion.process.endpoint import Endpoint
 from ion.process.host import Host
 from ion.process.incoming import IncomingCall, incoming_call
-from ion.process.ops import Op, op_table
+from ion.process.ops import Arguments, Op, op_table
 from ion.process.replying import Replying
 from ion.process.source import MAIL, Source
 
 log = logging.getLogger(__name__)
 SERVICE_KEYWORDS = "name, version, depends, concurrency, mailbox, prefetch, delivery, attempts"
-AGREE_AFTER = 0.05  # seconds: a handler that has not refused by then is agreed to
 
 
 class _State:
@@ -237,18 +236,11 @@ class Process(Calling, Replying):
             op = call.source.handler or self.ops.get(envelope.op)
             if op is None:
                 raise outcomes.no_such_op(self.name, envelope.op, self.ops)
-            if call.protocol is REQUEST_PROTOCOL:
-                endpoint.loop.call_later(AGREE_AFTER, _agree, call)
-            if op.raw:
-                content = codec.decode(envelope.body, envelope.content_type)
-                call.phase = incoming.RUNNING
-                result = await op.method(self, content, call.headers, call)
-            else:
-                args, kwargs = op.bind(envelope)
-                call.phase = incoming.RUNNING
-                result = await (
-                    op.method(self, *args, **kwargs) if kwargs else op.method(self, *args)
-                )
+            args, kwargs = _parts(call) if op.raw else op.bind(envelope)
+            if op.streams or call.protocol is not RPC:
+                manners.prepare(call, op)
+            call.phase = incoming.RUNNING
+            result = await (op.method(self, *args, **kwargs) if kwargs else op.method(self, *args))
             if call.state not in c.FINAL:
                 call.phase = incoming.ANSWERING
                 if not endpoint.transport.writable:
@@ -356,9 +348,10 @@ class Process(Calling, Replying):
         return f"<{type(self).__name__} {self.id or 'unspawned'} {self._state}>"
 
 
-def _agree(call: IncomingCall) -> None:
-    if call.state == c.REQUESTED:
-        call.agree()
+def _parts(call: IncomingCall) -> Arguments:
+    """Return the arguments of a handler that takes the raw parts."""
+    envelope = call.envelope
+    return (codec.decode(envelope.body, envelope.content_type), call.headers, call), {}
 
 
 def _time_left(call: IncomingCall, now: float) -> float:

@@ -45,6 +45,13 @@ class Replying:
         """Refuse the request; the caller gets :class:`~ion.base.errors.Refused` with the reason."""
         msg.refuse(reason)
 
+    async def reply_cancel(self, msg: IncomingCall, reason: str = "") -> None:
+        """Cancel from this side what was agreed to.
+
+        The caller gets :class:`~ion.base.errors.Cancelled` with the reason.
+        """
+        msg.give_up(reason)
+
     async def reply_progress(self, msg: IncomingCall, content: Any) -> None:
         """Send a progress message of a request conversation."""
         msg.report(content)

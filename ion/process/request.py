@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Generator
 from typing import Any
 
-from ion.base.errors import ConversationError
+from ion.base.errors import BadRequest, Cancelled, DeadlineExceeded
+from ion.conversation import conversation as c
 from ion.conversation.request import REQUEST_PROTOCOL
-from ion.messaging import codec
 from ion.process.calls import OutgoingCall
 from ion.process.endpoint import Endpoint
+from ion.process.lasting import content_of
 
 
 class RequestConversation:
@@ -25,9 +26,13 @@ class RequestConversation:
 
     It is sent at once; awaiting is optional, but only an awaited one tells its outcome. Progress
     is kept up to 1,000 messages, then the oldest is dropped.
+
+    :param timeout: seconds for the whole of it.
+    :param agree_within: seconds until it is agreed to, refused or answered.
+    :param silence: seconds between two messages after that.
     """
 
-    __slots__ = ("_begun", "_call", "_task")
+    __slots__ = ("_begun", "_call", "_endpoint", "_limits", "_task")
 
     def __init__(
         self,
@@ -37,8 +42,16 @@ class RequestConversation:
         op: str,
         content: Any = None,
         timeout: float | None = None,
+        agree_within: float | None = None,
+        silence: float | None = None,
     ) -> None:
+        for name, limit in (("agree_within", agree_within), ("silence", silence)):
+            if limit is not None and not limit > 0:
+                message = f"{name} must be a number of seconds above 0, not {limit!r}"
+                raise BadRequest(message)
         self._call: OutgoingCall | None = None
+        self._endpoint = endpoint
+        self._limits = {"agree": agree_within, "silence": silence}
         self._begun = asyncio.Event()
         self._task = asyncio.create_task(self._run(endpoint, sender, to, op, content, timeout))
         self._task.add_done_callback(self._over)
@@ -52,6 +65,7 @@ class RequestConversation:
         finally:
             self._begun.set()
         try:
+            phase = await self._follow(call)
             reply = await call.future
         except asyncio.CancelledError:
             endpoint.cancel(call)
@@ -59,13 +73,37 @@ class RequestConversation:
         finally:
             endpoint.end(call)
         if reply is None:
-            raise await endpoint.overdue(call)
+            endpoint.tell(call, c.CANCEL)
+            raise self._overstayed(call, phase) if phase else await endpoint.overdue(call)
         return endpoint.content_of(reply)
+
+    async def _follow(self, call: OutgoingCall) -> str:
+        """Hold the limits of the phases; return the one whose limit has passed, or ""."""
+        if not any(self._limits.values()):
+            return ""
+        while not call.future.done():
+            phase = "agree" if call.state == c.REQUESTED else "silence"
+            try:
+                async with asyncio.timeout(self._limits[phase]):
+                    await call.changed()
+            except TimeoutError:
+                if not call.future.done():
+                    call.expire()
+                    return phase
+        return ""
+
+    def _overstayed(self, call: OutgoingCall, phase: str) -> DeadlineExceeded:
+        limit = self._limits[phase]
+        message = f"{call.to!r} said nothing of {call.op!r} for {limit:g} seconds after it agreed"
+        if phase == "agree":
+            message = f"{call.to!r} did not agree to {call.op!r} within {limit:g} seconds"
+        details = {"to": call.to, "op": call.op, "phase": phase}
+        return DeadlineExceeded(message, details=details)
 
     @property
     def state(self) -> str:
         """The state of its machine, as in docs/reference/conversations.md."""
-        return self._call.state if self._call is not None else "INIT"
+        return self._call.state if self._call is not None else c.INIT
 
     @property
     def id(self) -> str:
@@ -76,17 +114,16 @@ class RequestConversation:
         return self._wait().__await__()
 
     async def _wait(self) -> Any:
+        message = f"conversation {self.id} was cancelled"
         if self._task.cancelled():
-            message = f"conversation {self.id} was cancelled"
-            raise ConversationError(message)
+            raise Cancelled(message)
         try:
             return await asyncio.shield(self._task)
         except asyncio.CancelledError:
             if not self._task.cancelled():  # it is the waiter that was cancelled: so is the request
                 self._task.cancel()
                 raise
-            message = f"conversation {self.id} was cancelled"
-            raise ConversationError(message) from None
+            raise Cancelled(message) from None
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         """Iterate the content of the progress messages until the request is over."""
@@ -94,8 +131,7 @@ class RequestConversation:
         call = self._call
         while call is not None:
             while call.progress:
-                envelope = call.progress.popleft()
-                yield codec.decode(envelope.body, envelope.content_type)
+                yield content_of(self._endpoint, call.progress.popleft())
             if call.final or call.future.done():
                 return
             await call.changed()

@@ -1,0 +1,138 @@
+"""The participant's side of a stream: an op's items, sent as far as there is credit for them."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any
+
+from ion.base.errors import DeadlineExceeded, IonError, Unroutable
+from ion.conversation import conversation as c
+from ion.conversation.flow import MAX_CREDIT, credit_of
+from ion.messaging.envelope import Envelope
+from ion.observe.context import current_call
+from ion.process import incoming
+from ion.process.incoming import IncomingCall
+
+BURST = 32  # items after which others have their turn
+UNLIMITED = float("inf")
+Items = AsyncGenerator[Any, None]
+
+
+def served(generate: Callable[..., Items]) -> Callable[..., Coroutine[Any, Any, None]]:
+    """Return a handler that sends what an async generator function yields."""
+
+    @functools.wraps(generate)
+    async def handler(*args: Any, **kwargs: Any) -> None:
+        call = current_call.get()
+        assert isinstance(call, IncomingCall)
+        await serve(call, generate(*args, **kwargs))
+
+    return handler
+
+
+async def serve(call: IncomingCall, items: Items) -> None:
+    """Send the items of an op. The end is the caller's to say; the generator is closed.
+
+    :raises Exception: what the generator raises.
+    :raises IonError: an item cannot be sent.
+    """
+    outflow = Outflow(call)
+    call.ear = outflow.hear
+    try:
+        async for item in items:
+            await outflow.put(item)
+            if not outflow.credit:
+                await outflow.more()
+    except asyncio.CancelledError:
+        if call.cause == incoming.DEADLINE:
+            call.fail(outflow.overdue())
+        raise
+    finally:
+        call.ear = None
+        await items.aclose()
+
+
+class Outflow:
+    """The items of one stream on their way out.
+
+    :ivar credit: how many the initiator has room for; without a word of it, any number.
+    """
+
+    __slots__ = ("_burst", "_call", "_lost", "_silence", "_waiter", "credit")
+
+    def __init__(self, call: IncomingCall) -> None:
+        self._call = call
+        self.credit: float = credit_of(call.envelope.headers.get("credit")) or UNLIMITED
+        self._silence = call.silence
+        self._burst = 0
+        self._lost: IonError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def put(self, item: Any) -> None:
+        """Send an item.
+
+        :raises CodecError: it cannot be encoded.
+        :raises Unavailable: the broker takes nothing, or nobody is left to send it to.
+        """
+        call = self._call
+        call.phase = incoming.ANSWERING  # what goes wrong now is the item's fault
+        endpoint = call.endpoint
+        if not endpoint.transport.writable:
+            await endpoint.transport.wait_writable(max(call.deadline - endpoint.time(), 0.0))
+        self._check()
+        call.inform(item, self._sent)
+        call.phase = incoming.RUNNING
+        self.credit -= 1
+        call.renew()
+        self._burst += 1
+        if self._burst >= BURST:
+            self._burst = 0
+            await asyncio.sleep(0)
+
+    async def more(self) -> None:
+        """Wait for credit; the call's deadline ends it.
+
+        :raises Unavailable: nobody is left to send to.
+        """
+        while not self.credit:
+            self._waiter = self._call.endpoint.loop.create_future()
+            await self._waiter
+            self._check()
+
+    def hear(self, envelope: Envelope) -> None:
+        """Take what the initiator says: credit."""
+        call = self._call
+        headers = envelope.headers
+        performative = headers.get("performative")
+        credit = credit_of(headers.get("credit"))
+        if performative != c.CREDIT or credit is None or call.replied:
+            call.endpoint.counts["disallowed"] += 1
+            return
+        self.credit = min(self.credit + credit, max(MAX_CREDIT, self.credit))
+        call.renew()
+        self._wake()
+
+    def overdue(self) -> DeadlineExceeded:
+        """Return the error for when the limit of silence, or the deadline, has come."""
+        call = self._call
+        message = f"op {call.op!r} was given no credit for {self._silence:g} seconds"
+        if self.credit:
+            message = f"op {call.op!r} gave no item for {self._silence:g} seconds"
+        return DeadlineExceeded(message, details={"op": call.op, "phase": "silence"})
+
+    def _sent(self, error: IonError | None) -> None:
+        """Take the outcome of a publish: an initiator whose queue is gone reads no more."""
+        if isinstance(error, Unroutable):
+            self._lost = error
+            self._wake()
+
+    def _check(self) -> None:
+        if self._lost is not None:
+            self._call.phase = incoming.ANSWERING
+            raise self._lost
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
