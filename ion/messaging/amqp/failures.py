@@ -132,6 +132,18 @@ async def guarded(what: str, call: Awaitable[T], timeout: float) -> T:
 
     :raises IonError: as :func:`channel_error` says; Unavailable after ``timeout`` seconds.
     """
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    try:
+        return await _translated(what, call, timeout)
+    finally:
+        # aiormq waits with asyncio.wait_for, which on Python 3.11 loses a cancellation that comes
+        # together with the result.
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError
+
+
+async def _translated(what: str, call: Awaitable[T], timeout: float) -> T:
     try:
         async with asyncio.timeout(timeout):
             return await call

@@ -48,6 +48,9 @@ class _Connection(aio_pika.Connection):
         super().__init__(url)
         self.kwargs["transport_factory"] = factory
 
+    def __del__(self) -> None:
+        """Nothing: the wire is closed by its owner (the library would start a task here)."""
+
 
 class Link:
     """A live connection.

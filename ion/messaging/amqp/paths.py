@@ -31,6 +31,12 @@ class Running(Protocol):
     async def cancel(self) -> None:
         """Stop taking; what was handed out can still be settled. Never raises."""
 
+    def drain(self) -> None:
+        """The same where the broker has no consumer any more: it is not told.
+
+        (RabbitMQ 3.10 counts one consumer too few when it is told to cancel one it has not.)
+        """
+
 
 class DataPath(Protocol):
     """Messages over one connection."""

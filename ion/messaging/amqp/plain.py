@@ -143,7 +143,7 @@ class PlainConsumer:
     def _on_broker_cancel(self, frame: spec.Basic.Cancel) -> None:
         if frame.consumer_tag == self._tag:
             self._end("the broker cancelled the consumer: its queue is gone")
-            self._path.spawn(self._settler.close_when_done())
+            self.drain()
 
     def _on_closed(self, closing: asyncio.Future[Any]) -> None:
         reason = "closed" if closing.cancelled() else str(closing.exception() or "closed")
@@ -154,6 +154,11 @@ class PlainConsumer:
         if self._started and not self._settler.ending:
             self._settler.ending = True
             self._wanted.on_ended(reason)
+
+    def drain(self) -> None:
+        """Close the channel as soon as nothing that was handed out is unsettled."""
+        self._settler.ending = True
+        self._path.spawn(self._settler.close_when_done())
 
     async def cancel(self) -> None:
         """Stop taking. Never raises."""

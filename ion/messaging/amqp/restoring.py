@@ -41,8 +41,38 @@ async def restore_queue(name: str, topology: Topology, asker: Asker) -> None:
     """
     queue = topology.queues.get(name)
     if queue is not None:
+        bindings = topology.bindings_of(name)
+        for bound in dict.fromkeys(exchange for _, exchange, _ in bindings):
+            await _exchange(bound, topology, asker)
         await _queue(queue, asker)
-        await _bindings(topology.bindings_of(name), asker)
+        await _bindings(bindings, asker)
+
+
+async def reassert(topology: Topology, asker: Asker) -> None:
+    """Declare exchanges and bindings again while all is well; no error where they are there.
+
+    Not the queues: that would be a use of one that is to expire. What is forgotten meanwhile is
+    passed over: ``asker`` puts questions in the order in which they were asked.
+
+    :raises Unavailable: the connection was lost.
+    """
+    for name in list(topology.exchanges):
+        await _exchange(name, topology, asker)
+    for binding in list(topology.bindings):
+        if binding in topology.bindings:
+            try:
+                await asker.bind(*binding)
+            except ServiceNotFound as error:
+                log.debug("not bound again: %s", error)
+
+
+async def _exchange(name: str, topology: Topology, asker: Asker) -> None:
+    exchange = topology.exchanges.get(name)
+    if exchange is not None and not exchange.auto_delete:
+        try:
+            await asker.declare_exchange(exchange)
+        except ConfigurationError as error:
+            log.warning("not restored: %s", error)
 
 
 async def _queue(queue: QueueSpec, asker: Asker) -> None:

@@ -36,6 +36,8 @@ class AmqpTransport(Upkeep):
     :param high_mark: unsent bytes from which on it is not writable.
     :param limit: unsent bytes over which a publish is refused.
     :param name: what the broker shows for the connection.
+    :param operation_timeout: seconds for one answer of the broker.
+    :param verify_every: seconds between two looks whether the broker knows of our consumers.
     :raises ConfigurationError: a URL is none.
     """
 

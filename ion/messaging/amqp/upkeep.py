@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import TypeVar
 
-from ion.base.errors import IonError, ServiceNotFound, Unavailable
-from ion.messaging.amqp import backoff, outbound
+from ion.base.errors import IonError, Unavailable
+from ion.messaging.amqp import backoff, outbound, verifying
 from ion.messaging.amqp.asking import Asker
 from ion.messaging.amqp.lean import LeanPath
 from ion.messaging.amqp.link import Link, LinkSettings, checked_urls, open_link
@@ -48,6 +48,31 @@ class _Events:
         self._transport._unblocked(self)
 
 
+class _Seen:
+    """What the verifier sees of the transport."""
+
+    def __init__(self, transport: Upkeep) -> None:
+        self._transport = transport
+
+    @property
+    def asks(self) -> tuple[Asker, Asker] | None:
+        transport = self._transport
+        prober, asker = transport._prober, transport._asker
+        is_up = transport.state is TransportState.CONNECTED
+        return (prober, asker) if is_up and prober and asker else None
+
+    @property
+    def subscriptions(self) -> Iterable[Subscription]:
+        return self._transport._subscriptions
+
+    @property
+    def topology(self) -> Topology:
+        return self._transport._topology
+
+    def ended(self, subscription: Subscription, reason: str) -> None:
+        self._transport._ended(subscription, reason)
+
+
 class Upkeep:
     """A connection that is kept up; see :class:`~ion.messaging.amqp.transport.AmqpTransport`."""
 
@@ -62,6 +87,7 @@ class Upkeep:
         limit: int = outbound.LIMIT,
         name: str = "ion",
         operation_timeout: float = OPERATION_TIMEOUT,
+        verify_every: float = verifying.EVERY,
     ) -> None:
         self._urls = checked_urls([urls] if isinstance(urls, str) else urls)
         self._settings = LinkSettings(connect_timeout, heartbeat, high_mark, limit, name)
@@ -79,6 +105,7 @@ class Upkeep:
         self._events: _Events | None = None
         self._recovery: asyncio.Task[None] | None = None
         self._mending = asyncio.Lock()
+        self._verifier = verifying.Verifier(_Seen(self), verify_every)
         self._closing = False
 
     # the connection
@@ -89,6 +116,7 @@ class Upkeep:
             return
         self._closing = False
         await self._connect()
+        self._verifier.start()
         self._set_state(TransportState.CONNECTED)
 
     async def _connect(self) -> None:
@@ -117,6 +145,7 @@ class Upkeep:
         if recovery is not None:
             recovery.cancel()
             await asyncio.wait([recovery])
+        await self._verifier.stop()
         link = self._link
         if link is not None and self.state is TransportState.BLOCKED:
             link.wire.abort("closed while the broker took no messages")  # it would not answer
@@ -226,6 +255,7 @@ class Upkeep:
                 break
         self._recovery = None
         log.info("reconnected to the broker after %.1f s", loop.time() - began)
+        self._verifier.soon()
         self._set_state(TransportState.CONNECTED)
 
     async def _restore(self) -> None:
@@ -234,7 +264,8 @@ class Upkeep:
         for subscription in list(self._subscriptions):
             try:
                 await self._start(subscription)
-            except ServiceNotFound as error:
+            except IonError as error:
+                self._need(self._path)
                 self._ended(subscription, str(error))
         self._need(self._path)  # lost again meanwhile?
 
@@ -268,23 +299,36 @@ class Upkeep:
         attempt = 0
         while not subscription.cancelled and not self._closing and subscription.running is None:
             await asyncio.sleep(backoff.delay(attempt, loop.time() - began, random.random()))
+            if self._recovery is not None or self._path is None:
+                began, attempt = loop.time(), 0
+                await self._connected_again()
+                continue  # it may be back with the connection
             try:
-                if self._recovery is not None or self._path is None:
-                    began, attempt = loop.time(), 0
-                    await self.wait_connected(RESUME_PATIENCE)
-                    continue  # it may be back with the connection
                 await restore_queue(subscription.queue, self._topology, self._need(self._asker))
                 await self._start(subscription)
             except IonError as error:
                 attempt += 1
                 log.debug("consumer of %r not resumed yet: %s", subscription.queue, error)
+            except Exception:
+                # Without this task the consumer stays deaf.
+                attempt += 1
+                log.exception("resuming the consumer of %r failed", subscription.queue)
         subscription.resuming = None
+
+    async def _connected_again(self) -> None:
+        try:
+            await self.wait_connected(RESUME_PATIENCE)
+        except Unavailable as error:
+            log.debug("%s", error)
 
     async def _start(self, subscription: Subscription) -> None:
         if subscription.cancelled or subscription.running is not None:
             return
-        running = await self._need(self._path).consume(subscription)
-        if subscription.cancelled:
+        path = self._need(self._path)
+        running = await path.consume(subscription)
+        if self._path is not path:  # lost before this task had its turn again
+            self._need(None)
+        if subscription.cancelled or subscription.running is not None:
             await running.cancel()
         else:
             subscription.running = running
