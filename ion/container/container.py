@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from contextvars import copy_context
 from pathlib import Path
@@ -32,6 +32,7 @@ from ion.process.calling import Calling
 from ion.process.connection import endpoint_for, transport_for
 from ion.process.endpoint import Endpoint
 from ion.process.process import Process
+from ion.process.subscription import Subscription
 from ion.process.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -268,6 +269,19 @@ class Container(Calling):
         await self._launcher.start_rel(rel, args)
 
     # what processes see of their host
+
+    async def subscribe(
+        self,
+        process: Process,
+        point: str,
+        topics: str | Sequence[str],
+        handler: Callable[..., Any],
+        name: str | None,
+        prefetch: int | None,
+    ) -> Subscription:
+        """Subscribe a process; see :meth:`Process.subscribe`, which is what to call."""
+        subscriptions = self.exchange.subscriptions
+        return await subscriptions.open(process, point, topics, handler, name, prefetch)
 
     def config_for(self, name: str) -> Mapping[str, Any]:
         """Return the configuration of an app: its file's, the rel's, and ``apps.<name>``."""

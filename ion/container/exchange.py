@@ -15,6 +15,8 @@ import msgspec
 
 from ion.base.errors import ProcessNotFound
 from ion.base.settings import Settings
+from ion.container.shares import TO_ALL, shares
+from ion.container.subscriptions import Subscriptions
 from ion.conversation import conversation as c
 from ion.messaging.address import PROCESSES, Namespace
 from ion.messaging.transport import Consumer, Delivery, Transport
@@ -59,6 +61,7 @@ class ExchangeManager:
         self._inboxes: dict[str, Inbox] = {}
         self._ladder: set[int] = set()
         self._instances: dict[str, list[Process]] = {}
+        self.subscriptions = Subscriptions(endpoint, container_id, self)
 
     async def claim(self) -> None:
         """Declare the container's queue, before anything else of that name is touched.
@@ -82,6 +85,7 @@ class ExchangeManager:
 
     async def close(self) -> None:
         """Stop taking, and give the container's queue back. Never raises."""
+        await self.subscriptions.close()
         for consumers in self._consumers.values():
             for consumer in consumers:
                 await self._farewell.tell(consumer.cancel())
@@ -131,14 +135,16 @@ class ExchangeManager:
             await self._transport.declare_queue(self._namespace.suspect_queue(key, quorum=quorum))
             await self._transport.bind(spec.name, self._namespace.xs, key)
 
-    def policy_of(self, service: Service) -> Policy:
-        """Return how hard the messages of a service are tried."""
-        settings = self._settings.service_settings(service.service_name)
-        own = self._settings.services.get(service.service_name)
+    def policy_of(self, process: Process) -> Policy:
+        """Return how hard the messages of a service, or the events of any process, are tried."""
+        service = process if isinstance(process, Service) else None
+        name = service.service_name if service is not None else ""
+        settings = self._settings.service_settings(name)
+        own = self._settings.services.get(name)
         delays = tuple(round(seconds * 1000) for seconds in settings.retry_delays)
         return Policy(
-            (own and own.delivery) or service.delivery or settings.delivery,
-            (own and own.attempts) or service.attempts or settings.attempts,
+            (own and own.delivery) or (service and service.delivery) or settings.delivery,
+            (own and own.attempts) or (service and service.attempts) or settings.attempts,
             delays,
         )
 
@@ -188,6 +194,7 @@ class ExchangeManager:
 
         Control still reaches it, so that a call it is finishing can be cancelled.
         """
+        await self.subscriptions.end(process)
         for consumer in self._consumers.pop(process.id, []):
             await self._farewell.tell(consumer.cancel())
 
@@ -220,7 +227,7 @@ class ExchangeManager:
         for key in keys:
             queue = self._namespace.service_queue(key).name
             rows.append({"queue": queue, "key": key, "kind": "service"})
-        return rows
+        return [*rows, *self.subscriptions.names()]
 
     # dispatch
 
@@ -249,7 +256,7 @@ class ExchangeManager:
             elif envelope.correlation_id:
                 self._endpoint.cancelled.keep(key)
         elif isinstance(call, IncomingCall):
-            call.take(envelope)
+            call.hear(envelope)
         else:
             self._endpoint.counts["unheard"] += 1
         delivery.ack()
@@ -262,8 +269,8 @@ class ExchangeManager:
                 call = incoming_call(self._endpoint, process.id, delivery)
                 call.answer({"pong": "pong", "pid": process.id, "container": self._id})
         else:
-            for process in instances:
-                process.deliver(delivery)
+            for process, share in zip(instances, shares(delivery, len(instances)), strict=True):
+                process.take(TO_ALL, share)
         if not instances:
             delivery.ack()
 

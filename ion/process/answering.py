@@ -9,6 +9,7 @@ from ion.messaging import codec
 from ion.messaging.envelope import JSON, MSGPACK
 
 MIN_CODE, MAX_CODE = 100, 999
+RETRY_AFTER = "retry-after"  # seconds
 
 
 def code_of(error: IonError) -> int:
@@ -27,6 +28,13 @@ def plain_failure(error: IonError, code: int) -> dict[str, Any]:
         "message": plain_text(error.message, 4000),
         "details": details,
     }
+
+
+def advice(failure: Any) -> dict[str, Any]:
+    """Return the headers that repeat what a failure's details advise: they need no decoding."""
+    details = failure.get("details") if isinstance(failure, dict) else None
+    after = details.get(RETRY_AFTER) if isinstance(details, dict) else None
+    return {RETRY_AFTER: float(after)} if isinstance(after, int | float) else {}
 
 
 def plain_text(value: Any, limit: int) -> str:

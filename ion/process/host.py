@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ion.process.endpoint import Endpoint
+from ion.process.subscription import Subscription
 from ion.process.workers import Workers
 
 
@@ -39,6 +40,17 @@ class Host(Protocol):
 
         :raises StartError: its class cannot be found or made, or a hook of it failed.
         """
+
+    async def subscribe(
+        self,
+        process: Any,
+        point: str,
+        topics: str | Sequence[str],
+        handler: Callable[..., Any],
+        name: str | None,
+        prefetch: int | None,
+    ) -> Subscription:
+        """Subscribe a process; see :meth:`Process.subscribe`."""
 
     async def terminate_process(self, pid: str, *, timeout: float | None = None) -> None:
         """Stop a process: its children first, its begun calls within ``timeout`` seconds.

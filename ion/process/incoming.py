@@ -24,20 +24,19 @@ from ion.base.errors import (
 from ion.conversation import conversation as c
 from ion.conversation.conversation import Protocol
 from ion.conversation.oneway import ONE_WAY
-from ion.conversation.protocols import PROTOCOLS
 from ion.conversation.request import REQUEST_PROTOCOL
 from ion.conversation.rpc import RPC
 from ion.messaging import codec
 from ion.messaging.envelope import MSGPACK, Envelope
 from ion.messaging.transport import Delivery
+from ion.observe.context import CallContext
 from ion.process import callstack, retrying
-from ion.process.answering import code_of, encode_answer, plain_failure
-from ion.process.customs import no_beginning
+from ion.process.answering import advice, code_of, encode_answer, plain_failure
 from ion.process.endpoint import Endpoint
 from ion.process.source import MAIL, Source
-from ion.process.talking import Talking
 
 log = logging.getLogger(__name__)
+PROTOCOLS: dict[str, Protocol] = {"rpc": RPC, "request": REQUEST_PROTOCOL, "none": ONE_WAY}
 
 # The handler is cancelled a little after its caller has given up, so that the caller's own deadline
 # is what it sees, not a race between the two.
@@ -61,7 +60,7 @@ def _no_matter(error: IonError | None) -> None:
     """Take the outcome of an intermediate answer; the final one decides."""
 
 
-class IncomingCall(Talking, eq=False):
+class IncomingCall(CallContext, eq=False):
     """One message being handled.
 
     :ivar envelope: as it came in; ``headers``, ``body`` and ``content_type`` are its parts.
@@ -112,6 +111,11 @@ class IncomingCall(Talking, eq=False):
         return self.delivery.redelivered or self.attempt > 1
 
     @property
+    def topic(self) -> str:
+        """The topic of an event, and of any message the routing key that it was first sent with."""
+        return str(self.envelope.headers.get("receiver") or self.delivery.key)
+
+    @property
     def attempt(self) -> int:
         """Which attempt at it this is, from 1 on."""
         return retrying.attempt_of(self.envelope.headers)
@@ -154,18 +158,7 @@ class IncomingCall(Talking, eq=False):
         if self.task is not None and self.phase != WAITING:
             self.task.cancel()
 
-    def renew(self) -> None:
-        """Put the deadline off by the limit of silence: something was said."""
-        if self.deadline:
-            self.deadline = self.endpoint.time() + self.silence
-
-    @property
-    def silence(self) -> float:
-        """Seconds without a message after which a conversation that lasts is given up."""
-        timeout = self.envelope.headers.get("timeout")
-        return timeout / 1000 + GRACE if timeout.__class__ is int else self.endpoint.rpc_timeout
-
-    def take(self, envelope: Envelope) -> None:
+    def hear(self, envelope: Envelope) -> None:
         """Take a later message of the conversation from its initiator."""
         if self.ear is None:
             self.endpoint.counts["unheard"] += 1
@@ -233,19 +226,12 @@ class IncomingCall(Talking, eq=False):
 
     def refuse(self, reason: str) -> None:
         """Refuse the request; in an rpc, and after ``agree``, that is a failure 403 Refused."""
-        self._decline(c.REFUSE, reason, 403, "Refused")
-
-    def give_up(self, reason: str) -> None:
-        """Cancel the conversation from this side; in an rpc, that is a failure 499 Cancelled."""
-        self._decline(c.CANCEL, reason, 499, "Cancelled")
-
-    def _decline(self, performative: str, reason: str, code: int, type: str) -> None:
+        content = {"code": 403, "type": "Refused", "message": reason, "details": {}}
+        refusable = self.protocol.table.get((self.state, c.REFUSE)) is not None
         if not self.envelope.reply_to:
-            self.fail(ApplicationError(reason, code=code, type=type))
-            return
-        allowed = (self.state, performative) in self.protocol.answered
-        content = {"code": code, "type": type, "message": reason, "details": {}}
-        self._final(performative if allowed else c.FAILURE, content, code)
+            self.fail(ApplicationError(reason, code=403, type="Refused"))
+        else:
+            self._final(c.REFUSE if refusable else c.FAILURE, content, 403)
 
     def agree(self) -> None:
         """Say that the request is being worked on.
@@ -269,11 +255,6 @@ class IncomingCall(Talking, eq=False):
         self.step(c.PROGRESS)
         self._publish(self._envelope(c.PROGRESS, content))
 
-    def inform(self, content: Any, settled: Callable[[IonError | None], None]) -> None:
-        """Send one of many messages; where nobody is there to take it, Unroutable is settled."""
-        self.step(c.INFORM)
-        self._publish(self._envelope(c.INFORM, content), settled, mandatory=True)
-
     def _final(self, performative: str, content: Any, code: int | None = None) -> None:
         if not self.envelope.reply_to:
             self.step(performative)
@@ -285,16 +266,18 @@ class IncomingCall(Talking, eq=False):
 
     def _envelope(self, performative: str, content: Any, code: int | None = None) -> Envelope:
         request = self.envelope
+        self.seq = seq = self.seq + 1
         headers: dict[str, Any] = {
             "performative": performative,
             "protocol": self.protocol.name,
             "sender": self.process,
-            "conv-seq": self.seq + 1,
+            "conv-seq": seq,
             "status": "OK",
         }
         if code is not None:
             headers["status"] = "ERROR"
             headers["code"] = code
+            headers.update(advice(content))
         content_type = request.content_type
         if content_type == MSGPACK:
             body, content_type = codec.msgpack_codec.encode(content, MSGPACK)
@@ -310,20 +293,15 @@ class IncomingCall(Talking, eq=False):
             headers=headers,
         )
         if endpoint.outbound or len(body) > endpoint.max_content:
-            envelope = endpoint.outgoing(envelope)
-        self.seq += 1  # what could not be said leaves no gap
+            return endpoint.outgoing(envelope)
         return envelope
 
-    def _publish(
-        self,
-        envelope: Envelope,
-        settled: Callable[[IonError | None], None] = _no_matter,
-        mandatory: bool = False,
-    ) -> None:
+    def _publish(self, envelope: Envelope) -> None:
         """Publish an answer that is not the last. All go one way: another could overtake this."""
-        publish, to = self.endpoint.transport.publish, self.envelope.reply_to
         try:
-            publish("", to, envelope, mandatory=mandatory, settled=settled)
+            self.endpoint.transport.publish(
+                "", self.envelope.reply_to, envelope, settled=_no_matter
+            )
         except Unavailable as error:
             log.warning("answer of %s to %r not sent: %s", self.process, self.op, error)
 
@@ -379,9 +357,21 @@ def incoming_call(
         source,
     )
     # Without an id nobody can name it; it stands for itself.
-    call.key = (envelope.reply_to, envelope.correlation_id or envelope.message_id or call)
+    # An event has one id in all the queues that it went to.
+    call.key = (
+        envelope.reply_to or source.queue,
+        envelope.correlation_id or envelope.message_id or call,
+    )
     if protocol is None or get("performative", c.REQUEST) != c.REQUEST:
-        call.fault = no_beginning(envelope)
+        call.fault = _fault(envelope)
     elif timeout is not None and timeout.__class__ is not int:
         call.fault = BadRequest(f"header timeout must be whole milliseconds, not {timeout!r}")
     return call
+
+
+def _fault(envelope: Envelope) -> BadRequest:
+    protocol = envelope.headers.get("protocol", "rpc")
+    if not isinstance(protocol, str) or protocol not in PROTOCOLS:
+        return BadRequest(f"header protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
+    performative = envelope.headers.get("performative")
+    return BadRequest(f"header performative {performative!r} does not begin a conversation")

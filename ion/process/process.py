@@ -15,26 +15,26 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ion.base import lifecycle
-from ion.base.errors import (
-    Unavailable,
-)
 from ion.conversation import conversation as c
-from ion.conversation.rpc import RPC
+from ion.conversation.request import REQUEST_PROTOCOL
 from ion.messaging import codec
 from ion.messaging.transport import Delivery
 from ion.observe.context import current_call
-from ion.process import incoming, manners, outcomes, repeats, retrying
+from ion.process import incoming, outcomes, repeats, retrying, shedding
 from ion.process.calling import Calling
 from ion.process.callstack import cycle
 from ion.process.endpoint import Endpoint
 from ion.process.host import Host
 from ion.process.incoming import IncomingCall, incoming_call
-from ion.process.ops import Arguments, Op, op_table
+from ion.process.ops import Op, op_table
+from ion.process.pressure import Pressure
 from ion.process.replying import Replying
 from ion.process.source import MAIL, Source
+from ion.process.subscription import Subscribing
 
 log = logging.getLogger(__name__)
 SERVICE_KEYWORDS = "name, version, depends, concurrency, mailbox, prefetch, delivery, attempts"
+AGREE_AFTER = 0.05  # seconds: a handler that has not refused by then is agreed to
 
 
 class _State:
@@ -44,7 +44,7 @@ class _State:
         return lifecycle.INIT if process is None else process._state
 
 
-class Process(Calling, Replying):
+class Process(Calling, Replying, Subscribing):
     """Base class of processes. Write ops as ``async def op_<name>(self, ...)``.
 
     Spawn arguments are passed to ``__init__``; a class without one keeps them in
@@ -79,6 +79,7 @@ class Process(Calling, Replying):
     _waiting: deque[IncomingCall] | None = None
     _children: list[str] | None = None
     _idle: asyncio.Future[None] | None = None
+    _pressure: Pressure | None = None
 
     def __init_subclass__(cls, *, name: str | None = None, **keywords: Any) -> None:
         if keywords:
@@ -199,21 +200,28 @@ class Process(Calling, Replying):
         waiting = self._waiting
         if waiting is None:
             waiting = self._waiting = deque()
+        if call.op == "ping" and self._answer_ping(call):
+            return
         stack = call.stack
         ring = cycle(stack, self.id, call.entry, self.concurrency) if stack else None
         if ring is None and len(waiting) < self.mailbox:
             waiting.append(call)
+            if len(waiting) == self.mailbox >> 1:
+                shedding.measure(self, call.endpoint.time())
             return
         call.endpoint.calls.pop(call.key, None)
         if ring is not None:
             call.fail(ring)
-            return
-        call.endpoint.counts["shed"] += 1
-        if not call.envelope.reply_to and call.source.policy is not None:
-            retrying.later(call, counted=False)
-            return
-        message = f"the mailbox of {self.name} is full: {self.mailbox} messages wait"
-        call.fail(Unavailable(message, details={"retry-after": 1.0}))
+        else:
+            shedding.shed(self, call)
+
+    def _answer_ping(self, call: IncomingCall) -> bool:
+        """Answer a ping though all hands are full: it asks whether the process is there."""
+        if type(self).op_ping is not Process.op_ping or self._state != lifecycle.ACTIVE:
+            return False
+        call.endpoint.calls.pop(call.key, None)
+        call.answer({"pong": "pong"})
+        return True
 
     def _begin(self, call: IncomingCall) -> None:
         self._active += 1
@@ -236,11 +244,18 @@ class Process(Calling, Replying):
             op = call.source.handler or self.ops.get(envelope.op)
             if op is None:
                 raise outcomes.no_such_op(self.name, envelope.op, self.ops)
-            args, kwargs = _parts(call) if op.raw else op.bind(envelope)
-            if op.streams or call.protocol is not RPC:
-                manners.prepare(call, op)
-            call.phase = incoming.RUNNING
-            result = await (op.method(self, *args, **kwargs) if kwargs else op.method(self, *args))
+            if call.protocol is REQUEST_PROTOCOL:
+                endpoint.loop.call_later(AGREE_AFTER, _agree, call)
+            if op.raw:
+                content = codec.decode(envelope.body, envelope.content_type)
+                call.phase = incoming.RUNNING
+                result = await op.method(self, content, call.headers, call)
+            else:
+                args, kwargs = op.bind(envelope)
+                call.phase = incoming.RUNNING
+                result = await (
+                    op.method(self, *args, **kwargs) if kwargs else op.method(self, *args)
+                )
             if call.state not in c.FINAL:
                 call.phase = incoming.ANSWERING
                 if not endpoint.transport.writable:
@@ -286,6 +301,16 @@ class Process(Calling, Replying):
         """Settle a message that will not be begun here; other instances may have it."""
         call.endpoint.calls.pop(call.key, None)
         retrying.back(call)
+
+    def _withdraw(self, sources: tuple[Source, ...]) -> list[IncomingCall]:
+        """Take what came from these sources out of the mailbox, and return it, unsettled."""
+        waiting = list(self._waiting or ())
+        withdrawn = [call for call in waiting if call.source in sources]
+        if withdrawn:
+            self._waiting = deque(call for call in waiting if call.source not in sources)
+        for call in withdrawn:
+            call.endpoint.calls.pop(call.key, None)
+        return withdrawn
 
     # life cycle, stepped by the container's spawner
 
@@ -348,10 +373,9 @@ class Process(Calling, Replying):
         return f"<{type(self).__name__} {self.id or 'unspawned'} {self._state}>"
 
 
-def _parts(call: IncomingCall) -> Arguments:
-    """Return the arguments of a handler that takes the raw parts."""
-    envelope = call.envelope
-    return (codec.decode(envelope.body, envelope.content_type), call.headers, call), {}
+def _agree(call: IncomingCall) -> None:
+    if call.state == c.REQUESTED:
+        call.agree()
 
 
 def _time_left(call: IncomingCall, now: float) -> float:

@@ -1,0 +1,251 @@
+"""The subscriptions of a container's processes: their queues, bindings and consumers.
+
+A durable subscription is a queue like a service's, with dead letters, ladder and suspects. One of a
+process's own is an exclusive queue that goes with it: what fails there is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from ion.base import lifecycle
+from ion.base.errors import ConfigurationError, LifecycleError
+from ion.messaging.transport import Consumer, Delivery, QueueSpec, Transport
+from ion.process import retrying
+from ion.process.endpoint import Endpoint
+from ion.process.inbox import Inbox, MemoryInbox
+from ion.process.incoming import IncomingCall, incoming_call
+from ion.process.process import Process
+from ion.process.service import MAX_PREFETCH
+from ion.process.source import AT_LEAST_ONCE, EFFECTIVELY_ONCE, Policy, Source
+from ion.process.subscription import Subscription, handler_op
+from ion.process.topics import checked_patterns
+
+log = logging.getLogger(__name__)
+FEWEST_AHEAD = 10
+_BEFORE_THE_END = (lifecycle.INIT, lifecycle.READY, lifecycle.ACTIVE)
+SETUP_TIMEOUT = 15.0  # seconds for the broker to make what a subscription needs
+
+
+class Ground(Protocol):
+    """What subscriptions need of the exchange manager."""
+
+    def policy_of(self, process: Process) -> Policy:
+        """Return how hard the events of a process are tried."""
+
+    async def declare_ladder(self, policy: Policy) -> None:
+        """Declare the delay queues that a policy needs."""
+
+    async def declare_dead_letters(self, key: str) -> None:
+        """Declare the queue for dead letters of ``key``."""
+
+
+class Subscriptions:
+    """Opens and ends the subscriptions of one container's processes."""
+
+    def __init__(self, endpoint: Endpoint, container_id: str, exchange: Ground) -> None:
+        self._endpoint = endpoint
+        self._transport: Transport = endpoint.transport
+        self._namespace = endpoint.namespace
+        self._id = container_id
+        self._exchange = exchange
+        self._serial = itertools.count(1)
+        self._open: dict[Subscription, _Feed] = {}
+        self._inboxes: dict[str, Inbox] = {}
+
+    async def open(
+        self,
+        process: Process,
+        point: str,
+        topics: Any,
+        handler: Callable[..., Any],
+        name: str | None,
+        prefetch: int | None,
+    ) -> Subscription:
+        """Subscribe a process; see :meth:`Process.subscribe`."""
+        if process._state not in _BEFORE_THE_END or process._draining:
+            message = f"{process.id} is {process._state}: it subscribes to nothing any more"
+            raise LifecycleError(message)
+        op = handler_op(process, handler)
+        patterns = checked_patterns(topics)
+        self._namespace.exchange_point(point)  # its name, before anything is made
+        spec, source = self._private() if name is None else self._durable(process, point, name)
+        source = msgspec.structs.replace(source, handler=op)
+        ahead = _prefetch(process, prefetch)
+        subscription = Subscription(self, process.id, point, patterns, name, source, ahead)
+        feed = _Feed(self._endpoint, process, subscription, spec)
+        self._open[subscription] = feed
+        try:
+            async with asyncio.timeout(SETUP_TIMEOUT):
+                await self._begin(feed)
+        except BaseException:
+            await self.cancel(subscription)
+            raise
+        return subscription
+
+    async def _begin(self, feed: _Feed) -> None:
+        """Make the queue with all that belongs to it, and consume it."""
+        subscription, source = feed.subscription, feed.subscription.source
+        exchange = await self._endpoint.points.declare(subscription.point, SETUP_TIMEOUT)
+        if source.policy is not None:
+            await self._exchange.declare_ladder(source.policy)
+            await self._exchange.declare_dead_letters(source.key)
+            await self._transport.declare_queue(_suspects(feed.spec))
+        await self._transport.declare_queue(feed.spec)
+        for pattern in subscription.topics:
+            await self._transport.bind(feed.spec.name, exchange, pattern)
+        await feed.begin(self._transport)
+
+    async def cancel(self, subscription: Subscription) -> None:
+        """Stop a subscription; a queue of the process's own goes with it. Never raises."""
+        feed = self._open.pop(subscription, None)
+        if feed is None:
+            return
+        subscription.is_open = False
+        feed.clear()
+        for consumer in feed.consumers:
+            await self._endpoint.farewell.tell(consumer.cancel())
+        if subscription.name is None:
+            await self._endpoint.farewell.tell(self._transport.delete_queue(subscription.queue))
+
+    async def delete(self, subscription: Subscription) -> None:
+        """Cancel a subscription, and delete its queue.
+
+        Others of the container that share it begin anew, with an empty queue and their own topics.
+
+        :raises Unavailable: the broker is away.
+        """
+        await self.cancel(subscription)
+        if subscription.name is None:
+            return
+        shared = [feed for s, feed in self._open.items() if s.queue == subscription.queue]
+        for feed in shared:
+            await feed.end()
+        await self._transport.delete_queue(subscription.queue)
+        await self._transport.delete_queue(subscription.source.suspects)
+        self._inboxes.pop(subscription.queue, None)
+        for feed in shared:
+            await self._begin(feed)
+
+    async def end(self, process: Process) -> None:
+        """Cancel all subscriptions of a process. Never raises."""
+        for subscription in self.of(process.id):
+            await self.cancel(subscription)
+
+    async def close(self) -> None:
+        """Cancel all that are left. Never raises."""
+        for subscription in list(self._open):
+            await self.cancel(subscription)
+
+    def of(self, pid: str) -> list[Subscription]:
+        """Return the open subscriptions of a process."""
+        return [subscription for subscription in self._open if subscription.process == pid]
+
+    def names(self) -> list[dict[str, str]]:
+        """Return queue, patterns and kind of each subscription."""
+        return [
+            {"queue": s.queue, "key": ", ".join(s.topics), "kind": "subscription"}
+            for s in self._open
+        ]
+
+    def _private(self) -> tuple[QueueSpec, Source]:
+        spec = self._namespace.private_subscription_queue(self._id, next(self._serial))
+        return spec, Source(spec.name, "")
+
+    def _durable(self, process: Process, point: str, name: str) -> tuple[QueueSpec, Source]:
+        spec = self._namespace.subscription_queue(point, name)
+        policy = self._exchange.policy_of(process)
+        inbox = None
+        if policy.mode == EFFECTIVELY_ONCE:
+            inbox = self._inboxes.setdefault(spec.name, MemoryInbox())
+        return spec, Source(
+            spec.name,
+            self._namespace.subscription_key(point, name),
+            policy,
+            _suspects(spec).name,
+            inbox,
+            careful=policy.mode != AT_LEAST_ONCE,
+        )
+
+
+class _Feed:
+    """What brings the messages of one subscription to its process."""
+
+    def __init__(
+        self, endpoint: Endpoint, process: Process, subscription: Subscription, spec: QueueSpec
+    ) -> None:
+        self._endpoint = endpoint
+        self._process = process
+        self.subscription = subscription
+        self.spec = spec
+        self.consumers: list[Consumer] = []
+        source = subscription.source
+        self._suspects = msgspec.structs.replace(source, queue=source.suspects)
+
+    async def begin(self, transport: Transport) -> None:
+        """Consume the queue, and that of its suspects one message at a time."""
+        source, prefetch = self.subscription.source, self.subscription.prefetch
+        queues = [(source.queue, self._take, prefetch)]
+        if source.suspects:
+            queues.append((source.suspects, self._take_suspect, 1))
+        for queue, take, ahead in queues:
+            self.consumers.append(await transport.consume(queue, take, prefetch=ahead))
+            if not self.subscription.is_open:  # it was cancelled meanwhile
+                await self.end()
+                return
+
+    async def end(self) -> None:
+        """Stop consuming; never raises."""
+        consumers, self.consumers = self.consumers, []
+        for consumer in consumers:
+            await consumer.cancel()
+
+    def clear(self) -> None:
+        """Take what was not begun out of the mailbox: back to the queue, or away with it."""
+        mine = (self.subscription.source, self._suspects)
+        for call in self._process._withdraw(mine):
+            self._return(call)
+
+    def _take(self, delivery: Delivery) -> None:
+        if self.subscription.is_open:
+            self._process.take(self.subscription.source, delivery)
+        else:
+            self._return_new(self.subscription.source, delivery)
+
+    def _take_suspect(self, delivery: Delivery) -> None:
+        if self.subscription.is_open:
+            self._process.take(self._suspects, delivery)
+        else:
+            self._return_new(self._suspects, delivery)
+
+    def _return_new(self, source: Source, delivery: Delivery) -> None:
+        self._return(incoming_call(self._endpoint, self._process.id, delivery, source))
+
+    def _return(self, call: IncomingCall) -> None:
+        if self.subscription.name is None:
+            call.delivery.ack()
+        else:
+            retrying.back(call)
+
+
+def _suspects(spec: QueueSpec) -> QueueSpec:
+    return QueueSpec(f"{spec.name}.suspect", arguments=spec.arguments)
+
+
+def _prefetch(process: Process, prefetch: int | None) -> int:
+    """Return how many events may be in hand: by default twice what is handled at a time.
+
+    :raises ConfigurationError: it cannot be so many.
+    """
+    if prefetch is None:
+        return min(max(2 * process.concurrency, FEWEST_AHEAD), MAX_PREFETCH)
+    if isinstance(prefetch, int) and 1 <= prefetch <= MAX_PREFETCH:
+        return prefetch
+    message = f"prefetch must be 1 to {MAX_PREFETCH}, not {prefetch!r}"
+    raise ConfigurationError(message)
