@@ -30,9 +30,11 @@ from ion.base.version import __version__
 from ion.container.container import Container
 from ion.process.client import ServiceClient
 from ion.process.connection import Connection, connect
+from ion.process.dialogue import Dialogue
 from ion.process.process import Process
 from ion.process.request import RequestConversation
 from ion.process.service import Service
+from ion.process.stream import StreamConversation
 
 __all__ = [
     "ApplicationError",
@@ -46,6 +48,7 @@ __all__ = [
     "ContentTooLarge",
     "ConversationError",
     "DeadlineExceeded",
+    "Dialogue",
     "IonError",
     "LifecycleError",
     "OpNotFound",
@@ -60,6 +63,7 @@ __all__ = [
     "ServiceClient",
     "ServiceNotFound",
     "StartError",
+    "StreamConversation",
     "Unavailable",
     "Unroutable",
     "UnsupportedContentType",

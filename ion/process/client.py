@@ -10,6 +10,7 @@ import msgspec
 
 from ion.base.errors import CodecError
 from ion.base.ids import checked_name
+from ion.process.stream import CREDIT, StreamConversation
 
 
 class Caller(Protocol):
@@ -19,6 +20,17 @@ class Caller(Protocol):
         self, to: str, op: str, content: Any = None, timeout: float | None = None
     ) -> Coroutine[Any, Any, Any]:
         """Call an op and return the content of its answer."""
+
+    def stream(
+        self,
+        to: str,
+        op: str,
+        content: Any = None,
+        timeout: float | None = None,
+        credit: int = CREDIT,
+        returns: Any = Any,
+    ) -> StreamConversation:
+        """Ask an op that streams for its items."""
 
 
 class ServiceClient:
@@ -90,6 +102,23 @@ class ServiceClient:
         except msgspec.ValidationError as error:
             message = f"the answer of {self._to}.{op} is not what its client expects: {error}"
             raise CodecError(message) from None
+
+    def _stream(
+        self,
+        op: str,
+        content: Any = None,
+        *,
+        timeout: float | None = None,
+        credit: int = CREDIT,
+        returns: Any = Any,
+    ) -> StreamConversation:
+        """Ask an op that streams for its items, for typed clients.
+
+        :param timeout: seconds of silence; see :class:`StreamConversation`.
+        :param returns: the type of the items; each is checked against it and built as it.
+        """
+        timeout = self._timeout if timeout is None else timeout
+        return self._caller.stream(self._to, op, content, timeout, credit, returns)
 
     def __getattr__(self, op: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         if op.startswith("_"):

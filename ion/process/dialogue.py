@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections import deque
 from collections.abc import AsyncIterator
 from types import TracebackType
@@ -214,9 +215,9 @@ async def converse(
     """
     silence = endpoint.rpc_timeout if timeout is None else timeout
     left = await endpoint.writable(timeout)
-    call = endpoint.begin(GENERIC, sender, to, op, content, left, kind=DialogueCall)
+    kind = functools.partial(DialogueCall, endpoint=endpoint, silence=silence)
+    call = endpoint.begin(GENERIC, sender, to, op, content, left, kind=kind)
     assert isinstance(call, DialogueCall)
-    call.begun(endpoint, silence)
     dialogue = Dialogue(endpoint, call)
     try:
         while call.state == c.REQUESTED and not call.future.done():

@@ -190,7 +190,7 @@ class Endpoint(Customs):
         content: Any,
         timeout: float | None,
         content_type: str = MSGPACK,
-        kind: type[OutgoingCall] = OutgoingCall,
+        kind: Callable[..., OutgoingCall] = OutgoingCall,
         extra: dict[str, Any] | None = None,
     ) -> OutgoingCall:
         """Send a request and return its open conversation; whoever calls this calls :meth:`end`.

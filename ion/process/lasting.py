@@ -40,11 +40,9 @@ class LastingCall(OutgoingCall, eq=False):
     silence: float = 0.0
     limit: float = FOREVER
 
-    def begun(self, endpoint: Endpoint, silence: float) -> None:
-        """Take what it needs of the endpoint that has begun it."""
+    def __post_init__(self) -> None:
+        """See to its end: an answer may come before :meth:`Endpoint.begin` returns."""
         context = current_call.get()
-        self.endpoint = endpoint
-        self.silence = silence
         if context is not None and context.deadline:
             self.limit = context.deadline
         self.future.add_done_callback(self._over)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from types import TracebackType
 from typing import Any
 
@@ -150,14 +151,16 @@ class StreamConversation:
         if self._over:
             message = "the stream was cancelled before it began"
             raise Cancelled(message)
-        extra = {"credit": self._window.size}
-        call = endpoint.begin(
-            STREAM, *self._request, min(timeout, silence), kind=StreamCall, extra=extra
+        kind = functools.partial(
+            StreamCall,
+            endpoint=endpoint,
+            silence=silence,
+            window=self._window,
+            given=endpoint.time(),
         )
+        extra = {"credit": self._window.size}
+        call = endpoint.begin(STREAM, *self._request, timeout, kind=kind, extra=extra)
         assert isinstance(call, StreamCall)
-        call.begun(endpoint, silence)
-        call.window = self._window
-        call.given = endpoint.time()
         self._call = call
         return call
 
