@@ -20,9 +20,10 @@ from ion.container.subscriptions import Subscriptions
 from ion.conversation import conversation as c
 from ion.messaging.address import PROCESSES, Namespace
 from ion.messaging.transport import Consumer, Delivery, Transport
+from ion.process.arriving import incoming_call
 from ion.process.endpoint import Endpoint
 from ion.process.inbox import Inbox, MemoryInbox
-from ion.process.incoming import CALLER, IncomingCall, incoming_call
+from ion.process.incoming import CALLER, IncomingCall
 from ion.process.process import Process
 from ion.process.service import Service, prefetch_of
 from ion.process.source import AT_LEAST_ONCE, EFFECTIVELY_ONCE, Policy, Source
@@ -256,7 +257,7 @@ class ExchangeManager:
             elif envelope.correlation_id:
                 self._endpoint.cancelled.keep(key)
         elif isinstance(call, IncomingCall):
-            call.hear(envelope)
+            call.take(envelope)
         else:
             self._endpoint.counts["unheard"] += 1
         delivery.ack()

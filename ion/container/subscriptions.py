@@ -18,9 +18,10 @@ from ion.base import lifecycle
 from ion.base.errors import ConfigurationError, LifecycleError
 from ion.messaging.transport import Consumer, Delivery, QueueSpec, Transport
 from ion.process import retrying
+from ion.process.arriving import incoming_call
 from ion.process.endpoint import Endpoint
 from ion.process.inbox import Inbox, MemoryInbox
-from ion.process.incoming import IncomingCall, incoming_call
+from ion.process.incoming import IncomingCall
 from ion.process.process import Process
 from ion.process.service import MAX_PREFETCH
 from ion.process.source import AT_LEAST_ONCE, EFFECTIVELY_ONCE, Policy, Source

@@ -35,6 +35,11 @@ class CallContext(msgspec.Struct, eq=False, dict=False):
         return ()
 
     @property
+    def over(self) -> bool:
+        """Whether it has ended, though something that it began goes on."""
+        return False
+
+    @property
     def entry(self) -> str:
         """What stands for this call in the stack of the calls that it makes."""
         return f"{self.process} .{self.op}"

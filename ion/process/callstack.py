@@ -51,9 +51,10 @@ def cycle(stack: tuple[str, ...], pid: str, own: str, concurrency: int) -> CallC
     if len(holding) < concurrency:
         return None
     ring = [_name(item) for item in (*stack[holding[0] :], own)]
+    name = _name(own).rpartition(".")[0]
     message = (
-        f"{' -> '.join(ring)}: this call would wait on itself, as {_name(own).partition('.')[0]!r} "
-        f"handles {concurrency} at a time; raise its concurrency, or call without waiting (send)"
+        f"{' -> '.join(ring)}: this call would wait on itself, as {name!r} handles "
+        f"{concurrency} at a time; raise its concurrency, or call without waiting (send)"
     )
     return CallCycle(message, details={"cycle": ring})
 
@@ -68,7 +69,7 @@ def pass_on(context: CallContext, headers: dict[str, Any], *, waits: bool) -> No
         headers["user-id"] = context.user
     if context.traceparent:
         headers["traceparent"] = context.traceparent
-    if waits:
+    if waits and not context.over:
         headers[HEADER] = deeper(context.stack, context.entry)
 
 

@@ -29,16 +29,17 @@ from ion.messaging import codec
 from ion.messaging.address import CONTROL_PRIORITY, Namespace
 from ion.messaging.envelope import MSGPACK, Envelope
 from ion.messaging.interceptors import Interceptor
-from ion.messaging.transport import Consumer, Delivery, Transport, TransportState
+from ion.messaging.transport import Consumer, Delivery, Transport
 from ion.observe.context import CallContext, current_call
 from ion.process.answers import Answers
 from ion.process.calls import OutgoingCall, failure_of, not_found, performative_of, service_of
 from ion.process.callstack import pass_on
-from ion.process.cancels import Cancels
 from ion.process.customs import Customs
 from ion.process.deadlines import Begun, Deadlines
 from ion.process.farewell import Farewell
 from ion.process.gate import Gate
+from ion.process.moving import Mover
+from ion.process.notes import MAX_UNBEGUN, Notes
 from ion.process.points import Points
 from ion.process.probes import Probes
 
@@ -56,7 +57,9 @@ class Endpoint(Customs):
     :ivar calls: those that others began, being handled or waiting, by (reply queue, id).
     :ivar cancelled: cancels that came before their request.
     :ivar points: exchange points that it has declared.
-    :ivar answers: final answers that the broker did not confirm.
+    :ivar answers: to messages that will come again, though they were done; unbegun: the messages
+        that will come again and were not begun.
+    :ivar at_work: (dead-letter key, id) of messages at work that must be handled once.
     :ivar counts: how often what is rare has happened here, by its name.
     :param id: container id, unique; names the reply queue.
     :param rpc_timeout: default deadline of a call, seconds.
@@ -92,8 +95,11 @@ class Endpoint(Customs):
         own = getattr(type(self.loop), "time", None) is asyncio.BaseEventLoop.time
         self.time: Callable[[], float] = time.monotonic if own else self.loop.time
         self.calls: dict[Any, Begun] = {}
-        self.cancelled = Cancels()
-        self.answers = Answers(transport)
+        self.cancelled = Notes()
+        self.unbegun = Notes(MAX_UNBEGUN)
+        self.at_work: set[tuple[str, str]] = set()
+        self.answers = Answers(transport, self.time)
+        self.mover = Mover(transport, namespace, self.loop)
         self.points = Points(transport, namespace)
         self.counts: Counter[str] = Counter()
         self._gate = Gate(transport, max_waiting)
@@ -174,9 +180,6 @@ class Endpoint(Customs):
         :raises Unavailable: it did not within ``timeout`` seconds.
         """
         deadline = self._deadline(timeout, current_call.get())
-        if self.transport.state is TransportState.CLOSED:
-            message = f"{self.id} is stopped: it sends nothing any more"
-            raise Unavailable(message)
         if not self.transport.writable:
             await self._gate.wait(deadline - self.time())
         return max(deadline - self.time(), 0.001)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ion.base.errors import Unavailable
-from ion.messaging.transport import Transport
+from ion.messaging.transport import Transport, TransportState
 
 
 class Gate:
@@ -22,8 +22,12 @@ class Gate:
     async def wait(self, timeout: float) -> None:
         """Return when the transport takes messages.
 
-        :raises Unavailable: it did not within ``timeout`` seconds, or too many wait already.
+        :raises Unavailable: it did not within ``timeout`` seconds, too many wait already, or it is
+            closed.
         """
+        if self._transport.state is TransportState.CLOSED:
+            message = "it is stopped: it sends nothing any more"
+            raise Unavailable(message)
         if self._waiting >= self._limit:
             message = f"{self._waiting} calls wait for the broker already"
             raise Unavailable(message, details={"retry-after": 1.0})

@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from time import time
 from typing import Any
 
 from ion.base.errors import (
     ApplicationError,
-    BadRequest,
     CodecError,
     ContentTooLarge,
     IonError,
@@ -23,25 +21,24 @@ from ion.base.errors import (
 )
 from ion.conversation import conversation as c
 from ion.conversation.conversation import Protocol
-from ion.conversation.oneway import ONE_WAY
 from ion.conversation.request import REQUEST_PROTOCOL
 from ion.conversation.rpc import RPC
 from ion.messaging import codec
 from ion.messaging.envelope import MSGPACK, Envelope
-from ion.messaging.transport import Delivery
-from ion.observe.context import CallContext
+from ion.messaging.transport import Delivery, TransportState
 from ion.process import callstack, retrying
 from ion.process.answering import advice, code_of, encode_answer, plain_failure
+from ion.process.answers import DONE
 from ion.process.endpoint import Endpoint
 from ion.process.source import MAIL, Source
+from ion.process.talking import Talking
 
 log = logging.getLogger(__name__)
-PROTOCOLS: dict[str, Protocol] = {"rpc": RPC, "request": REQUEST_PROTOCOL, "none": ONE_WAY}
 
 # The handler is cancelled a little after its caller has given up, so that the caller's own deadline
 # is what it sees, not a race between the two.
 GRACE = 0.02
-LONG_PAST = 1e-9  # a deadline on the loop's clock that is over
+PAUSE = 0.2  # seconds before an answer that the broker did not take is tried again
 
 # how far the handling of a message is
 WAITING = -1
@@ -60,7 +57,7 @@ def _no_matter(error: IonError | None) -> None:
     """Take the outcome of an intermediate answer; the final one decides."""
 
 
-class IncomingCall(CallContext, eq=False):
+class IncomingCall(Talking, eq=False):
     """One message being handled.
 
     :ivar envelope: as it came in; ``headers``, ``body`` and ``content_type`` are its parts.
@@ -128,7 +125,24 @@ class IncomingCall(CallContext, eq=False):
     @property
     def entry(self) -> str:
         """Its own entry in the call stack."""
-        return callstack.entry(self.process, self.source.key, self.op)
+        name = self.source.key if self.source.queue else self.process
+        return callstack.entry(self.process, name, self.op)
+
+    @property
+    def over(self) -> bool:
+        """Whether its handler has ended; what that left running waits on its own account."""
+        return self.task is None
+
+    def at_end(self, callback: Callable[[], None]) -> None:
+        """Call ``callback``, which must not raise, when the handler has ended."""
+        before = self.done
+
+        def both() -> None:
+            if before is not None:
+                before()
+            callback()
+
+        self.done = both
 
     @property
     def replied(self) -> bool:
@@ -158,7 +172,18 @@ class IncomingCall(CallContext, eq=False):
         if self.task is not None and self.phase != WAITING:
             self.task.cancel()
 
-    def hear(self, envelope: Envelope) -> None:
+    def renew(self) -> None:
+        """Put the deadline off by the limit of silence: something was said."""
+        if self.deadline:
+            self.deadline = self.endpoint.time() + self.silence
+
+    @property
+    def silence(self) -> float:
+        """Seconds without a message after which a conversation that lasts is given up."""
+        timeout = self.envelope.headers.get("timeout")
+        return timeout / 1000 + GRACE if timeout.__class__ is int else self.endpoint.rpc_timeout
+
+    def take(self, envelope: Envelope) -> None:
         """Take a later message of the conversation from its initiator."""
         if self.ear is None:
             self.endpoint.counts["unheard"] += 1
@@ -185,17 +210,20 @@ class IncomingCall(CallContext, eq=False):
         """Give the final result."""
         self.step(c.INFORM_RESULT)
         if answer is None:
-            self.delivery.ack()
+            self._settle(DONE)
         else:
             self._publish_final(answer)
 
     def answer_again(self, answer: Envelope) -> None:
         """Give the answer that this message was given before, under its present ids."""
-        self.state = c.DONE
         if not self.envelope.reply_to:
+            self.state = c.DONE
             self.delivery.ack()
-            return
-        self._publish_final(answer.replace(correlation_id=self.envelope.correlation_id))
+        elif not answer.headers:  # nobody awaited one then
+            self.answer(None)
+        else:
+            self.state = c.DONE
+            self._publish_final(answer.replace(correlation_id=self.envelope.correlation_id))
 
     def fail(self, error: IonError) -> None:
         """Give the final failure; what nobody waits for is tried again, or dead-lettered."""
@@ -226,12 +254,19 @@ class IncomingCall(CallContext, eq=False):
 
     def refuse(self, reason: str) -> None:
         """Refuse the request; in an rpc, and after ``agree``, that is a failure 403 Refused."""
-        content = {"code": 403, "type": "Refused", "message": reason, "details": {}}
-        refusable = self.protocol.table.get((self.state, c.REFUSE)) is not None
+        self._decline(c.REFUSE, reason, 403, "Refused")
+
+    def give_up(self, reason: str) -> None:
+        """Cancel the conversation from this side; in an rpc, that is a failure 499 Cancelled."""
+        self._decline(c.CANCEL, reason, 499, "Cancelled")
+
+    def _decline(self, performative: str, reason: str, code: int, type: str) -> None:
         if not self.envelope.reply_to:
-            self.fail(ApplicationError(reason, code=403, type="Refused"))
-        else:
-            self._final(c.REFUSE if refusable else c.FAILURE, content, 403)
+            self.fail(ApplicationError(reason, code=code, type=type))
+            return
+        allowed = (self.state, performative) in self.protocol.answered
+        content = {"code": code, "type": type, "message": reason, "details": {}}
+        self._final(performative if allowed else c.FAILURE, content, code)
 
     def agree(self) -> None:
         """Say that the request is being worked on.
@@ -255,10 +290,15 @@ class IncomingCall(CallContext, eq=False):
         self.step(c.PROGRESS)
         self._publish(self._envelope(c.PROGRESS, content))
 
+    def inform(self, content: Any, settled: Callable[[IonError | None], None]) -> None:
+        """Send one of many messages; where nobody is there to take it, Unroutable is settled."""
+        self.step(c.INFORM)
+        self._publish(self._envelope(c.INFORM, content), settled, mandatory=True)
+
     def _final(self, performative: str, content: Any, code: int | None = None) -> None:
         if not self.envelope.reply_to:
             self.step(performative)
-            self.delivery.ack()
+            self._settle(DONE)
             return
         envelope = self._envelope(performative, content, code)
         self.step(performative)
@@ -266,12 +306,11 @@ class IncomingCall(CallContext, eq=False):
 
     def _envelope(self, performative: str, content: Any, code: int | None = None) -> Envelope:
         request = self.envelope
-        self.seq = seq = self.seq + 1
         headers: dict[str, Any] = {
             "performative": performative,
             "protocol": self.protocol.name,
             "sender": self.process,
-            "conv-seq": seq,
+            "conv-seq": self.seq + 1,
             "status": "OK",
         }
         if code is not None:
@@ -293,15 +332,20 @@ class IncomingCall(CallContext, eq=False):
             headers=headers,
         )
         if endpoint.outbound or len(body) > endpoint.max_content:
-            return endpoint.outgoing(envelope)
+            envelope = endpoint.outgoing(envelope)
+        self.seq += 1  # what could not be said leaves no gap
         return envelope
 
-    def _publish(self, envelope: Envelope) -> None:
+    def _publish(
+        self,
+        envelope: Envelope,
+        settled: Callable[[IonError | None], None] = _no_matter,
+        mandatory: bool = False,
+    ) -> None:
         """Publish an answer that is not the last. All go one way: another could overtake this."""
+        publish, to = self.endpoint.transport.publish, self.envelope.reply_to
         try:
-            self.endpoint.transport.publish(
-                "", self.envelope.reply_to, envelope, settled=_no_matter
-            )
+            publish("", to, envelope, mandatory=mandatory, settled=settled)
         except Unavailable as error:
             log.warning("answer of %s to %r not sent: %s", self.process, self.op, error)
 
@@ -310,7 +354,7 @@ class IncomingCall(CallContext, eq=False):
 
         def settled(error: IonError | None) -> None:
             if error is None:
-                self.delivery.ack()
+                self._settle(answer)
             else:
                 self._unsettled(answer)
 
@@ -320,58 +364,20 @@ class IncomingCall(CallContext, eq=False):
             log.warning("answer of %s to %r not sent: %s", self.process, self.op, error)
             self._unsettled(answer)
 
+    def _settle(self, answer: Envelope) -> None:
+        """Take the message off its queue. Where it will come again, keep what it was answered."""
+        delivery = self.delivery
+        if delivery.lost:
+            self.endpoint.answers.keep(self.key, answer)
+        delivery.ack()
+
     def _unsettled(self, answer: Envelope) -> None:
-        """Keep the answer: the broker delivers the message again, to be answered with it."""
+        """Keep the answer for when the message comes again; where it does not, try once more."""
         self.endpoint.answers.keep(self.key, answer)
-        self.delivery.nack(requeue=True)
+        if not self.delivery.lost:
+            self.endpoint.loop.call_later(PAUSE, self._publish_again, answer)
 
-
-def incoming_call(
-    endpoint: Endpoint, process: str, delivery: Delivery, source: Source = MAIL
-) -> IncomingCall:
-    """Return the call that a delivery is, for the process with that pid; never raises."""
-    envelope = delivery.envelope
-    get = envelope.headers.get
-    one_way = not envelope.reply_to
-    name = get("protocol", "rpc")  # a foreign header may hold any value, unhashable ones too
-    protocol = PROTOCOLS.get(name) if name.__class__ is str else None
-    timeout = get("timeout")
-    hint = get("deadline")
-    if timeout.__class__ is int:
-        deadline = endpoint.time() + (timeout / 1000 + GRACE if timeout > 0 else 0)
-    else:
-        deadline = 0.0 if one_way else endpoint.time() + endpoint.rpc_timeout
-    if hint.__class__ is int and hint / 1000 + endpoint.clock_skew < time():
-        deadline = LONG_PAST  # whatever the clocks' difference: not to be run
-    call = IncomingCall(
-        process,
-        envelope.correlation_id,
-        envelope.op,
-        deadline,
-        get("user-id", ""),
-        get("traceparent", ""),
-        endpoint,
-        delivery,
-        envelope,
-        ONE_WAY if one_way else protocol or RPC,
-        source,
-    )
-    # Without an id nobody can name it; it stands for itself.
-    # An event has one id in all the queues that it went to.
-    call.key = (
-        envelope.reply_to or source.queue,
-        envelope.correlation_id or envelope.message_id or call,
-    )
-    if protocol is None or get("performative", c.REQUEST) != c.REQUEST:
-        call.fault = _fault(envelope)
-    elif timeout is not None and timeout.__class__ is not int:
-        call.fault = BadRequest(f"header timeout must be whole milliseconds, not {timeout!r}")
-    return call
-
-
-def _fault(envelope: Envelope) -> BadRequest:
-    protocol = envelope.headers.get("protocol", "rpc")
-    if not isinstance(protocol, str) or protocol not in PROTOCOLS:
-        return BadRequest(f"header protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
-    performative = envelope.headers.get("performative")
-    return BadRequest(f"header performative {performative!r} does not begin a conversation")
+    def _publish_again(self, answer: Envelope) -> None:
+        if not self.delivery.lost and self.endpoint.transport.state is not TransportState.CLOSED:
+            self.endpoint.answers.forget(self.key)
+            self._publish_final(answer)

@@ -8,7 +8,7 @@ from types import TracebackType
 
 from ion.base.errors import ApplicationError, DeadlineExceeded, IonError, OpNotFound, Refused
 from ion.conversation import conversation as c
-from ion.process import incoming
+from ion.process import incoming, retrying
 from ion.process.answering import plain_text
 from ion.process.incoming import IncomingCall
 
@@ -50,13 +50,24 @@ def settle_cancelled(call: IncomingCall, name: str) -> None:
         call.fail(expired(call))
     elif call.cause == incoming.CALLER:
         call.step(c.CANCEL)
+        if call.delivery.lost:
+            call.endpoint.cancelled.keep(call.key)  # it comes again, and must not begin then
         call.delivery.ack()
     elif call.cause == incoming.TERMINATED:
         message = f"process {call.process} ({name}) was terminated while it handled {call.op!r}"
-        call.fail(IonError(message, type="ProcessTerminated"))
+        _interrupted(call, IonError(message, type="ProcessTerminated"))
     else:
         message = f"op {call.op!r} of {name} was cancelled from within"
         call.fail(IonError(message, type="Cancelled"))
+
+
+def _interrupted(call: IncomingCall, error: IonError) -> None:
+    """Settle a message whose process was terminated, which is not the message's fault."""
+    if call.envelope.reply_to:
+        call.fail(error)
+    else:
+        call.step(c.FAILURE)
+        retrying.unanswered(call, error, limited=False)
 
 
 def internal(error: BaseException) -> IonError:

@@ -16,17 +16,18 @@ from typing import Any, ClassVar
 
 from ion.base import lifecycle
 from ion.conversation import conversation as c
-from ion.conversation.request import REQUEST_PROTOCOL
+from ion.conversation.rpc import RPC
 from ion.messaging import codec
 from ion.messaging.transport import Delivery
 from ion.observe.context import current_call
-from ion.process import incoming, outcomes, repeats, retrying, shedding
+from ion.process import incoming, manners, outcomes, repeats, retrying, shedding
+from ion.process.arriving import incoming_call
 from ion.process.calling import Calling
 from ion.process.callstack import cycle
 from ion.process.endpoint import Endpoint
 from ion.process.host import Host
-from ion.process.incoming import IncomingCall, incoming_call
-from ion.process.ops import Op, op_table
+from ion.process.incoming import IncomingCall
+from ion.process.ops import Arguments, Op, op_table
 from ion.process.pressure import Pressure
 from ion.process.replying import Replying
 from ion.process.source import MAIL, Source
@@ -34,7 +35,6 @@ from ion.process.subscription import Subscribing
 
 log = logging.getLogger(__name__)
 SERVICE_KEYWORDS = "name, version, depends, concurrency, mailbox, prefetch, delivery, attempts"
-AGREE_AFTER = 0.05  # seconds: a handler that has not refused by then is agreed to
 
 
 class _State:
@@ -143,7 +143,7 @@ class Process(Calling, Replying, Subscribing):
         """Terminate this process. From within an op, the op is answered first."""
         call = current_call.get()
         if isinstance(call, IncomingCall) and call.process == self.id and call.task is not None:
-            call.done = self._terminate_later
+            call.at_end(self._terminate_later)
             return
         await self._host.terminate_process(self.id)
 
@@ -176,15 +176,18 @@ class Process(Calling, Replying, Subscribing):
             call.fail(call.fault)
             return
         endpoint = call.endpoint
-        if delivery.redelivered and not repeats.is_to_be_handled(call):
-            return
         if endpoint.cancelled and endpoint.cancelled.take(call.key):
-            delivery.ack()
+            repeats.drop_cancelled(call)
+            return
+        if delivery.redelivered and not repeats.is_to_be_handled(call):
             return
         if self._draining:
             retrying.back(call)
             return
-        if endpoint.calls.setdefault(call.key, call) is not call:
+        other = endpoint.calls.setdefault(call.key, call)
+        if other is not call:
+            if repeats.is_taken_over(other, call):
+                return
             call.key = (call.envelope.reply_to, call)  # its id is taken: it stands for itself, too
             endpoint.calls[call.key] = call
         deadline = call.deadline
@@ -205,7 +208,7 @@ class Process(Calling, Replying, Subscribing):
         stack = call.stack
         ring = cycle(stack, self.id, call.entry, self.concurrency) if stack else None
         if ring is None and len(waiting) < self.mailbox:
-            waiting.append(call)
+            (waiting.appendleft if call.source.is_for_suspects else waiting.append)(call)
             if len(waiting) == self.mailbox >> 1:
                 shedding.measure(self, call.endpoint.time())
             return
@@ -244,21 +247,14 @@ class Process(Calling, Replying, Subscribing):
             op = call.source.handler or self.ops.get(envelope.op)
             if op is None:
                 raise outcomes.no_such_op(self.name, envelope.op, self.ops)
-            if call.protocol is REQUEST_PROTOCOL:
-                endpoint.loop.call_later(AGREE_AFTER, _agree, call)
-            if op.raw:
-                content = codec.decode(envelope.body, envelope.content_type)
-                call.phase = incoming.RUNNING
-                result = await op.method(self, content, call.headers, call)
-            else:
-                args, kwargs = op.bind(envelope)
-                call.phase = incoming.RUNNING
-                result = await (
-                    op.method(self, *args, **kwargs) if kwargs else op.method(self, *args)
-                )
+            args, kwargs = _parts(call) if op.raw else op.bind(envelope)
+            if op.streams or call.protocol is not RPC:
+                manners.prepare(call, op)
+            call.phase = incoming.RUNNING
+            result = await (op.method(self, *args, **kwargs) if kwargs else op.method(self, *args))
             if call.state not in c.FINAL:
                 call.phase = incoming.ANSWERING
-                if not endpoint.transport.writable:
+                if not endpoint.transport.writable and envelope.reply_to:
                     await endpoint.transport.wait_writable(_time_left(call, endpoint.time()))
                 if call.source.careful:
                     await self.reply_ok(call, result)
@@ -293,6 +289,7 @@ class Process(Calling, Replying, Subscribing):
             call = self._waiting.popleft()
             if call.delivery.lost:
                 call.endpoint.calls.pop(call.key, None)
+                call.endpoint.unbegun.keep(call.key)
                 call.endpoint.counts["left to come again"] += 1
             else:
                 self._begin(call)
@@ -373,9 +370,10 @@ class Process(Calling, Replying, Subscribing):
         return f"<{type(self).__name__} {self.id or 'unspawned'} {self._state}>"
 
 
-def _agree(call: IncomingCall) -> None:
-    if call.state == c.REQUESTED:
-        call.agree()
+def _parts(call: IncomingCall) -> Arguments:
+    """Return the arguments of a handler that takes the raw parts."""
+    envelope = call.envelope
+    return (codec.decode(envelope.body, envelope.content_type), call.headers, call), {}
 
 
 def _time_left(call: IncomingCall, now: float) -> float:

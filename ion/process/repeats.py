@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 
-from ion.base.errors import CodecError, IonError, Unavailable
+from ion.base.errors import Cancelled, CodecError, IonError, Unavailable
 from ion.messaging.envelope import Envelope
 from ion.process import retrying
+from ion.process.answers import DONE
 from ion.process.incoming import IncomingCall
 from ion.process.source import AT_MOST_ONCE, EFFECTIVELY_ONCE
-
-DONE = Envelope()  # what an inbox keeps for a message that nobody awaits an answer to
 
 
 def is_to_be_handled(call: IncomingCall) -> bool:
@@ -24,37 +23,61 @@ def is_to_be_handled(call: IncomingCall) -> bool:
     has ended and its answer is sent again; or it takes a step of the ladder.
     """
     endpoint = call.endpoint
-    running = endpoint.calls.get(call.key)
-    if isinstance(running, IncomingCall) and running.delivery.lost:
-        running.delivery = call.delivery
-        endpoint.counts["taken over"] += 1
-        return False
-    answer = endpoint.answers.find(call.key)
+    answer = endpoint.answers.take(call.key)
     if answer is not None:
-        endpoint.answers.forget(call.key)
         endpoint.counts["answered again"] += 1
         call.answer_again(answer)
         return False
+    if is_taken_over(endpoint.calls.get(call.key), call):
+        return False
     policy = call.source.policy
-    if policy is None:
+    if policy is None or endpoint.unbegun.take(call.key):
         return True
     if policy.mode == AT_MOST_ONCE:
         call.fail(_perhaps_begun(call))
-    elif call.attempt >= policy.attempts:
+    elif retrying.is_tried(call):
         _give_up(call)
-    elif call.deadline and call.deadline - endpoint.time() <= policy.delay(call.attempt) / 1000:
+    elif _is_too_late(call):
         call.fail(_too_late(call))
     else:
         retrying.later(call, suspect=True)
     return False
 
 
+def is_taken_over(running: object, call: IncomingCall) -> bool:
+    """Return whether a call that is at work, or waits, goes on with a message that has come again.
+
+    So it is where the message is the same and its first delivery is lost.
+    """
+    if not isinstance(running, IncomingCall) or running.replied or not running.delivery.lost:
+        return False
+    if running.envelope.message_id != call.envelope.message_id:
+        return False
+    running.delivery = call.delivery
+    call.endpoint.counts["taken over"] += 1
+    return True
+
+
+def drop_cancelled(call: IncomingCall) -> None:
+    """Settle a message whose cancel came before it.
+
+    It is answered: a client that uses its ids anew, and had cancelled a call that was over, must
+    not wait for nothing. Any other drops the answer.
+    """
+    call.endpoint.counts["cancelled before"] += 1
+    if call.envelope.reply_to:
+        call.fail(Cancelled(f"op {call.op!r} was cancelled before it began"))
+    else:
+        call.delivery.ack()
+
+
 async def is_to_be_run(call: IncomingCall) -> bool:
     """Return whether the handler of a message is to run, by the mode of its source.
 
-    Where not, the message is settled: it was done before, or is being done now.
+    Where not, the message is taken care of: it was done before and is answered so, or is at work
+    now and waits on the ladder for what comes of that.
 
-    :raises Unavailable: the inbox cannot tell.
+    :raises Unavailable: the inbox cannot tell, and there is no time to ask it again.
     """
     source = call.source
     if source.policy is not None and source.policy.mode == AT_MOST_ONCE:
@@ -63,7 +86,17 @@ async def is_to_be_run(call: IncomingCall) -> bool:
     key = inbox_key(call)
     if source.inbox is None or not key:
         return True
-    answer = await source.inbox.find(key)
+    if not _claim(call, key):
+        call.endpoint.counts["at work already"] += 1
+        retrying.later(call, counted=False)
+        return False
+    try:
+        answer = await source.inbox.find(key)
+    except Unavailable:
+        if retrying.is_tried(call) or _is_too_late(call):
+            raise
+        retrying.later(call)
+        return False
     if answer is None:
         return True
     call.endpoint.counts["known"] += 1
@@ -90,6 +123,27 @@ async def remember(call: IncomingCall, answer: Envelope | None) -> None:
         return
     if source.policy.mode == EFFECTIVELY_ONCE:
         await source.inbox.keep(key, DONE if answer is None else answer)
+
+
+def _claim(call: IncomingCall, key: str) -> bool:
+    """Return whether no other handler of this container is at work on the same message.
+
+    The claim ends with the handler.
+    """
+    at_work, claim = call.endpoint.at_work, (call.source.key, key)
+    if claim in at_work:
+        return False
+    at_work.add(claim)
+    call.at_end(lambda: at_work.discard(claim))
+    return True
+
+
+def _is_too_late(call: IncomingCall) -> bool:
+    """Return whether the caller will have given up before another attempt."""
+    policy = call.source.policy
+    if policy is None or not call.deadline:
+        return False
+    return call.deadline - call.endpoint.time() <= policy.delay(call.attempt) / 1000
 
 
 def _give_up(call: IncomingCall) -> None:

@@ -24,7 +24,7 @@ class Replying:
         :raises ConversationError: it was answered already.
         """
         answer = msg.conclusion(content)
-        if msg.source.inbox is not None:
+        if msg.source.inbox is not None and not msg.replied:
             await repeats.remember(msg, answer)
         msg.conclude(answer)
 

@@ -6,7 +6,7 @@
 - *buried*: a copy goes to the dead letters, with headers that say why.
 
 In each case the message itself is taken off its queue only when the broker has the copy, so that a
-death in between repeats it rather than losing it.
+death in between repeats it rather than losing it (see :mod:`ion.process.moving`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from ion.base.errors import CodecError, IonError, Unavailable
+from ion.base.errors import IonError
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Delivery
 from ion.process.endpoint import Endpoint
@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 ATTEMPT = "attempt"
 CAUSES = ("cause", "cause-code", "cause-type", "dead-from", "dead-at", "dead-by")
 BROKERS_OWN = ("x-death", "x-first-death", "x-last-death", "x-delivery-count")
-PAUSE = 1.0  # seconds before a copy that the broker refused is tried again
+ROUTING = ("CC", "BCC")  # further keys that a sender gave: each has got its own message already
+LEFT_OUT = frozenset((*CAUSES, *ROUTING))
 MAX_CAUSE = 1000  # characters
 SERVER_ERROR = 500
 GATEWAY_TIMEOUT = 504
@@ -58,17 +59,24 @@ def attempt_of(headers: Mapping[str, Any]) -> int:
     return attempt if isinstance(attempt, int) and 1 <= attempt <= MAX_ATTEMPT else 1
 
 
-def unanswered(call: Call, error: IonError) -> None:
+def unanswered(call: Call, error: IonError, *, limited: bool = True) -> None:
     """Settle a message that failed and that nobody awaits an answer to.
 
     What may go better another time takes a step of the ladder; the rest is buried.
+
+    :param limited: whether it must not be tried more often than its policy says.
     """
     policy = call.source.policy
-    tried = policy is None or policy.mode == AT_MOST_ONCE or call.attempt >= policy.attempts
-    if tried or not may_pass(error):
+    once = policy is None or policy.mode == AT_MOST_ONCE
+    if once or (limited and is_tried(call)) or not may_pass(error):
         bury(call, error)
     else:
         later(call)
+
+
+def is_tried(call: Call) -> bool:
+    """Return whether a message was tried as often as its policy says."""
+    return call.source.policy is None or call.attempt >= call.source.policy.attempts
 
 
 def may_pass(error: IonError) -> bool:
@@ -80,7 +88,8 @@ def may_pass(error: IonError) -> bool:
 def later(call: Call, *, counted: bool = True, suspect: bool = False) -> None:
     """Let a message take a step of the ladder.
 
-    :param counted: whether this was an attempt.
+    :param counted: whether this was an attempt. One that the broker delivered twice counts in any
+        case: whoever handles it must know that it may be a repeat.
     :param suspect: it may have killed its container: from the second time on it comes back through
         the queue of suspects.
     """
@@ -88,11 +97,10 @@ def later(call: Call, *, counted: bool = True, suspect: bool = False) -> None:
     assert source.policy is not None
     delay = source.policy.delay(attempt)
     to = source.suspects if suspect and attempt > 1 and source.suspects else source.queue
-    next_attempt = attempt + 1 if counted else attempt
-    copy = _copy(call, delay, {ATTEMPT: next_attempt} if next_attempt > 1 else {})
+    copy = _copy(call, delay, _attempt(attempt + (counted or call.delivery.redelivered)))
     call.endpoint.counts["retried" if counted else "deferred"] += 1
     exchange, _ = call.endpoint.namespace.retry_queue(delay)
-    _move(call, exchange.name, to, copy)
+    call.endpoint.mover.move(call.delivery, exchange.name, to, copy)
 
 
 def back(call: Call) -> None:
@@ -101,7 +109,8 @@ def back(call: Call) -> None:
         call.delivery.nack(requeue=True)
         return
     call.endpoint.counts["given back"] += 1
-    _move(call, "", call.source.queue, _copy(call, 0, {}))
+    copy = _copy(call, 0, _attempt(call.attempt + call.delivery.redelivered))
+    call.endpoint.mover.move(call.delivery, "", call.source.queue, copy)
 
 
 def bury(call: Call, error: IonError) -> None:
@@ -121,50 +130,33 @@ def bury(call: Call, error: IonError) -> None:
         "cause": text.encode("utf-8", "backslashreplace").decode(),
         "cause-code": error.code if isinstance(error.code, int) else SERVER_ERROR,
         "cause-type": str(error.type)[:100],
-        "dead-from": source.queue or f"{call.endpoint.namespace.sysname}.{call.endpoint.id}",
+        "dead-from": source.home or f"{call.endpoint.namespace.sysname}.{call.endpoint.id}",
         "dead-at": int(time.time() * 1000),
         "dead-by": call.process,
         "receiver": call.envelope.headers.get("receiver") or call.delivery.key,
     }
     copy = _copy(call, 0, causes).replace(persistent=True)
-    _move(call, call.endpoint.namespace.dlx, source.key, copy)
+    call.endpoint.mover.move(call.delivery, call.endpoint.namespace.dlx, source.key, copy)
+
+
+def _attempt(number: int) -> dict[str, Any]:
+    return {ATTEMPT: number} if number > 1 else {}
 
 
 def _copy(call: Call, delay: int, headers: dict[str, Any]) -> Envelope:
-    """Return the message with other headers: what was told before of its fate is left out."""
+    """Return the message, as it came in, with other headers.
+
+    What was told before of its fate is left out, and the login of its sender: the broker takes that
+    from the sender alone.
+    """
+    envelope = call.delivery.envelope
     kept = {
         name: value
-        for name, value in call.envelope.headers.items()
-        if name not in CAUSES and not name.startswith(BROKERS_OWN)
+        for name, value in envelope.headers.items()
+        if name not in LEFT_OUT and not name.startswith(BROKERS_OWN)
     }
     kept.setdefault("receiver", call.delivery.key)
     if call.deadline:
         left = int((call.deadline - call.endpoint.time()) * 1000) - delay
         kept["timeout"] = max(left, 1)
-    return call.envelope.replace(headers={**kept, **headers}, expiration=None)
-
-
-def _move(call: Call, exchange: str, key: str, copy: Envelope) -> None:
-    """Publish the copy, and settle the message when the broker has it."""
-
-    def settled(error: IonError | None) -> None:
-        if error is None:
-            call.delivery.ack()
-        elif not call.delivery.lost:
-            log.warning("message %s could not be moved to %r: %s", copy.message_id, key, error)
-            again()
-
-    def again() -> None:
-        loop = call.endpoint.loop
-        if not loop.is_closed():
-            loop.call_later(PAUSE, _move, call, exchange, key, copy)
-
-    if call.delivery.lost and not call.delivery.settled:
-        return  # the broker delivers it again
-    try:
-        call.endpoint.transport.publish(exchange, key, copy, mandatory=True, settled=settled)
-    except Unavailable:
-        again()
-    except CodecError as error:  # foreign headers that can be read, but not written
-        log.warning("message %s could not be copied: %s", copy.message_id, error)
-        call.delivery.nack(requeue=False)
+    return envelope.replace(headers={**kept, **headers}, expiration=None, user_id="")

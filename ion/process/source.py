@@ -57,5 +57,15 @@ class Source(msgspec.Struct, frozen=True, eq=False):
     handler: Any = None  # an Op; that module needs nothing of this one, nor this one of it
     careful: bool = False
 
+    @property
+    def is_for_suspects(self) -> bool:
+        """Whether it is the queue for messages that were delivered in vain more than once."""
+        return self.queue == self.suspects != ""
+
+    @property
+    def home(self) -> str:
+        """The queue that its messages were sent to first."""
+        return self.queue.removesuffix(".suspect") if self.is_for_suspects else self.queue
+
 
 MAIL = Source()  # what is addressed to the process by its id

@@ -1,0 +1,102 @@
+"""Moving a message to another queue: a copy is published, and when the broker has it, the message
+itself is taken off.
+
+So a death in between repeats the message, and never loses it. While the broker does not take the
+copy (the queue is full, or was deleted), the message stays, and the copy is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from ion.base.errors import CodecError, IonError, Unavailable, Unroutable
+from ion.messaging.address import Namespace
+from ion.messaging.envelope import Envelope
+from ion.messaging.transport import Delivery, ExchangeSpec, QueueSpec, Transport, TransportState
+
+log = logging.getLogger(__name__)
+PAUSE = 0.5  # seconds before a copy that the broker did not take is tried again
+
+
+class Mover:
+    """Moves the messages of one endpoint.
+
+    :ivar waiting: how many copies the broker has not taken yet, and are tried again.
+    """
+
+    def __init__(
+        self, transport: Transport, namespace: Namespace, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._transport = transport
+        self._namespace = namespace
+        self._loop = loop
+        self._mending: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self.waiting = 0
+
+    def move(self, delivery: Delivery, exchange: str, key: str, copy: Envelope) -> None:
+        """Publish ``copy``, and ack ``delivery`` when the broker has it. Never raises.
+
+        Nothing where the message comes again: then somebody decides anew.
+        """
+        if delivery.lost and not delivery.settled:
+            return
+
+        def settled(error: IonError | None) -> None:
+            if error is None:
+                delivery.ack()
+                return
+            if isinstance(error, Unroutable):
+                self._mend(exchange, key)
+            self._again(delivery, exchange, key, copy, error)
+
+        try:
+            self._transport.publish(exchange, key, copy, mandatory=True, settled=settled)
+        except Unavailable as error:
+            self._again(delivery, exchange, key, copy, error)
+        except CodecError as error:  # foreign headers that can be read, but not written
+            log.warning("message %s could not be copied: %s", copy.message_id, error)
+            delivery.nack(requeue=False)
+
+    def _again(
+        self, delivery: Delivery, exchange: str, key: str, copy: Envelope, error: IonError
+    ) -> None:
+        """Try again in a moment, unless the broker delivers the message again."""
+        is_back = delivery.lost and not delivery.settled
+        if is_back or self._transport.state is TransportState.CLOSED or self._loop.is_closed():
+            return
+        where = f"{exchange} {key}".strip()
+        log.warning("message %s is not moved to %r yet: %s", copy.message_id, where, error)
+        self.waiting += 1
+        self._loop.call_later(PAUSE, self._resume, delivery, exchange, key, copy)
+
+    def _resume(self, delivery: Delivery, exchange: str, key: str, copy: Envelope) -> None:
+        self.waiting -= 1
+        if self._transport.state is not TransportState.CLOSED:
+            self.move(delivery, exchange, key, copy)
+
+    def _mend(self, exchange: str, key: str) -> None:
+        """Declare again what was deleted under us; a service's queue comes with its consumer."""
+        specs = self._specs(exchange, key)
+        if specs is None or (exchange, key) in self._mending:
+            return
+        task = self._loop.create_task(self._declare(*specs))
+        self._mending[exchange, key] = task
+        task.add_done_callback(lambda _: self._mending.pop((exchange, key), None))
+
+    def _specs(self, exchange: str, key: str) -> tuple[ExchangeSpec, QueueSpec, str] | None:
+        namespace = self._namespace
+        if exchange == namespace.dlx:
+            return namespace.dead_letter_exchange(), namespace.dead_letter_queue(key), key
+        prefix = f"{namespace.sysname}.retry."
+        if exchange.startswith(prefix):
+            return (*namespace.retry_queue(int(exchange.removeprefix(prefix))), "#")
+        return None
+
+    async def _declare(self, exchange: ExchangeSpec, queue: QueueSpec, key: str) -> None:
+        try:
+            await self._transport.declare_exchange(exchange)
+            await self._transport.declare_queue(queue)
+            await self._transport.bind(queue.name, exchange.name, key)
+        except IonError as error:
+            log.warning("queue %r could not be declared again: %s", queue.name, error)
