@@ -154,7 +154,8 @@ class Transport(Protocol):
     async def declare_queue(self, spec: QueueSpec) -> str:
         """Make the queue where it does not exist yet; return its name.
 
-        :raises ConfigurationError: it exists with other properties.
+        :raises ConfigurationError: it exists with other properties; or the broker would refuse an
+            argument, or ignore it in silence.
         :raises Unavailable: it is exclusive to another connection.
         """
 

@@ -12,6 +12,7 @@ from pamqp import commands as spec
 from pamqp.base import Frame
 
 from ion.base.errors import ConfigurationError, ServiceNotFound
+from ion.messaging.amqp.dialect import compile_queue
 from ion.messaging.amqp.failures import guarded
 from ion.messaging.amqp.link import Channel, Link
 from ion.messaging.transport import ExchangeSpec, QueueInfo, QueueSpec
@@ -127,6 +128,7 @@ class Asker:
 
     async def declare_queue(self, spec_: QueueSpec) -> str:
         """Make the queue; return its name. Raises ConfigurationError or Unavailable."""
+        spec_ = compile_queue(spec_, self._link.version)
         frame = _QueueDeclare(
             queue=spec_.name,
             durable=spec_.durable,

@@ -60,9 +60,9 @@ def ack(channel: int, tag: int, *, multiple: bool = False) -> bytes:
     return _SETTLE.pack(METHOD, channel, _SETTLE_SIZE, ACK, tag, multiple, END_BYTE)
 
 
-def nack(channel: int, tag: int, *, requeue: bool) -> bytes:
-    """Return the frame that puts ``tag`` back, or drops it."""
-    bits = _REQUEUE if requeue else 0
+def nack(channel: int, tag: int, *, requeue: bool, multiple: bool = False) -> bytes:
+    """Return the frame that puts ``tag`` back, or drops it; or all open ones up to it."""
+    bits = (_REQUEUE if requeue else 0) | multiple
     return _SETTLE.pack(METHOD, channel, _SETTLE_SIZE, NACK, tag, bits, END_BYTE)
 
 

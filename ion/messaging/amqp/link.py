@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import aio_pika
 from aiormq.channel import Channel as RawChannel
@@ -17,6 +18,7 @@ from yarl import URL
 
 from ion.base.errors import ConfigurationError, Unavailable
 from ion.messaging.amqp import outbound as out
+from ion.messaging.amqp.dialect import Version, version_of
 from ion.messaging.amqp.failures import cannot_connect, guarded, is_ours, quieten
 from ion.messaging.amqp.wire import Wire, WireEvents, WireFactory
 
@@ -74,6 +76,13 @@ class Link:
         """The negotiated largest frame, in bytes."""
         assert self._connection.transport is not None
         return int(self._connection.transport.connection.connection_tune.frame_max)
+
+    @property
+    def version(self) -> Version | None:
+        """The broker's version; None where it is no RabbitMQ."""
+        assert self._connection.transport is not None
+        properties = self._connection.transport.connection.server_properties
+        return version_of(cast("Mapping[str, Any]", properties))
 
     async def channel(self, what: str, timeout: float, *, confirms: bool = False) -> Channel:
         """Open a channel.

@@ -12,6 +12,7 @@ import secrets
 from collections import deque
 
 from ion.base.errors import ServiceNotFound, Unavailable
+from ion.messaging.amqp.dialect import compile_queue
 from ion.messaging.memory.clock import Clock
 from ion.messaging.memory.deadletters import REJECTED, dead_envelope, goes_in_circles
 from ion.messaging.memory.delivery import Delivery
@@ -26,6 +27,7 @@ from ion.messaging.memory.terms import (
 )
 from ion.messaging.transport import ExchangeSpec, QueueSpec
 
+LIKENESS = (3, 10)  # the RabbitMQ that this one behaves like: it knows the same arguments
 MAX_ROUTES = 10_000
 TURN = 1_000  # deliveries in one go, before the event loop gets its turn
 _RESERVED = "amq."
@@ -97,6 +99,7 @@ class Broker:
         :raises Unavailable: it is exclusive to another session, or the name is reserved.
         """
         check_name(spec.name, "queue")
+        spec = compile_queue(spec, LIKENESS)
         if not spec.name:
             spec = _named(spec, f"{_RESERVED}gen-{secrets.token_urlsafe(16)}")
         else:

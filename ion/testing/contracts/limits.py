@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ion.base.errors import Unavailable, Unroutable
+from ion.base.errors import ConfigurationError, Unavailable, Unroutable
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import ExchangeSpec, QueueSpec, Transport
 from ion.testing.contracts.bench import (
@@ -212,6 +212,24 @@ class LimitsContract(Bench):
             bodies.append(delivery.envelope.body)
             delivery.ack()
         assert bodies == [b"1", b"cancel", b"2"]
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {"x-nobody-knows": 1},
+            {"x-delivery-limit": 5},
+            {"x-queue-type": "quorum", "x-max-priority": 1},
+            {"x-queue-type": "quorum", "x-overflow": "reject-publish-dlx"},
+        ],
+        ids=str,
+    )
+    async def test_an_argument_that_would_do_nothing(
+        self, transport: Transport, arguments: dict[str, Any]
+    ) -> None:
+        """Is an error that names it, whether the broker would say so or not."""
+        with pytest.raises(ConfigurationError, match=list(arguments)[-1]):
+            await transport.declare_queue(QueueSpec("q", arguments=arguments))
+        assert await transport.queue_info("q") is None
 
     async def test_priorities(self, transport: Transport) -> None:
         """Higher ones first, each in its order; above the top counts as the top."""

@@ -158,6 +158,27 @@ async def test_acks_in_a_row_are_one_frame() -> None:
     assert drained == [True]
 
 
+async def test_what_goes_back_in_a_row_is_one_frame() -> None:
+    socket = Socket()
+    outbound = Outbound(asyncio.get_running_loop(), 1000, 1000)
+    outbound.attach(socket)
+    drained: list[bool] = []
+    settlements = Settlements(outbound, 3, lambda: drained.append(True))
+    settlements.last = 64
+    settlements.finish()
+    for tag in range(64, 2, -1):
+        settlements.nack(tag, requeue=True)
+    settlements.ack(1)
+    settlements.nack(2, requeue=False)
+    outbound.flush()
+    assert [(type(f), f.delivery_tag, f.multiple) for f in frames_in(socket.data)] == [
+        (commands.Basic.Nack, 2, False),
+        (commands.Basic.Ack, 1, False),
+        (commands.Basic.Nack, 64, True),
+    ]
+    assert drained == [True]
+
+
 async def test_a_closed_channel_settles_nothing() -> None:
     socket = Socket()
     outbound = Outbound(asyncio.get_running_loop(), 1000, 1000)
