@@ -34,11 +34,14 @@ class DialogueCall(LastingCall, eq=False):
     """A generic conversation that this side began.
 
     :ivar said: the number of what was said last; the request is 1.
+    :ivar opened: whether the other side has agreed.
     """
 
     said: int = 1
+    opened: bool = False
 
     def _heard(self, performative: str, state: str, envelope: Envelope) -> None:
+        self.opened = True
         if len(self.unread) >= MAX_UNHEARD:
             self.breaks(full(self.id))
         else:
@@ -220,12 +223,12 @@ async def converse(
     assert isinstance(call, DialogueCall)
     dialogue = Dialogue(endpoint, call)
     try:
-        while call.state == c.REQUESTED and not call.future.done():
+        while not call.opened and not call.future.done():
             await call.changed()
     except BaseException:
         call.abandon()
         raise
-    if call.future.done() and call.state != c.DONE:
+    if not call.opened and call.state != c.DONE:
         if call.future.exception() is None and call.future.result() is None:
             raise await endpoint.overdue(call)
         raise dialogue._end()

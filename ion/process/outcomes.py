@@ -6,7 +6,14 @@ import logging
 from collections.abc import Iterable
 from types import TracebackType
 
-from ion.base.errors import ApplicationError, DeadlineExceeded, IonError, OpNotFound, Refused
+from ion.base.errors import (
+    ApplicationError,
+    ConversationError,
+    DeadlineExceeded,
+    IonError,
+    OpNotFound,
+    Refused,
+)
 from ion.conversation import conversation as c
 from ion.process import incoming, retrying
 from ion.process.answering import plain_text
@@ -32,6 +39,9 @@ def failure_of(call: IncomingCall, error: BaseException, name: str) -> IonError:
         return error
     if isinstance(error, IonError) and call.phase == incoming.ANSWERING:
         return IonError(f"the result of {call.op!r}: {error}", type=error.type)
+    if isinstance(error, ConversationError) and call.replied:
+        log.debug("op %r of %s ended: %s", call.op, name, error)  # it spoke after the end
+        return error
     cause = (type(error), error, _below_runtime(error))
     failure = internal(error)
     text = failure.message[:MAX_LOGGED]

@@ -9,6 +9,8 @@ import pytest
 
 from ion import (
     ApplicationError,
+    BadRequest,
+    Cancelled,
     Container,
     ConversationError,
     DeadlineExceeded,
@@ -43,6 +45,17 @@ class Archive(Service, name="archive"):
 
     async def op_refuse_by_raising(self) -> None:
         raise Refused("closed on Mondays")
+
+    async def op_give_up(self, n: int) -> None:
+        for step in range(n):
+            await self.reply_progress(self.message, step)
+        await self.reply_cancel(self.message, "the disk is needed elsewhere")
+
+    async def op_then_wait(self, n: int) -> None:
+        for step in range(n):
+            await self.reply_progress(self.message, step)
+            await asyncio.sleep(0.05)
+        await self.op_wait()
 
     async def op_fail(self) -> None:
         await self.reply_agree(self.message)
@@ -112,7 +125,7 @@ async def test_cancel_reaches_the_handler(container: Container, archive: Archive
     conversation = container.request("archive", "wait")
     await asyncio.wait_for(archive.started.wait(), 5)
     conversation.cancel()
-    with pytest.raises(ConversationError, match="cancelled"):
+    with pytest.raises(Cancelled, match="cancelled"):
         await conversation
     await asyncio.wait_for(archive.cancelled.wait(), 5)
     assert not container.endpoint.conversations.open
@@ -135,3 +148,65 @@ async def test_who_called_by_rpc_does_not_follow_the_progress(
     container: Container, archive: Archive
 ) -> None:
     assert await container.rpc_send("archive", "steps", {"n": 2}) == 2
+
+
+@pytest.mark.parametrize("n", [0, 2])
+async def test_the_other_side_may_cancel(container: Container, archive: Archive, n: int) -> None:
+    conversation = container.request("archive", "give_up", {"n": n})
+    assert [step async for step in conversation] == list(range(n))
+    with pytest.raises(Cancelled, match="needed elsewhere") as caught:
+        await conversation
+    assert caught.value.code == 499
+    assert isinstance(caught.value, ConversationError)
+    assert conversation.state == "CANCELLED"
+    assert not container.endpoint.conversations.open
+
+
+async def test_the_other_side_of_an_rpc_may_cancel_too(
+    container: Container, archive: Archive
+) -> None:
+    with pytest.raises(Cancelled, match="needed elsewhere"):
+        await container.rpc_send("archive", "give_up", {"n": 0})
+
+
+async def test_it_must_be_agreed_to_in_time(container: Container) -> None:
+    class Busy(Archive, name="archive", concurrency=1):
+        """Handles one request at a time."""
+
+    busy = container.processes[await container.spawn(Busy)]
+    assert isinstance(busy, Busy)
+    first = container.request("archive", "wait")
+    await asyncio.wait_for(busy.started.wait(), 5)
+    second = container.request("archive", "quick", agree_within=0.2, timeout=60)
+    with pytest.raises(DeadlineExceeded, match="did not agree") as caught:
+        await second
+    assert caught.value.details["phase"] == "agree"
+    first.cancel()
+    await asyncio.wait_for(busy.cancelled.wait(), 5)
+    async with asyncio.timeout(5):
+        while container.endpoint.conversations.open or container.endpoint.calls:
+            await asyncio.sleep(0.01)
+    assert busy.handled == 2, "the second was cancelled where it waited"
+
+
+async def test_silence_after_it_was_agreed_to(container: Container, archive: Archive) -> None:
+    conversation = container.request("archive", "then_wait", {"n": 12}, timeout=60, silence=0.4)
+    seen = [step async for step in conversation]
+    assert seen == list(range(12)), "each message begins the limit anew"
+    with pytest.raises(DeadlineExceeded, match="after it agreed") as caught:
+        await conversation
+    assert caught.value.details["phase"] == "silence"
+    await asyncio.wait_for(archive.cancelled.wait(), 5)
+    assert not container.endpoint.conversations.open
+
+
+async def test_limits_that_are_kept_do_no_harm(container: Container, archive: Archive) -> None:
+    conversation = container.request("archive", "steps", {"n": 3}, agree_within=30, silence=30)
+    assert await conversation == 3
+
+
+@pytest.mark.parametrize("limit", [0, -1.0])
+async def test_limits_are_above_zero(container: Container, limit: float) -> None:
+    for name in ("agree_within", "silence"):
+        with pytest.raises(BadRequest, match=name):
+            container.request("archive", "steps", {"n": 3}, **{name: limit})
