@@ -1,8 +1,9 @@
-"""A million calls and ten thousand processes must leave nothing behind.
+"""A million calls, ten thousand processes and thousands of reconnects must leave nothing behind.
 
-``python -m benchmarks.soak [--n 1000000] [--spawns 10000] [--on memory,amqp]`` makes calls from one
-container to another (both in this OS process), spawns and terminates processes and services, and
-takes a census before and after: every live object of ION's own classes, tasks, futures, what the
+``python -m benchmarks.soak [--n 1000000] [--spawns 10000] [--reconnects 5000] [--on memory,amqp]``
+makes calls from one container to another (both in this OS process), spawns and terminates processes
+and services, has the broker close both connections with calls under way (RabbitMQ only), and takes
+a census before and after: every live object of ION's own classes, tasks, futures, what the
 broker holds, and resident memory. Prints what grew; ends with 1 where anything did.
 """
 
@@ -10,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import gc
+import logging
 import sys
 import time
 from collections import Counter
@@ -20,7 +23,8 @@ from typing import Any
 
 from benchmarks.payload import record
 from benchmarks.resident import resident_bytes
-from ion import Container, Process, Service, ServiceClient
+from ion import Container, IonError, Process, Service, ServiceClient
+from ion.messaging.transport import TransportState
 from ion.testing.servers import RabbitServer
 
 CALLERS = 64
@@ -31,6 +35,9 @@ SERVICE_EVERY = 100  # spawns of a process to one of a service
 A_LONG_RUN = 10_000  # calls; a shorter one says nothing about memory
 SLACK = 8  # live objects of one class that may be more or less by chance (a timer, a buffer)
 MEMORY_SLACK = 8 << 20  # bytes that an allocator may keep
+CALLERS_AT_A_LOSS = 4
+AT_WORK = 0.02  # seconds: longer than the broker takes to close connections
+PATIENCE = 60.0  # seconds for a connection to be back
 SETTLE = 5.0  # seconds for acknowledgements that are on their way
 CONFIG = {"logging": {"level": "WARNING"}, "messaging": {"rpc_timeout": RPC_TIMEOUT}}
 BROKER_COUNTS = {
@@ -51,6 +58,9 @@ class Echo(Service, name="soak", version="1.0.0"):
     async def op_echo(self, content: dict[str, Any]) -> dict[str, Any]:
         return content
 
+    async def op_slowly(self) -> None:
+        await asyncio.sleep(AT_WORK)
+
 
 class Passing(Service, name="passing", version="1.0.0"):
     """A service that comes and goes."""
@@ -66,6 +76,32 @@ class Worker(Process):
         return self.id
 
 
+class Losses:
+    """Tells when both containers have seen that their connections are gone."""
+
+    def __init__(self, *containers: Container) -> None:
+        self._names = {container.id for container in containers}
+        self._seen: set[str] = set()
+        self._all = asyncio.Event()
+        for container in containers:
+            container.transport.on_state(functools.partial(self._told, container.id))
+
+    def _told(self, name: str, state: TransportState) -> None:
+        if state is TransportState.LOST:
+            self._seen.add(name)
+        if self._seen == self._names:
+            self._all.set()
+
+    def awaited(self) -> None:
+        """Look for the next loss."""
+        self._seen.clear()
+        self._all.clear()
+
+    async def both(self) -> None:
+        """Return once both are lost."""
+        await asyncio.wait_for(self._all.wait(), PATIENCE)
+
+
 class Pair:
     """Two containers of one system, and what they hold."""
 
@@ -73,6 +109,8 @@ class Pair:
         self.server = server
         self.client = client
         self.broker = broker
+        self.losses = Losses(server, client)
+        self.ends: Counter[str] = Counter()
 
     async def call(self, count: int) -> None:
         """Make ``count`` calls, :data:`CALLERS` under way at once."""
@@ -96,8 +134,39 @@ class Pair:
                 await self.client.rpc_send("passing", "here")
                 await self.server.terminate_process(pid)
 
+    async def reconnect(self, count: int) -> None:
+        """Have the broker close both connections ``count`` times, with calls under way each time.
+
+        Such a call ends with its answer or an error; the ones after it are answered again.
+        """
+        assert self.broker is not None
+        for _ in range(count):
+            calls = [asyncio.create_task(self._any_end()) for _ in range(CALLERS_AT_A_LOSS)]
+            await asyncio.sleep(0)  # they are on their way
+            for container in (self.server, self.client):
+                await container.transport.wait_connected(PATIENCE)
+            self.losses.awaited()
+            await asyncio.to_thread(self.broker.close_connections)
+            await self.losses.both()
+            for end in await asyncio.gather(*calls):
+                self.ends[end] += 1
+            await self.client.rpc_send("soak", "echo", {"content": {}}, timeout=PATIENCE)
+            await self.client.rpc_send(f"{self.server.id}.0", "ping", timeout=PATIENCE)
+
+    async def _any_end(self) -> str:
+        try:
+            await self.client.rpc_send("soak", "slowly")
+        except IonError as error:
+            return type(error).__name__
+        return "answered"
+
     async def census(self) -> Census:
         """Return how many of everything there are, once nothing is on its way any more."""
+        for container in (
+            self.server,
+            self.client,
+        ):  # its channel for questions, where there is one
+            await container.transport.queue_info("soak.soak")
         found = self._count()
         deadline = time.monotonic() + SETTLE
         while time.monotonic() < deadline:
@@ -155,18 +224,25 @@ async def steadily(
 
 
 async def soak(
-    pair: Pair, calls: int, spawns: int, say: Callable[[str], None] = print
+    pair: Pair, calls: int, spawns: int, reconnects: int = 0, say: Callable[[str], None] = print
 ) -> dict[str, tuple[int, int]]:
     """Run the soak on a pair; return what grew (nothing, where all is well)."""
+    watched = pair.broker is not None and reconnects
     enough = time.monotonic() + (RPC_TIMEOUT if calls >= A_LONG_RUN else 0.0)
     await pair.call(max(int(calls * WARM_UP), CALLERS))
     while time.monotonic() < enough:
         await pair.call(1000)
     await pair.spawn(max(int(spawns * WARM_UP), 2))
+    if watched:
+        await pair.reconnect(max(int(reconnects * WARM_UP), 1))
+        pair.ends.clear()
     before = await pair.census()
     first = resident_bytes()
     await steadily(pair.call, calls, "calls", say)
     readings = await steadily(pair.spawn, spawns, "processes spawned and terminated", say)
+    if watched:
+        readings = await steadily(pair.reconnect, reconnects, "reconnects", say)
+        say(f"  calls that a loss met: {dict(sorted(pair.ends.items()))}")
     more = grown(before, await pair.census())
     if readings[-1] > first + MEMORY_SLACK:
         more["resident bytes"] = (first, readings[-1])
@@ -179,25 +255,34 @@ async def soak(
 
 async def on_memory(calls: int, spawns: int, say: Callable[[str], None] = print) -> dict[str, Any]:
     """Run the soak on a shared memory bus."""
-    return await _with_pair("memory://soak", None, calls, spawns, say)
+    return await _with_pair("memory://soak", None, calls, spawns, 0, say)
 
 
 async def on_amqp(
-    broker: RabbitServer, calls: int, spawns: int, say: Callable[[str], None] = print
+    broker: RabbitServer,
+    calls: int,
+    spawns: int,
+    reconnects: int,
+    say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Run the soak on a RabbitMQ that nobody else uses meanwhile."""
-    return await _with_pair(broker.url(), broker, calls, spawns, say)
+    return await _with_pair(broker.url(), broker, calls, spawns, reconnects, say)
 
 
 async def _with_pair(
-    url: str, broker: RabbitServer | None, calls: int, spawns: int, say: Callable[[str], None]
+    url: str,
+    broker: RabbitServer | None,
+    calls: int,
+    spawns: int,
+    reconnects: int,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     async with (
         Container(url, sysname="soak", config=CONFIG) as server,
         Container(url, sysname="soak", config=CONFIG) as client,
     ):
         await server.spawn(Echo)
-        return await soak(Pair(server, client, broker), calls, spawns, say)
+        return await soak(Pair(server, client, broker), calls, spawns, reconnects, say)
 
 
 def main(argv: list[str]) -> int:
@@ -205,8 +290,10 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="soak", description=__doc__)
     parser.add_argument("--n", type=int, default=1_000_000, help="calls")
     parser.add_argument("--spawns", type=int, default=10_000)
+    parser.add_argument("--reconnects", type=int, default=5_000, help="on RabbitMQ")
     parser.add_argument("--on", default="memory,amqp")
     options = parser.parse_args(argv)
+    logging.getLogger("ion").setLevel(logging.ERROR)  # each loss would be told four times
     more: dict[str, Any] = {}
     with ExitStack() as rooms:
         for transport in options.on.split(","):
@@ -214,7 +301,7 @@ def main(argv: list[str]) -> int:
             if transport == "amqp":
                 broker = RabbitServer()
                 rooms.enter_context(broker)
-                more |= asyncio.run(on_amqp(broker, options.n, options.spawns))
+                more |= asyncio.run(on_amqp(broker, options.n, options.spawns, options.reconnects))
             else:
                 more |= asyncio.run(on_memory(options.n, options.spawns))
     return 1 if more else 0

@@ -6,9 +6,10 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from ion import Process, Service
+from ion import Service
 from ion.messaging.envelope import Envelope
 from tests.journeys.faults.tally import Recorder
 from tests.journeys.faults.zygote import say
@@ -49,6 +50,10 @@ class Gated(Service, name="gated", version="1.0.0"):
             await self._wait(key)
         return key
 
+    async def op_weigh(self, key: str, filling: str) -> int:
+        await self.op_do(key)
+        return len(filling)
+
     async def _wait(self, key: str) -> None:
         say("at the gate", key)
         await self.opened.wait()
@@ -60,22 +65,29 @@ class Gated(Service, name="gated", version="1.0.0"):
 
 
 class Killing(Service, name="killing", version="1.0.0"):
-    """Is killed, with its OS process, after the effect of each first attempt and before the ack.
+    """Is killed, with its OS process, after an effect and before its ack.
 
-    A poison message kills it at every attempt.
+    ``kill-...`` does so at its first execution (a file remembers it), ``poison-...`` at each.
     """
 
-    def __init__(self, effects: str, mark: str = "") -> None:
+    def __init__(self, effects: str) -> None:
         self.record = Recorder(effects)
-        self.mark = mark
+        self.marks = Path(f"{effects}.killed")
+        self.marks.mkdir(exist_ok=True)
 
     async def op_do(self, key: str) -> str:
-        message = self.message
-        self.record(key, message)
-        again = message.redelivered or message.attempt > 1
-        if key.startswith("poison") or (key.startswith("kill") and not again):
+        self.record(key, self.message)
+        kind, _, _ = key.partition("-")
+        if kind == "poison" or (kind == "kill" and self._is_first(key)):
             os.kill(os.getpid(), signal.SIGKILL)
         return key
+
+    def _is_first(self, key: str) -> bool:
+        try:
+            (self.marks / key).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
 
 
 def stop_before_request(_: Any) -> Callable[[Envelope], Envelope]:
@@ -91,5 +103,18 @@ def stop_before_request(_: Any) -> Callable[[Envelope], Envelope]:
     return stop
 
 
-class Caller(Process):
-    """Hosted where only somebody to call from is wanted."""
+def ahead(_: Any) -> Callable[[Envelope], Envelope]:
+    """Make an interceptor that sends as a clock would that is 59 seconds ahead."""
+    return lambda envelope: _shifted(envelope, 59_000)
+
+
+def behind(_: Any) -> Callable[[Envelope], Envelope]:
+    """Make an interceptor that sends as a clock would that is 59 seconds behind."""
+    return lambda envelope: _shifted(envelope, -59_000)
+
+
+def _shifted(envelope: Envelope, by: int) -> Envelope:
+    if "deadline" in envelope.headers:
+        envelope.headers["deadline"] += by
+        envelope.timestamp = (envelope.timestamp or 0) + by // 1000
+    return envelope

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 30.0  # seconds for what takes milliseconds on a machine with nothing else to do
-ENDED = ("ended", "failed")
+LIFETIME = 7200.0
 
 
 class Member:
@@ -24,12 +24,14 @@ class Member:
 
     :ivar pid: its id; 0 before it began.
     :ivar heard: what it said and what became of it, as (word, value), without what was awaited.
+    :ivar served: whether it said that it was ready.
     :ivar error: what it failed with, or "".
     """
 
     def __init__(self) -> None:
         self.pid = 0
         self.alive = True
+        self.served = False
         self.error = ""
         self.heard: deque[tuple[str, Any]] = deque()
         self._news = asyncio.Event()
@@ -38,6 +40,8 @@ class Member:
         """Take one line about it."""
         if word == "ended":
             self.alive = False
+        if word == "ready":
+            self.served = True
         if word == "failed":
             self.error = value
         self.heard.append((word, value))
@@ -81,9 +85,9 @@ class Member:
         self.signal(signal.SIGTERM)
         return await self.over()
 
-    async def over(self) -> int:
+    async def over(self, patience: float = PATIENCE) -> int:
         """Return its exit code (negative: the signal that killed it) once it is dead."""
-        code: int = await self.said("ended")
+        code: int = await self.said("ended", patience)
         self.heard.append(("ended", code))
         return code
 
@@ -161,3 +165,47 @@ class Fleet:
         member = await self.start("host", url=url, sysname=sysname, target=target, **options)
         await member.said("ready")
         return member
+
+
+class Keeper:
+    """Keeps some processes that host a service running: one that is killed is replaced at once.
+
+    As an async context manager; at its end they are stopped, and those that serve must drain.
+
+    :ivar deaths: how many were killed.
+    """
+
+    def __init__(self, fleet: Fleet, count: int, url: str, sysname: str, **options: Any) -> None:
+        self._fleet = fleet
+        self._count = count
+        self._options = {"url": url, "sysname": sysname, **options}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._members: dict[int, Member] = {}
+        self._is_over = False
+        self.deaths = 0
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [asyncio.create_task(self._keep(n)) for n in range(self._count)]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._is_over = True
+        for member in self._members.values():
+            member.signal(signal.SIGTERM)
+        await asyncio.gather(*self._tasks)
+
+    async def _keep(self, place: int) -> None:
+        while not self._is_over:
+            member = self._members[place] = await self._fleet.start("host", **self._options)
+            code = await member.over(LIFETIME)
+            if code == -signal.SIGKILL:
+                self.deaths += 1
+                continue
+            assert self._is_over, f"it ended with {code}: {member.error}"
+            assert code in {0, -signal.SIGTERM}, f"stopped, and ended with {code}: {member.error}"
+            assert code == 0 or not member.served, "stopped, and did not drain"

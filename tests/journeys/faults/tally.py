@@ -72,6 +72,7 @@ class Tally:
     :ivar effects: all executions.
     :ivar dead: keys of dead letters.
     :ivar lost: calls without an end, or messages without an effect that are no dead letters.
+    :ivar notes: further counts of this journey.
     """
 
     name: str
@@ -122,6 +123,9 @@ class Tally:
 
     def line(self) -> str:
         """Return the line that the run prints."""
+        notes = [f"{name}={value}" for name, value in self.notes.items()]
+        if not self.sent:
+            return f"{self.name}: {' '.join(notes)}"
         failed = ", ".join(f"{kind}: {count}" for kind, count in sorted(self.failed.items()))
         words = [
             f"sent={self.sent}",
@@ -132,8 +136,7 @@ class Tally:
             f"lost={self.lost}",
         ]
         words += [f"dead={len(self.dead)}"] if self.dead else []
-        words += [f"{name}={value}" for name, value in self.notes.items()]
-        return f"{self.name}: {' '.join(words)}"
+        return f"{self.name}: {' '.join([*words, *notes])}"
 
 
 def lines(reports: Iterable[Any]) -> list[str]:
