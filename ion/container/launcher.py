@@ -106,10 +106,8 @@ class RunningApp:
         deadline = now() + timeout
         if self._stop is not None:
             try:
-                result = self._stop(container, self._result)
-                if inspect.isawaitable(result):
-                    async with asyncio.timeout(max(timeout, LAST_MOMENT)):
-                        await result
+                async with asyncio.timeout(max(timeout, LAST_MOMENT)):
+                    await self._stop_mod(self._stop, container)
             except Exception:
                 log.exception("stop of app %r failed", self.name)
             self._stop = None
@@ -123,6 +121,11 @@ class RunningApp:
         self.pids.clear()
         if self.state in (lifecycle.READY, lifecycle.ACTIVE):
             self.state = lifecycle.TERMINATED
+
+    async def _stop_mod(self, stop: Callable[..., Any], container: AppHost) -> None:
+        result = stop(container, self._result)
+        if inspect.isawaitable(result):
+            await result
 
     def describe(self) -> dict[str, Any]:
         """Return what ``ioncc apps`` shows of it."""
