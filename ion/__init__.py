@@ -1,72 +1,28 @@
-"""ION: an actor-style capability container on an async message bus."""
+"""ION: an actor-style capability container on an async message bus.
+
+What can be imported from here is in :mod:`ion.public`, and is loaded when it is first asked for:
+the command `ioncc` has begun by then, and can be interrupted.
+"""
 
 from __future__ import annotations
 
-from ion.base.errors import (
-    ApplicationError,
-    BadRequest,
-    CallCycle,
-    Cancelled,
-    CodecError,
-    ConfigurationError,
-    ContentTooLarge,
-    ConversationError,
-    DeadlineExceeded,
-    IonError,
-    LifecycleError,
-    OpNotFound,
-    ProcessNotFound,
-    ReceivedApplicationError,
-    ReceivedContainerError,
-    ReceivedError,
-    Refused,
-    ServiceNotFound,
-    StartError,
-    Unavailable,
-    Unroutable,
-    UnsupportedContentType,
-)
-from ion.base.version import __version__
-from ion.container.container import Container
-from ion.process.client import ServiceClient
-from ion.process.connection import Connection, connect
-from ion.process.dialogue import Dialogue
-from ion.process.process import Process
-from ion.process.request import RequestConversation
-from ion.process.service import Service
-from ion.process.stream import StreamConversation
+TYPE_CHECKING = False  # as typing's, which takes long to load
+if TYPE_CHECKING:
+    from ion.public import *  # noqa: F403
+else:
 
-__all__ = [
-    "ApplicationError",
-    "BadRequest",
-    "CallCycle",
-    "Cancelled",
-    "CodecError",
-    "ConfigurationError",
-    "Connection",
-    "Container",
-    "ContentTooLarge",
-    "ConversationError",
-    "DeadlineExceeded",
-    "Dialogue",
-    "IonError",
-    "LifecycleError",
-    "OpNotFound",
-    "Process",
-    "ProcessNotFound",
-    "ReceivedApplicationError",
-    "ReceivedContainerError",
-    "ReceivedError",
-    "Refused",
-    "RequestConversation",
-    "Service",
-    "ServiceClient",
-    "ServiceNotFound",
-    "StartError",
-    "StreamConversation",
-    "Unavailable",
-    "Unroutable",
-    "UnsupportedContentType",
-    "__version__",
-    "connect",
-]
+    def __getattr__(name: str) -> object:
+        """Load what users import, and give what they asked for."""
+        import ion.public as public  # noqa: PLR0402 - `from ion` would ask here again
+
+        globals().update({each: getattr(public, each) for each in public.__all__})
+        if name == "__all__":
+            return public.__all__
+        if name in globals():  # one of them, or a room that was loaded with them
+            return globals()[name]
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+
+    def __dir__() -> list[str]:
+        """Return the names that users import, too."""
+        return sorted({*globals(), *__getattr__("__all__")})

@@ -9,7 +9,6 @@ FAILED = 1  # a remote error, or a start that failed
 USAGE = 2
 UNREACHABLE = 3
 NOT_FOUND = 4
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 class NobodyAnswered(Unavailable):

@@ -1,31 +1,43 @@
 """The entry of ``ioncc``: read the command line, do it, turn what happened into an exit code.
 
-Everything heavy (the container, the prompt, tables) is imported by the command that needs it.
+Everything heavy (the container, the prompt, tables) is imported by the command that needs it. While
+that goes on there is nothing to stop in good order: Ctrl-C just ends it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Coroutine, Sequence
 
-from ion.base.errors import IonError
-from ion.shell import exits
-from ion.shell.options import START, Options, parse
+TYPE_CHECKING = False  # as typing's, which takes long to load
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ion.shell.options import Options
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run ``ioncc`` with ``words`` (``sys.argv`` by default) and return its exit code."""
+    if words is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
     _open_missing_streams()
+    from ion.base.errors import IonError
+    from ion.shell import exits
+    from ion.shell.options import START, parse
+
+    commands = {START: _start, "check": _check, "config": _config}
     try:
         options = parse(sys.argv[1:] if words is None else words, _version)
-        code = _COMMANDS.get(options.command, _remote)(options)
+        code = commands.get(options.command, _remote)(options)
         sys.stdout.flush()
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else exits.FAILED
     except KeyboardInterrupt:
-        return exits.INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:  # `ioncc ps | head`: nobody reads on, which is no error of ours
         _close_stdout()
         return exits.OK
@@ -37,6 +49,23 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"ioncc: {exits.one_line(error)}", file=sys.stderr)
         return exits.FAILED
     return code
+
+
+def _leave(number: int, frame: object) -> None:
+    os._exit(INTERRUPTED)
+
+
+def _heed_interrupts() -> None:
+    """Let Ctrl-C be an exception again: what is to be run has been loaded."""
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _run(main: Coroutine[Any, Any, int]) -> int:
+    import asyncio
+
+    _heed_interrupts()
+    return asyncio.run(main)
 
 
 def _open_missing_streams() -> None:
@@ -68,33 +97,29 @@ def _start(options: Options) -> int:
     from ion.shell.serve import serve
 
     _see_working_directory()
-    return asyncio.run(serve(options))
+    return _run(serve(options))
 
 
 def _remote(options: Options) -> int:
     from ion.shell.remote import run
 
-    return asyncio.run(run(options))
+    return _run(run(options))
 
 
 def _check(options: Options) -> int:
     from ion.shell.check import check
 
     _see_working_directory()
+    _heed_interrupts()
     return check(options)
 
 
 def _config(options: Options) -> int:
     from ion.shell.config import config
 
+    _heed_interrupts()
     return config(options)
 
-
-_COMMANDS: dict[str, Callable[[Options], int]] = {
-    START: _start,
-    "check": _check,
-    "config": _config,
-}
 
 if __name__ == "__main__":
     sys.exit(main())

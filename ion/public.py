@@ -1,0 +1,72 @@
+"""What users import from ``ion``; nothing inside uses it."""
+
+from __future__ import annotations
+
+from ion.base.errors import (
+    ApplicationError,
+    BadRequest,
+    CallCycle,
+    Cancelled,
+    CodecError,
+    ConfigurationError,
+    ContentTooLarge,
+    ConversationError,
+    DeadlineExceeded,
+    IonError,
+    LifecycleError,
+    OpNotFound,
+    ProcessNotFound,
+    ReceivedApplicationError,
+    ReceivedContainerError,
+    ReceivedError,
+    Refused,
+    ServiceNotFound,
+    StartError,
+    Unavailable,
+    Unroutable,
+    UnsupportedContentType,
+)
+from ion.base.version import __version__
+from ion.container.container import Container
+from ion.process.client import ServiceClient
+from ion.process.connection import Connection, connect
+from ion.process.dialogue import Dialogue
+from ion.process.process import Process
+from ion.process.request import RequestConversation
+from ion.process.service import Service
+from ion.process.stream import StreamConversation
+
+__all__ = [
+    "ApplicationError",
+    "BadRequest",
+    "CallCycle",
+    "Cancelled",
+    "CodecError",
+    "ConfigurationError",
+    "Connection",
+    "Container",
+    "ContentTooLarge",
+    "ConversationError",
+    "DeadlineExceeded",
+    "Dialogue",
+    "IonError",
+    "LifecycleError",
+    "OpNotFound",
+    "Process",
+    "ProcessNotFound",
+    "ReceivedApplicationError",
+    "ReceivedContainerError",
+    "ReceivedError",
+    "Refused",
+    "RequestConversation",
+    "Service",
+    "ServiceClient",
+    "ServiceNotFound",
+    "StartError",
+    "StreamConversation",
+    "Unavailable",
+    "Unroutable",
+    "UnsupportedContentType",
+    "__version__",
+    "connect",
+]

@@ -1,0 +1,54 @@
+"""Ctrl-C while `ioncc` still loads what it needs: it ends, without a word."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+# Interrupts itself when the module is looked for.
+INTERRUPTED_AT = """
+import os, runpy, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+sys.argv[1:] = {words!r}
+runpy.run_module("ion.shell.main", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("ion.base.errors", ["hello"]),
+        ("argparse", ["hello"]),
+        ("asyncio", ["hello"]),
+        ("ion.container.container", ["hello"]),
+        ("ion.process.connection", ["ps"]),
+        ("ion.container.check", ["check", "hello"]),
+    ],
+)
+def test_an_interrupt_while_loading_ends_it_without_a_word(ioncc, module, words):
+    code = INTERRUPTED_AT.format(module=module, words=words)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ioncc.folder,
+        env=ioncc.env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_the_package_alone_loads_next_to_nothing():
+    code = "import sys, ion; print([name for name in sys.modules if name.startswith('ion.')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
