@@ -1,8 +1,10 @@
-"""basic.get on the lean path: one channel, one question at a time."""
+"""basic.get on the lean path: one channel, whose answers come in the order of the questions."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from dataclasses import dataclass
 from struct import Struct
 
 from aiormq.exceptions import ChannelNotFoundEntity
@@ -18,16 +20,22 @@ _TAG = Struct(">QB")
 _NOT_FOUND = 404
 
 
+@dataclass(slots=True)
+class _Question:
+    """A get under way; its answer is cancelled where nobody waits for it any more."""
+
+    queue: str
+    no_ack: bool
+    answer: asyncio.Future[LeanDelivery | None]
+
+
 class GetChannel:
     """The channel that gets are made on, and their messages settled."""
 
     __slots__ = (
-        "_answer",
+        "_asked",
         "_link",
-        "_lock",
-        "_no_ack",
         "_number",
-        "_queue",
         "_settlements",
         "channel",
     )
@@ -37,10 +45,7 @@ class GetChannel:
         self.channel = channel
         self._number = channel.number
         self._settlements = Settlements(link.outbound, channel.number, _nothing)
-        self._answer: asyncio.Future[LeanDelivery | None] | None = None
-        self._lock = asyncio.Lock()
-        self._no_ack = False
-        self._queue = ""
+        self._asked: deque[_Question] = deque()
         link.wire.inbound.channels[channel.number] = self
 
     @property
@@ -48,40 +53,32 @@ class GetChannel:
         """Whether the broker has closed the channel."""
         return not self._number
 
+    @property
+    def holds(self) -> bool:
+        """Whether messages that came this way are not settled."""
+        return self._settlements.unsettled
+
     async def get(self, queue: str, *, no_ack: bool, timeout: float) -> LeanDelivery | None:
         """Take one message, or None.
 
         :raises ServiceNotFound: there is no such queue.
         :raises Unavailable: no answer within ``timeout`` seconds.
         """
-        async with self._lock:
-            if self.is_closed:
-                message = f"get from {queue!r}: the channel was closed"
-                raise Unavailable(message)
-            self._answer = asyncio.get_running_loop().create_future()
-            self._no_ack, self._queue = no_ack, queue
-            frame = frames.get(self._number, queue, no_ack=no_ack)
-            self._link.outbound.put((frame,), len(frame))
-            try:
-                async with asyncio.timeout(timeout):
-                    return await self._answer
-            except TimeoutError:
-                # The answer may still come: the channel cannot be asked again.
-                self.fail("no answer to a get")
-                message = f"get from {queue!r}: no answer of the broker within {timeout:g} s"
-                raise Unavailable(message) from None
-            finally:
-                self._answer = None
-
-    def _settle(self, result: LeanDelivery | IonError | None) -> None:
-        answer = self._answer
-        if answer is None or answer.done():
-            if isinstance(result, LeanDelivery):
-                result.nack(requeue=True)
-        elif isinstance(result, IonError):
-            answer.set_exception(result)
-        else:
-            answer.set_result(result)
+        if self.is_closed:
+            message = f"get from {queue!r}: the channel was closed"
+            raise Unavailable(message)
+        answer: asyncio.Future[LeanDelivery | None] = asyncio.get_running_loop().create_future()
+        # Who is cancelled leaves the question there: its answer must not be taken for the next's.
+        self._asked.append(_Question(queue, no_ack, answer))
+        frame = frames.get(self._number, queue, no_ack=no_ack)
+        self._link.outbound.put((frame,), len(frame))
+        try:
+            async with asyncio.timeout(timeout):
+                return await answer
+        except TimeoutError:
+            self.fail("no answer to a get")
+            message = f"get from {queue!r}: no answer of the broker within {timeout:g} s"
+            raise Unavailable(message) from None
 
     # Diverted
 
@@ -89,23 +86,35 @@ class GetChannel:
         """Here is a message."""
         del method
         tag, redelivered = _TAG.unpack_from(arguments)
+        if not self._asked:  # too late: the channel is being closed, and the message goes back
+            return
+        question = self._asked.popleft()
         self._settlements.last = tag
+        if question.no_ack:
+            self._settlements.skip(tag)
+            tag = 0
         route = route_of(arguments[9:-4])  # the count of messages left is behind it
         envelope = decode_envelope(header, body)
-        bits, no_ack = redelivered == 1, self._no_ack
-        tag = 0 if no_ack else tag
-        self._settle(LeanDelivery(envelope, route, bits, no_ack, self._settlements, tag))
+        bits, no_ack = redelivered == 1, question.no_ack
+        delivery = LeanDelivery(envelope, route, bits, no_ack, self._settlements, tag)
+        if question.answer.done():
+            delivery.nack(requeue=True)
+        else:
+            question.answer.set_result(delivery)
 
     def on_get_empty(self) -> None:
         """There is none."""
-        self._settle(None)
+        question = self._asked.popleft() if self._asked else None
+        if question is not None and not question.answer.done():
+            question.answer.set_result(None)
 
     def on_confirm(self, tag: int, *, multiple: bool, taken: bool) -> None:
         """Nothing is published on this channel."""
 
     def on_closed(self, code: int, text: str) -> None:
         """No such queue, or another mistake."""
-        what = f"get from {self._queue!r}"
+        queue = self._asked[0].queue if self._asked else ""
+        what = f"get from {queue!r}"
         error = ChannelNotFoundEntity(text) if code == _NOT_FOUND else None
         self._end(channel_error(what, error) if error else Unavailable(f"{what}: {code} {text}"))
 
@@ -114,9 +123,14 @@ class GetChannel:
         self._end(Unavailable(reason))
 
     def _end(self, error: IonError) -> None:
+        """Tell the first who asks what is wrong, and the others to ask again."""
         self._number = 0
         self._settlements.close()
-        self._settle(error)
+        asked, self._asked = self._asked, deque()
+        for question in asked:
+            if not question.answer.done():
+                question.answer.set_exception(error)
+            error = Unavailable("the channel for gets was closed over another get")
 
 
 def _nothing() -> None:

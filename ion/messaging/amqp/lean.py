@@ -128,7 +128,16 @@ class LeanPath:
                 channel = await self._link.channel(f"get from {queue!r}", self._timeout)
                 self._getter = GetChannel(self._link, channel)
             getter = self._getter
-        return await getter.get(queue, no_ack=no_ack, timeout=self._timeout)
+        try:
+            return await getter.get(queue, no_ack=no_ack, timeout=self._timeout)
+        finally:
+            if getter.is_closed and not getter.channel.is_closed:
+                self._spawn(getter.channel.close(self._timeout))  # the broker takes all back
+
+    @property
+    def holds_gets(self) -> bool:
+        """Whether messages that were got are not settled."""
+        return self._getter is not None and self._getter.holds
 
     def fail(self, reason: str) -> None:
         """The connection is gone."""

@@ -68,6 +68,10 @@ class DataPath(Protocol):
         """Take one message. Raises ServiceNotFound or Unavailable."""
 
     @property
+    def holds_gets(self) -> bool:
+        """Whether messages that were got are not settled: a get that fails would lose them."""
+
+    @property
     def unconfirmed(self) -> int:
         """How many publishes (and settlements that are not in the buffer) are under way."""
 

@@ -323,11 +323,22 @@ class PlainPath:
                 self._getter = _Settler(self, await self._link.channel(what, self.timeout))
             getter, self._getter = self._getter, None
             raw = getter.channel.raw
-            message = await guarded(what, raw.basic_get(queue, no_ack=no_ack), self.timeout)
+            try:
+                message = await guarded(what, raw.basic_get(queue, no_ack=no_ack), self.timeout)
+            except BaseException:
+                # The answer may still come: the channel cannot be asked again.
+                self.spawn(getter.channel.close(self.timeout))
+                raise
             self._getter = getter
         if not isinstance(message.delivery, spec.Basic.GetOk):
             return None
+        getter.open_count += not no_ack
         return PlainDelivery(message, getter, no_ack=no_ack)
+
+    @property
+    def holds_gets(self) -> bool:
+        """Whether messages that were got are not settled."""
+        return self._getter is not None and self._getter.open_count > 0
 
     def fail(self, reason: str) -> None:
         """The connection is gone."""

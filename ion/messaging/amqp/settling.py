@@ -92,6 +92,16 @@ class Settlements:
             written += [frame(self._number, tag) for tag in rest]
         self._out.put(written, sum(map(len, written)))
 
+    def skip(self, tag: int) -> None:
+        """``tag`` needs no settling."""
+        self._ahead.add(tag)
+        self._advance(())
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether something that was delivered is not settled."""
+        return self._low <= self.last and self._number > 0
+
     def _advance(self, tags: list[int] | tuple[()]) -> int:
         """Move the low end over what is settled; return how many of ``tags`` that covers."""
         low, ahead = self._low, self._ahead

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
-from ion.base.errors import IonError, Unavailable
+from ion.base.errors import IonError, ServiceNotFound, Unavailable
 from ion.messaging.amqp.asking import Asker
 from ion.messaging.amqp.subscription import Subscription
 from ion.messaging.amqp.upkeep import Upkeep
@@ -186,7 +186,12 @@ class AmqpTransport(Upkeep):
     async def get(self, queue: str, *, no_ack: bool = False) -> Delivery | None:
         """Take one message now. Raises ServiceNotFound."""
         await self._ready()
-        return await self._need(self._path).get(queue, no_ack=no_ack)
+        path = self._need(self._path)
+        if path.holds_gets and await self.queue_info(queue) is None:
+            # To get from it would close the channel, and give back what others have got.
+            message = f"get from {queue!r}: there is no such queue"
+            raise ServiceNotFound(message)
+        return await path.get(queue, no_ack=no_ack)
 
 
 def _outcome_of(future: asyncio.Future[None]) -> Callable[[IonError | None], None]:

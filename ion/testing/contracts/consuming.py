@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from ion.base.errors import ServiceNotFound, Unavailable
@@ -173,6 +175,51 @@ class ConsumingContract(Bench):
         assert again is not None
         assert (again.envelope.body, again.redelivered) == (b"1", True)
         again.ack()
+
+    async def test_a_get_that_fails_disturbs_no_other(
+        self, transport: Transport, other: Transport
+    ) -> None:
+        """What was got before is still held, and can be settled."""
+        spec = QueueSpec("locked", durable=False, exclusive=True)
+        await other.declare_queue(spec)
+        await transport.declare_queue(QueueSpec("q"))
+        await send(transport, "q", b"1", b"2", b"3")
+        taken = await transport.get("q", no_ack=True)
+        held, second = await transport.get("q"), await transport.get("q")
+        assert taken is not None
+        assert held is not None
+        assert second is not None
+        second.ack()
+        with pytest.raises(ServiceNotFound):
+            await transport.get("nowhere")
+        with pytest.raises(Unavailable):
+            await transport.get("locked")
+        assert not held.lost
+        held.ack()
+        await transport.delete_queue("q")
+        await transport.declare_queue(QueueSpec("q"))
+        assert await transport.get("q") is None
+
+    async def test_a_cancelled_get_gives_back(self, transport: Transport) -> None:
+        """Its message, if there was one, and takes nobody else's answer."""
+        for queue in ("q", "w"):
+            await transport.declare_queue(QueueSpec(queue))
+            await send(transport, queue, queue.encode())
+        given_up = asyncio.ensure_future(transport.get("q"))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        other = await transport.get("w")
+        assert other is not None
+        assert other.envelope.body == b"w"
+        other.ack()
+        if not given_up.cancelled() and (delivery := given_up.result()):
+            delivery.nack(requeue=True)
+
+        async def back() -> bool:
+            return await ready(transport, "q") == 1
+
+        await eventually(back, "the message is back")
 
     async def test_a_queue_deleted_under_its_consumer(
         self, transport: Transport, other: Transport

@@ -276,3 +276,30 @@ async def test_a_deleted_queue_of_others_is_waited_for_over_a_reconnect(
     await again.publish_confirmed("", "theirs", Envelope("back"), mandatory=True, timeout=5)
     await inbox.wait(1)
     await again.close()
+
+
+async def test_a_get_that_is_answered_too_late_gives_back(
+    make: Make, rabbitmq_server: RabbitServer
+) -> None:
+    transport = make(operation_timeout=0.8)
+    await transport.open()
+    await transport.declare_queue(QueueSpec("q"))
+    await transport.publish_confirmed("", "q", Envelope("op"), timeout=5)
+    rabbitmq_server.suspend()
+    try:
+        with pytest.raises(Unavailable, match="no answer"):
+            await transport.get("q")
+    finally:
+        rabbitmq_server.resume()
+
+    async def is_back() -> bool:
+        try:
+            info = await transport.queue_info("q")
+        except Unavailable:
+            return False
+        return info is not None and info.messages == 1
+
+    await until(is_back)
+    again = await transport.get("q")
+    assert again is not None
+    again.ack()
