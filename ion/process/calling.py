@@ -6,10 +6,12 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ion.messaging.envelope import MSGPACK
-from ion.process import publishing
+from ion.process import dialogue, publishing
+from ion.process.dialogue import Dialogue
 from ion.process.endpoint import Endpoint
 from ion.process.publishing import Answer
 from ion.process.request import RequestConversation
+from ion.process.stream import CREDIT, StreamConversation
 
 
 class Calling:
@@ -37,10 +39,42 @@ class Calling:
         return self._endpoint.rpc(self._sender, to, op, content, timeout, content_type)
 
     def request(
-        self, to: str, op: str, content: Any = None, timeout: float | None = None
+        self,
+        to: str,
+        op: str,
+        content: Any = None,
+        timeout: float | None = None,
+        agree_within: float | None = None,
+        silence: float | None = None,
     ) -> RequestConversation:
         """Begin a request conversation: await it, iterate its progress, cancel it."""
-        return RequestConversation(self._endpoint, self._sender, to, op, content, timeout)
+        request = (self._sender, to, op, content, timeout, agree_within, silence)
+        return RequestConversation(self._endpoint, *request)
+
+    def stream(
+        self,
+        to: str,
+        op: str,
+        content: Any = None,
+        timeout: float | None = None,
+        credit: int = CREDIT,
+        returns: Any = Any,
+    ) -> StreamConversation:
+        """Ask an op that streams for its items: iterate them; see :class:`StreamConversation`."""
+        request = (self._sender, to, op, content, timeout, credit, returns)
+        return StreamConversation(self._endpoint, *request)
+
+    async def converse(
+        self, to: str, op: str, content: Any = None, timeout: float | None = None
+    ) -> Dialogue:
+        """Begin a conversation in which both sides may say anything; see :class:`Dialogue`.
+
+        It is returned once the other side has agreed.
+
+        :param timeout: seconds of silence after which it is given up.
+        :raises IonError: as :meth:`rpc_send`.
+        """
+        return await dialogue.converse(self._endpoint, self._sender, to, op, content, timeout)
 
     async def publish(self, point: str, topic: str, content: Any = None, **options: Any) -> None:
         """Publish an event to all who subscribe to its topic; see :func:`publishing.publish`."""
