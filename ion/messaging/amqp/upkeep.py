@@ -117,7 +117,7 @@ class Upkeep:
         self._closing = False
         await self._connect()
         self._verifier.start()
-        self._set_state(TransportState.CONNECTED)
+        self._set_up()
 
     async def _connect(self) -> None:
         link = await open_link(self._urls, self._settings, self._new_events)
@@ -189,6 +189,12 @@ class Upkeep:
             except Exception:
                 log.exception("a callback for the state of the transport failed")
 
+    def _set_up(self) -> None:
+        """The connection is there: tell so, and where the broker has blocked it already, that."""
+        self._set_state(TransportState.CONNECTED)
+        if self._link is not None and self._link.outbound.blocked:
+            self._set_state(TransportState.BLOCKED)
+
     @property
     def heard(self) -> float:
         """When the broker was last heard of, on the loop's clock; 0.0 = never."""
@@ -256,7 +262,7 @@ class Upkeep:
         self._recovery = None
         log.info("reconnected to the broker after %.1f s", loop.time() - began)
         self._verifier.soon()
-        self._set_state(TransportState.CONNECTED)
+        self._set_up()
 
     async def _restore(self) -> None:
         asker = self._need(self._asker)

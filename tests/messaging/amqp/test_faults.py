@@ -168,8 +168,10 @@ async def test_an_alarm_blocks_and_is_over(
         transport.publish("x", "a.b", Envelope("first"))
         await states.wait(BLOCKED)
         assert not transport.writable
+        began = time.monotonic()
         with pytest.raises(Unavailable):
             await transport.publish_confirmed("x", "a.b", Envelope("never"), timeout=0.2)
+        assert time.monotonic() - began < 1
         with pytest.raises(Unavailable):
             await transport.wait_writable(0.05)
         outcomes: list[object] = []
@@ -182,6 +184,30 @@ async def test_an_alarm_blocks_and_is_over(
     assert inbox.ops == ["first", "later"]  # what was given up in time was never sent
     await works(transport, inbox)
     assert outcomes == [None]
+
+
+async def test_the_connection_is_killed_under_an_alarm(
+    make: Make, rabbitmq_server: RabbitServer
+) -> None:
+    transport, inbox = make(), Inbox()
+    states = await furnished(transport, inbox)
+    await asyncio.to_thread(rabbitmq_server.set_disk_alarm, True)
+    try:
+        transport.publish("x", "a.b", Envelope("first"))
+        await states.wait(BLOCKED)
+        await asyncio.to_thread(rabbitmq_server.close_connections)
+        await states.wait(LOST)
+        with pytest.raises(Unavailable):
+            transport.publish("x", "a.b", Envelope("op"))
+        await states.wait(CONNECTED)  # the broker blocks only who publishes
+        transport.publish("x", "a.b", Envelope("second"))
+        await states.wait(BLOCKED)
+        assert not transport.writable
+    finally:
+        await asyncio.to_thread(rabbitmq_server.set_disk_alarm, False)
+    await states.wait(CONNECTED)
+    await works(transport, inbox)
+    assert inbox.ops.count("second") == 1
 
 
 async def test_a_frozen_broker_is_noticed(make: Make, rabbitmq_server: RabbitServer) -> None:
