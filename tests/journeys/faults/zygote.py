@@ -20,6 +20,7 @@ import sys
 from typing import Any
 
 import ion.messaging.amqp.transport  # noqa: F401 - imported once, for all children
+import ion.public  # noqa: F401
 
 _PR_SET_PDEATHSIG = 1
 _FATES = os.WUNTRACED | os.WCONTINUED | os.WNOHANG
