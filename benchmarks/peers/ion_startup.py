@@ -19,16 +19,16 @@ HEAVY = ("aio_pika", "aiormq", "google.protobuf", "asyncpg", "redis", "sqlite3",
 IMPORT = """
 import time
 begun = time.perf_counter()
-import ion
+from ion import Container
 elapsed = time.perf_counter() - begun
 import sys
 heavy = [name for name in {heavy!r} if name in sys.modules]
-sys.exit("import ion brought in " + ", ".join(heavy)) if heavy else print(elapsed)
+sys.exit("importing ion brought in " + ", ".join(heavy)) if heavy else print(elapsed)
 """
 
 
 def import_seconds() -> float:
-    """Return what ``import ion`` takes; an error where it imports a heavy library."""
+    """Return what ``from ion import ...`` takes; an error where it imports a heavy library."""
     code = IMPORT.format(heavy=HEAVY)
     done = subprocess.run(
         [sys.executable, "-c", code],

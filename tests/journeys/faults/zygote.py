@@ -19,8 +19,8 @@ import signal
 import sys
 from typing import Any
 
-import ion.messaging.amqp.transport  # noqa: F401 - imported once, for all children
-import ion.public  # noqa: F401
+import ion.messaging.amqp.transport
+import ion.public  # noqa: F401 - imported once, for all children
 
 _PR_SET_PDEATHSIG = 1
 _FATES = os.WUNTRACED | os.WCONTINUED | os.WNOHANG
