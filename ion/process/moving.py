@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from ion.base.errors import CodecError, IonError, Unavailable, Unroutable
+from ion.base.errors import CodecError, IonError, Unavailable
 from ion.messaging.address import Namespace
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Delivery, ExchangeSpec, QueueSpec, Transport, TransportState
@@ -46,8 +46,6 @@ class Mover:
             if error is None:
                 delivery.ack()
                 return
-            if isinstance(error, Unroutable):
-                self._mend(exchange, key)
             self._again(delivery, exchange, key, copy, error)
 
         try:
@@ -67,6 +65,7 @@ class Mover:
             return
         where = f"{exchange} {key}".strip()
         log.warning("message %s is not moved to %r yet: %s", copy.message_id, where, error)
+        self._mend(exchange, key)
         self.waiting += 1
         self._loop.call_later(PAUSE, self._resume, delivery, exchange, key, copy)
 
@@ -76,9 +75,10 @@ class Mover:
             self.move(delivery, exchange, key, copy)
 
     def _mend(self, exchange: str, key: str) -> None:
-        """Declare again what was deleted under us; a service's queue comes with its consumer."""
+        """Declare again what may have been deleted; a service's queue comes with its consumer."""
+        is_there = self._transport.state is TransportState.CONNECTED
         specs = self._specs(exchange, key)
-        if specs is None or (exchange, key) in self._mending:
+        if not is_there or specs is None or (exchange, key) in self._mending:
             return
         task = self._loop.create_task(self._declare(*specs))
         self._mending[exchange, key] = task
