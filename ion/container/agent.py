@@ -23,13 +23,16 @@ class Described(Protocol):
     state: str
     since: float
     reason: str
-    broker: str
     processes: dict[str, Process]
     exchange: ExchangeManager
 
     @property
     def sysname(self) -> str:
         """The system it belongs to."""
+
+    @property
+    def broker(self) -> str:
+        """URL of the broker that it is connected to."""
 
     @property
     def apps(self) -> Mapping[str, RunningApp]:

@@ -20,7 +20,6 @@ from ion.base import lifecycle
 from ion.base.config import load
 from ion.base.errors import LifecycleError
 from ion.base.ids import checked_name, new_container_id
-from ion.base.masking import masked
 from ion.base.settings import Settings
 from ion.container.agent import ContainerAgent
 from ion.container.exchange import AGENT, ExchangeManager
@@ -78,8 +77,6 @@ class Container(Calling):
         self.processes: dict[str, Process] = {}
         self.drain_timeout = self.settings.container.drain_timeout
         self.transport: Transport = transport_for(self.settings, url)
-        urls = [url] if isinstance(url, str) else list(url or self.settings.broker.urls)
-        self.broker = str(masked(urls[0]))
         self.endpoint: Endpoint
         self.workers: Workers
         self.exchange: ExchangeManager
@@ -93,6 +90,11 @@ class Container(Calling):
     def sysname(self) -> str:
         """The system this container belongs to."""
         return self.namespace.sysname
+
+    @property
+    def broker(self) -> str:
+        """URL of the broker that it is connected to, or was last; the password is masked."""
+        return self.transport.broker
 
     @property
     def apps(self) -> dict[str, RunningApp]:

@@ -113,9 +113,13 @@ class Transport(Protocol):
 
     Names may be at most 255 bytes. All coroutines raise :class:`~ion.base.errors.Unavailable`
     where the broker is away for longer than their ``timeout`` (seconds).
+
+    :ivar scheme: of its URLs.
+    :ivar broker: URL of the broker that it is connected to, or was last, password masked.
     """
 
     scheme: str
+    broker: str
     state: TransportState
 
     async def open(self) -> None:

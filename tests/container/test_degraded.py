@@ -28,24 +28,16 @@ async def until(true: Callable[[], bool], timeout: float = 30.0) -> None:
             await asyncio.sleep(0.005)
 
 
-def set_alarm(server: RabbitServer, kind: str, *, on: bool) -> None:
-    """Raise or clear an alarm of the broker."""
-    alarm = f"{{resource_limit, {kind}, node()}}"
-    call = f"set_alarm({{{alarm}, []}})" if on else f"clear_alarm({alarm})"
-    # Answered once all connections were told: one that publishes before is not blocked yet.
-    server.eval(f"begin rabbit_alarm:{call}, rabbit_alarm:get_alarms(), ok end")
-
-
 @pytest.fixture
 def alarm(rabbitmq_server: RabbitServer) -> AsyncIterator[Callable[..., object]]:
     """Give what raises an alarm, and clears it; cleared at the end."""
 
     async def change(kind: str, *, on: bool) -> None:
-        await asyncio.to_thread(set_alarm, rabbitmq_server, kind, on=on)
+        await asyncio.to_thread(getattr(rabbitmq_server, f"set_{kind}_alarm"), on)
 
     yield change
-    for kind in ALARMS:
-        set_alarm(rabbitmq_server, kind, on=False)
+    rabbitmq_server.set_memory_alarm(False)
+    rabbitmq_server.set_disk_alarm(False)
 
 
 @pytest.fixture(params=[True, False], ids=["lean", "plain"])
@@ -201,3 +193,21 @@ async def test_the_memory_bus_never_degrades() -> None:
         container.transport.on_state(lambda _: states.append(container.state))
     assert lifecycle.DEGRADED not in states
     assert container.state == lifecycle.TERMINATED
+
+
+async def test_after_a_failover_it_tells_the_broker_that_it_is_connected_to(
+    rabbitmq_server: RabbitServer, amqp_url: str
+) -> None:
+    urls = [amqp_url, rabbitmq_server.url(rabbitmq_server.new_vhost())]
+    async with Container(urls, sysname="test") as container:
+        shown = {url.replace(":guest@", ":***@"): url for url in urls}
+        before = container.broker
+        vhost = shown.pop(before).rpartition("/")[2]
+        delete = f'rabbit_vhost:delete(<<"{vhost}">>, <<"test">>)'
+        await asyncio.to_thread(rabbitmq_server.eval, delete)
+        await until(lambda: container.broker in shown and container.state == lifecycle.ACTIVE)
+        agent = container.processes[f"{container.id}.0"]
+        assert isinstance(agent, ContainerAgent)
+        assert (await agent.op_info())["broker"] in shown
+        await container.spawn(HelloService)
+        assert await container.rpc_send("hello", "hello")

@@ -17,6 +17,7 @@ from aiormq.channel import Channel as RawChannel
 from yarl import URL
 
 from ion.base.errors import ConfigurationError, Unavailable
+from ion.base.masking import mask_urls
 from ion.messaging.amqp import outbound as out
 from ion.messaging.amqp.dialect import Version, version_of
 from ion.messaging.amqp.failures import cannot_connect, guarded, is_ours, quieten
@@ -57,11 +58,13 @@ class _Connection(aio_pika.Connection):
 class Link:
     """A live connection.
 
+    :ivar broker: the URL that it leads to, password masked.
     :ivar outbound: the buffer of unsent bytes.
     :ivar wire: the socket's protocol.
     """
 
-    def __init__(self, connection: _Connection, wire: Wire) -> None:
+    def __init__(self, connection: _Connection, wire: Wire, broker: str) -> None:
+        self.broker = broker
         self._connection = connection
         self.wire = wire
         self.outbound = wire.outbound
@@ -165,6 +168,11 @@ def checked_urls(urls: Sequence[str]) -> list[URL]:
     return parsed
 
 
+def shown(url: URL) -> str:
+    """Return a URL as people may see it."""
+    return mask_urls(str(url.with_query(None)))
+
+
 def _completed(url: URL, settings: LinkSettings) -> URL:
     added = {}
     if "heartbeat" not in url.query:
@@ -215,4 +223,4 @@ async def _open(url: URL, settings: LinkSettings, events: WireEvents) -> Link:
         message = "aiormq did not use the transport factory"
         raise Unavailable(message)
     wire.watch(float(url.query["heartbeat"]))
-    return Link(connection, wire)
+    return Link(connection, wire, shown(url))

@@ -15,7 +15,7 @@ from ion.base.errors import IonError, Unavailable
 from ion.messaging.amqp import backoff, outbound, verifying
 from ion.messaging.amqp.asking import Asker
 from ion.messaging.amqp.lean import LeanPath
-from ion.messaging.amqp.link import Link, LinkSettings, checked_urls, open_link
+from ion.messaging.amqp.link import Link, LinkSettings, checked_urls, open_link, shown
 from ion.messaging.amqp.paths import DataPath
 from ion.messaging.amqp.plain import PlainPath
 from ion.messaging.amqp.restoring import restore, restore_queue
@@ -94,6 +94,7 @@ class Upkeep:
         self._path_class = LeanPath if lean else PlainPath
         self._timeout = operation_timeout
         self.state = TransportState.CLOSED
+        self.broker = shown(self._urls[0])
         self._callbacks: list[OnState] = []
         self._connected = asyncio.Event()
         self._topology = Topology()
@@ -122,6 +123,7 @@ class Upkeep:
     async def _connect(self) -> None:
         link = await open_link(self._urls, self._settings, self._new_events)
         self._link = link
+        self.broker = link.broker
         path = self._path_class(link, self._timeout, self._mend)
         try:
             await path.open()

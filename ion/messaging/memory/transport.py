@@ -68,6 +68,7 @@ class MemoryTransport:
             message = "a memory broker's URL is memory:// or memory://NAME"
             raise ConfigurationError(message)
         self.state = TransportState.CLOSED
+        self.broker = url
         self._name = match["name"]
         self._site: registry.Site | None = None
         self._session: Session | None = None
