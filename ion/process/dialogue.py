@@ -189,6 +189,7 @@ class Dialogue:
     def _end(self) -> Exception:
         """Return the error for who speaks or listens when it is over."""
         call = self._call
+        self._endpoint.end(call)
         error = call.future.exception()
         if error is not None:
             return error if isinstance(error, Exception) else ConversationError(str(error))

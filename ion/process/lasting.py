@@ -94,12 +94,13 @@ class LastingCall(OutgoingCall, eq=False):
             self.endpoint.tell(self, c.CANCEL)
 
     def abandon(self) -> None:
-        """Cancel it; may be called at any time, and twice."""
+        """Cancel it, where it is not over; may be called at any time, and twice."""
         self.unread.clear()
         if not self.future.done():
             self.step(c.CANCEL)
             self.future.set_result(None)
             self.endpoint.tell(self, c.CANCEL)
+        self.endpoint.end(self)
 
     def silent(self) -> DeadlineExceeded:
         """Return the error for when its time has passed."""
