@@ -12,10 +12,8 @@ is over; if it is killed, the broker puts everything back by itself.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Collection, Iterable, Mapping
-from types import TracebackType
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -23,7 +21,6 @@ import msgspec
 from ion.base.errors import (
     BadRequest,
     CodecError,
-    ContentTooLarge,
     IonError,
     ServiceNotFound,
     Unavailable,
@@ -35,11 +32,9 @@ from ion.messaging.transport import Delivery, QueueInfo
 from ion.process.endpoint import SEND_TIMEOUT, Endpoint
 from ion.process.letter import REPLAYED, DeadLetter, number, origin_of, read, receiver_of, text
 from ion.process.retrying import ATTEMPT, BROKERS_OWN, CAUSES
+from ion.process.search import Search
 
 MAX_PEEK = 1000
-MAX_HELD = 256 * 1024 * 1024  # bytes of content that a search holds at most
-QUIET = 0.5  # seconds without a change, after which nothing more is put back
-_STEP = 0.01
 _SUFFIX = ".dlq"
 _SUSPECTS = ".suspect"
 _MAX_NAME = 255  # bytes, of a queue
@@ -84,9 +79,11 @@ async def peek(
         message = f"limit must be from 1 to {MAX_PEEK}, not {limit!r}"
         raise BadRequest(message)
     found: list[DeadLetter] = []
-    async with await _Search.begin(endpoint, key, ids) as search:
+    async with await _search(endpoint, key, ids) as search:
         while len(found) < limit and (delivery := await search.next()) is not None:
-            found.append(read(search.key, delivery.envelope, endpoint.max_content))
+            found.append(
+                read(key_of(endpoint.namespace, key), delivery.envelope, endpoint.max_content)
+            )
     return found
 
 
@@ -118,9 +115,11 @@ async def replay(
     done = 0
     stuck: dict[tuple[str, str], IonError] = {}
     try:
-        async with await _Search.begin(endpoint, key, ids) as search:
+        async with await _search(endpoint, key, ids) as search:
             while (limit is None or done < limit) and (delivery := await search.next()):
-                done += await _replay_one(endpoint, search.key, delivery, timeout, stuck)
+                done += await _replay_one(
+                    endpoint, key_of(endpoint.namespace, key), delivery, timeout, stuck
+                )
         for error in stuck.values():
             raise error
     except IonError as error:
@@ -141,7 +140,7 @@ async def purge(endpoint: Endpoint, key: str, *, ids: Collection[str] | None = N
         info = await _existing(endpoint, key_of(endpoint.namespace, key))
         return await endpoint.transport.purge_queue(info.name)
     done = 0
-    async with await _Search.begin(endpoint, key, ids) as search:
+    async with await _search(endpoint, key, ids) as search:
         while (delivery := await search.next()) is not None:
             delivery.ack()
             done += 1
@@ -256,101 +255,17 @@ async def _existing(endpoint: Endpoint, key: str) -> QueueInfo:
     raise ServiceNotFound(message, details={"queue": name})
 
 
-class _Search:
-    """One way through a queue of dead letters, from the oldest on, as far as it was at the start.
+async def _search(endpoint: Endpoint, key: str, ids: Collection[str] | None) -> Search:
+    """Begin at the oldest dead letter of ``key``, or the oldest of ``ids``.
 
-    A message that is put back would come again as the next one, so all that is not settled is held
-    to the end, and put back then: each goes to its old place.
+    :raises ServiceNotFound: there is no such queue.
     """
-
-    def __init__(self, endpoint: Endpoint, key: str, info: QueueInfo, ids: frozenset[str]) -> None:
-        self.key = key
-        self._transport = endpoint.transport
-        self._queue = info.name
-        self._left = info.messages
-        self._ids = ids
-        self._held: list[Delivery] = []
-        self._size = 0
-
-    @classmethod
-    async def begin(cls, endpoint: Endpoint, key: str, ids: Collection[str] | None) -> _Search:
-        """Begin at the oldest message.
-
-        :param ids: only the messages of these ids are given; None: all.
-        :raises ServiceNotFound: there is no such queue.
-        """
-        key = key_of(endpoint.namespace, key)
-        info = await _existing(endpoint, key)
-        search = cls(endpoint, key, info, frozenset(ids or ()))
-        if ids is not None and not ids:
-            search._left = 0
-        return search
-
-    async def next(self) -> Delivery | None:
-        """Return the next message that is sought, or None at the end.
-
-        :raises ContentTooLarge: too much is held.
-        :raises Unavailable: the broker is away, or what is held was lost with a connection.
-        """
-        while self._left > 0:
-            await asyncio.sleep(0)  # in memory nothing else waits
-            self._forget_settled()
-            delivery = await self._transport.get(self._queue)
-            if delivery is None:
-                return None
-            self._left -= 1
-            self._hold(delivery)
-            if not self._ids or text(delivery.envelope.message_id) in self._ids:
-                return delivery
-        return None
-
-    def _forget_settled(self) -> None:
-        held = self._held
-        if held and held[-1].settled:
-            self._size -= len(held.pop().envelope.body)
-        if self._size > MAX_HELD:
-            message = (
-                f"the dead letters in front of {self._queue!r} are over {MAX_HELD >> 20} MiB, "
-                "more than can be held to look behind them: replay or purge some of them first"
-            )
-            raise ContentTooLarge(message)
-        if held and held[0].lost:
-            message = f"the connection was lost while {self._queue!r} was searched: ask again"
-            raise Unavailable(message)
-
-    def _hold(self, delivery: Delivery) -> None:
-        self._held.append(delivery)
-        self._size += len(delivery.envelope.body)
-
-    async def __aenter__(self) -> _Search:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        back = [delivery for delivery in self._held if not delivery.settled]
-        self._held.clear()
-        # The youngest first: each is the head of the queue then, and is put back at once.
-        for delivery in reversed(back):
-            delivery.nack(requeue=True)
-        if back and not isinstance(error, Unavailable | asyncio.CancelledError):
-            with contextlib.suppress(Unavailable):
-                await self._until_back(len(back))
-
-    async def _until_back(self, count: int) -> None:
-        """Return once the broker counts what was put back, so that who looks next finds it.
-
-        Others may take it meanwhile: the wait is over, too, when the count does not change.
-        """
-        loop = asyncio.get_running_loop()
-        expected, seen, changed = self._left + count, -1, loop.time()
-        while loop.time() < changed + QUIET:
-            info = await self._transport.queue_info(self._queue)
-            if info is None or info.messages >= expected:
-                return
-            if info.messages != seen:
-                seen, changed = info.messages, loop.time()
-            await asyncio.sleep(_STEP)
+    info = await _existing(endpoint, key_of(endpoint.namespace, key))
+    if ids is None:
+        return Search(endpoint.transport, info)
+    sought = frozenset(ids)
+    return Search(
+        endpoint.transport,
+        info if sought else replace(info, messages=0),
+        lambda envelope: text(envelope.message_id) in sought,
+    )

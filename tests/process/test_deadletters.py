@@ -14,7 +14,7 @@ from ion.messaging import codec
 from ion.messaging.address import Namespace
 from ion.messaging.envelope import JSON, MSGPACK, Envelope
 from ion.messaging.transport import QueueSpec
-from ion.process import deadletters
+from ion.process import deadletters, search
 from ion.process.deadletters import list_dead_letters, peek, purge, replay
 
 KEY = "taker"
@@ -412,7 +412,7 @@ async def test_a_replay_that_is_given_up_leaves_the_rest(endpoint, monkeypatch):
 
 
 async def test_many_are_searched_and_come_back_in_order(endpoint):
-    count = 1200
+    count = 600
     outcomes = []
     for n in range(count):
         endpoint.transport.publish(
@@ -423,7 +423,7 @@ async def test_many_are_searched_and_come_back_in_order(endpoint):
     await until_there(endpoint, count)
     assert await replay(endpoint, KEY, ids=[f"m-{count - 1}"]) == 1
     await until_there(endpoint, count - 1)
-    assert ids(await peek(endpoint, KEY, 1000)) == [f"m-{n}" for n in range(1000)]
+    assert ids(await peek(endpoint, KEY, 300)) == [f"m-{n}" for n in range(300)]
     assert await purge(endpoint, KEY, ids=["m-0", f"m-{count - 2}"]) == 2
     await until_there(endpoint, count - 3)
     assert ids(await peek(endpoint, KEY, 1)) == ["m-1"]
@@ -431,7 +431,9 @@ async def test_many_are_searched_and_come_back_in_order(endpoint):
 
 
 async def test_a_search_holds_no_more_than_its_limit(endpoint, monkeypatch):
-    monkeypatch.setattr(deadletters, "MAX_HELD", 100)
+    monkeypatch.setattr(search, "MAX_HELD", 100)
+    monkeypatch.setattr(search, "PREFETCH", 1)
+    monkeypatch.setattr(search, "MAX_PREFETCH", 1)
     await bury(endpoint, *(letter(n, body=b"x" * 30) for n in range(6)))
     for asked in (replay, purge, peek):
         with pytest.raises(ContentTooLarge, match="dlq"):
