@@ -20,9 +20,11 @@ from ion.base import errors
 from ion.base.fsm import MachineSpec
 from ion.base.lifecycle import LIFECYCLE
 from ion.base.settings import ServiceOverride, Settings
+from ion.conversation.generic import GENERIC
 from ion.conversation.oneway import ONE_WAY
 from ion.conversation.request import REQUEST_PROTOCOL
 from ion.conversation.rpc import RPC
+from ion.conversation.stream import STREAM
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -125,6 +127,8 @@ GENERATED: dict[str, Callable[[], str]] = {
     "lifecycle": diagram(LIFECYCLE),
     "rpc": diagram(RPC.machine),
     "request": diagram(REQUEST_PROTOCOL.machine),
+    "stream": diagram(STREAM.machine),
+    "generic": diagram(GENERIC.machine),
     "one-way": diagram(ONE_WAY.machine),
 }
 
