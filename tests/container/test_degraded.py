@@ -12,6 +12,7 @@ import pytest
 from ion import Container, Unavailable
 from ion.base import lifecycle
 from ion.container.agent import ContainerAgent
+from ion.services.echo.service import EchoService
 from ion.services.hello.service import HelloService
 from ion.testing.servers import RabbitServer
 
@@ -162,12 +163,16 @@ async def test_an_alarm_that_was_there_before_the_start_is_seen(
 async def test_degraded_it_starts_and_stops_processes_as_ever(
     on_rabbitmq: Container, rabbitmq_server: RabbitServer
 ) -> None:
-    container = on_rabbitmq
-    await asyncio.to_thread(rabbitmq_server.kill)
-    await until(lambda: container.state == lifecycle.DEGRADED)
-    spawning = asyncio.create_task(container.spawn("ion.services.echo.service:EchoService"))
-    await asyncio.to_thread(rabbitmq_server.start)
-    pid = await spawning  # what it needs of the broker it waits for
+    container, spawned = on_rabbitmq, []
+
+    def spawn(_: object) -> None:
+        if container.state == lifecycle.DEGRADED:
+            spawned.append(asyncio.ensure_future(container.spawn(EchoService)))
+
+    container.transport.on_state(spawn)  # told after the container
+    await asyncio.to_thread(rabbitmq_server.close_connections)
+    await until(lambda: bool(spawned))
+    pid = await spawned[0]  # what it needs of the broker it waited for
     assert await container.rpc_send("echo", "ping") == {"pong": "pong"}
     await container.terminate_process(pid)
 
