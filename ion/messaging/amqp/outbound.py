@@ -104,7 +104,7 @@ class Outbound:
             data = b"".join(self.pieces)
             self.pieces.clear()
             self.unsent = 0
-            self._transport.write(data)
+            self._write(self._transport, data)
         else:
             self._flush_chunks(self._transport)
         if self._waiters:
@@ -119,8 +119,19 @@ class Outbound:
                 size += len(pieces[done])
                 done += 1
             self.unsent -= size
-            transport.write(b"".join(pieces[start:done]))
+            self._write(transport, b"".join(pieces[start:done]))
         del pieces[:done]
+
+    @staticmethod
+    def _write(transport: asyncio.Transport, data: bytes) -> None:
+        """Write, also in the moment between the broker's goodbye and the end of the connection.
+
+        The library has ended its half by then; what is unsettled fails when the loss is told.
+        """
+        try:  # noqa: SIM105 - cheaper than a context manager, at each flush
+            transport.write(data)
+        except RuntimeError:
+            pass
 
     def pause(self) -> None:
         """The socket is full."""

@@ -247,3 +247,19 @@ def test_backoff_is_capped(attempt: int, elapsed: float, chance: float) -> None:
     assert 0 <= wait <= (0.5 if elapsed < backoff.EARLY else 30.0)
     assert backoff.delay(30, 61.0, 1.0) == 30.0
     assert backoff.delay(0, 0.0, 1.0) == backoff.FIRST
+
+
+class GoneSocket(Socket):
+    """The library has said goodbye on it."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        raise RuntimeError("Cannot call write() after write_eof()")
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000])
+async def test_what_comes_after_the_goodbye_troubles_nobody(size: int) -> None:
+    out = Outbound(asyncio.get_running_loop(), 1000, 1000)
+    out.attach(GoneSocket())
+    out.put([b"x" * size], size)
+    out.flush()
+    assert (out.unsent, out.pieces) == (0, [])
