@@ -1,7 +1,7 @@
 """T8: calls, processes and reconnects leave nothing behind; ``make soak`` has the long form.
 
 The long form is ``benchmarks/soak.py`` with its own numbers: a million calls, ten thousand
-processes, five thousand reconnects.
+processes, two thousand reconnects.
 """
 
 from __future__ import annotations
