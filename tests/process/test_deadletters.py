@@ -8,17 +8,18 @@ import time
 import msgspec
 import pytest
 
-from ion import ApplicationError, Process, Service
+from ion import ApplicationError, Container, Process, Service
 from ion.base.errors import BadRequest, ContentTooLarge, ServiceNotFound, Unavailable
 from ion.messaging import codec
 from ion.messaging.address import Namespace
 from ion.messaging.envelope import JSON, MSGPACK, Envelope
-from ion.messaging.transport import QueueSpec
+from ion.messaging.transport import QueueSpec, TransportState
 from ion.process import deadletters, search
 from ion.process.deadletters import list_dead_letters, peek, purge, replay
 
 KEY = "taker"
 QUEUE = f"test.{KEY}"
+USER = "guest"  # who the tests are at the broker, which takes no other name
 DEAD_AT = 1_790_000_000_123
 
 
@@ -33,6 +34,19 @@ class Taker(Service, name=KEY, concurrency=1):
         self.taken.append((content, headers))
         if self.failing:
             raise ApplicationError("not this one either")
+
+
+class Once(Service, name="once", delivery="effectively-once", attempts=1):
+    """Must not do a thing twice; fails until it is mended."""
+
+    def __init__(self):
+        self.done = []
+        self.mended = False
+
+    async def op_do(self, n: int):
+        if not self.mended:
+            raise RuntimeError("broken")
+        self.done.append(n)
 
 
 class Pair(Process):
@@ -239,7 +253,7 @@ async def test_a_replayed_message_is_as_it_was_without_its_death(endpoint):
     }
     await bury(
         endpoint,
-        letter(1, headers=call, reply_to="r", correlation_id="c", priority=1, timestamp=12),
+        letter(1, headers=call, reply_to="r", correlation_id="c", user_id=USER, timestamp=12),
     )
     assert await replay(endpoint, KEY) == 1
     (envelope,) = await waiting(endpoint)
@@ -253,7 +267,7 @@ async def test_a_replayed_message_is_as_it_was_without_its_death(endpoint):
     }
     assert (envelope.op, envelope.message_id, envelope.correlation_id) == ("take", "m-1", "c")
     assert (envelope.reply_to, envelope.expiration, envelope.persistent) == ("", None, True)
-    assert (envelope.priority, envelope.timestamp) == (1, 12)
+    assert (envelope.user_id, envelope.timestamp) == ("", 12)
     assert codec.decode(envelope.body) == {"n": 1}
     await until_there(endpoint, 0)
 
@@ -378,6 +392,30 @@ async def test_a_replay_ends_though_all_fail_again(container, endpoint):
     await until_there(endpoint, 0)
 
 
+async def test_what_failed_once_is_done_when_it_is_replayed(container):
+    """The inbox knows what was done, and a dead letter was not."""
+    endpoint = container.endpoint
+    once = container.processes[await container.spawn(Once)]
+    await container.send("once", "do", {"n": 1}, message_id="only")
+    await until_there(endpoint, 1, "once")
+    (found,) = await peek(endpoint, "once")
+    assert (found.message_id, found.attempt, found.content) == ("only", 1, {"n": 1})
+    assert (found.cause, found.cause_code, found.cause_type) == ("broken", 500, "RuntimeError")
+    assert (found.dead_from, found.dead_by, found.receiver) == ("test.once", once.id, "once")
+    assert abs(found.dead_at / 1000 - time.time()) < 60
+    once.mended = True
+    for _ in range(2):  # the second time by hand: somebody has kept a copy
+        await replay(endpoint, "once")
+        await container.send("once", "do", {"n": 1}, message_id="only")
+    await container.rpc_send("once", "ping", {})
+
+    async def done():
+        return once.done == [1]
+
+    await until(done)
+    await until_there(endpoint, 0, "once")
+
+
 async def test_two_that_replay_at_once_double_nothing(endpoint, other):
     await bury(endpoint, *(letter(n) for n in range(60)))
     counts = await asyncio.gather(replay(endpoint, KEY), replay(other.endpoint, KEY))
@@ -409,6 +447,36 @@ async def test_a_replay_that_is_given_up_leaves_the_rest(endpoint, monkeypatch):
     await until_there(endpoint, 7)
     assert ids(await peek(endpoint, KEY)) == [f"m-{n}" for n in range(3, 10)]
     assert [e.message_id for e in await waiting(endpoint)] == [f"m-{n}" for n in range(4)]
+
+
+@pytest.mark.parametrize("lean", [True, False])
+async def test_a_lost_connection_ends_a_replay(rabbitmq_server, amqp_url, monkeypatch, lean):
+    """It is lost between the broker's taking a message and its leaving: that one is doubled."""
+    async with Container(amqp_url, sysname="test", config={"broker.lean": lean}) as container:
+        endpoint, transport = container.endpoint, container.endpoint.transport
+        await declare(endpoint, KEY)
+        await bury(endpoint, *(letter(n) for n in range(10)))
+        publish = transport.publish_confirmed
+        published = []
+        lost = asyncio.Event()
+        transport.on_state(lambda state: state is TransportState.LOST and lost.set())
+
+        async def losing(*words, **options):
+            await publish(*words, **options)
+            published.append(words)
+            if len(published) == 4:
+                await asyncio.to_thread(rabbitmq_server.close_connections)
+                await lost.wait()
+
+        monkeypatch.setattr(transport, "publish_confirmed", losing)
+        with pytest.raises(Unavailable, match="m-3") as caught:
+            await replay(endpoint, KEY)
+        assert caught.value.details["replayed"] == 3
+        await transport.wait_connected(20)
+        await until_there(endpoint, 7)
+        assert await replay(endpoint, KEY) == 7
+        found = [e.message_id for e in await waiting(endpoint)]
+        assert sorted(found) == sorted([*(f"m-{n}" for n in range(10)), "m-3"])
 
 
 async def test_many_are_searched_and_come_back_in_order(endpoint):

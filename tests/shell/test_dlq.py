@@ -7,7 +7,9 @@ import base64
 import itertools
 import json
 import re
+import signal
 import sys
+from collections import Counter
 
 import pexpect
 import pytest
@@ -161,6 +163,41 @@ def test_replay_by_id_then_all(dlq, key, broker):
     envelopes = take_all(broker, f"sys.{key}")
     assert [e.message_id for e in envelopes] == ["m-1", "m-0", "m-2"]
     assert dict(envelopes[0].headers) == {"receiver": key, "replayed": 1}
+
+
+def test_a_replay_that_is_killed_loses_nothing_and_doubles_one(module_ioncc, system, key, broker):
+    count = 1500
+
+    async def bury_more(transport, names):
+        outcomes = []
+        for n in range(3, count):
+            transport.publish(names.dlx, key, letter(n, key), settled=outcomes.append)
+            if not transport.writable:
+                await transport.wait_writable(10)
+        while len(outcomes) < count - 3:
+            await asyncio.sleep(0.01)
+
+    async def until_some_are_back(transport, _):
+        async with asyncio.timeout(20):
+            while (await transport.queue_info(f"sys.{key}")).messages < 50:
+                await asyncio.sleep(0.005)
+
+    async def until_all_are_back(transport, _):  # the broker has noticed that it is gone
+        async with asyncio.timeout(20):
+            queues = (f"sys.{key}", f"sys.{key}.dlq")
+            while sum([(await transport.queue_info(q)).messages for q in queues]) < count:
+                await asyncio.sleep(0.05)
+
+    broker(bury_more)
+    words = ["dlq", "replay", key, "-b", system.url, "-s", "sys"]
+    replaying = module_ioncc.serve(*words)
+    broker(until_some_are_back)
+    assert replaying.end(signal.SIGKILL) == -signal.SIGKILL
+    broker(until_all_are_back)
+    assert module_ioncc.run(*words).returncode == 0
+    seen = Counter(e.message_id for e in take_all(broker, f"sys.{key}"))
+    assert set(seen) == {f"m-{n}" for n in range(count)}
+    assert sum(seen.values()) <= count + 1
 
 
 def test_purge_by_id_then_all(dlq, key):
