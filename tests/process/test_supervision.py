@@ -453,6 +453,16 @@ def test_rest_for_one_a_failing_restart_leaves_those_before_it_alone():
     assert world.pass_time(1.0) == "+b +c"
 
 
+def test_the_failure_of_another_does_not_shorten_a_back_off():
+    world = running("rest_for_one", backoff=Backoff(first=4.0))
+    world.die("b")
+    world.pass_time(4.0)
+    assert world.die("b") == "-c ~12"
+    assert world.die("a") == "~8"
+    assert world.pass_time(4.0) == "+a ~12"
+    assert world.pass_time(4.0) == "+b +c"
+
+
 def test_an_asked_restart_does_not_wait():
     world = running(backoff=Backoff(first=10.0))
     world.die("b")
@@ -511,6 +521,15 @@ def test_a_death_while_the_group_is_started_takes_down_what_is_up_already():
 
 def test_a_death_during_the_first_start_is_remedied_and_the_start_goes_on():
     world = World(flags("one_for_all"), *[child(name) for name in "abc"], hold=True)
+    assert [world.ask("start"), world.step()] == ["+a", "+b"]
+    assert world.die("a") == "-b"
+    world.todo.pop(0)
+    assert [world.step() for _ in range(4)] == ["+a", "+b", "+c", "ready"]
+
+
+def test_a_temporary_child_that_was_not_started_yet_is_not_lost_with_a_siblings_death():
+    specs = [child("a"), child("b"), child("c", "temporary")]
+    world = World(flags("one_for_all"), *specs, hold=True)
     assert [world.ask("start"), world.step()] == ["+a", "+b"]
     assert world.die("a") == "-b"
     world.todo.pop(0)

@@ -279,8 +279,7 @@ class Supervision:
         child.failures += 1
         for one in self._going_with(child):
             one.due = max(one.due, due)
-            if one is not child:
-                self._renew(one)
+            self._renew(one)
 
     def _going_with(self, child: Child) -> list[Child]:
         """Return the children that are restarted together with one."""
@@ -290,7 +289,7 @@ class Supervision:
         return [one for one in self._children.by_id.values() if one.place >= first]
 
     def _renew(self, child: Child) -> None:
-        """Have a child go down because of a sibling, and come back where it may."""
+        """Have a child go down, where it is not, and come back where it may."""
         if child.held:
             return
         child.leaving = child.phase in {Phase.UP, Phase.STARTING}
