@@ -49,6 +49,22 @@ class Once(Service, name="once", delivery="effectively-once", attempts=1):
         self.done.append(n)
 
 
+class Listener(Process):
+    """Hears of stars; fails until it is mended."""
+
+    def __init__(self):
+        self.heard = []
+        self.mended = False
+
+    async def on_activate(self):
+        await self.subscribe("sky", "star.*", self.on_star, name="night")
+
+    async def on_star(self, n: int):
+        if not self.mended:
+            raise ApplicationError("too bright")
+        self.heard.append((self.message.topic, n))
+
+
 class Pair(Process):
     """A process that is reached by its id."""
 
@@ -312,6 +328,19 @@ async def test_a_subscription_gets_its_own_back(endpoint):
     assert await replay(endpoint, key) == 1
     (envelope,) = await waiting(endpoint, f"test.{key}")
     assert envelope.headers["receiver"] == "star.seen"
+
+
+async def test_an_event_keeps_its_topic(container):
+    listener = container.processes[await container.spawn(Listener)]
+    await container.publish("sky", "star.seen", {"n": 1})
+    await until_there(container.endpoint, 1, "sub.sky.night")
+    listener.mended = True
+    assert await replay(container.endpoint, "sub.sky.night") == 1
+
+    async def heard():
+        return listener.heard == [("star.seen", 1)]
+
+    await until(heard)
 
 
 @pytest.mark.parametrize(
