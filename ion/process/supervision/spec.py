@@ -5,6 +5,7 @@ Times are in seconds.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
@@ -37,11 +38,20 @@ class _Checked(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         data = {field: getattr(self, field) for field in self.__struct_fields__}
-        faults = check(data, type(self))
-        if faults:
-            key = ".".join(str(part) for part in faults[0].path)
-            message = f"{key}: {faults[0].message}"
-            raise wrong(message, key)
+        try:
+            msgspec.convert(data, _unchecked(type(self)))
+        except msgspec.ValidationError:
+            fault = check(data, type(self))[0]
+            key = ".".join(str(part) for part in fault.path)
+            message = f"{key}: {fault.message}"
+            raise wrong(message, key) from None
+
+
+@functools.cache
+def _unchecked(struct: type[_Checked]) -> Any:
+    """Return a struct of the same fields that msgspec alone checks: a pool makes many specs."""
+    fields = [(field.name, field.type) for field in msgspec.structs.fields(struct)]
+    return msgspec.defstruct(struct.__name__, fields)
 
 
 class ChildSpec(_Checked, frozen=True, kw_only=True):
