@@ -41,9 +41,11 @@ bench: $(VENV)/dev.stamp ## measure ION and its peers in one run; writes the tab
 	@.ci/need rabbitmq librabbitmq cc
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
-soak: $(VENV)/dev.stamp ## a million calls and ten thousand processes must leave nothing behind
+soak: $(VENV)/dev.stamp ## a million calls must leave nothing behind; the fault journeys, the long way
 	@.ci/need rabbitmq
 	$(BIN)/python -m benchmarks.soak $(BENCH_ARGS)
+	ION_SOAK=1 $(BIN)/python -m pytest tests/journeys/faults \
+		--deselect tests/journeys/faults/test_t8_leaks.py $(PYTEST_ARGS)
 
 fmt: $(VENV)/dev.stamp ## format, and fix what can be fixed
 	$(BIN)/ruff format .

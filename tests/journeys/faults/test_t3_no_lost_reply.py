@@ -3,7 +3,8 @@
 Three may be killed (client, server, broker) at each of five phases: before the request is out;
 the request in the queue; the handler at work; its effect done, the answer not sent; the answer on
 its way. The client, the server and the broker are OS processes, and the kill is a SIGKILL. A killed
-server is replaced at once, as a supervisor would; a killed broker is started again.
+server is replaced at once, as a supervisor would; a killed broker is started again. A fourth is not
+killed but cut off: the broker closes the connections of both.
 """
 
 from __future__ import annotations
@@ -137,14 +138,15 @@ class Cell:
         await until(gone, "the answers did not leave the server")
 
 
-@pytest.mark.parametrize("who", ["client", "server", "broker"])
+@pytest.mark.parametrize("who", ["client", "server", "broker", "connections"])
 async def test_every_call_ends_by_its_deadline(
     who, fleet, amqp_url, rabbitmq_server, new_effects, new_tally, size
 ):
+    verb = "cut" if who == "connections" else "kill"
     for _ in range(size(1, 10)):
         cells = []
         for phase in PHASES:
-            tally, effects = new_tally(f"T3 {who}/kill/phase {phase}"), new_effects()
+            tally, effects = new_tally(f"T3 {who}/{verb}/phase {phase}"), new_effects()
             cells.append(await made(fleet, rabbitmq_server, amqp_url, phase, effects, tally, size))
         await asyncio.gather(*(cell.arrange() for cell in cells))
         if who == "broker":
@@ -152,6 +154,10 @@ async def test_every_call_ends_by_its_deadline(
             for cell in cells:
                 cell.go_on()
             await asyncio.to_thread(rabbitmq_server.start)
+        elif who == "connections":
+            await asyncio.to_thread(rabbitmq_server.close_connections)
+            for cell in cells:
+                cell.go_on()
         else:
             await asyncio.gather(*(cell.kill(who) for cell in cells))
         await asyncio.gather(*(cell.end(who) for cell in cells))
