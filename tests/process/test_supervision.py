@@ -695,13 +695,34 @@ def test_an_asked_restart_of_a_child_that_is_up_terminates_it_before():
 
 
 def test_an_asked_restart_that_fails_leaves_the_child_down():
-    world = running()
+    world = running("one_for_all")
     world.ask("terminate", "b")
     world.broken = {"b"}
     assert world.ask("restart", "b") == "+b"
     assert world.core.phase_of("b") is Phase.DOWN
     assert not world.core.is_waiting("b")
     assert world.core.restarts == []
+    assert world.die("a") == "-c +a +c"
+
+
+def test_an_asked_restart_of_a_group_that_waits_is_one_of_all_of_it():
+    world = running("one_for_all", backoff=Backoff(first=10.0))
+    world.die("b")
+    assert world.ask("restart", "b") == "+a +b +c"
+
+
+def test_an_asked_restart_of_a_child_that_was_taken_down_while_it_waited_does_not_wait():
+    world = running(backoff=Backoff(first=10.0))
+    world.die("b")
+    world.ask("terminate", "b")
+    assert world.ask("restart", "b") == "+b"
+
+
+def test_a_child_that_was_brought_back_comes_back_with_its_group_again():
+    world = running("one_for_all")
+    world.ask("terminate", "b")
+    world.ask("restart", "b")
+    assert world.die("a") == "-c -b +a +b +c"
 
 
 def test_an_asked_restart_while_it_is_terminated_on_request_brings_it_back():
