@@ -250,7 +250,7 @@ class IncomingCall(Talking, eq=False):
         :raises CodecError: it cannot be encoded.
         """
         code = code_of(error)
-        self._publish(self._envelope(c.FAILURE, plain_failure(error, code), code))
+        self._publish(self._envelope(c.FAILURE, {**error.as_content(), "code": code}, code))
 
     def refuse(self, reason: str) -> None:
         """Refuse the request; in an rpc, and after ``agree``, that is a failure 403 Refused."""
@@ -290,10 +290,14 @@ class IncomingCall(Talking, eq=False):
         self.step(c.PROGRESS)
         self._publish(self._envelope(c.PROGRESS, content))
 
-    def inform(self, content: Any, settled: Callable[[IonError | None], None]) -> None:
-        """Send one of many messages; where nobody is there to take it, Unroutable is settled."""
+    def informs(self, content: Any) -> Envelope:
+        """Return one of many messages, numbered, to be given to :meth:`send`."""
         self.step(c.INFORM)
-        self._publish(self._envelope(c.INFORM, content), settled, mandatory=True)
+        return self._envelope(c.INFORM, content)
+
+    def send(self, envelope: Envelope, settled: Callable[[IonError | None], None]) -> None:
+        """Send one of many messages; where nobody is there to take it, Unroutable is settled."""
+        self._publish(envelope, settled, mandatory=True)
 
     def _final(self, performative: str, content: Any, code: int | None = None) -> None:
         if not self.envelope.reply_to:
@@ -348,6 +352,7 @@ class IncomingCall(Talking, eq=False):
             publish("", to, envelope, mandatory=mandatory, settled=settled)
         except Unavailable as error:
             log.warning("answer of %s to %r not sent: %s", self.process, self.op, error)
+            settled(error)
 
     def _publish_final(self, answer: Envelope) -> None:
         """Publish the last answer; the message is taken off its queue once the broker has it."""
