@@ -671,11 +671,11 @@ class Interleaved(RuleBasedStateMachine):
 
 def test_one_thing_at_a_time_is_done_by_the_book():
     run_state_machine_as_test(
-        AtRest, settings=settings(max_examples=80, stateful_step_count=20, deadline=None)
+        AtRest, settings=settings(max_examples=60, stateful_step_count=20, deadline=None)
     )
 
 
 def test_anything_at_any_time_keeps_to_the_rules():
     run_state_machine_as_test(
-        Interleaved, settings=settings(max_examples=100, stateful_step_count=50, deadline=None)
+        Interleaved, settings=settings(max_examples=70, stateful_step_count=40, deadline=None)
     )
