@@ -15,7 +15,6 @@ import msgspec
 
 from ion.base.errors import ProcessNotFound
 from ion.base.settings import Settings
-from ion.container.shares import TO_ALL, shares
 from ion.container.subscriptions import Subscriptions
 from ion.conversation import conversation as c
 from ion.messaging.address import PROCESSES, Namespace
@@ -26,11 +25,11 @@ from ion.process.inbox import Inbox, MemoryInbox
 from ion.process.incoming import CALLER, IncomingCall
 from ion.process.process import Process
 from ion.process.service import Service, prefetch_of
-from ion.process.source import AT_LEAST_ONCE, EFFECTIVELY_ONCE, Policy, Source
+from ion.process.source import AT_LEAST_ONCE, EFFECTIVELY_ONCE, TO_ALL, Policy, Source
 
 log = logging.getLogger(__name__)
 CONTROL = "ctl."
-CONTAINER_PREFETCH = 60_000
+CONTAINER_PREFETCH = 500
 AGENT = "agent"
 
 
@@ -233,6 +232,10 @@ class ExchangeManager:
     # dispatch
 
     def _dispatch(self, delivery: Delivery) -> None:
+        # Acked at once: the queue goes with the container, so that nothing of it can come again.
+        # What waits in mailboxes holds up nothing then; few are on their way, and control, which
+        # the broker puts before data, is never behind many.
+        delivery.ack()
         envelope = delivery.envelope
         performative = envelope.headers.get("performative", c.REQUEST)
         if performative != c.REQUEST:
@@ -260,7 +263,6 @@ class ExchangeManager:
             call.take(envelope)
         else:
             self._endpoint.counts["unheard"] += 1
-        delivery.ack()
 
     def _control(self, delivery: Delivery) -> None:
         name = delivery.key.removeprefix(CONTROL)
@@ -270,10 +272,8 @@ class ExchangeManager:
                 call = incoming_call(self._endpoint, process.id, delivery)
                 call.answer({"pong": "pong", "pid": process.id, "container": self._id})
         else:
-            for process, share in zip(instances, shares(delivery, len(instances)), strict=True):
-                process.take(TO_ALL, share)
-        if not instances:
-            delivery.ack()
+            for process in instances:
+                process.take(TO_ALL, delivery)
 
     def _nobody(self, delivery: Delivery) -> None:
         """Answer, or dead-letter, what is addressed to a process that is not there."""

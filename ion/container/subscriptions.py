@@ -105,10 +105,15 @@ class Subscriptions:
 
     async def cancel(self, subscription: Subscription) -> None:
         """Stop a subscription; a queue of the process's own goes with it. Never raises."""
+        await self._stop(subscription, drop=subscription.name is None)
+
+    async def _stop(self, subscription: Subscription, *, drop: bool) -> None:
+        """Stop it; what was not begun goes back to the queue, or away with it."""
         feed = self._open.pop(subscription, None)
         if feed is None:
             return
         subscription.is_open = False
+        feed.drops = drop
         feed.clear()
         for consumer in feed.consumers:
             await self._endpoint.farewell.tell(consumer.cancel())
@@ -122,7 +127,7 @@ class Subscriptions:
 
         :raises Unavailable: the broker is away.
         """
-        await self.cancel(subscription)
+        await self._stop(subscription, drop=True)
         if subscription.name is None:
             return
         shared = [feed for s, feed in self._open.items() if s.queue == subscription.queue]
@@ -176,7 +181,10 @@ class Subscriptions:
 
 
 class _Feed:
-    """What brings the messages of one subscription to its process."""
+    """What brings the messages of one subscription to its process.
+
+    :ivar drops: what comes once it is cancelled is dropped, not given back.
+    """
 
     def __init__(
         self, endpoint: Endpoint, process: Process, subscription: Subscription, spec: QueueSpec
@@ -186,6 +194,7 @@ class _Feed:
         self.subscription = subscription
         self.spec = spec
         self.consumers: list[Consumer] = []
+        self.drops = False
         source = subscription.source
         self._suspects = msgspec.structs.replace(source, queue=source.suspects)
 
@@ -229,7 +238,7 @@ class _Feed:
         self._return(incoming_call(self._endpoint, self._process.id, delivery, source))
 
     def _return(self, call: IncomingCall) -> None:
-        if self.subscription.name is None:
+        if self.drops:
             call.delivery.ack()
         else:
             retrying.back(call)

@@ -32,7 +32,15 @@ from ion.messaging.interceptors import Interceptor
 from ion.messaging.transport import Consumer, Delivery, Transport
 from ion.observe.context import CallContext, current_call
 from ion.process.answers import Answers
-from ion.process.calls import OutgoingCall, failure_of, not_found, performative_of, service_of
+from ion.process.calls import (
+    OutgoingCall,
+    failure_of,
+    later_message,
+    not_found,
+    performative_of,
+    service_of,
+    way_to,
+)
 from ion.process.callstack import pass_on
 from ion.process.customs import Customs
 from ion.process.deadlines import Begun, Deadlines
@@ -229,7 +237,7 @@ class Endpoint(Customs):
         )
         envelope.correlation_id = envelope.message_id = serial
         envelope.reply_to = self.reply_queue
-        if to.startswith("ctl.") or to.endswith(".0"):  # what is said to agents waits for no data
+        if op == "ping" or to.startswith("ctl.") or to.endswith(".0"):  # waits for no data
             envelope.priority = CONTROL_PRIORITY
         if self.outbound or len(body) > self.max_content:
             envelope = self.outgoing(envelope)
@@ -266,22 +274,11 @@ class Endpoint(Customs):
 
         :param headers: further ones; ``_`` in a name stands for ``-``.
         """
-        service = service_of(call.to)
-        key = call.peer or (self.namespace.control_key(service) if service else call.to)
-        more = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
-            body = codec.encode(content, MSGPACK)[0] if content is not None else b""
-            envelope = Envelope(
-                call.op,
-                body,
-                reply_to=self.reply_queue,
-                correlation_id=call.id,
-                priority=CONTROL_PRIORITY,
-                headers={"performative": performative, "protocol": call.protocol.name, **more},
-            )
-            if body:
+            envelope = later_message(call, self.reply_queue, performative, content, headers)
+            if envelope.body:
                 envelope = self.outgoing(envelope)
-            self.transport.publish(self._xs, key, envelope)
+            self.transport.publish(self._xs, way_to(call, self.namespace), envelope)
         except Unavailable:
             log.debug("%s of %s not sent: the broker is away", performative, call.id)
 

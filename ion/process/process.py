@@ -287,7 +287,7 @@ class Process(Calling, Replying, Subscribing):
         """Begin what waits; what came by a lost connection will come again, and is passed over."""
         while self._waiting and self._active < self.concurrency:
             call = self._waiting.popleft()
-            if call.delivery.lost:
+            if call.delivery.lost and call.source.policy is not None:
                 call.endpoint.calls.pop(call.key, None)
                 call.endpoint.unbegun.keep(call.key)
                 call.endpoint.counts["left to come again"] += 1

@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from ion.base.errors import IonError
+from ion.base.errors import IonError, ProcessNotFound
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Delivery
 from ion.process.endpoint import Endpoint
@@ -52,6 +52,9 @@ class Call(Protocol):
     def attempt(self) -> int:
         """Which attempt at the message this is, from 1 on."""
 
+    def fail(self, error: IonError) -> None:
+        """Give the final failure."""
+
 
 def attempt_of(headers: Mapping[str, Any]) -> int:
     """Return the number of the attempt that a message's headers tell; 1 where they do not."""
@@ -85,17 +88,18 @@ def may_pass(error: IonError) -> bool:
     return isinstance(code, int) and code >= SERVER_ERROR and code != GATEWAY_TIMEOUT
 
 
-def later(call: Call, *, counted: bool = True, suspect: bool = False) -> None:
+def later(call: Call, *, counted: bool = True, suspect: bool = False, wait: float = 0.0) -> None:
     """Let a message take a step of the ladder.
 
     :param counted: whether this was an attempt. One that the broker delivered twice counts in any
         case: whoever handles it must know that it may be a repeat.
     :param suspect: it may have killed its container: from the second time on it comes back through
         the queue of suspects.
+    :param wait: seconds that it is to wait, where its next step is shorter.
     """
     source, attempt = call.source, call.attempt
     assert source.policy is not None
-    delay = source.policy.delay(attempt)
+    delay = max(source.policy.delay(attempt), source.policy.delay_for(wait) if wait else 0)
     to = source.suspects if suspect and attempt > 1 and source.suspects else source.queue
     copy = _copy(call, delay, _attempt(attempt + (counted or call.delivery.redelivered)))
     call.endpoint.counts["retried" if counted else "deferred"] += 1
@@ -106,7 +110,8 @@ def later(call: Call, *, counted: bool = True, suspect: bool = False) -> None:
 def back(call: Call) -> None:
     """Give back a message that was not tried; other instances of its service may have it."""
     if not call.source.queue:
-        call.delivery.nack(requeue=True)
+        message = f"process {call.process} ended before it began with {call.op!r}"
+        call.fail(ProcessNotFound(message, details={"to": call.process}))
         return
     call.endpoint.counts["given back"] += 1
     copy = _copy(call, 0, _attempt(call.attempt + call.delivery.redelivered))

@@ -35,11 +35,11 @@ def shed(process: Crowded, call: IncomingCall) -> None:
     """Let a message wait elsewhere, or answer 503 and say when it is worth another try."""
     endpoint = call.endpoint
     endpoint.counts["shed"] += 1
-    if not call.envelope.reply_to and call.source.policy is not None:
-        retrying.later(call, counted=False)
-        return
     now = endpoint.time()
     pressure = process._pressure or measure(process, now)
     after = pressure.retry_after(now, process.handled, process.waiting)
+    if not call.envelope.reply_to and call.source.policy is not None:
+        retrying.later(call, counted=False, wait=after)
+        return
     message = f"the mailbox of {process.name} is full: {process.mailbox} messages wait"
     call.fail(Unavailable(message, details={RETRY_AFTER: after}))

@@ -34,6 +34,11 @@ class Policy(msgspec.Struct, frozen=True):
         """Return the ms between attempt number ``attempt`` and the next."""
         return self.delays[min(attempt, len(self.delays)) - 1]
 
+    def delay_for(self, seconds: float) -> int:
+        """Return the ms of the step that is long enough to wait ``seconds``, or the longest."""
+        fitting = [delay for delay in self.delays if delay >= seconds * 1000]
+        return min(fitting) if fitting else max(self.delays)
+
 
 class Source(msgspec.Struct, frozen=True, eq=False):
     """A queue that a process consumes.
@@ -69,3 +74,4 @@ class Source(msgspec.Struct, frozen=True, eq=False):
 
 
 MAIL = Source()  # what is addressed to the process by its id
+TO_ALL = Source(key="")  # what is said to all instances of a service: nobody is to tell them again
