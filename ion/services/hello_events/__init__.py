@@ -1,0 +1,1 @@
+"""Events: published by one, heard by whoever wants to."""
