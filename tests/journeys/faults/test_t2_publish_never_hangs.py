@@ -1,8 +1,9 @@
 """T2: a publish that the broker does not take ends with an error at its deadline.
 
 The broker is stopped, has its memory alarm on, or is frozen (SIGSTOP), so that whatever is sent to
-it is never answered, as on a network that drops packets. Calls, requests and confirmed one-way
-messages are begun at once. What reached the frozen broker may be executed once it goes on: a sender
+it is never answered, as on a network that drops packets. Calls, requests, confirmed one-way
+messages, events (half of them to an exchange point that was never used) and broadcasts are begun at
+once. What reached the frozen broker may be executed once it goes on: a sender
 whose message was not confirmed cannot know.
 """
 
@@ -23,8 +24,9 @@ pytestmark = pytest.mark.amqp
 
 TIMEOUT = 0.5
 LATE = 0.05  # seconds after the deadline in which the error is there
+WAKES = 2  # the machine may be late at the deadline, and again when the broker was asked in vain
 FAULTS = ["stopped", "alarm", "frozen"]
-EACH = (10, 200)  # calls of each kind
+EACH = (10, 50)  # calls of each kind
 ROUNDS = (1, 10)
 
 
@@ -83,6 +85,9 @@ def everything(container, count):
         yield client.do(key=f"call-{number}", timeout=TIMEOUT)
         yield _awaited(container.request("plain", "do", {"key": f"request-{number}"}, TIMEOUT))
         yield container.send("plain", "do", {"key": f"send-{number}"}, timeout=TIMEOUT)
+        point = "used" if number % 2 else f"new{number}"
+        yield container.publish(point, "a.b", {"key": f"event-{number}"}, timeout=TIMEOUT)
+        yield container.broadcast("plain", "do", {"key": f"all-{number}"}, timeout=TIMEOUT)
 
 
 async def _awaited(conversation):
@@ -99,6 +104,7 @@ async def test_an_error_at_the_deadline(
     async with Container(amqp_url, sysname="never", config={"broker.heartbeat": 60}) as container:
         pid = await container.spawn(Plain, args={"effects": str(effects.path)})
         await container.rpc_send("plain", "ping")
+        await container.publish("used", "a.b")
         fault = Fault(kind, rabbitmq_server, container)
         for _ in range(size(*ROUNDS)):
             await fault.begin()
@@ -119,4 +125,4 @@ async def test_an_error_at_the_deadline(
     assert tally.answered == 0
     assert tally.ends == tally.sent
     assert set(tally.failed) == {"Unavailable"}
-    assert latest < LATE + pulse.latest
+    assert latest < LATE + WAKES * pulse.latest
