@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -380,6 +380,25 @@ async def test_a_service_subscribes_too_and_is_called_meanwhile(container: Conta
     async with asyncio.timeout(10):
         while await client.total() != 10:
             await asyncio.sleep(0.01)
+
+
+async def test_effectively_once_an_event_is_heard_once(container: Container) -> None:
+    class Careful(Service, name="careful", delivery="effectively-once"):
+        heard: ClassVar[list[int]] = []
+
+        async def on_activate(self) -> None:
+            for name in ("one", "two"):  # what one has heard is still new to the other
+                await self.subscribe("events", "#", self.on_event, name=name)
+
+        async def on_event(self, n: int) -> None:
+            """Hear an event."""
+            self.heard.append(n)
+
+    await container.spawn(Careful)
+    for n in (1, 1, 2):
+        await container.publish("events", "a", {"n": n}, message_id=f"event-{n}")
+    await until(lambda: Careful.heard.count(2) == 2)
+    assert sorted(Careful.heard) == [1, 1, 2, 2]
 
 
 async def test_who_and_which_trace_go_with_an_event(container: Container) -> None:
