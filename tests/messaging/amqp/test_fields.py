@@ -9,12 +9,15 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pamqp import decode, encode
 
 from ion.base.errors import CodecError
 from ion.messaging.amqp import fields
+
+# Times depend on the machine, and say nothing here.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 names = st.text(st.characters(codec="ascii", exclude_characters="\0"), min_size=1, max_size=40)
 moments = st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
@@ -35,6 +38,7 @@ values = st.recursive(
 tables = st.dictionaries(names, values, max_size=8)
 
 
+@patient
 @given(tables)
 def test_what_is_encoded_is_decoded_again(table: dict[str, Any]) -> None:
     raw = fields.encode_table(table)
@@ -42,11 +46,13 @@ def test_what_is_encoded_is_decoded_again(table: dict[str, Any]) -> None:
     assert fields.decode_table(raw[4:]) == table
 
 
+@patient
 @given(tables)
 def test_pamqp_reads_what_we_write(table: dict[str, Any]) -> None:
     assert decode.field_table(fields.encode_table(table))[1] == table
 
 
+@patient
 @given(tables)
 def test_we_read_what_pamqp_writes(table: dict[str, Any]) -> None:
     assert fields.decode_table(encode.field_table(table)[4:]) == table
@@ -103,6 +109,7 @@ def test_garbage_is_an_error_and_no_other(raw: bytes) -> None:
         fields.decode_table(raw)
 
 
+@patient
 @given(st.binary(max_size=60))
 def test_no_bytes_raise_anything_else(raw: bytes) -> None:
     with contextlib.suppress(CodecError):

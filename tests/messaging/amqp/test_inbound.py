@@ -6,7 +6,7 @@ import itertools
 
 import pamqp.frame
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pamqp import body as pamqp_body
 from pamqp import commands, header, heartbeat
@@ -128,7 +128,7 @@ def test_the_chunks_make_no_difference_at_any_split() -> None:
     assert parse([STREAM[i : i + 1] for i in range(len(STREAM))]) == whole
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_large_bodies_in_any_chunks(data: st.DataObject) -> None:
     sizes = data.draw(st.lists(st.sampled_from([0, 1, 4096, 5000, 70_000, 300_000]), max_size=4))

@@ -6,7 +6,7 @@ import asyncio
 
 import pamqp.frame
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pamqp import commands
 
@@ -15,6 +15,9 @@ from ion.messaging.amqp import backoff, frames
 from ion.messaging.amqp.confirms import Confirms
 from ion.messaging.amqp.outbound import Outbound
 from ion.messaging.amqp.settling import Settlements
+
+# Times depend on the machine, and say nothing here.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Outcomes:
@@ -46,6 +49,7 @@ def test_confirms_single_and_multiple() -> None:
     assert all(len(seen) == 1 for seen in outcomes.seen.values())
 
 
+@patient
 @given(st.lists(st.tuples(st.integers(1, 12), st.booleans(), st.booleans()), max_size=20))
 def test_every_publish_is_told_once(answers: list[tuple[int, bool, bool]]) -> None:
     outcomes = Outcomes(12)
@@ -123,6 +127,7 @@ async def broker_view(plan: list[list[tuple[int, bool]]], count: int) -> dict[in
     return state
 
 
+@patient
 @given(st.data())
 def test_a_broker_sees_exactly_what_was_settled(data: st.DataObject) -> None:
     count = 12
@@ -241,6 +246,7 @@ def test_a_large_body_is_cut_without_a_copy() -> None:
     assert view.obj is body
 
 
+@patient
 @given(st.integers(0, 50), st.floats(0, 1e6), st.floats(0, 1))
 def test_backoff_is_capped(attempt: int, elapsed: float, chance: float) -> None:
     wait = backoff.delay(attempt, elapsed, chance)

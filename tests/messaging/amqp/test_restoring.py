@@ -22,10 +22,12 @@ CONNECTED, LOST = TransportState.CONNECTED, TransportState.LOST
 async def test_a_queue_that_another_took_does_not_hold_up_the_rest(
     make: Make, rabbitmq_server: RabbitServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    transport, other, inbox, states = make(), make(), Inbox(), States()
+    transport, other, inbox = make(), make(), Inbox()
+    states, theirs_too = States(), States()
     transport.on_state(states)
     await transport.open()
     await other.open()
+    other.on_state(theirs_too)
     for queue in ("alone", "shared"):
         await transport.declare_queue(QueueSpec(queue))
         await transport.consume(queue, inbox, prefetch=5, exclusive=queue == "alone")
@@ -39,7 +41,8 @@ async def test_a_queue_that_another_took_does_not_hold_up_the_rest(
     monkeypatch.setattr(transport, "_connect", when_taken)
     await asyncio.to_thread(rabbitmq_server.close_connections)
     await states.wait(LOST)
-    await other.wait_connected(10)
+    await theirs_too.wait(LOST)
+    await theirs_too.wait(CONNECTED)
     theirs = await other.consume("alone", Inbox(), prefetch=5, exclusive=True)
     taken.set()
     await states.wait(CONNECTED)
