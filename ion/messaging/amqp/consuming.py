@@ -29,6 +29,7 @@ class ConsumeChannel:
     __slots__ = (
         "_cancelling",
         "_channel",
+        "_draining",
         "_link",
         "_no_ack",
         "_on_delivery",
@@ -50,6 +51,7 @@ class ConsumeChannel:
         self._no_ack = wanted.no_ack
         self._settlements = Settlements(link.outbound, channel.number, self._drained)
         self._cancelling = False
+        self._draining = False
         self._started = False
         self._tag = f"ion-{channel.number}"
 
@@ -76,7 +78,11 @@ class ConsumeChannel:
         self._started = True
 
     async def cancel(self, timeout: float = TIMEOUT) -> None:
-        """Stop taking; the channel stays until what was handed out is settled. Never raises."""
+        """Stop taking; the channel stays until what was handed out is settled. Never raises.
+
+        What the broker sends until it has said that it stops is handed over as before: given back,
+        it would come again as if somebody had failed with it.
+        """
         self._cancelling = True
         try:
             call = self._channel.raw.basic_cancel(self._tag, timeout=timeout)
@@ -87,7 +93,7 @@ class ConsumeChannel:
 
     def drain(self) -> None:
         """Close the channel as soon as nothing that was handed out is unsettled."""
-        self._cancelling = True
+        self._cancelling = self._draining = True
         if self._no_ack:
             self._drained()
         else:
@@ -113,7 +119,7 @@ class ConsumeChannel:
         settlements = self._settlements
         settlements.last = tag
         no_ack = self._no_ack
-        if self._cancelling and not no_ack:
+        if self._draining and not no_ack:
             settlements.nack(tag, requeue=True)
             return
         delivery = LeanDelivery(

@@ -161,12 +161,12 @@ class PlainConsumer:
         self._path.spawn(self._settler.close_when_done())
 
     async def cancel(self) -> None:
-        """Stop taking. Never raises."""
-        self._settler.ending = True
+        """Stop taking; what comes until the broker has stopped is handed over. Never raises."""
         try:
             await guarded("cancel", self._raw.basic_cancel(self._tag), self._path.timeout)
         except IonError as error:
             log.debug("%s", error)
+        self._settler.ending = True
         await self._settler.close_when_done()
 
 
