@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from ion.messaging.opening import open_transport
 from ion.messaging.transport import Transport
 from ion.testing.contracts.transport import TransportContract
+from tests.messaging.listening.listening import listening, url_of
 
 _names = itertools.count(1)
 
@@ -33,3 +34,18 @@ class TestPlainAmqp(TransportContract):
     @pytest.fixture
     def new_transport(self, amqp_url: str) -> Callable[[], Transport]:
         return lambda: open_transport(amqp_url, lean=False)
+
+
+class TestLeanAmqpToListeningMemory(TransportContract):
+    """The memory bus of one container, as others on its machine reach it."""
+
+    lean = True
+
+    @pytest.fixture
+    async def new_transport(self) -> AsyncIterator[Callable[[], Transport]]:
+        async with listening() as server:
+            yield lambda: open_transport(url_of(server), lean=self.lean)
+
+
+class TestPlainAmqpToListeningMemory(TestLeanAmqpToListeningMemory):
+    lean = False

@@ -82,6 +82,10 @@ class Broker:
         self._exchanges[spec.name] = Exchange(spec)
         self.routes.clear()
 
+    def find_exchange(self, name: str) -> Exchange | None:
+        """Return the exchange of that name, or None."""
+        return self._exchanges.get(name)
+
     def delete_exchange(self, name: str) -> None:
         """Delete the exchange and its bindings; nothing where there is none.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ion.messaging.memory.delivery import Delivery
 from ion.messaging.transport import OnDelivery
 
 UNLIMITED = 1 << 60
+PAUSED = 1 << 61  # taken off the credit of a consumer that is to get nothing for a while
 
 
 class Holder:
@@ -44,9 +46,10 @@ class Taker(Holder):
     :ivar exclusive: nobody else may consume the queue.
     :ivar priority: those with a higher one are served first.
     :ivar active: not cancelled, and its queue is there.
+    :ivar on_gone: called where its queue is deleted under it; must not raise.
     """
 
-    __slots__ = ("active", "exclusive", "no_ack", "on_delivery", "priority")
+    __slots__ = ("active", "exclusive", "no_ack", "on_delivery", "on_gone", "priority")
 
     def __init__(
         self,
@@ -64,3 +67,4 @@ class Taker(Holder):
         self.exclusive = exclusive
         self.priority = priority
         self.active = True
+        self.on_gone: Callable[[], None] | None = None

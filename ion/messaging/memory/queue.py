@@ -15,7 +15,7 @@ from ion.messaging.memory.backlog import Backlog, PriorityBacklog
 from ion.messaging.memory.clock import Timer
 from ion.messaging.memory.deadletters import DELIVERY_LIMIT, EXPIRED, MAXLEN, REJECTED
 from ion.messaging.memory.delivery import Delivery
-from ion.messaging.memory.holder import Holder, Taker
+from ion.messaging.memory.holder import PAUSED, Holder, Taker
 from ion.messaging.memory.surroundings import Surroundings
 from ion.messaging.memory.terms import Terms
 from ion.messaging.transport import QueueSpec
@@ -213,6 +213,17 @@ class Queue:
         if self.ready:
             self._broker.run(self)
 
+    def pause(self, taker: Taker) -> None:
+        """Hand the consumer nothing until :meth:`resume`; what it settles is counted meanwhile."""
+        taker.credit -= PAUSED
+        if taker in self._takers:
+            self._takers.remove(taker)
+
+    def resume(self, taker: Taker) -> None:
+        """Hand messages to a paused consumer again."""
+        taker.credit += PAUSED
+        self.regain(taker)
+
     # the life of the queue
 
     def touch(self) -> None:
@@ -232,9 +243,11 @@ class Queue:
         for timer in (self._idle_timer, self._expiry_timer):
             if timer is not None:
                 timer.cancel()
-        for taker in self.consumers:
+        gone, self.consumers = self.consumers, []
+        for taker in gone:
             taker.active = False
-        self.consumers.clear()
+            if taker.on_gone is not None:
+                taker.on_gone()
         self._active = None
         self._takers.clear()
         self.purge()

@@ -6,16 +6,20 @@ from collections import defaultdict
 
 from ion.messaging.memory.broker import Broker
 from ion.messaging.memory.delivery import Delivery
-from ion.messaging.memory.holder import Holder, Taker
+from ion.messaging.memory.holder import PAUSED, Holder, Taker
 from ion.messaging.memory.queue import Queue
 from ion.messaging.transport import ExchangeSpec, OnDelivery, QueueInfo, QueueSpec
 
 
 class Session:
-    """What one transport has at the broker: exclusive queues, consumers, unsettled messages."""
+    """What one transport has at the broker: exclusive queues, consumers, unsettled messages.
 
-    def __init__(self, broker: Broker) -> None:
+    :param owner: the session whose exclusive queues this one uses too (a channel its connection's).
+    """
+
+    def __init__(self, broker: Broker, owner: Session | None = None) -> None:
         self._broker = broker
+        self._owner = self if owner is None else owner
         self._exclusive: dict[str, Queue] = {}
         self._exchanges: dict[str, ExchangeSpec] = {}
         self._bindings: dict[tuple[str, str, str], None] = {}
@@ -44,29 +48,29 @@ class Session:
     def mend_bindings(self, exchange: str) -> None:
         """Bind again to an exchange what was bound here, as far as it is there."""
         for name, where, key in self._bindings:
-            if where == exchange and self._broker.has_queue(name, self):
-                self._broker.bind(self._broker.queue(name, self), exchange, key)
+            if where == exchange and self._broker.has_queue(name, self._owner):
+                self._broker.bind(self._broker.queue(name, self._owner), exchange, key)
 
     def declare_queue(self, spec: QueueSpec) -> str:
         """Declare a queue, and own it where it is exclusive; return its name."""
-        queue = self._broker.declare_queue(spec, self)
+        queue = self._broker.declare_queue(spec, self._owner)
         if spec.exclusive:
             self._exclusive[queue.name] = queue
         return queue.name
 
     def delete_queue(self, name: str) -> int:
         """Delete a queue; return how many messages were ready in it."""
-        queue = self._broker.find_queue(name, self)
+        queue = self._broker.find_queue(name, self._owner)
         self._bindings = {b: None for b in self._bindings if b[0] != name}
         return 0 if queue is None else self._broker.remove_queue(queue)
 
     def purge_queue(self, name: str) -> int:
         """Drop a queue's ready messages; return how many they were."""
-        return self._broker.queue(name, self).purge()
+        return self._broker.queue(name, self._owner).purge()
 
     def queue_info(self, name: str) -> QueueInfo | None:
         """Look at a queue, which counts as a use of it."""
-        queue = self._broker.find_queue(name, self)
+        queue = self._broker.find_queue(name, self._owner)
         if queue is None:
             return None
         queue.touch()
@@ -74,13 +78,13 @@ class Session:
 
     def bind(self, queue: str, exchange: str, key: str) -> None:
         """Bind a queue."""
-        self._broker.bind(self._broker.queue(queue, self), exchange, key)
+        self._broker.bind(self._broker.queue(queue, self._owner), exchange, key)
         self._bindings[queue, exchange, key] = None
 
     def unbind(self, queue: str, exchange: str, key: str) -> None:
         """Take a binding away; nothing where there is none."""
         self._bindings.pop((queue, exchange, key), None)
-        self._broker.unbind(queue, exchange, key, self)
+        self._broker.unbind(queue, exchange, key, self._owner)
 
     def consume(
         self,
@@ -91,16 +95,22 @@ class Session:
         no_ack: bool,
         exclusive: bool,
         priority: int,
+        paused: bool = False,
     ) -> Taker:
-        """Add a consumer to a queue."""
+        """Add a consumer to a queue.
+
+        :param paused: it gets nothing before its queue is told to resume it.
+        """
         taker = Taker(
-            self._broker.queue(queue, self),
+            self._broker.queue(queue, self._owner),
             on_delivery,
             prefetch=prefetch,
             no_ack=no_ack,
             exclusive=exclusive,
             priority=priority,
         )
+        if paused:
+            taker.credit -= PAUSED
         taker.queue.subscribe(taker)
         self._forget_idle()
         self._takers[taker] = None
@@ -108,7 +118,7 @@ class Session:
 
     def get(self, queue: str, *, no_ack: bool) -> Delivery | None:
         """Take one message from a queue."""
-        found = self._broker.queue(queue, self)
+        found = self._broker.queue(queue, self._owner)
         if no_ack:
             return found.get(None)
         self._forget_idle()

@@ -1,0 +1,375 @@
+"""One client's connection: greeting, login, channels, heartbeats, and its end.
+
+Nothing that a client sends reaches beyond its connection: what is wrong with it closes the channel
+or the connection, an error of ours the connection. However it ends, what it had is given back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol, cast
+
+from pamqp import commands
+from pamqp.base import Frame
+
+from ion.messaging.amqp import frames as wire
+from ion.messaging.listening import faults, login
+from ion.messaging.listening.channel import Channel
+from ion.messaging.listening.faults import ChannelFault, ConnectionFault
+from ion.messaging.listening.frames import GREETING, FrameReader, decode, encode, ids_of
+from ion.messaging.listening.output import Output
+from ion.messaging.listening.publishing import Publisher
+from ion.messaging.memory.broker import Broker
+from ion.messaging.memory.session import Session
+
+log = logging.getLogger(__name__)
+
+HANDSHAKE = 10.0  # seconds until a client must have logged in
+FAREWELL = 2.0  # seconds for a client to answer a close
+FULL = 1 << 18  # unsent bytes from which on nothing is delivered
+STUFFED = 1 << 22  # unsent bytes from which on the client is not read from
+_LISTEN_EVERY = 0.05  # seconds between two looks whether a client that was not read from may be
+_MISSED = 2  # heartbeats after which a client is taken for dead
+_START_OK = 10 << 16 | 11
+
+
+class House(Protocol):
+    """What a connection sees of the server."""
+
+    broker: Broker
+    sysname: str
+    account: login.Account
+    terms: login.Terms
+    max_message: int
+
+    def came(self, connection: Connection) -> bool:
+        """Tell whether there is room for one more."""
+
+    def left(self, connection: Connection) -> None:
+        """It is gone."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection; see :class:`~ion.messaging.listening.host.Host` for its attributes."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._reader = FrameReader(login.MIN_FRAME * 2)
+        self._expected: type[Frame] | None = None  # the next step of the login; None: it is done
+        self._greeted = False
+        self._closing = False  # we said goodbye, and wait for the answer
+        self._channels: dict[int, Channel] = {}
+        self._confirming: dict[Publisher, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._heard = self._loop.time()
+        self._released = False
+        self._terms = house.terms
+        self.broker = house.broker
+        self.session = Session(house.broker)
+        self.out = Output(self._loop)
+        self.frame_max = house.terms.frame_max
+        self.max_message = house.max_message
+        self.user = house.account.user
+        self.hears_cancel = False
+        self.is_full = False
+        self.name = "?"
+
+    # asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for the greeting."""
+        self._transport = stream = cast("asyncio.Transport", transport)
+        if not self._house.came(self):
+            stream.abort()
+            return
+        stream.set_write_buffer_limits(high=FULL)
+        self.out.attach(stream)
+        self._timer = self._loop.call_later(HANDSHAKE, self._end, "no login in time")
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came, then write what it led to."""
+        self._heard = self._loop.time()
+        self._reader.feed(data)
+        try:
+            self._read()
+        except ConnectionFault as fault:
+            self._say_goodbye(fault)
+        # The wall: an error of ours ends this connection, not the server's loop.
+        except Exception:
+            log.exception("a connection of %s failed", self.name)
+            self._say_goodbye(ConnectionFault(faults.INTERNAL_ERROR, "an error of the server"))
+        for publisher in self._confirming:
+            publisher.write_confirms()
+        self._confirming.clear()
+        self.out.flush()
+        self._heed_stuffing()
+
+    def eof_received(self) -> bool:
+        """The client has ended its half: so do we ours."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give back all that the client had."""
+        self._release()
+        self._house.left(self)
+        log.debug("connection of %s ended: %s", self.name, exc or "closed")
+
+    def pause_writing(self) -> None:
+        """The client does not read fast enough: deliver nothing for now."""
+        self.is_full = True
+        self._heed()
+
+    def resume_writing(self) -> None:
+        """Deliver again."""
+        self.is_full = False
+        self._heed()
+
+    # host
+
+    def send(self, channel: int, method: Frame) -> None:
+        """Write a method."""
+        self.out.put([encode(channel, method)])
+
+    def confirm_later(self, publisher: Publisher) -> None:
+        """Let ``publisher`` confirm once what was read is dealt with."""
+        self._confirming[publisher] = None
+
+    # frames in
+
+    def _read(self) -> None:
+        if not self._greeted and not self._greet():
+            return
+        while not self._released and (frame := self._reader.next()) is not None:
+            self._frame(*frame)
+
+    def _greet(self) -> bool:
+        greeting = self._reader.take(len(GREETING))
+        if greeting is None:
+            return False
+        if greeting != GREETING:
+            log.debug("somebody who does not speak AMQP 0-9-1 was turned away")
+            self.out.put([GREETING])
+            self._end("no AMQP 0-9-1")
+            return False
+        self._greeted = True
+        self.send(0, login.start(self._house.sysname))
+        self._expected = commands.Connection.StartOk
+        return True
+
+    def _frame(self, kind: int, number: int, payload: bytes) -> None:
+        if kind == wire.HEARTBEAT:
+            if number:
+                raise ConnectionFault(faults.FRAME_ERROR, "a heartbeat on a channel")
+        elif self._closing:
+            self._last_words(kind, number, payload)
+        elif number == 0 or self._expected is not None:
+            if kind != wire.METHOD or number:
+                raise ConnectionFault(faults.UNEXPECTED_FRAME, "no method, or not on channel 0")
+            self._own_method(decode(payload))
+        else:
+            self._channel_frame(kind, number, payload)
+
+    def _own_method(self, method: Frame) -> None:
+        """Take a method of the connection itself."""
+        if isinstance(method, commands.Connection.Close):
+            self.send(0, commands.Connection.CloseOk())
+            self._end("closed by the client")
+        elif self._expected is None or not isinstance(method, self._expected):
+            raise ConnectionFault(faults.COMMAND_INVALID, f"{method.name} was not expected now")
+        elif isinstance(method, commands.Connection.StartOk):
+            self._log_in(method)
+        elif isinstance(method, commands.Connection.TuneOk):
+            self._terms = self._house.terms.agreed(method)
+            self.frame_max = self._reader.limit = self._terms.frame_max
+            self._expected = commands.Connection.Open
+        elif isinstance(method, commands.Connection.Open):
+            self._open(method)
+
+    def _log_in(self, method: commands.Connection.StartOk) -> None:
+        properties = method.client_properties
+        self.name = str((properties or {}).get("connection_name", "a client"))[:100]
+        if self._house.account.admits(method):
+            self.hears_cancel = login.capability(properties, "consumer_cancel_notify")
+            self._expected = commands.Connection.TuneOk
+            self.send(0, self._house.terms.tune())
+            return
+        log.warning("a login to the memory bus was refused: wrong user or password")
+        words = f"Login was refused using authentication mechanism {method.mechanism}"
+        if login.capability(properties, "authentication_failure_close"):
+            raise ConnectionFault(faults.ACCESS_REFUSED, words)
+        self._end("login refused")
+
+    def _open(self, method: commands.Connection.Open) -> None:
+        if method.virtual_host != "/":
+            words = f"vhost {method.virtual_host} not found"
+            raise ConnectionFault(faults.NOT_ALLOWED, words)
+        self._expected = None
+        self._cancel_timer()
+        self.send(0, commands.Connection.OpenOk())
+        self._beat_later()
+        log.debug("connection of %s opened", self.name)
+
+    def _channel_frame(self, kind: int, number: int, payload: bytes) -> None:
+        channel = self._channels.get(number)
+        own = ids_of(payload) if kind == wire.METHOD else (0, 0)
+        if own[0] == commands.Channel.frame_id and own != _FLOW:
+            self._channel_method(number, channel, decode(payload))
+            return
+        if channel is None:
+            raise ConnectionFault(faults.CHANNEL_ERROR, "expected 'channel.open'")
+        if channel.closing:
+            return
+        try:
+            channel.take(kind, payload)
+        except ChannelFault as fault:
+            self._close_channel(number, channel, fault, own if kind == wire.METHOD else _PUBLISH)
+
+    def _channel_method(self, number: int, channel: Channel | None, method: Frame) -> None:
+        """Take a method that opens or closes a channel."""
+        if isinstance(method, commands.Channel.Open):
+            if channel is not None:
+                raise ConnectionFault(faults.CHANNEL_ERROR, "second 'channel.open' seen")
+            if number > self._terms.channels:
+                words = f"channel {number} is over the {self._terms.channels} agreed on"
+                raise ConnectionFault(faults.NOT_ALLOWED, words)
+            self._channels[number] = Channel(number, self)
+            self.send(number, commands.Channel.OpenOk())
+            return
+        if channel is None:
+            raise ConnectionFault(faults.CHANNEL_ERROR, "expected 'channel.open'")
+        if isinstance(method, commands.Channel.Close):
+            if not channel.closing:
+                channel.close()
+            del self._channels[number]
+            self.send(number, commands.Channel.CloseOk())
+        elif isinstance(method, commands.Channel.CloseOk) and channel.closing:
+            del self._channels[number]
+        else:
+            raise ConnectionFault(faults.COMMAND_INVALID, f"{method.name} was not expected now")
+
+    def _close_channel(
+        self, number: int, channel: Channel, fault: ChannelFault, method: tuple[int, int]
+    ) -> None:
+        log.debug("channel %d of %s closed: %s", number, self.name, fault.text)
+        channel.closing = True
+        self._confirming.pop(channel.publisher, None)
+        channel.close()
+        self.send(number, commands.Channel.Close(fault.code, fault.text, *method))
+
+    def _last_words(self, kind: int, number: int, payload: bytes) -> None:
+        """Wait for the answer to our goodbye; nothing else counts any more."""
+        if kind != wire.METHOD or number or ids_of(payload)[0] != commands.Connection.frame_id:
+            return
+        method = decode(payload)
+        if isinstance(method, commands.Connection.Close):
+            self.send(0, commands.Connection.CloseOk())
+        if isinstance(method, commands.Connection.Close | commands.Connection.CloseOk):
+            self._end("closed")
+
+    # pressure
+
+    def _heed(self) -> None:
+        for channel in list(self._channels.values()):
+            channel.outgoing.heed()
+
+    def _heed_stuffing(self) -> None:
+        """Read no more from a client that does not take the answers."""
+        stream = self._transport
+        if stream is None or stream.is_closing():
+            return
+        if stream.get_write_buffer_size() > STUFFED:
+            stream.pause_reading()
+            self._loop.call_later(_LISTEN_EVERY, self._heed_stuffing)
+        elif not stream.is_reading():
+            stream.resume_reading()
+
+    # heartbeats
+
+    def _beat_later(self) -> None:
+        heartbeat = self._terms.heartbeat
+        if heartbeat:
+            due = self._loop.time() + heartbeat / 2
+            self._timer = self._loop.call_at(due, self._beat, due)
+
+    def _beat(self, due: float) -> None:
+        now, heartbeat = self._loop.time(), self._terms.heartbeat
+        # Where this loop itself was held up, bytes may wait in the socket unread.
+        is_late = now - due > heartbeat / 2
+        if not is_late and now - self._heard > _MISSED * heartbeat and self._is_reading():
+            log.warning("no sign of life from %s for %.0f s: cut off", self.name, now - self._heard)
+            if self._transport is not None:
+                self._transport.abort()
+            self._release()
+            return
+        if now - self.out.wrote >= heartbeat / 2 - 0.1:
+            self.out.put([wire.HEARTBEAT_FRAME])
+        self._beat_later()
+
+    def _is_reading(self) -> bool:
+        return self._transport is not None and self._transport.is_reading()
+
+    # the end
+
+    def shut(self, words: str) -> None:
+        """Say goodbye to the client: the server stops."""
+        self._say_goodbye(ConnectionFault(faults.CONNECTION_FORCED, words))
+        self.out.flush()
+
+    def cut(self) -> None:
+        """End it at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _say_goodbye(self, fault: ConnectionFault) -> None:
+        """Close the connection over a fault, and give the client a moment to answer."""
+        if self._closing or self._released:
+            return
+        level = logging.DEBUG if fault.code == faults.CONNECTION_FORCED else logging.WARNING
+        log.log(level, "connection of %s closed: %s", self.name, fault.text)
+        self._closing = True
+        if not self._greeted:
+            self._end("closed")
+            return
+        self._give_back()
+        self.send(0, commands.Connection.Close(fault.code, fault.text, 0, 0))
+        self._cancel_timer()
+        self._timer = self._loop.call_later(FAREWELL, self._end, "it did not answer our goodbye")
+
+    def _end(self, reason: str) -> None:
+        """Write what is left, and close."""
+        log.debug("connection of %s is closed: %s", self.name, reason)
+        self.out.flush()
+        self._release()
+        if self._transport is not None:
+            self._transport.close()
+            self._timer = self._loop.call_later(FAREWELL, self._transport.abort)
+
+    def _release(self) -> None:
+        self._cancel_timer()
+        if not self._released:
+            self._released = True
+            self._give_back()
+            self.out.close()
+
+    def _give_back(self) -> None:
+        """Give back consumers, unsettled messages and exclusive queues; none goes to another of
+        this connection's channels.
+        """
+        for channel in self._channels.values():
+            channel.outgoing.stop()
+        for channel in self._channels.values():
+            channel.close()
+        self._channels.clear()
+        self.session.close()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+_FLOW = (commands.Channel.frame_id, 20)
+_PUBLISH = (wire.BASIC, 40)
