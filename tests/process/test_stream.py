@@ -24,6 +24,7 @@ from ion import (
     ServiceClient,
     ServiceNotFound,
     StreamConversation,
+    Unavailable,
 )
 
 
@@ -101,6 +102,26 @@ async def drain(items: StreamConversation, seen: list[Any]) -> None:
 def nothing_is_left(*containers: Container) -> bool:
     """Return whether no conversation is in any table."""
     return not any(c.endpoint.conversations.open or c.endpoint.calls for c in containers)
+
+
+class Relay(Service, name="relay"):
+    """Streams what another streams, and reads streams within a call."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+
+    async def op_pass(self, n: int) -> AsyncIterator[int]:
+        async with self.stream("tail", "count", {"n": n}, credit=4) as items:
+            async for item in items:
+                yield item
+
+    async def op_read(self) -> None:
+        try:
+            async for _ in self.stream("tail", "then", {"n": 1, "how": "wait"}, timeout=30):
+                pass
+        except BaseException as error:
+            self.error = error
+            raise
 
 
 @pytest.fixture
@@ -358,6 +379,46 @@ async def test_a_typed_client(container: Container, tail: Tail) -> None:
     with pytest.raises(CodecError, match=r"an item of tail.readings"):
         await anext(wrong)
     await until(lambda: nothing_is_left(container))
+
+
+async def test_streams_through_each_other(container: Container, tail: Tail) -> None:
+    await container.spawn(Relay)
+    items = container.stream("relay", "pass", {"n": 100}, credit=3)
+    assert [item async for item in items] == list(range(100))
+    tail.closed.clear()
+    async with container.stream("relay", "pass", {"n": 1000}, credit=3) as items:
+        assert await anext(items) == 0
+    await asyncio.wait_for(tail.closed.wait(), 10)
+    assert tail.made < 120, "who does not read holds up the first one, too"
+    await until(lambda: nothing_is_left(container))
+
+
+async def test_the_deadline_of_a_call_is_that_of_the_streams_it_reads(
+    container: Container, tail: Tail
+) -> None:
+    relay = container.processes[await container.spawn(Relay)]
+    assert isinstance(relay, Relay)
+    with pytest.raises(DeadlineExceeded):
+        await container.rpc_send("relay", "read", timeout=0.3)
+    await asyncio.wait_for(tail.closed.wait(), 10)
+    await until(lambda: nothing_is_left(container))
+    assert isinstance(relay.error, (asyncio.CancelledError, DeadlineExceeded))
+
+
+async def test_a_container_that_stops_ends_its_readers(
+    container: Container, tail: Tail, bus: tuple[str, dict[str, object]]
+) -> None:
+    url, config = bus
+    reader = Container(url, sysname="test", config=config)
+    await reader.start()
+    reading = asyncio.ensure_future(
+        drain(reader.stream("tail", "then", {"n": 0, "how": "wait"}), [])
+    )
+    await asyncio.wait_for(tail.asleep.wait(), 10)
+    await reader.stop()
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(reading, 10)
+    await container.terminate_process(tail.id, timeout=0.05)
 
 
 async def test_many_at_once(container: Container, tail: Tail) -> None:
