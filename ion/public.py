@@ -32,11 +32,14 @@ from ion.process.client import ServiceClient
 from ion.process.connection import Connection, connect
 from ion.process.dialogue import Dialogue
 from ion.process.process import Process
+from ion.process.publishing import Answer
 from ion.process.request import RequestConversation
 from ion.process.service import Service
 from ion.process.stream import StreamConversation
+from ion.process.subscription import Subscription
 
 __all__ = [
+    "Answer",
     "ApplicationError",
     "BadRequest",
     "CallCycle",
@@ -64,6 +67,7 @@ __all__ = [
     "ServiceNotFound",
     "StartError",
     "StreamConversation",
+    "Subscription",
     "Unavailable",
     "Unroutable",
     "UnsupportedContentType",
