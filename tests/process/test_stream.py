@@ -207,6 +207,18 @@ async def test_a_failure_comes_after_the_items_before_it(
     await until(lambda: nothing_is_left(container))
 
 
+async def test_a_traceback_shows_the_op_and_not_the_runtime(
+    container: Container, tail: Tail, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ReceivedContainerError, match="torn"):
+        await anext(container.stream("tail", "then", {"n": 0, "how": "break"}))
+    [record] = [r for r in caplog.records if r.levelname == "ERROR"]
+    assert record.exc_info is not None
+    traceback = record.exc_info[2]
+    assert traceback is not None
+    assert traceback.tb_frame.f_code.co_name == "op_then"
+
+
 async def test_the_other_side_may_cancel(container: Container, tail: Tail) -> None:
     items = container.stream("tail", "cancel")
     assert await anext(items) == 1
