@@ -18,6 +18,7 @@ from ion import (
     Process,
     Service,
     ServiceClient,
+    StartError,
     Unavailable,
     connect,
 )
@@ -286,6 +287,7 @@ async def test_one_too_slow_to_hear_all_is_told_of(
     slow.gate.set()
     await until(lambda: container.endpoint.counts["too slow to hear all"])
     assert "then the broker drops the oldest events" in caplog.text
+    await until(lambda: len(slow.heard) > 1)
     await slow.subscription.cancel()
     assert slow.heard[1] > 0  # the oldest that waited were dropped
 
@@ -372,6 +374,41 @@ async def test_it_ends_with_its_process(container: Container) -> None:
     assert info.consumers == 0
     after = await listener(container, name="ending")
     await until(lambda: after.heard == [2])
+
+
+async def test_nothing_is_left_of_one_that_did_not_start(container: Container) -> None:
+    class Failing(Listener):
+        async def on_activate(self) -> None:
+            await self.listen()
+            await self.listen(name="failing")
+            message = "not today"
+            raise RuntimeError(message)
+
+    with pytest.raises(StartError, match="not today"):
+        await container.spawn(Failing)
+    info = await container.rpc_send(f"{container.id}.0", "info")
+    assert not [row for row in info["names"] if row["kind"] == "subscription"]
+    assert await container.transport.queue_info(f"test.{container.id}.sub.1") is None
+    durable = await container.transport.queue_info("test.sub.events.failing")
+    assert durable is not None
+    assert durable.consumers == 0
+
+
+async def test_a_killed_container_leaves_its_events_to_others(bus: Bus) -> None:
+    url, config = bus[0], {**bus[1], "service.retry_delays": [0.02]}
+    async with Container(url, sysname="test", config=config) as staying:
+        killed = Container(url, sysname="test", config=config)
+        await killed.start()
+        hearing = await listener(killed, name="left")
+        hearing.gate.clear()
+        for n in range(10):
+            await staying.publish("events", "a", {"n": n})
+        await until(lambda: hearing.begun == 1 and hearing.waiting == 9)
+        await killed.kill()
+        after = await listener(staying, name="left")
+        await until(lambda: len(after.heard) == 10)
+        assert sorted(after.heard) == list(range(10))
+        assert not hearing.heard
 
 
 async def test_what_was_not_begun_when_a_container_stops_is_kept(bus: Bus) -> None:
