@@ -25,6 +25,7 @@ from ion import (
     ServiceNotFound,
     StreamConversation,
     Unavailable,
+    connect,
 )
 
 
@@ -411,7 +412,7 @@ async def test_the_deadline_of_a_call_is_that_of_the_streams_it_reads(
     relay = container.processes[await container.spawn(Relay)]
     assert isinstance(relay, Relay)
     with pytest.raises(DeadlineExceeded):
-        await container.rpc_send("relay", "read", timeout=0.3)
+        await container.rpc_send("relay", "read", timeout=1.5)
     await asyncio.wait_for(tail.closed.wait(), 10)
     await until(lambda: nothing_is_left(container))
     assert isinstance(relay.error, (asyncio.CancelledError, DeadlineExceeded))
@@ -431,6 +432,19 @@ async def test_a_container_that_stops_ends_its_readers(
     with pytest.raises(Unavailable):
         await asyncio.wait_for(reading, 10)
     await container.terminate_process(tail.id, timeout=0.05)
+
+
+async def test_a_script_reads_and_talks_too(
+    container: Container, tail: Tail, bus: tuple[str, dict[str, object]]
+) -> None:
+    url, config = bus
+    async with connect(url, sysname="test", config=config) as script:
+        items = script.stream("tail", "count", {"n": 100}, credit=8)
+        assert [item async for item in items] == list(range(100))
+        talk = await script.converse("tail", "plain")
+        assert [content async for content in talk] == []
+        assert talk.result == 1
+        await until(lambda: not script.endpoint.conversations.open)
 
 
 async def test_many_at_once(container: Container, tail: Tail) -> None:
