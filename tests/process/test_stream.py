@@ -333,7 +333,7 @@ async def test_the_readers_container_stops(
 
 
 async def test_silence_of_the_generator(container: Container, tail: Tail) -> None:
-    items = container.stream("tail", "then", {"n": 2, "how": "wait"}, timeout=0.3)
+    items = container.stream("tail", "then", {"n": 2, "how": "wait"}, timeout=0.6)
     assert [await anext(items), await anext(items)] == [0, 1]
     with pytest.raises(DeadlineExceeded):
         await anext(items)
@@ -342,7 +342,7 @@ async def test_silence_of_the_generator(container: Container, tail: Tail) -> Non
 
 
 async def test_a_reader_that_stops_loses_the_stream(container: Container, tail: Tail) -> None:
-    items = container.stream("tail", "count", {"n": 100}, timeout=0.3, credit=4)
+    items = container.stream("tail", "count", {"n": 100}, timeout=0.6, credit=4)
     assert await anext(items) == 0
     await asyncio.wait_for(tail.closed.wait(), 10)
     await until(lambda: nothing_is_left(container))
