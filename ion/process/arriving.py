@@ -50,9 +50,9 @@ def incoming_call(
         source,
     )
     # Without an id nobody can name it; it stands for itself.
-    # An event has one id in all the queues that it went to.
+    # An event has one id in all the queues that it went to, a broadcast for all processes.
     call.key = (
-        envelope.reply_to or source.queue,
+        envelope.reply_to or source.queue or process,
         envelope.correlation_id or envelope.message_id or call,
     )
     if protocol is None or get("performative", REQUEST) != REQUEST:

@@ -86,8 +86,8 @@ class Listener(Process):
         await self.subscription.cancel()
         self.heard.append(n)
 
-    async def op_heard(self) -> list[Any]:
-        return self.heard
+    async def op_note(self, n: int) -> None:
+        """Take a message."""
 
 
 async def listener(container: Container, **how: Any) -> Listener:
@@ -585,3 +585,28 @@ async def test_it_survives_its_connection_and_its_broker(
     for hearing in both:
         await still_hears(on_rabbitmq, hearing, within=15)
         assert hearing.subscription.is_open
+
+
+@pytest.mark.amqp
+async def test_an_event_that_two_are_at_work_on_is_taken_over_by_each(
+    on_rabbitmq: Container, rabbitmq_server: RabbitServer
+) -> None:
+    both = [await listener(on_rabbitmq, name=name) for name in ("one", "two")]
+    alone = await on_rabbitmq.spawn(Listener, args={"topics": "nothing"})
+    for hearing in both:
+        hearing.gate.clear()
+    await on_rabbitmq.publish("events", "a", {"n": 1}, message_id="x")
+    await until(lambda: all(hearing.begun == 1 for hearing in both))
+    await asyncio.to_thread(rabbitmq_server.close_connections)
+    counts = on_rabbitmq.endpoint.counts
+    await until(lambda: counts["taken over"] == 2)
+    await on_rabbitmq.send(alone, "note", {"n": 2}, message_id="x")  # of the same id, but not it
+    await until(lambda: on_rabbitmq.processes[alone].handled == 1)
+    for hearing in both:
+        hearing.gate.set()
+    await until(lambda: all(hearing.heard == [1] for hearing in both))
+    await on_rabbitmq.publish("events", "a", {"n": 3})
+    await until(lambda: all(hearing.heard == [1, 3] for hearing in both))
+    for hearing in both:
+        await hearing.subscription.cancel()
+        assert await in_queue(on_rabbitmq, hearing.subscription.queue) == 0
