@@ -385,10 +385,11 @@ class IncomingCall(Talking, eq=False):
     def _unsettled(self) -> None:
         """Keep the answer for when the message comes again; where it does not, try once more."""
         self.endpoint.answers.keep(self.key, self.last or DONE)
-        if not self.delivery.lost:
+        if self.delivery.settled or not self.delivery.lost:
             self.endpoint.loop.call_later(PAUSE, self._publish_again)
 
     def _publish_again(self) -> None:
-        if not self.delivery.lost and self.endpoint.transport.state is not TransportState.CLOSED:
+        comes_again = self.delivery.lost and not self.delivery.settled
+        if not comes_again and self.endpoint.transport.state is not TransportState.CLOSED:
             self.endpoint.answers.forget(self.key)
             self._publish_final(self.last or DONE)
