@@ -20,7 +20,7 @@ from ion.conversation.rpc import RPC
 from ion.messaging import codec
 from ion.messaging.transport import Delivery
 from ion.observe.context import current_call
-from ion.process import incoming, manners, outcomes, repeats, retrying, shedding
+from ion.process import holding, incoming, manners, outcomes, repeats, retrying, shedding
 from ion.process.arriving import incoming_call
 from ion.process.calling import Calling
 from ion.process.callstack import cycle
@@ -75,6 +75,7 @@ class Process(Calling, Replying, Subscribing):
     handled: int = 0
     _active: int = 0
     _draining: bool = False
+    _held: bool = False
     _host: Host
     _waiting: deque[IncomingCall] | None = None
     _children: list[str] | None = None
@@ -180,6 +181,7 @@ class Process(Calling, Replying, Subscribing):
             repeats.drop_cancelled(call)
             return
         if delivery.redelivered and not repeats.is_to_be_handled(call):
+            holding.hold(self, endpoint.mover)
             return
         if self._draining:
             retrying.back(call)
@@ -359,7 +361,7 @@ class Process(Calling, Replying, Subscribing):
             "service": None,
             "version": None,
             "mailbox": self.waiting,
-            "active": self._active,
+            "active": self._active - self.concurrency * self._held,
             "handled": self.handled,
         }
 

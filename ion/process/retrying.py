@@ -104,7 +104,7 @@ def later(call: Call, *, counted: bool = True, suspect: bool = False, wait: floa
     copy = _copy(call, delay, _attempt(attempt + (counted or call.delivery.redelivered)))
     call.endpoint.counts["retried" if counted else "deferred"] += 1
     exchange, _ = call.endpoint.namespace.retry_queue(delay)
-    call.endpoint.mover.move(call.delivery, exchange.name, to, copy)
+    call.endpoint.mover.move(call.delivery, exchange.name, to, copy, again=suspect)
 
 
 def back(call: Call) -> None:
