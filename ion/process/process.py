@@ -72,7 +72,7 @@ class Process(Calling, Replying, Subscribing):
     parent: str | None = None
     spawn_args: Mapping[str, Any] = {}
     app_config: Mapping[str, Any] = {}
-    handled: int = 0
+    _handled: int = 0
     _active: int = 0
     _draining: bool = False
     _held: bool = False
@@ -277,7 +277,7 @@ class Process(Calling, Replying, Subscribing):
         call.endpoint.calls.pop(call.key, None)
         call.deadline = 0.0  # what it left running in the background has no caller to be late for
         self._active -= 1
-        self.handled += 1
+        self._handled += 1
         call.task = None
         if call.done is not None:
             call.done()
@@ -362,7 +362,7 @@ class Process(Calling, Replying, Subscribing):
             "version": None,
             "mailbox": self.waiting,
             "active": self._active - self.concurrency * self._held,
-            "handled": self.handled,
+            "handled": self._handled,
         }
 
     def __repr__(self) -> str:
