@@ -17,7 +17,7 @@ class Crowded(Protocol):
     name: str
     mailbox: int
     concurrency: int
-    handled: int
+    _handled: int
     _pressure: Pressure | None
 
     @property

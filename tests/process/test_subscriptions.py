@@ -610,3 +610,15 @@ async def test_an_event_that_two_are_at_work_on_is_taken_over_by_each(
     for hearing in both:
         await hearing.subscription.cancel()
         assert await in_queue(on_rabbitmq, hearing.subscription.queue) == 0
+
+
+async def test_a_durable_subscription_is_replicated_where_services_are(amqp_url: str) -> None:
+    async with Container(amqp_url, config={"service.queue": "quorum"}) as container:
+        pid = await container.spawn(Listener, args={"name": "replicated"})
+        listener: Any = container.processes[pid]
+        await container.publish("events", "a.b", 1)
+        await until(lambda: listener.heard == [1])
+        with pytest.raises(ConfigurationError, match="x-queue-type"):  # it is no classic queue
+            await container.transport.declare_queue(
+                container.namespace.subscription_queue("events", "replicated")
+            )
