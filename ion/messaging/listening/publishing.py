@@ -117,6 +117,7 @@ class Publisher:
         # Counted first: what a consumer in this process does with the message may end up here.
         number = self._count = self._count + 1
         taken = [queue.put(envelope, exchange, key) for queue in queues]
+        self._host.published(len(envelope.body))
         if not self._confirms:
             return
         if all(taken):
