@@ -129,6 +129,7 @@ class Connection(Line):
     def _own_method(self, method: Frame) -> None:
         """Take a method of the connection itself."""
         if isinstance(method, commands.Connection.Close):
+            self._answered()
             self.send(0, commands.Connection.CloseOk())
             self._end("closed by the client")
         elif self._expected is None or not isinstance(method, self._expected):

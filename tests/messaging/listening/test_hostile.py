@@ -363,3 +363,21 @@ async def test_more_clients_than_there_is_room_for() -> None:
         kept.pop().abort()
         await until(lambda: len(server._connections) == 1, "one has left")
         await is_alive(server)
+
+
+async def test_what_was_published_before_a_close_is_confirmed() -> None:
+    async with listening() as server:
+        raw = await Raw.logged_in(server)
+        raw.send(1, commands.Queue.Declare(queue="q"))
+        raw.send(1, commands.Confirm.Select())
+        for _ in range(3):
+            raw.publish("q", b"x")
+        raw.send(0, commands.Connection.Close(200, "bye", 0, 0))
+        await raw.until(commands.Queue.DeclareOk)
+        await raw.until(commands.Confirm.SelectOk)
+        told = 0
+        while not isinstance(frame := await raw.next(), commands.Connection.CloseOk):
+            assert isinstance(frame, commands.Basic.Ack)
+            told = frame.delivery_tag
+        assert told == 3
+        assert await raw.ended()
