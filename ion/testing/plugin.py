@@ -33,11 +33,13 @@ def rabbitmq_server() -> Iterator[RabbitServer]:
 
 
 @pytest.fixture
-def amqp_url(rabbitmq_server: RabbitServer) -> str:
+def amqp_url(rabbitmq_server: RabbitServer) -> Iterator[str]:
     """Give the URL of a virtual host of RabbitMQ that is this test's own."""
     rabbitmq_server.resume()
     rabbitmq_server.start()
-    return rabbitmq_server.url(rabbitmq_server.new_vhost())
+    vhost = rabbitmq_server.new_vhost()
+    yield rabbitmq_server.url(vhost)
+    rabbitmq_server.give_back(vhost)
 
 
 @pytest.fixture(scope="session")

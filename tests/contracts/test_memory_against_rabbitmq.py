@@ -521,6 +521,7 @@ class Comparison(RuleBasedStateMachine):
     def teardown(self) -> None:
         for side in (self.memory, self.real):
             self.run(side.close())
+        self.server.give_back(self.vhost)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from ion.testing.servers.private import START_TIMEOUT, PrivateServer, find_binar
 
 _SCRIPTS = "/usr/lib/rabbitmq/bin"  # those of the package; the ones in the PATH change the user
 _VHOST_BATCH = 16
+_USED_BATCH = 8
 _EVAL_TIMEOUT = 30.0
 _USER = "guest"
 
@@ -38,6 +39,7 @@ class RabbitServer(PrivateServer):
         self._epmd_port = free_port()
         self._dist_port = free_port()
         self._vhosts: list[str] = []
+        self._used: list[str] = []
         self._numbers = itertools.count(1)
 
     def url(self, vhost: str = "/") -> str:
@@ -47,9 +49,18 @@ class RabbitServer(PrivateServer):
 
     def new_vhost(self) -> str:
         """Return a virtual host that nobody else was given (they are made in batches)."""
+        if len(self._used) >= _USED_BATCH:
+            self._delete_used()
         if not self._vhosts:
             self._make_vhosts()
         return self._vhosts.pop()
+
+    def give_back(self, vhost: str) -> None:
+        """Take back a virtual host that nobody uses any more; it is deleted with some others.
+
+        A node that is started again opens all it has one after the other: hundreds take minutes.
+        """
+        self._used.append(vhost)
 
     def eval(self, expression: str, timeout: float = _EVAL_TIMEOUT) -> str:
         """Evaluate an Erlang expression on the node and return its value as text.
@@ -170,3 +181,8 @@ class RabbitServer(PrivateServer):
             f"{user}, V, {everything}, {everything}, {everything}, {user}) end || V <- [{listed}]]"
         )
         self._vhosts = names[::-1]
+
+    def _delete_used(self) -> None:
+        listed = ",".join(f'<<"{name}">>' for name in self._used)
+        self._used.clear()
+        self.eval(f'[(catch rabbit_vhost:delete(V, <<"{self.user}">>)) || V <- [{listed}]], ok')
