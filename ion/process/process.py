@@ -24,9 +24,11 @@ from ion.process import incoming, manners, outcomes, repeats, retrying, shedding
 from ion.process.arriving import incoming_call
 from ion.process.calling import Calling
 from ion.process.callstack import cycle
+from ion.process.ending import ENDED
 from ion.process.endpoint import Endpoint
 from ion.process.host import Host
 from ion.process.incoming import IncomingCall
+from ion.process.living import Living
 from ion.process.ops import Arguments, Op, op_table
 from ion.process.pressure import Pressure
 from ion.process.replying import Replying
@@ -44,7 +46,7 @@ class _State:
         return lifecycle.INIT if process is None else process._state
 
 
-class Process(Calling, Replying, Subscribing):
+class Process(Living, Calling, Replying, Subscribing):
     """Base class of processes. Write ops as ``async def op_<name>(self, ...)``.
 
     Spawn arguments are passed to ``__init__``; a class without one keeps them in
@@ -77,7 +79,7 @@ class Process(Calling, Replying, Subscribing):
     _draining: bool = False
     _host: Host
     _waiting: deque[IncomingCall] | None = None
-    _children: list[str] | None = None
+    _children: dict[str, None] | None = None
     _idle: asyncio.Future[None] | None = None
     _pressure: Pressure | None = None
 
@@ -87,7 +89,7 @@ class Process(Calling, Replying, Subscribing):
             message = f"class {cls.__qualname__}: unknown {', '.join(keywords)} (known: {known})"
             raise TypeError(message)
         super().__init_subclass__()
-        for hook in ("on_init", "on_activate", "on_terminate"):
+        for hook in ("on_init", "on_activate", "on_terminate", "on_down"):
             if not inspect.iscoroutinefunction(inspect.unwrap(getattr(cls, hook))):
                 message = (
                     f"{cls.__qualname__}.{hook} must be an async method: async def {hook}(self)"
@@ -140,15 +142,18 @@ class Process(Calling, Replying, Subscribing):
         return await self._host.spawn(target, name=name, args=args, parent=self.id)
 
     async def terminate(self) -> None:
-        """Terminate this process. From within an op, the op is answered first."""
+        """End this process, for the reason ``normal``. From within an op, that is answered first.
+
+        :raises ProcessNotFound: it has ended already.
+        """
         call = current_call.get()
         if isinstance(call, IncomingCall) and call.process == self.id and call.task is not None:
             call.at_end(self._terminate_later)
             return
-        await self._host.terminate_process(self.id)
+        await self._host.terminate_process(self.id, end=ENDED)
 
     def _terminate_later(self) -> None:
-        task = asyncio.ensure_future(self._host.terminate_process(self.id))
+        task = asyncio.ensure_future(self._host.terminate_process(self.id, end=ENDED))
         self._ending = task  # a task that nobody holds may be collected
         task.add_done_callback(_log_failure)
 
@@ -267,6 +272,8 @@ class Process(Calling, Replying, Subscribing):
             raise
         except BaseException as error:  # noqa: BLE001 - a sys.exit() in an op must not end us all
             call.fail(outcomes.failure_of(call, error, self.name))
+            if isinstance(error, SystemExit):
+                self._host.fail_process(self, f"SystemExit in op {call.op!r}: {error.code}")
         finally:
             self._finished(call)
 
@@ -341,6 +348,8 @@ class Process(Calling, Replying, Subscribing):
     def _abandon(self) -> None:
         """Cancel everything at once, answering nothing: the broker delivers it again."""
         self._draining = True
+        if self._tasks is not None:
+            self._tasks.cancel()
         for call in self._begun():
             call.cancel(incoming.ABANDONED)
 
