@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
 
 from ion.base import lifecycle
-from ion.base.errors import ConfigurationError, LifecycleError
+from ion.base.errors import ConfigurationError, IonError, LifecycleError
+from ion.messaging.address import PRIVATE_LIMIT
 from ion.messaging.transport import Consumer, Delivery, QueueSpec, Transport
 from ion.process import retrying
 from ion.process.arriving import incoming_call
@@ -30,6 +32,9 @@ from ion.process.topics import checked_patterns
 
 log = logging.getLogger(__name__)
 FEWEST_AHEAD = 10
+LATE = 2.0  # seconds: an event that has waited so long is a reason to look at its queue
+LOOK_EVERY = 10.0  # seconds
+NEARLY_FULL = 0.8
 _BEFORE_THE_END = (lifecycle.INIT, lifecycle.READY, lifecycle.ACTIVE)
 SETUP_TIMEOUT = 15.0  # seconds for the broker to make what a subscription needs
 
@@ -190,6 +195,8 @@ class _Feed:
         self, endpoint: Endpoint, process: Process, subscription: Subscription, spec: QueueSpec
     ) -> None:
         self._endpoint = endpoint
+        self._looked = 0.0
+        self._look: asyncio.Task[None] | None = None
         self._process = process
         self.subscription = subscription
         self.spec = spec
@@ -201,7 +208,8 @@ class _Feed:
     async def begin(self, transport: Transport) -> None:
         """Consume the queue, and that of its suspects one message at a time."""
         source, prefetch = self.subscription.source, self.subscription.prefetch
-        queues = [(source.queue, self._take, prefetch)]
+        own = self.subscription.name is None
+        queues = [(source.queue, self._take_own if own else self._take, prefetch)]
         if source.suspects:
             queues.append((source.suspects, self._take_suspect, 1))
         for queue, take, ahead in queues:
@@ -227,6 +235,27 @@ class _Feed:
             self._process.take(self.subscription.source, delivery)
         else:
             self._return_new(self.subscription.source, delivery)
+
+    def _take_own(self, delivery: Delivery) -> None:
+        """Take an event; where it has waited for long, see whether the broker drops others."""
+        now = time.time()
+        if delivery.envelope.timestamp < now - LATE and now > self._looked + LOOK_EVERY:
+            self._looked = now
+            self._look = self._endpoint.loop.create_task(self._warn_if_full())
+        self._take(delivery)
+
+    async def _warn_if_full(self) -> None:
+        subscription = self.subscription
+        try:
+            info = await self._endpoint.transport.queue_info(subscription.queue)
+        except IonError as error:
+            log.debug("no look at %s: %s", subscription.queue, error)
+            return
+        if info is not None and info.messages >= NEARLY_FULL * PRIVATE_LIMIT:
+            self._endpoint.counts["too slow to hear all"] += 1
+            log.warning(
+                "%r is full, or nearly: then the broker drops the oldest events", subscription
+            )
 
     def _take_suspect(self, delivery: Delivery) -> None:
         if self.subscription.is_open:

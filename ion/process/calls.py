@@ -15,7 +15,9 @@ from typing import Any
 from ion.base.errors import Cancelled, IonError, Refused, ServiceNotFound, Unroutable, received
 from ion.conversation import conversation as c
 from ion.conversation.conversation import Conversation
-from ion.messaging.envelope import Envelope
+from ion.messaging import codec
+from ion.messaging.address import CONTROL_PRIORITY, Namespace
+from ion.messaging.envelope import MSGPACK, Envelope
 
 MAX_PROGRESS = 1000
 
@@ -159,3 +161,33 @@ def service_of(to: str) -> str:
     if not dot or (rest[:1] == "v" and rest[1:].isdigit()):
         return name
     return ""
+
+
+def later_message(
+    call: OutgoingCall,
+    reply_to: str,
+    performative: str,
+    content: Any,
+    headers: Mapping[str, Any],
+) -> Envelope:
+    """Return what the initiator of a call says later in it.
+
+    :param content: None: there is none.
+    :param headers: further ones; ``_`` in a name stands for ``-``.
+    :raises CodecError: the content cannot be encoded.
+    """
+    more = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Envelope(
+        call.op,
+        codec.encode(content, MSGPACK)[0] if content is not None else b"",
+        reply_to=reply_to,
+        correlation_id=call.id,
+        priority=CONTROL_PRIORITY,
+        headers={"performative": performative, "protocol": call.protocol.name, **more},
+    )
+
+
+def way_to(call: OutgoingCall, namespace: Namespace) -> str:
+    """Return the key of the process that has answered, or of all that may have the request."""
+    service = service_of(call.to)
+    return call.peer or (namespace.control_key(service) if service else call.to)

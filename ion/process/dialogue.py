@@ -15,29 +15,28 @@ from ion.base.errors import (
     ConversationError,
     DeadlineExceeded,
     IonError,
-    Unavailable,
-    Unroutable,
 )
 from ion.conversation import conversation as c
 from ion.conversation.flow import Order
 from ion.conversation.generic import GENERIC
 from ion.messaging.envelope import Envelope
+from ion.messaging.transport import Settled
 from ion.process.calls import failure_of
 from ion.process.endpoint import Endpoint
 from ion.process.incoming import IncomingCall
 from ion.process.lasting import ENDS, LastingCall, content_of, is_next
+from ion.process.outbox import Outbox
 
 MAX_UNHEARD = 1000
+MAX_UNSENT = 100
 
 
 class DialogueCall(LastingCall, eq=False):
     """A generic conversation that this side began.
 
-    :ivar said: the number of what was said last; the request is 1.
     :ivar opened: whether the other side has agreed.
     """
 
-    said: int = 1
     opened: bool = False
 
     def _heard(self, performative: str, state: str, envelope: Envelope) -> None:
@@ -52,16 +51,6 @@ class DialogueCall(LastingCall, eq=False):
         if not self.future.done():
             self.fail(error)
             self.endpoint.tell(self, c.FAILURE, error.as_content(), status="ERROR", code=error.code)
-
-    def say(self, performative: str, content: Any) -> None:
-        """Say something.
-
-        :raises CodecError: it cannot be encoded.
-        :raises ContentTooLarge: it is over the limit.
-        """
-        self.endpoint.tell(self, performative, content, conv_seq=self.said + 1)
-        self.said += 1
-        self.renew()
 
 
 class Dialogue:
@@ -105,7 +94,6 @@ class Dialogue:
         :raises ConversationError: it is over.
         :raises IonError: the error that the other side has ended it with.
         :raises CodecError: that cannot be encoded.
-        :raises Unavailable: the broker takes no messages, for as long as the limit of silence.
         """
         await self._speak(c.INFORM, content)
 
@@ -145,10 +133,7 @@ class Dialogue:
         call = self._call
         if call.future.done():
             return
-        try:
-            await self._speak(c.INFORM_RESULT, content)
-        except Unavailable:
-            call.abandon()
+        await self._speak(c.INFORM_RESULT, content)
         if not call.future.done():
             call.step(c.INFORM_RESULT)
             self._endpoint.conversations.close(call, answered=False)
@@ -176,8 +161,8 @@ class Dialogue:
 
     async def _speak(self, performative: str, content: Any) -> None:
         call = self._call
-        if not call.future.done() and not self._endpoint.transport.writable:
-            await self._endpoint.writable(call.silence)
+        while len(call.outbox) >= MAX_UNSENT and not call.future.done():
+            await call.changed()
         if call.future.done():
             raise self._end()
         call.say(performative, content)
@@ -239,13 +224,14 @@ async def converse(
 class Talk:
     """A generic conversation, as its participant has it; see :class:`ion.process.talking.Talk`."""
 
-    __slots__ = ("_call", "_error", "_order", "_unheard", "_waiter", "closing")
+    __slots__ = ("_call", "_error", "_order", "_outbox", "_unheard", "_waiter", "closing")
 
     def __init__(self, call: IncomingCall) -> None:
         self._call = call
         self._order = Order()
         self._unheard: deque[Envelope] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        self._outbox = Outbox(call.endpoint.loop, self._publish, self._wake, patient=False)
         self._error: IonError | None = None
         self.closing: Any = None
 
@@ -253,11 +239,21 @@ class Talk:
         """Say something; see :meth:`Talking.say`."""
         call, endpoint = self._call, self._call.endpoint
         self._check()
-        if not endpoint.transport.writable:
-            await endpoint.transport.wait_writable(max(call.deadline - endpoint.time(), 0.0))
+        while self._outbox.interrupted or not endpoint.transport.writable:
+            if self._outbox.interrupted:
+                await self._change()
+            else:
+                left = max(call.deadline - endpoint.time(), 0.0)
+                await endpoint.transport.wait_writable(left)
             self._check()
-        call.inform(content, self._sent)
+        envelope = call.informs(content)
+        self._outbox.send(call.seq, envelope)
         call.renew()
+
+    async def finish(self) -> None:
+        """Wait until the broker has all that was said; the call's deadline ends it."""
+        while self._outbox and self._outbox.lost is None:
+            await self._change()
 
     async def hear(self, timeout: float | None = None) -> Any:
         """Return what the other side says next; see :meth:`Talking.hear`."""
@@ -316,13 +312,15 @@ class Talk:
         else:
             self._error = failure_of(envelope, content)
 
-    def _sent(self, error: IonError | None) -> None:
-        """Take the outcome of a publish: an initiator whose queue is gone hears no more."""
-        if isinstance(error, Unroutable) and self._error is None:
-            self._error = error
-            self._wake()
+    def _publish(self, envelope: Envelope, settled: Settled) -> None:
+        if self._call.task is None:  # it is over
+            self._outbox.close()
+        else:
+            self._call.send(envelope, settled)
 
     def _check(self) -> None:
+        if self._error is None:
+            self._error = self._outbox.lost  # an initiator whose queue is gone hears no more
         if self._error is None and self._call.replied:
             self._error = ended(self._call.conversation)
         if self._error is not None:

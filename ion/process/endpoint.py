@@ -237,7 +237,8 @@ class Endpoint(Customs):
         )
         envelope.correlation_id = envelope.message_id = serial
         envelope.reply_to = self.reply_queue
-        if op == "ping" or to.startswith("ctl.") or to.endswith(".0"):  # waits for no data
+        # what waits for no data: pings, and what is said to agents
+        if op == "ping" or ("." in to and (to.startswith("ctl.") or to.endswith(".0"))):
             envelope.priority = CONTROL_PRIORITY
         if self.outbound or len(body) > self.max_content:
             envelope = self.outgoing(envelope)

@@ -66,6 +66,7 @@ class IncomingCall(Talking, eq=False):
     :ivar state: state of its conversation's machine.
     :ivar key: what a cancel names it by: (reply queue, conversation id).
     :ivar fault: what is wrong with its headers, or None.
+    :ivar last: its final answer, once that is given.
     :ivar cause: why the runtime cancelled it, or "".
     """
 
@@ -81,6 +82,7 @@ class IncomingCall(Talking, eq=False):
     done: Callable[[], None] | None = None
     seq: int = 1
     task: asyncio.Task[None] | None = None
+    last: Envelope | None = None
     fault: IonError | None = None
     key: tuple[str, Any] = ("", "")
 
@@ -197,7 +199,7 @@ class IncomingCall(Talking, eq=False):
 
         :raises CodecError: it cannot be encoded.
         """
-        self.conclude(self.conclusion(content))
+        self._final(c.INFORM_RESULT, content)
 
     def conclusion(self, content: Any) -> Envelope | None:
         """Return the answer with the final result, to be given to :meth:`conclude`; None: one way.
@@ -210,7 +212,7 @@ class IncomingCall(Talking, eq=False):
         """Give the final result."""
         self.step(c.INFORM_RESULT)
         if answer is None:
-            self._settle(DONE)
+            self._published(None)
         else:
             self._publish_final(answer)
 
@@ -302,7 +304,7 @@ class IncomingCall(Talking, eq=False):
     def _final(self, performative: str, content: Any, code: int | None = None) -> None:
         if not self.envelope.reply_to:
             self.step(performative)
-            self._settle(DONE)
+            self._published(None)
             return
         envelope = self._envelope(performative, content, code)
         self.step(performative)
@@ -356,33 +358,32 @@ class IncomingCall(Talking, eq=False):
 
     def _publish_final(self, answer: Envelope) -> None:
         """Publish the last answer; the message is taken off its queue once the broker has it."""
-
-        def settled(error: IonError | None) -> None:
-            if error is None:
-                self._settle(answer)
-            else:
-                self._unsettled(answer)
-
+        self.last = answer
         try:
-            self.endpoint.transport.publish("", self.envelope.reply_to, answer, settled=settled)
+            self.endpoint.transport.publish(
+                "", self.envelope.reply_to, answer, settled=self._published
+            )
         except Unavailable as error:
             log.warning("answer of %s to %r not sent: %s", self.process, self.op, error)
-            self._unsettled(answer)
+            self._unsettled()
 
-    def _settle(self, answer: Envelope) -> None:
-        """Take the message off its queue. Where it will come again, keep what it was answered."""
+    def _published(self, error: IonError | None) -> None:
+        """Take the outcome of publishing the last answer."""
+        if error is not None:
+            self._unsettled()
+            return
         delivery = self.delivery
         if delivery.lost:
-            self.endpoint.answers.keep(self.key, answer)
+            self.endpoint.answers.keep(self.key, self.last or DONE)
         delivery.ack()
 
-    def _unsettled(self, answer: Envelope) -> None:
+    def _unsettled(self) -> None:
         """Keep the answer for when the message comes again; where it does not, try once more."""
-        self.endpoint.answers.keep(self.key, answer)
+        self.endpoint.answers.keep(self.key, self.last or DONE)
         if not self.delivery.lost:
-            self.endpoint.loop.call_later(PAUSE, self._publish_again, answer)
+            self.endpoint.loop.call_later(PAUSE, self._publish_again)
 
-    def _publish_again(self, answer: Envelope) -> None:
+    def _publish_again(self) -> None:
         if not self.delivery.lost and self.endpoint.transport.state is not TransportState.CLOSED:
             self.endpoint.answers.forget(self.key)
-            self._publish_final(answer)
+            self._publish_final(self.last or DONE)

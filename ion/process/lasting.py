@@ -13,9 +13,11 @@ from ion.conversation import conversation as c
 from ion.conversation.flow import Order, Place
 from ion.messaging import codec
 from ion.messaging.envelope import Envelope
+from ion.messaging.transport import Settled
 from ion.observe.context import current_call
-from ion.process.calls import OutgoingCall
+from ion.process.calls import OutgoingCall, later_message, way_to
 from ion.process.endpoint import Endpoint
+from ion.process.outbox import Outbox
 
 log = logging.getLogger(__name__)
 FOREVER = float("inf")
@@ -30,6 +32,7 @@ class LastingCall(OutgoingCall, eq=False):
 
     :ivar unread: what has come and was not read yet, still encoded.
     :ivar silence: seconds without a message, either way, after which it is given up.
+    :ivar said: the number of what was said last; the request is 1.
     :ivar limit: when it is over in any case, on the loop's clock: the deadline of the call within
         which it was begun.
     """
@@ -39,9 +42,12 @@ class LastingCall(OutgoingCall, eq=False):
     order: Order = msgspec.field(default_factory=Order)
     silence: float = 0.0
     limit: float = FOREVER
+    said: int = 1
+    outbox: Outbox = NOWHERE
 
     def __post_init__(self) -> None:
         """See to its end: an answer may come before :meth:`Endpoint.begin` returns."""
+        self.outbox = Outbox(self.endpoint.loop, self._publish, self.wake, patient=True)
         context = current_call.get()
         if context is not None and context.deadline:
             self.limit = context.deadline
@@ -65,6 +71,7 @@ class LastingCall(OutgoingCall, eq=False):
                 if not is_next(self.order, envelope, self.endpoint.counts):
                     return
             except ConversationError as error:
+                self.peer = ""  # there may be several at it: all are told
                 self.breaks(error)
                 return
         super().receive(envelope)
@@ -79,6 +86,33 @@ class LastingCall(OutgoingCall, eq=False):
         if performative == c.INFORM:
             self.unread.append(envelope)
         super()._heard(performative, state, envelope)
+
+    def say(self, performative: str, content: Any = None, **headers: Any) -> None:
+        """Say something, in its order and not only once where the broker is away.
+
+        :raises CodecError: it cannot be encoded.
+        :raises ContentTooLarge: it is over the limit.
+        """
+        headers["conv_seq"] = self.said + 1
+        reply_to = self.endpoint.reply_queue
+        envelope = later_message(self, reply_to, performative, content, headers)
+        if envelope.body:
+            envelope = self.endpoint.outgoing(envelope)
+        self.said += 1
+        self.outbox.send(self.said, envelope)
+        self.renew()
+
+    def _publish(self, envelope: Envelope, settled: Settled) -> None:
+        endpoint = self.endpoint
+        if endpoint.time() > self.deadline:
+            self.outbox.close()
+            return
+        key = way_to(self, endpoint.namespace)
+        publish, xs = endpoint.transport.publish, endpoint.namespace.xs
+        try:
+            publish(xs, key, envelope, mandatory=True, settled=settled)
+        except IonError as error:
+            settled(error)
 
     def expire(self) -> None:
         """The limit of silence, or the deadline, has come: the other side is told."""
@@ -114,6 +148,8 @@ class LastingCall(OutgoingCall, eq=False):
 
     def _over(self, future: Any) -> None:
         self.endpoint.end(self)
+        if self.state != c.DONE or future.result() is not None:
+            self.outbox.close()  # but what this side has closed it with is to arrive
 
 
 def is_next(order: Order, envelope: Envelope, counts: Counter[str]) -> bool:

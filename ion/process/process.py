@@ -259,6 +259,8 @@ class Process(Living, Calling, Replying, Subscribing):
             result = await (op.method(self, *args, **kwargs) if kwargs else op.method(self, *args))
             if call.state not in c.FINAL:
                 call.phase = incoming.ANSWERING
+                if call.talk is not None:
+                    await call.talk.finish()
                 if not endpoint.transport.writable and envelope.reply_to:
                     await endpoint.transport.wait_writable(_time_left(call, endpoint.time()))
                 if call.source.careful:

@@ -40,9 +40,10 @@ class StreamCall(LastingCall, eq=False):
         super()._heard(performative, state, envelope)
 
     def give(self) -> None:
-        """Give credit for what was read."""
-        self.given = self.endpoint.time()
-        self.endpoint.tell(self, c.CREDIT, credit=self.window.give())
+        """Give credit for what was read; one at a time, so that none is lost."""
+        if not self.outbox and not self.future.done():
+            self.given = self.endpoint.time()
+            self.say(c.CREDIT, credit=self.window.give())
 
 
 class StreamConversation:
@@ -172,7 +173,7 @@ class StreamConversation:
         envelope = call.unread.popleft()
         now = self._endpoint.time()
         due = call.window.read() or now - call.given > call.silence / OFTEN
-        if due and self._endpoint.transport.writable and not call.future.done():
+        if due:
             call.give()
         call.renew()
         content = content_of(self._endpoint, envelope)
@@ -182,8 +183,7 @@ class StreamConversation:
         """Wait for an item, or the end."""
         call.renew()
         while not call.unread and not call.future.done():
-            if call.window.is_due:  # it could not be given when it was
-                await self._endpoint.writable(call.silence)
+            if call.window.is_due:  # what was given before had not arrived
                 call.give()
             await call.changed()
 

@@ -7,13 +7,14 @@ import functools
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
-from ion.base.errors import DeadlineExceeded, IonError, Unroutable
+from ion.base.errors import DeadlineExceeded
 from ion.conversation import conversation as c
-from ion.conversation.flow import MAX_CREDIT, credit_of
+from ion.conversation.flow import MAX_CREDIT, Order, Place, credit_of
 from ion.messaging.envelope import Envelope
 from ion.observe.context import current_call
 from ion.process import incoming
 from ion.process.incoming import IncomingCall
+from ion.process.outbox import Outbox
 
 BURST = 32  # items after which others have their turn
 UNLIMITED = float("inf")
@@ -45,12 +46,14 @@ async def serve(call: IncomingCall, items: Items) -> None:
             await outflow.put(item)
             if not outflow.credit:
                 await outflow.more()
+        await outflow.finish()
     except asyncio.CancelledError:
         if call.cause == incoming.DEADLINE:
             call.fail(outflow.overdue())
         raise
     finally:
         call.ear = None
+        outflow.close()
         await items.aclose()
 
 
@@ -60,14 +63,15 @@ class Outflow:
     :ivar credit: how many the initiator has room for; without a word of it, any number.
     """
 
-    __slots__ = ("_burst", "_call", "_lost", "_silence", "_waiter", "credit")
+    __slots__ = ("_burst", "_call", "_order", "_outbox", "_silence", "_waiter", "credit")
 
     def __init__(self, call: IncomingCall) -> None:
         self._call = call
         self.credit: float = credit_of(call.envelope.headers.get("credit")) or UNLIMITED
         self._silence = call.silence
         self._burst = 0
-        self._lost: IonError | None = None
+        self._order = Order()
+        self._outbox = Outbox(call.endpoint.loop, call.send, self._wake, patient=False)
         self._waiter: asyncio.Future[None] | None = None
 
     async def put(self, item: Any) -> None:
@@ -79,10 +83,14 @@ class Outflow:
         call = self._call
         call.phase = incoming.ANSWERING  # what goes wrong now is the item's fault
         endpoint = call.endpoint
-        if not endpoint.transport.writable:
-            await endpoint.transport.wait_writable(max(call.deadline - endpoint.time(), 0.0))
+        while self._outbox.interrupted or not endpoint.transport.writable:
+            if self._outbox.interrupted:
+                await self._change()
+            else:
+                await endpoint.transport.wait_writable(self._left())
         self._check()
-        call.inform(item, self._sent)
+        envelope = call.informs(item)
+        self._outbox.send(call.seq, envelope)
         call.phase = incoming.RUNNING
         self.credit -= 1
         call.renew()
@@ -97,9 +105,19 @@ class Outflow:
         :raises Unavailable: nobody is left to send to.
         """
         while not self.credit:
-            self._waiter = self._call.endpoint.loop.create_future()
-            await self._waiter
-            self._check()
+            await self._change()
+
+    async def finish(self) -> None:
+        """Wait until the broker has all of it; the call's deadline ends it.
+
+        :raises Unavailable: nobody is left to send to.
+        """
+        while self._outbox:
+            await self._change()
+
+    def close(self) -> None:
+        """Send nothing any more."""
+        self._outbox.close()
 
     def hear(self, envelope: Envelope) -> None:
         """Take what the initiator says: credit."""
@@ -109,6 +127,9 @@ class Outflow:
         credit = credit_of(headers.get("credit"))
         if performative != c.CREDIT or credit is None or call.replied:
             call.endpoint.counts["disallowed"] += 1
+            return
+        if self._order.place(headers.get("conv-seq"), "") is Place.DOUBLE:
+            call.endpoint.counts["doubled"] += 1
             return
         self.credit = min(self.credit + credit, max(MAX_CREDIT, self.credit))
         call.renew()
@@ -122,16 +143,19 @@ class Outflow:
             message = f"op {call.op!r} gave no item for {self._silence:g} seconds"
         return DeadlineExceeded(message, details={"op": call.op, "phase": "silence"})
 
-    def _sent(self, error: IonError | None) -> None:
-        """Take the outcome of a publish: an initiator whose queue is gone reads no more."""
-        if isinstance(error, Unroutable):
-            self._lost = error
-            self._wake()
+    def _left(self) -> float:
+        return max(self._call.deadline - self._call.endpoint.time(), 0.0)
+
+    async def _change(self) -> None:
+        self._check()
+        self._waiter = self._call.endpoint.loop.create_future()
+        await self._waiter
+        self._check()
 
     def _check(self) -> None:
-        if self._lost is not None:
+        if self._outbox.lost is not None:
             self._call.phase = incoming.ANSWERING
-            raise self._lost
+            raise self._outbox.lost
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -23,6 +23,9 @@ class Talk(Protocol):
     async def hear(self, timeout: float | None = None) -> Any:
         """Return what the other side says next."""
 
+    async def finish(self) -> None:
+        """Wait until the broker has all that was said."""
+
     def __aiter__(self) -> AsyncIterator[Any]:
         """Iterate what the other side says, until it ends the conversation."""
 

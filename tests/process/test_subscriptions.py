@@ -21,6 +21,8 @@ from ion import (
     Unavailable,
     connect,
 )
+from ion.container import subscriptions
+from ion.messaging.address import PRIVATE_LIMIT
 from ion.messaging.amqp.transport import AmqpTransport
 from ion.messaging.envelope import Envelope
 from ion.process.subscription import Subscription
@@ -255,6 +257,37 @@ async def test_one_slow_subscriber_leaves_the_rest_with_the_broker(container: Co
     slow.gate.set()
     await until(lambda: len(slow.heard) == 40)
     assert slow.heard == list(range(40))
+
+
+async def in_queue(container: Container, queue: str) -> int:
+    """Return how many messages are ready there."""
+    info = await container.transport.queue_info(queue)
+    assert info is not None
+    return info.messages
+
+
+async def test_one_too_slow_to_hear_all_is_told_of(
+    container: Container, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(subscriptions, "LATE", -60.0)
+    slow = await listener(container, prefetch=1)
+    slow.gate.clear()
+    await container.publish("events", "a", {"n": 0})
+    await until(lambda: slow.begun == 1)
+    assert not container.endpoint.counts["too slow to hear all"]
+    monkeypatch.setattr(subscriptions, "LOOK_EVERY", 0.0)
+    for n in range(PRIVATE_LIMIT + 10):
+        if not container.transport.writable:
+            await container.transport.wait_writable(10)
+        await container.publish("events", "a", {"n": n}, confirm=False, persistent=False)
+    async with asyncio.timeout(20):
+        while await in_queue(container, slow.subscription.queue) < PRIVATE_LIMIT:
+            await asyncio.sleep(0.05)
+    slow.gate.set()
+    await until(lambda: container.endpoint.counts["too slow to hear all"])
+    assert "then the broker drops the oldest events" in caplog.text
+    await slow.subscription.cancel()
+    assert slow.heard[1] > 0  # the oldest that waited were dropped
 
 
 async def test_cancelled_from_within(container: Container) -> None:

@@ -102,7 +102,8 @@ class Asker:
             # The close that answers a wrong question reaches the channel object a little later.
             channel, self._channel = self._channel, None
             left = max(deadline - loop.time(), 0.001)
-            answer = await guarded(what, channel.raw.rpc(frame, timeout=left), left)
+            call = channel.raw.rpc(frame, timeout=left)
+            answer = await guarded(what, call, left, channel.waits)
             self._channel = channel
             return answer
         finally:

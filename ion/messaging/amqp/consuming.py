@@ -66,15 +66,16 @@ class ConsumeChannel:
         :raises ServiceNotFound: there is no such queue.
         :raises Unavailable: somebody consumes it exclusively, or the connection was lost.
         """
-        wanted, raw = self._wanted, self._channel.raw
+        wanted, raw, waits = self._wanted, self._channel.raw, self._channel.waits
         what = f"consume queue {wanted.queue!r}"
         self._link.wire.inbound.channels[self._channel.number] = self
         raw.on_consumer_cancel_callbacks.add(self._on_broker_cancel)
         if not wanted.no_ack:
             qos = raw.basic_qos(prefetch_count=wanted.prefetch, timeout=timeout)
-            await guarded(what, qos, timeout)
+            await guarded(what, qos, timeout, waits)
         raw.consumers[self._tag] = _not_here
-        await guarded(what, raw.rpc(consume_frame(wanted, self._tag), timeout=timeout), timeout)
+        call = raw.rpc(consume_frame(wanted, self._tag), timeout=timeout)
+        await guarded(what, call, timeout, waits)
         self._started = True
 
     async def cancel(self, timeout: float = TIMEOUT) -> None:
@@ -86,7 +87,8 @@ class ConsumeChannel:
         self._cancelling = True
         try:
             call = self._channel.raw.basic_cancel(self._tag, timeout=timeout)
-            await guarded(f"cancel the consumer of {self._wanted.queue!r}", call, timeout)
+            what = f"cancel the consumer of {self._wanted.queue!r}"
+            await guarded(what, call, timeout, self._channel.waits)
         except IonError as error:
             log.debug("%s", error)
         self.drain()

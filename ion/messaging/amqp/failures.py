@@ -127,15 +127,50 @@ def _words(error: BaseException) -> str:
     return words or type(error).__name__
 
 
-async def guarded(what: str, call: Awaitable[T], timeout: float) -> T:
+class Waits:
+    """The calls that wait for an answer on one connection; when it is lost, they end at once.
+
+    aiormq wakes its callers then, but on Python 3.11 not all of them: one that is about to wait
+    for its answer sleeps on until its own timeout.
+    """
+
+    __slots__ = ("_limits", "ended")
+
+    def __init__(self) -> None:
+        self._limits: set[asyncio.Timeout] = set()
+        self.ended = False
+
+    def add(self, limit: asyncio.Timeout) -> None:
+        """A call begins, with its limit of time."""
+        self._limits.add(limit)
+        if self.ended:
+            self._end(limit)
+
+    def discard(self, limit: asyncio.Timeout) -> None:
+        """The call is over."""
+        self._limits.discard(limit)
+
+    def end(self) -> None:
+        """The connection is lost."""
+        self.ended = True
+        for limit in self._limits:
+            self._end(limit)
+
+    def _end(self, limit: asyncio.Timeout) -> None:
+        if not limit.expired():
+            limit.reschedule(asyncio.get_running_loop().time())
+
+
+async def guarded(what: str, call: Awaitable[T], timeout: float, waits: Waits | None = None) -> T:
     """Await ``call`` of a library; its errors become ours.
 
+    :param waits: of the connection that the answer is to come by.
     :raises IonError: as :func:`channel_error` says; Unavailable after ``timeout`` seconds.
     """
     task = asyncio.current_task()
     before = task.cancelling() if task is not None else 0
     try:
-        return await _translated(what, call, timeout)
+        return await _translated(what, call, timeout, waits)
     finally:
         # aiormq waits with asyncio.wait_for, which on Python 3.11 loses a cancellation that comes
         # together with the result.
@@ -143,11 +178,20 @@ async def guarded(what: str, call: Awaitable[T], timeout: float) -> T:
             raise asyncio.CancelledError
 
 
-async def _translated(what: str, call: Awaitable[T], timeout: float) -> T:
+async def _translated(what: str, call: Awaitable[T], timeout: float, waits: Waits | None) -> T:
     try:
-        async with asyncio.timeout(timeout):
-            return await call
+        async with asyncio.timeout(timeout) as limit:
+            if waits is None:
+                return await call
+            waits.add(limit)
+            try:
+                return await call
+            finally:
+                waits.discard(limit)
     except TimeoutError:
+        if waits is not None and waits.ended:
+            message = f"{what}: the connection was lost"
+            raise Unavailable(message) from None
         message = f"{what}: no answer of the broker within {timeout:g} s"
         raise Unavailable(message) from None
     except asyncio.CancelledError:

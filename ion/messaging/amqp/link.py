@@ -20,7 +20,7 @@ from ion.base.errors import ConfigurationError, Unavailable
 from ion.base.masking import mask_urls
 from ion.messaging.amqp import outbound as out
 from ion.messaging.amqp.dialect import Version, version_of
-from ion.messaging.amqp.failures import cannot_connect, guarded, is_ours, quieten
+from ion.messaging.amqp.failures import Waits, cannot_connect, guarded, is_ours, quieten
 from ion.messaging.amqp.wire import Wire, WireEvents, WireFactory
 
 CLOSE_TIMEOUT = 5.0
@@ -104,11 +104,11 @@ class Link:
             opening = connection.channel(
                 publisher_confirms=confirms, on_return_raises=False, timeout=timeout
             )
-            raw = await guarded(what, opening, timeout)
+            raw = await guarded(what, opening, timeout, self.wire.waits)
         finally:
             is_ours.reset(token)
         assert isinstance(raw, RawChannel)
-        return Channel(raw)
+        return Channel(raw, self.wire.waits)
 
     async def close(self) -> None:
         """Say goodbye to the broker; where it does not answer, just go."""
@@ -122,9 +122,13 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """An open channel of aiormq."""
+    """An open channel of aiormq.
+
+    :ivar waits: the calls that wait for an answer on its connection.
+    """
 
     raw: RawChannel
+    waits: Waits
 
     @property
     def number(self) -> int:
@@ -139,7 +143,7 @@ class Channel:
     async def close(self, timeout: float) -> None:
         """Close it; never raises."""
         try:
-            await guarded("close a channel", self.raw.close(), timeout)
+            await guarded("close a channel", self.raw.close(), timeout, self.waits)
         except (Unavailable, ConfigurationError):
             return
 

@@ -91,7 +91,7 @@ class _Settler:
         raw = self.channel.raw
         call_ = raw.basic_ack(tag) if requeue is None else raw.basic_nack(tag, requeue=requeue)
         try:
-            await guarded("settle a delivery", call_, self._path.timeout)
+            await guarded("settle a delivery", call_, self._path.timeout, self.channel.waits)
         except IonError as error:
             log.debug("%s", error)
         finally:
@@ -113,6 +113,7 @@ class PlainConsumer:
         self._wanted = wanted
         self._settler = _Settler(path, channel)
         self._raw = channel.raw
+        self._waits = channel.waits
         self._tag = f"ion-{channel.number}"
         self._started = False
 
@@ -121,9 +122,11 @@ class PlainConsumer:
         wanted, raw, timeout = self._wanted, self._raw, self._path.timeout
         what = f"consume queue {wanted.queue!r}"
         if not wanted.no_ack:
-            await guarded(what, raw.basic_qos(prefetch_count=wanted.prefetch), timeout)
+            qos = raw.basic_qos(prefetch_count=wanted.prefetch)
+            await guarded(what, qos, timeout, self._waits)
         raw.consumers[self._tag] = self._deliver
-        await guarded(what, raw.rpc(consume_frame(wanted, self._tag), timeout=timeout), timeout)
+        call_ = raw.rpc(consume_frame(wanted, self._tag), timeout=timeout)
+        await guarded(what, call_, timeout, self._waits)
         self._started = True
         raw.on_consumer_cancel_callbacks.add(self._on_broker_cancel)
         raw.closing.add_done_callback(self._on_closed)
@@ -163,7 +166,8 @@ class PlainConsumer:
     async def cancel(self) -> None:
         """Stop taking; what comes until the broker has stopped is handed over. Never raises."""
         try:
-            await guarded("cancel", self._raw.basic_cancel(self._tag), self._path.timeout)
+            call_ = self._raw.basic_cancel(self._tag)
+            await guarded("cancel", call_, self._path.timeout, self._waits)
         except IonError as error:
             log.debug("%s", error)
         self._settler.ending = True
@@ -324,7 +328,8 @@ class PlainPath:
             getter, self._getter = self._getter, None
             raw = getter.channel.raw
             try:
-                message = await guarded(what, raw.basic_get(queue, no_ack=no_ack), self.timeout)
+                call_ = raw.basic_get(queue, no_ack=no_ack)
+                message = await guarded(what, call_, self.timeout, getter.channel.waits)
             except BaseException:
                 # The answer may still come: the channel cannot be asked again.
                 self.spawn(getter.channel.close(self.timeout))

@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 from aiormq.connection import TransportFactory
 from yarl import URL
 
+from ion.messaging.amqp.failures import Waits
 from ion.messaging.amqp.frames import HEARTBEAT_FRAME
 from ion.messaging.amqp.inbound import Inbound
 from ion.messaging.amqp.outbound import Outbound
@@ -44,6 +45,7 @@ class Wire(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
 
     :ivar close_reason: what the broker said when it closed the connection, or "".
     :ivar close_code: its code, or 0.
+    :ivar waits: the calls that wait for an answer.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Wire(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         self.inbound = Inbound(reader.feed_data, self)
         self.close_reason = ""
         self.close_code = 0
+        self.waits = Waits()
 
     # asyncio
 
@@ -159,6 +162,7 @@ class Wire(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         if not self._is_lost:
             self._is_lost = True
             self.outbound.close()
+            self.waits.end()
             self._events.on_lost(reason)
 
     # frames of the connection itself

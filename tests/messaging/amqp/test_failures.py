@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from ion.base.errors import Unavailable
-from ion.messaging.amqp.failures import guarded
+from ion.messaging.amqp.failures import Waits, guarded
 
 
 async def test_a_cancellation_is_never_lost() -> None:
@@ -52,3 +52,21 @@ async def test_the_librarys_own_cancellation_is_a_lost_connection() -> None:
     answer.cancel()
     with pytest.raises(Unavailable, match="the connection was lost"):
         await guarded("ask", answer, 10)
+
+
+async def test_a_lost_connection_ends_what_waits_on_it() -> None:
+    waits, elsewhere = Waits(), Waits()
+    asked = [
+        asyncio.ensure_future(guarded("ask", asyncio.Event().wait(), 60, waits)) for _ in range(3)
+    ]
+    other = asyncio.ensure_future(guarded("ask", asyncio.sleep(0, "here"), 60, waits))
+    far = asyncio.ensure_future(guarded("ask", asyncio.Event().wait(), 60, elsewhere))
+    assert await other == "here"
+    waits.end()
+    for each in asked:
+        with pytest.raises(Unavailable, match="the connection was lost"):
+            await asyncio.wait_for(each, 5)
+    with pytest.raises(Unavailable, match="the connection was lost"):
+        await asyncio.wait_for(guarded("ask", asyncio.Event().wait(), 60, waits), 5)
+    assert not far.done()
+    far.cancel()
