@@ -9,6 +9,7 @@ was is heard once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 from ion.base import lifecycle
@@ -153,10 +154,8 @@ class Notices:
             return False
 
     async def _end_with(self, process: Process) -> None:
-        try:
+        with contextlib.suppress(ProcessNotFound):
             await process._host.terminate_process(process.id, end=STOPPED)
-        except ProcessNotFound:
-            pass
 
     def _forget(self, watcher: str, pid: str) -> bool:
         watching = self._watching.get(watcher)

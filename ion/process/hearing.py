@@ -27,7 +27,11 @@ async def _on_down(process: Process, content: Any, headers: Any, msg: Any) -> No
 
 
 _SOURCE = Source(key="", handler=Op("on_down", _on_down, "Process"))
-_ENVELOPE = Envelope("on_down", b"", headers={"performative": "request", "protocol": "none"})
+_NOTHING = b"\xc0"  # in msgpack
+
+
+def _envelope() -> Envelope:
+    return Envelope("on_down", _NOTHING, headers={"performative": "request", "protocol": "none"})
 
 
 class _Delivery(msgspec.Struct, eq=False):
@@ -35,7 +39,7 @@ class _Delivery(msgspec.Struct, eq=False):
 
     notice: DownNotice
     process: Any
-    envelope: Envelope = _ENVELOPE
+    envelope: Envelope = msgspec.field(default_factory=_envelope)
     exchange: str = ""
     key: str = ""
     redelivered: bool = False

@@ -51,7 +51,7 @@ class Living:
         :param name: for logs; that of the coroutine by default.
         :raises LifecycleError: the process ends, or has ended; ``work`` does not run.
         """
-        title: str = name or getattr(work, "__qualname__", "task")
+        title = name or str(getattr(work, "__qualname__", "task"))
         if self._end is not None or self._state in _OVER:
             work.close()
             message = f"{self!r} ends: {title!r} was not begun"
