@@ -31,16 +31,21 @@ from ion.container.container import Container
 from ion.process.client import ServiceClient
 from ion.process.connection import Connection, connect
 from ion.process.dialogue import Dialogue
+from ion.process.ending import DownNotice
 from ion.process.process import Process
 from ion.process.request import RequestConversation
 from ion.process.service import Service
 from ion.process.stream import StreamConversation
+from ion.process.supervision.spec import Backoff, ChildSpec, Flags
+from ion.process.supervisor import Supervisor
 
 __all__ = [
     "ApplicationError",
+    "Backoff",
     "BadRequest",
     "CallCycle",
     "Cancelled",
+    "ChildSpec",
     "CodecError",
     "ConfigurationError",
     "Connection",
@@ -49,6 +54,8 @@ __all__ = [
     "ConversationError",
     "DeadlineExceeded",
     "Dialogue",
+    "DownNotice",
+    "Flags",
     "IonError",
     "LifecycleError",
     "OpNotFound",
@@ -64,6 +71,7 @@ __all__ = [
     "ServiceNotFound",
     "StartError",
     "StreamConversation",
+    "Supervisor",
     "Unavailable",
     "Unroutable",
     "UnsupportedContentType",

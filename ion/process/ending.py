@@ -49,16 +49,18 @@ class DownNotice(msgspec.Struct, frozen=True):
 
 
 class Guardian(Protocol):
-    """Who had a process spawned, and is told what becomes of it. Nothing here may raise."""
+    """Who had a process spawned, and is told what becomes of it."""
 
     def begins(self, process: Any) -> None:
-        """Hear that its ``on_init`` has ended; ``on_activate`` comes next."""
+        """Hear that its ``on_init`` has ended; ``on_activate`` comes next. May raise: its start
+        fails.
+        """
 
     def finishes(self, process: Any) -> None:
-        """Hear that it handles nothing any more; ``on_terminate`` comes next."""
+        """Hear that it handles nothing any more; ``on_terminate`` comes next. Must not raise."""
 
     def over(self, process: Any, end: End) -> None:
-        """Hear, once, that a process that was READY has ended."""
+        """Hear, once, that a process that was READY has ended. Must not raise."""
 
 
 def text_of(error: BaseException | str) -> str:

@@ -15,8 +15,10 @@ from ion.base.errors import LifecycleError
 from ion.base.tasks import Tasks, contained
 from ion.messaging import codec
 from ion.messaging.envelope import MSGPACK
-from ion.process.ending import DownNotice, End, Guardian, text_of
+from ion.observe.context import current_call
+from ion.process.ending import ENDED, DownNotice, End, Guardian, text_of
 from ion.process.host import Host
+from ion.process.incoming import IncomingCall
 
 log = logging.getLogger(__name__)
 _OVER = (lifecycle.TERMINATED, lifecycle.ERROR)
@@ -34,6 +36,7 @@ class Living:
     _host: Host
     _state: str
     _tasks: Tasks | None = None
+    _ending: asyncio.Future[None] | None = None
     _end: End | None = None
     _hook: asyncio.Task[Any] | None = None
     _guardian: Guardian | None = None
@@ -41,6 +44,22 @@ class Living:
     _keep_state: Callable[[bytes], None] | None = None
 
     # its own life
+
+    async def terminate(self) -> None:
+        """End this process, for the reason ``normal``. From within an op, that is answered first.
+
+        :raises ProcessNotFound: it has ended already.
+        """
+        call = current_call.get()
+        if isinstance(call, IncomingCall) and call.process == self.id and call.task is not None:
+            call.at_end(self._terminate_later)
+            return
+        await self._host.terminate_process(self.id, end=ENDED)
+
+    def _terminate_later(self) -> None:
+        task = asyncio.ensure_future(self._host.terminate_process(self.id, end=ENDED))
+        self._ending = task  # a task that nobody holds may be collected
+        task.add_done_callback(_log_failure)
 
     def run(self, work: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
         """Begin a background task that belongs to this process, and return it.
@@ -131,3 +150,8 @@ class Living:
 
     async def _stop_children(self, deadline: float) -> None:
         """Stop what is to be stopped in an order of its own, before other children are."""
+
+
+def _log_failure(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.debug("terminate: %s", task.exception())

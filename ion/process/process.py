@@ -24,7 +24,6 @@ from ion.process import incoming, manners, outcomes, repeats, retrying, shedding
 from ion.process.arriving import incoming_call
 from ion.process.calling import Calling
 from ion.process.callstack import cycle
-from ion.process.ending import ENDED
 from ion.process.endpoint import Endpoint
 from ion.process.host import Host
 from ion.process.incoming import IncomingCall
@@ -57,6 +56,7 @@ class Process(Living, Calling, Replying, Subscribing):
     :cvar mailbox: how many messages may wait; beyond, a request is answered 503.
     :cvar concurrency: how many messages are handled at a time.
     :ivar id: process id (pid), ``<container id>.<n>``.
+    :ivar restarts: how often its supervisor has started its like again.
     :ivar app_config: configuration of the app it belongs to; empty where it belongs to none.
     :ivar state: INIT, READY, ACTIVE, TERMINATED or ERROR.
     """
@@ -75,6 +75,7 @@ class Process(Living, Calling, Replying, Subscribing):
     spawn_args: Mapping[str, Any] = {}
     app_config: Mapping[str, Any] = {}
     handled: int = 0
+    restarts: int = 0
     _active: int = 0
     _draining: bool = False
     _host: Host
@@ -140,22 +141,6 @@ class Process(Living, Calling, Replying, Subscribing):
     ) -> str:
         """Spawn a process that is terminated with this one; return its pid."""
         return await self._host.spawn(target, name=name, args=args, parent=self.id)
-
-    async def terminate(self) -> None:
-        """End this process, for the reason ``normal``. From within an op, that is answered first.
-
-        :raises ProcessNotFound: it has ended already.
-        """
-        call = current_call.get()
-        if isinstance(call, IncomingCall) and call.process == self.id and call.task is not None:
-            call.at_end(self._terminate_later)
-            return
-        await self._host.terminate_process(self.id, end=ENDED)
-
-    def _terminate_later(self) -> None:
-        task = asyncio.ensure_future(self._host.terminate_process(self.id, end=ENDED))
-        self._ending = task  # a task that nobody holds may be collected
-        task.add_done_callback(_log_failure)
 
     # built-in ops
 
@@ -375,6 +360,7 @@ class Process(Living, Calling, Replying, Subscribing):
             "mailbox": self.waiting,
             "active": self._active,
             "handled": self.handled,
+            "restarts": self.restarts,
         }
 
     def __repr__(self) -> str:
@@ -389,11 +375,6 @@ def _parts(call: IncomingCall) -> Arguments:
 
 def _time_left(call: IncomingCall, now: float) -> float:
     return max(call.deadline - now, 0.0) if call.deadline else 15.0
-
-
-def _log_failure(task: asyncio.Future[Any]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.debug("terminate: %s", task.exception())
 
 
 Process.ops = op_table(Process)
