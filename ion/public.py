@@ -33,13 +33,16 @@ from ion.process.connection import Connection, connect
 from ion.process.dialogue import Dialogue
 from ion.process.ending import DownNotice
 from ion.process.process import Process
+from ion.process.publishing import Answer
 from ion.process.request import RequestConversation
 from ion.process.service import Service
 from ion.process.stream import StreamConversation
+from ion.process.subscription import Subscription
 from ion.process.supervision.spec import Backoff, ChildSpec, Flags
 from ion.process.supervisor import Supervisor
 
 __all__ = [
+    "Answer",
     "ApplicationError",
     "Backoff",
     "BadRequest",
@@ -71,6 +74,7 @@ __all__ = [
     "ServiceNotFound",
     "StartError",
     "StreamConversation",
+    "Subscription",
     "Supervisor",
     "Unavailable",
     "Unroutable",

@@ -24,6 +24,7 @@ def run(page: Path, sandbox: Path, broker: str = "") -> subprocess.CompletedProc
         "PYTHONPATH": f"{sandbox}{os.pathsep}{ROOT}",
         "HOME": str(sandbox),
         "XDG_DATA_HOME": str(sandbox / ".local"),
+        "XDG_RUNTIME_DIR": str(sandbox),
         "NO_COLOR": "1",
         "COLUMNS": "100",
         "DOCS_AMQP": broker,

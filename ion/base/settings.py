@@ -58,12 +58,15 @@ class BrokerSettings(_Section, frozen=True):
     :param connect_timeout: for one attempt to connect.
     :param heartbeat: between signs of life on the connection.
     :param lean: take the lean data path; false: plain aio-pika.
+    :param listen: where a memory bus is reached by others on this machine, ``HOST:PORT`` of
+        loopback (port 0: any free one); null: nowhere.
     """
 
     url: str | list[str] = "memory://"
     connect_timeout: Seconds = 10.0
-    heartbeat: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 30
+    heartbeat: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 10
     lean: bool = True
+    listen: str | None = None
 
     @property
     def urls(self) -> list[str]:

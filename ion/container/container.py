@@ -78,7 +78,9 @@ class Container(Calling):
         self.reason = ""
         self.processes: dict[str, Process] = {}
         self.drain_timeout = self.settings.container.drain_timeout
-        self.transport: Transport = transport_for(self.settings, url)
+        self.transport: Transport = transport_for(
+            self.settings, url, sysname=self.sysname, is_host=True
+        )
         self.endpoint: Endpoint
         self.workers: Workers
         self.exchange: ExchangeManager

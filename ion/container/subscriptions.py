@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ion.base import lifecycle
-from ion.base.errors import ConfigurationError, IonError, LifecycleError
+from ion.base.errors import ConfigurationError, IonError, LifecycleError, Unavailable
 from ion.messaging.address import PRIVATE_LIMIT
 from ion.messaging.transport import Consumer, Delivery, QueueSpec, Transport
 from ion.process import retrying
@@ -90,8 +90,11 @@ class Subscriptions:
         try:
             async with asyncio.timeout(SETUP_TIMEOUT):
                 await self._begin(feed)
-        except BaseException:
+        except BaseException as error:
             await self.cancel(subscription)
+            if isinstance(error, TimeoutError) and not isinstance(error, IonError):
+                message = f"{subscription!r} could not be made within {SETUP_TIMEOUT:g} s"
+                raise Unavailable(message) from None
             raise
         return subscription
 
@@ -150,9 +153,14 @@ class Subscriptions:
             await self.cancel(subscription)
 
     async def close(self) -> None:
-        """Cancel all that are left. Never raises."""
-        for subscription in list(self._open):
-            await self.cancel(subscription)
+        """Stop consuming for all that are left: a container that is killed. Never raises.
+
+        What was not settled the broker delivers again, to others.
+        """
+        for feed in self._open.values():
+            feed.subscription.is_open = False
+            await self._endpoint.farewell.tell(feed.end())
+        self._open.clear()
 
     def of(self, pid: str) -> list[Subscription]:
         """Return the open subscriptions of a process."""

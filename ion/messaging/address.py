@@ -145,3 +145,9 @@ class Namespace:
     def control_key(self, service: str) -> str:
         """Return the key that reaches every container which hosts ``service``."""
         return f"ctl.{service}"
+
+
+def priority_of(to: str, op: str) -> int:
+    """Return the priority of a request: pings, and what is said to agents, wait for no data."""
+    is_control = op == "ping" or to.startswith("ctl.") or to.endswith(".0")
+    return CONTROL_PRIORITY if is_control else 0

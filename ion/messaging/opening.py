@@ -16,9 +16,11 @@ from ion.messaging.transport import Transport
 
 SCHEMES: dict[str, str] = {
     "memory": "ion.messaging.memory.transport:MemoryTransport",
+    "local": "ion.messaging.listening.local:LocalTransport",
     "amqp": "ion.messaging.amqp.transport:AmqpTransport",
     "amqps": "ion.messaging.amqp.transport:AmqpTransport",
 }
+EMBEDDED = {"memory", "local"}  # a bus inside a container, which is known by its system's name
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import time
 
 from ion.base.errors import BadRequest
-from ion.conversation import conversation as c
+from ion.conversation.conversation import REQUEST
 from ion.conversation.oneway import ONE_WAY
 from ion.conversation.protocols import PROTOCOLS
 from ion.conversation.rpc import RPC
@@ -13,6 +13,7 @@ from ion.messaging.transport import Delivery
 from ion.process.customs import no_beginning
 from ion.process.endpoint import Endpoint
 from ion.process.incoming import GRACE, IncomingCall
+from ion.process.outcomes import expired
 from ion.process.source import MAIL, Source
 
 LONG_PAST = 1e-9  # a deadline on the loop's clock that is over
@@ -30,7 +31,7 @@ def incoming_call(
     timeout = get("timeout")
     hint = get("deadline")
     if timeout.__class__ is int:
-        deadline = endpoint.time() + (timeout / 1000 + GRACE if timeout > 0 else 0)
+        deadline = endpoint.time() + timeout / 1000 + GRACE if timeout > 0 else LONG_PAST
     else:
         deadline = 0.0 if one_way else endpoint.time() + endpoint.rpc_timeout
     if hint.__class__ is int and hint / 1000 + endpoint.clock_skew < time():
@@ -49,13 +50,15 @@ def incoming_call(
         source,
     )
     # Without an id nobody can name it; it stands for itself.
-    # An event has one id in all the queues that it went to.
+    # An event has one id in all the queues that it went to, a broadcast for all processes.
     call.key = (
-        envelope.reply_to or source.queue,
+        envelope.reply_to or source.queue or process,
         envelope.correlation_id or envelope.message_id or call,
     )
-    if protocol is None or get("performative", c.REQUEST) != c.REQUEST:
+    if protocol is None or get("performative", REQUEST) != REQUEST:
         call.fault = no_beginning(envelope)
     elif timeout is not None and timeout.__class__ is not int:
         call.fault = BadRequest(f"header timeout must be whole milliseconds, not {timeout!r}")
+    elif deadline is LONG_PAST:
+        call.fault = expired(call)
     return call

@@ -73,5 +73,18 @@ def pass_on(context: CallContext, headers: dict[str, Any], *, waits: bool) -> No
         headers[HEADER] = deeper(context.stack, context.entry)
 
 
+def add_to(
+    headers: dict[str, Any], context: CallContext | None, extra: dict[str, Any] | None
+) -> None:
+    """Add to a request's headers what belongs to the call that is being handled, and ``extra``.
+
+    :raises CallCycle: it would be more than 64 calls deep.
+    """
+    if context is not None:
+        pass_on(context, headers, waits=True)
+    if extra is not None:
+        headers.update(extra)
+
+
 def _name(item: str) -> str:
     return item.partition(" ")[2] or item

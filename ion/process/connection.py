@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from ion.base.config import load
+from ion.base.errors import ConfigurationError
 from ion.base.ids import new_container_id
 from ion.base.settings import Settings
 from ion.messaging.address import Namespace
 from ion.messaging.interceptors import build
-from ion.messaging.opening import open_transport
+from ion.messaging.opening import EMBEDDED, open_transport, scheme_of
 from ion.messaging.transport import Transport
 from ion.process.calling import Calling
 from ion.process.endpoint import Endpoint
@@ -40,10 +41,10 @@ async def connect(
     :raises Unavailable: the broker is away, or refused; the message says which.
     """
     settings = load(config)
-    transport = transport_for(settings, url)
+    namespace = Namespace(settings.container.sysname if sysname is None else sysname)
+    transport = transport_for(settings, url, sysname=namespace.sysname)
     await transport.open()
     try:
-        namespace = Namespace(settings.container.sysname if sysname is None else sysname)
         endpoint = endpoint_for(settings, transport, namespace, new_container_id())
         try:
             await endpoint.open()
@@ -54,15 +55,32 @@ async def connect(
         await transport.close()
 
 
-def transport_for(settings: Settings, url: str | Sequence[str] | None = None) -> Transport:
-    """Return the transport that the settings name, not opened yet."""
+def transport_for(
+    settings: Settings,
+    url: str | Sequence[str] | None = None,
+    *,
+    sysname: str,
+    is_host: bool = False,
+) -> Transport:
+    """Return the transport that the settings name, not opened yet.
+
+    :param is_host: it is a container's: where ``broker.listen`` says so, its memory bus listens.
+    :raises ConfigurationError: the URL is wrong; or it is to listen, and is a broker's.
+    """
     broker = settings.broker
     urls = [url] if isinstance(url, str) else list(url or broker.urls)
+    own: dict[str, Any] = {}
+    if urls and scheme_of(urls[0]) in EMBEDDED:
+        own = {"sysname": sysname, "listen": broker.listen if is_host else None}
+    elif is_host and broker.listen is not None:
+        message = "broker.listen is for memory://: a broker is reached by its own address"
+        raise ConfigurationError(message)
     return open_transport(
         urls,
         lean=broker.lean,
         connect_timeout=broker.connect_timeout,
         heartbeat=broker.heartbeat,
+        **own,
     )
 
 

@@ -26,7 +26,7 @@ from ion.conversation.conversation import Protocol as Manners
 from ion.conversation.rpc import RPC
 from ion.conversation.table import ConversationTable
 from ion.messaging import codec
-from ion.messaging.address import CONTROL_PRIORITY, Namespace
+from ion.messaging.address import Namespace, priority_of
 from ion.messaging.envelope import MSGPACK, Envelope
 from ion.messaging.interceptors import Interceptor
 from ion.messaging.transport import Consumer, Delivery, Transport
@@ -41,7 +41,7 @@ from ion.process.calls import (
     service_of,
     way_to,
 )
-from ion.process.callstack import pass_on
+from ion.process.callstack import add_to, pass_on
 from ion.process.customs import Customs
 from ion.process.deadlines import Begun, Deadlines
 from ion.process.farewell import Farewell
@@ -226,20 +226,16 @@ class Endpoint(Customs):
             "timeout": int(left * 1000) or 1,
             "deadline": int((now + left) * 1000),
         }
-        if context is not None:
-            pass_on(context, headers, waits=True)
-        if extra is not None:
-            headers.update(extra)
+        if context is not None or extra is not None:
+            add_to(headers, context, extra)
         codec_ = codec.msgpack_codec if content_type == MSGPACK else codec.codec_for(content_type)
         body, content_type = codec_.encode(content, content_type)
-        envelope = Envelope(
-            op, body, content_type=content_type, timestamp=int(now), headers=headers
-        )
+        envelope = Envelope(op, body, content_type=content_type, headers=headers)
+        envelope.timestamp = int(now)
         envelope.correlation_id = envelope.message_id = serial
         envelope.reply_to = self.reply_queue
-        # what waits for no data: pings, and what is said to agents
-        if op == "ping" or ("." in to and (to.startswith("ctl.") or to.endswith(".0"))):
-            envelope.priority = CONTROL_PRIORITY
+        if "." in to:
+            envelope.priority = priority_of(to, op)
         if self.outbound or len(body) > self.max_content:
             envelope = self.outgoing(envelope)
         call = kind(serial, protocol, c.REQUESTED, to, op, self.loop.create_future(), deadline)

@@ -20,7 +20,7 @@ from ion.base.errors import (
     Unavailable,
 )
 from ion.conversation import conversation as c
-from ion.conversation.conversation import Protocol
+from ion.conversation.conversation import INFORM_RESULT, Protocol
 from ion.conversation.request import REQUEST_PROTOCOL
 from ion.conversation.rpc import RPC
 from ion.messaging import codec
@@ -34,6 +34,7 @@ from ion.process.source import MAIL, Source
 from ion.process.talking import Talking
 
 log = logging.getLogger(__name__)
+encode_msgpack = codec.msgpack_codec.encode
 
 # The handler is cancelled a little after its caller has given up, so that the caller's own deadline
 # is what it sees, not a race between the two.
@@ -199,7 +200,7 @@ class IncomingCall(Talking, eq=False):
 
         :raises CodecError: it cannot be encoded.
         """
-        self._final(c.INFORM_RESULT, content)
+        self._final(INFORM_RESULT, content)
 
     def conclusion(self, content: Any) -> Envelope | None:
         """Return the answer with the final result, to be given to :meth:`conclude`; None: one way.
@@ -307,7 +308,11 @@ class IncomingCall(Talking, eq=False):
             self._published(None)
             return
         envelope = self._envelope(performative, content, code)
-        self.step(performative)
+        state = self.protocol.table.get((self.state, performative))
+        if state is None:
+            self.step(performative)  # raises, and says what is not allowed
+        else:
+            self.state = state
         self._publish_final(envelope)
 
     def _envelope(self, performative: str, content: Any, code: int | None = None) -> Envelope:
@@ -325,7 +330,7 @@ class IncomingCall(Talking, eq=False):
             headers.update(advice(content))
         content_type = request.content_type
         if content_type == MSGPACK:
-            body, content_type = codec.msgpack_codec.encode(content, MSGPACK)
+            body, content_type = encode_msgpack(content, MSGPACK)
         else:
             body, content_type = encode_answer(content, content_type, failed=code is not None)
         endpoint = self.endpoint
@@ -380,10 +385,11 @@ class IncomingCall(Talking, eq=False):
     def _unsettled(self) -> None:
         """Keep the answer for when the message comes again; where it does not, try once more."""
         self.endpoint.answers.keep(self.key, self.last or DONE)
-        if not self.delivery.lost:
+        if self.delivery.settled or not self.delivery.lost:
             self.endpoint.loop.call_later(PAUSE, self._publish_again)
 
     def _publish_again(self) -> None:
-        if not self.delivery.lost and self.endpoint.transport.state is not TransportState.CLOSED:
+        comes_again = self.delivery.lost and not self.delivery.settled
+        if not comes_again and self.endpoint.transport.state is not TransportState.CLOSED:
             self.endpoint.answers.forget(self.key)
             self._publish_final(self.last or DONE)

@@ -15,7 +15,7 @@ from ion.base.errors import (
     Refused,
 )
 from ion.conversation import conversation as c
-from ion.process import incoming, retrying
+from ion.process import incoming, retrying, streaming
 from ion.process.answering import plain_text
 from ion.process.incoming import IncomingCall
 
@@ -99,6 +99,9 @@ def no_such_op(name: str, op: str, known: Iterable[str]) -> OpNotFound:
 
 
 def _below_runtime(error: BaseException) -> TracebackType | None:
-    """Return the traceback without the runtime's own frame."""
+    """Return the traceback without the runtime's own frames."""
     traceback = error.__traceback__
-    return traceback.tb_next if traceback is not None and traceback.tb_next else traceback
+    below = traceback.tb_next if traceback is not None else None
+    while below is not None and below.tb_frame.f_code.co_filename == streaming.__file__:
+        below = below.tb_next
+    return below or traceback

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ion.base import lifecycle
-from ion.conversation import conversation as c
+from ion.conversation.conversation import FINAL
 from ion.conversation.rpc import RPC
 from ion.messaging import codec
 from ion.messaging.transport import Delivery
@@ -161,11 +161,11 @@ class Process(Living, Calling, Replying, Subscribing):
 
     def take(self, source: Source, delivery: Delivery) -> None:
         """Take a message from one of its sources: handle it now, keep it, or shed it."""
-        call = incoming_call(self._host.endpoint, self.id, delivery, source)
+        endpoint = self._host.endpoint
+        call = incoming_call(endpoint, self.id, delivery, source)
         if call.fault is not None:
             call.fail(call.fault)
             return
-        endpoint = call.endpoint
         if endpoint.cancelled and endpoint.cancelled.take(call.key):
             repeats.drop_cancelled(call)
             return
@@ -227,14 +227,13 @@ class Process(Living, Calling, Replying, Subscribing):
         try:
             if call.cause:
                 raise asyncio.CancelledError
-            if call.deadline and call.deadline <= endpoint.time():
-                raise outcomes.expired(call)
-            if call.source.careful and not await repeats.is_to_be_run(call):
+            source = call.source
+            if source.careful and not await repeats.is_to_be_run(call):
                 return
             envelope = call.envelope
             if endpoint.inbound or len(envelope.body) > endpoint.max_content:
                 envelope = call.envelope = endpoint.incoming(envelope)
-            op = call.source.handler or self.ops.get(envelope.op)
+            op = source.handler or self.ops.get(envelope.op)
             if op is None:
                 raise outcomes.no_such_op(self.name, envelope.op, self.ops)
             args, kwargs = _parts(call) if op.raw else op.bind(envelope)
@@ -242,13 +241,13 @@ class Process(Living, Calling, Replying, Subscribing):
                 manners.prepare(call, op)
             call.phase = incoming.RUNNING
             result = await (op.method(self, *args, **kwargs) if kwargs else op.method(self, *args))
-            if call.state not in c.FINAL:
+            if call.state not in FINAL:
                 call.phase = incoming.ANSWERING
                 if call.talk is not None:
                     await call.talk.finish()
                 if not endpoint.transport.writable and envelope.reply_to:
                     await endpoint.transport.wait_writable(_time_left(call, endpoint.time()))
-                if call.source.careful:
+                if source.careful:
                     await self.reply_ok(call, result)
                 else:
                     call.answer(result)
@@ -278,14 +277,10 @@ class Process(Living, Calling, Replying, Subscribing):
             self._idle.set_result(None)
 
     def _begin_next(self) -> None:
-        """Begin what waits; what came by a lost connection will come again, and is passed over."""
+        """Begin what waits, and settle what is not to be begun any more."""
         while self._waiting and self._active < self.concurrency:
             call = self._waiting.popleft()
-            if call.delivery.lost and call.source.policy is not None:
-                call.endpoint.calls.pop(call.key, None)
-                call.endpoint.unbegun.keep(call.key)
-                call.endpoint.counts["left to come again"] += 1
-            else:
+            if not repeats.is_void(call, self.name):
                 self._begin(call)
 
     def _give_back(self, call: IncomingCall) -> None:

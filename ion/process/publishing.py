@@ -124,8 +124,10 @@ async def ask_all(
     :param timeout: seconds for all of it.
     :raises Unavailable: the broker is away.
     """
-    end = endpoint.time() + await endpoint.writable(timeout)
-    pongs = await survey(endpoint, endpoint.namespace.control_key(service), "ping", None, 1.0)
+    left = await endpoint.writable(timeout)
+    end = endpoint.time() + left
+    key = endpoint.namespace.control_key(service)
+    pongs = await survey(endpoint, key, "ping", None, left / 2)
     pids = sorted({str(pong["pid"]) for pong in pongs if isinstance(pong, dict) and "pid" in pong})
     gate = asyncio.Semaphore(MAX_ASKED)
 

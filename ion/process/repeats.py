@@ -10,7 +10,7 @@ import contextlib
 
 from ion.base.errors import Cancelled, CodecError, IonError, Unavailable
 from ion.messaging.envelope import Envelope
-from ion.process import retrying
+from ion.process import outcomes, retrying
 from ion.process.answers import DONE
 from ion.process.incoming import IncomingCall
 from ion.process.source import AT_MOST_ONCE, EFFECTIVELY_ONCE
@@ -42,6 +42,30 @@ def is_to_be_handled(call: IncomingCall) -> bool:
     else:
         retrying.later(call, suspect=True)
     return False
+
+
+def is_void(call: IncomingCall, name: str) -> bool:
+    """Return whether a message that has waited is not to be begun; then it is taken care of.
+
+    It was cancelled, or its time is over, or it came by a connection that is lost: then it will
+    come again.
+
+    :param name: of the process.
+    """
+    endpoint = call.endpoint
+    is_lost = call.delivery.lost and call.source.policy is not None
+    is_late = 0 < call.deadline <= endpoint.time()
+    if not (is_lost or is_late or call.cause):
+        return False
+    endpoint.calls.pop(call.key, None)
+    if is_lost:
+        endpoint.unbegun.keep(call.key)
+        endpoint.counts["left to come again"] += 1
+    elif call.cause:
+        outcomes.settle_cancelled(call, name)
+    else:
+        call.fail(outcomes.expired(call))
+    return True
 
 
 def is_taken_over(running: object, call: IncomingCall) -> bool:

@@ -34,6 +34,8 @@ def said(options: Options) -> dict[str, dict[str, Any]]:
         layers["--broker"] = {"broker.url": options.brokers[0] if one else options.brokers}
     if options.sysname is not None:
         layers["--sysname"] = {"container.sysname": options.sysname}
+    if options.listen is not None:
+        layers["--listen"] = {"broker.listen": options.listen}
     if options.log_level is not None:
         layers["--log-level"] = {"logging.level": options.log_level.upper()}
     if options.log_format is not None:

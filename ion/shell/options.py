@@ -8,6 +8,7 @@ a reserved word is a command against a running system, any other is the first th
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,9 @@ from ion.shell.content import parse_content, split_target
 START = "start"  # the command where no reserved word was given
 DLQ = "dlq"
 _DAY = 86_400.0
+_LISTEN = "--listen"
+_ANY_PORT = "127.0.0.1:0"
+_ADDRESS = re.compile(r"\[?[0-9A-Fa-f:.]*\]?(:\d*)?|localhost|[\w.-]+:\d+", re.ASCII)
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -29,6 +33,7 @@ class Options:
 
     :ivar command: ``start`` or a reserved word.
     :ivar brokers: URLs in order of preference.
+    :ivar listen: where the memory bus is to listen, ``HOST:PORT``.
     :ivar args: ``key=value`` words for the apps.
     :ivar settings: ``section.key=value`` words.
     :ivar target: ``SERVICE.OP`` of ``call`` and ``send``.
@@ -47,6 +52,7 @@ class Options:
     log_level: str | None = None
     log_format: str | None = None
     start: Sequence[str] = ()
+    listen: str | None = None
     args: list[str] = field(default_factory=list)
     no_shell: bool = False
     no_history: bool = False
@@ -94,6 +100,7 @@ def parse(words: Sequence[str], version: Callable[[], str] = lambda: "") -> Opti
     :param version: makes the text of ``--version``; called only for it.
     :raises SystemExit: 0 after help or version, 2 after a usage error.
     """
+    words = _with_address(words)
     start_parser, takes_value = _start_parser()
     if "--version" in words[: _first_word(words, takes_value)]:
         print(version())
@@ -125,6 +132,28 @@ def _checked(options: Options, parser: argparse.ArgumentParser) -> Options:
         if "=" not in word:
             parser.error(f"--set {word!r} is no section.key=value")
     return options
+
+
+def _with_address(words: Sequence[str]) -> list[str]:
+    """Return ``words`` with the address of ``--listen``, which may be left out, in its own word.
+
+    So that ``ioncc --listen hello`` starts hello, and listens on any port.
+    """
+    result: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        result.append(word)
+        if word == "--":
+            break
+        if word != _LISTEN:
+            continue
+        following = next(rest, None)
+        if following and _ADDRESS.fullmatch(following):
+            result[-1] = f"{_LISTEN}={following}"
+        else:
+            result[-1] = f"{_LISTEN}={_ANY_PORT}"
+            result += [] if following is None else [following]
+    return [*result, *rest]
 
 
 def _first_word(words: Sequence[str], takes_value: frozenset[str]) -> int:
@@ -177,7 +206,8 @@ def _add_common(parser: argparse.ArgumentParser) -> list[argparse.Action]:
             dest="brokers",
             action="append",
             metavar="URL",
-            help="memory:// (default) or amqp[s]://user:pass@host:port/vhost; repeat for failover",
+            help="memory:// (default), local:// (the one that listens on this machine) or "
+            "amqp[s]://user:pass@host:port/vhost; repeat for failover",
         ),
         add(
             "-c",
@@ -217,6 +247,12 @@ def _start_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
             help="hold PATH locked until the start is complete, for launchers that wait",
         ),
     ]
+    add(
+        _LISTEN,
+        nargs="?",
+        metavar="HOST:PORT",
+        help="let others on this machine reach the memory bus (default: 127.0.0.1, any free port)",
+    )
     add("-n", "--no-shell", action="store_true", help="serve until SIGINT or SIGTERM, then drain")
     add("-i", "--no-history", action="store_true", help="the shell keeps no history file")
     add("--version", action="store_true", help="print the version and leave")

@@ -5,6 +5,7 @@ Results go to standard output, errors to standard error (as one line, or as JSON
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 
 from ion.base.errors import IonError, Unavailable
+from ion.messaging import runtime
 from ion.process.connection import Connection, connect
 from ion.shell import exits
 from ion.shell.config import read_settings
@@ -24,6 +26,7 @@ from ion.shell.system import ANSWERS_WITHIN, LISTINGS, ask
 
 _Command = Callable[[Connection, Options], Awaitable[int]]
 MEMORY = "memory"
+LOCAL = "local://"
 
 
 async def run(options: Options) -> int:
@@ -39,21 +42,33 @@ async def run(options: Options) -> int:
 
 @contextlib.asynccontextmanager
 async def _connected(options: Options) -> AsyncIterator[Connection]:
-    """Connect to the broker that settings and options name.
+    """Connect to the broker that settings and options name; for a memory bus, to where it listens.
 
-    :raises Unavailable: it is away, or it is a memory broker, which no other process can reach.
+    :raises Unavailable: it is away; or it is a memory bus, and does not listen.
     """
     settings = read_settings(options).settings
     urls = settings.broker.urls
-    if any(url.partition(":")[0] == MEMORY for url in urls):
-        message = (
-            "memory:// is private to one OS process, so no running system can be reached over it: "
-            "give the broker that the system runs on, -b amqp://user:pass@host:port/vhost"
-        )
-        raise Unavailable(message)
     sysname = settings.container.sysname
+    if any(url.partition(":")[0] == MEMORY for url in urls):
+        await _look_for(sysname)
+        urls = [LOCAL]
     async with connect(urls, sysname=sysname, config=msgspec.to_builtins(settings)) as connection:
         yield connection
+
+
+async def _look_for(sysname: str) -> None:
+    """Find out whether the memory bus of a system listens on this machine.
+
+    :raises Unavailable: it does not.
+    """
+    try:
+        await asyncio.to_thread(runtime.find, sysname)
+    except Unavailable as error:
+        message = (
+            f"memory:// is private to one OS process, and {error.message}, or give the broker that "
+            "the system runs on, -b amqp://user:pass@host:port/vhost"
+        )
+        raise Unavailable(message) from error
 
 
 async def _list(connection: Connection, options: Options) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -150,20 +151,25 @@ async def test_control_passes_a_flood(
         call = asyncio.ensure_future(operator.rpc_send(busy.id, "block", timeout=60))
         await until(lambda: busy.heard)
         await flood(bus[0], busy.id if addressed == "pid" else "member")
-        began = time.monotonic()
-        assert await operator.rpc_send(busy.id, "ping", timeout=30) == {"pong": "pong"}
-        pinged = time.monotonic()
-        pongs = await operator.ask_all("member", "ping", timeout=30)
-        asked = time.monotonic()
-        call.cancel()
-        async with asyncio.timeout(30):
-            await busy.cancelled.wait()
-        cancelled = time.monotonic()
-    assert [pong.pid for pong in pongs] == [busy.id]
-    assert pinged - began < 1
-    assert asked - pinged < 1
-    assert cancelled - asked < 1
+        with in_no_time(container, busy):
+            assert await operator.rpc_send(busy.id, "ping", timeout=30) == {"pong": "pong"}
+        pongs = await operator.ask_all("member", "ping", timeout=60)
+        assert [pong.pid for pong in pongs] == [busy.id]
+        with in_no_time(container, busy):
+            call.cancel()
+            async with asyncio.timeout(30):
+                await busy.cancelled.wait()
     await container.kill()  # to give back what waits would take its time
+
+
+@contextlib.contextmanager
+def in_no_time(container: Container, busy: Member) -> Iterator[None]:
+    """See that something takes less than a second or, where all is slow, passes the flood."""
+    began = time.monotonic()
+    yield
+    counts = container.endpoint.counts
+    came = busy.waiting + counts["shed"]
+    assert time.monotonic() - began < 1 or came < FLOOD - 1000
 
 
 async def flood(url: str, to: str) -> None:

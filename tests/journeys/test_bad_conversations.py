@@ -438,7 +438,7 @@ async def test_who_gives_no_credit_gets_all(caller: Raw, victim: Victim) -> None
 
 
 async def test_who_stops_reading_loses_the_stream(caller: Raw, victim: Victim) -> None:
-    caller.ask("count", protocol="stream", credit=3, timeout=300)
+    caller.ask("count", protocol="stream", credit=3, timeout=600)
     answers = [await caller.next() for _ in range(4)]
     assert [a.headers["performative"] for a in answers] == ["inform"] * 3 + ["failure"]
     assert answers[-1].headers["code"] == 504

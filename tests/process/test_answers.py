@@ -9,8 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from ion import CodecError, Container, ReceivedContainerError, Service
+from ion import CodecError, Container, ReceivedContainerError, Service, Unavailable
 from ion.messaging.envelope import Envelope
+from ion.messaging.transport import TransportState
+from ion.process.answers import DONE, Answers
 
 
 class Oracle(Service, name="oracle"):
@@ -134,3 +136,82 @@ async def test_a_stopping_container_fails_its_open_calls(bus: tuple[str, dict[st
             await asyncio.wait_for(call, 5)
         assert getattr(raised.value, "code", None) == 503
         await server.stop(timeout=0.1)
+
+
+# answers that are kept, for messages that will come again
+
+
+class Wire:
+    """Takes what is published, and lets the test lose the connection."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, Envelope]] = []
+        self.tell: Any = None
+
+    def on_state(self, callback: Any) -> None:
+        self.tell = callback
+
+    def publish(self, exchange: str, key: str, envelope: Envelope, **options: Any) -> None:
+        self.sent.append((key, envelope))
+
+
+def test_kept_answers_are_bounded_and_age() -> None:
+    now = 0.0
+    answers = Answers(Wire(), lambda: now)  # type: ignore[arg-type]
+    for n in range(10_005):
+        answers.keep(("q", n), Envelope("", b"x"))
+    assert len(answers) == 10_000
+    assert answers.take(("q", 4)) is None
+    assert answers.take(("q", 5)) is not None
+    assert answers.take(("q", 5)) is None
+    now = 200.0
+    answers.keep(("q", "young"), Envelope("", b"y" * 1000))
+    now = 301.0
+    assert answers.take(("q", 6)) is None
+    assert len(answers) == 1
+    for n in range(70):
+        answers.keep(("big", n), Envelope("", b"z" * (1 << 20)))
+    assert len(answers) == 64
+    answers.forget(("big", 69))
+    answers.keep(("big", 70), Envelope("", b"z" * (1 << 20)))
+    assert len(answers) == 64
+
+
+def test_kept_answers_are_sent_when_the_connection_is_back() -> None:
+    wire = Wire()
+    answers = Answers(wire, lambda: 0.0)  # type: ignore[arg-type]
+    answers.keep(("q", 1), Envelope("op"))
+    answers.keep(("", "one-way"), DONE)
+    wire.tell(TransportState.LOST)
+    assert wire.sent == []
+    wire.tell(TransportState.CONNECTED)
+    assert [(to, envelope.op) for to, envelope in wire.sent] == [("q", "op")]
+    assert len(answers) == 2  # whoever gets the message again is answered, too
+
+
+async def test_an_answer_that_the_broker_does_not_take_is_tried_again(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Quick(Service, name="quick"):
+        async def op_do(self) -> str:
+            return "done"
+
+    await container.spawn(Quick)
+    publish = container.transport.publish
+    refusals = 2
+
+    def refuse(exchange: str, key: str, envelope: Envelope, **options: Any) -> None:
+        nonlocal refusals
+        if envelope.headers.get("performative") == "inform_result" and refusals:
+            refusals -= 1
+            if refusals:
+                reason = "the buffer is full"
+                raise Unavailable(reason)
+            options["settled"](Unavailable("the broker refused it"))
+            return
+        publish(exchange, key, envelope, **options)
+
+    monkeypatch.setattr(container.transport, "publish", refuse)
+    assert await container.rpc_send("quick", "do", timeout=20) == "done"
+    assert refusals == 0
+    assert not len(container.endpoint.answers)

@@ -253,7 +253,7 @@ async def test_a_handler_waits_no_longer_than_it_wants(container: Container, des
 
 
 async def test_silence_ends_it_on_both_sides(container: Container, desk: Desk) -> None:
-    talk = await container.converse("desk", "hear", timeout=0.3)
+    talk = await container.converse("desk", "hear", timeout=0.6)
     with pytest.raises(DeadlineExceeded):
         await talk.hear()
     await asyncio.wait_for(desk.over.wait(), 10)

@@ -24,6 +24,8 @@ from ion import (
     ServiceClient,
     ServiceNotFound,
     StreamConversation,
+    Unavailable,
+    connect,
 )
 
 
@@ -101,6 +103,26 @@ async def drain(items: StreamConversation, seen: list[Any]) -> None:
 def nothing_is_left(*containers: Container) -> bool:
     """Return whether no conversation is in any table."""
     return not any(c.endpoint.conversations.open or c.endpoint.calls for c in containers)
+
+
+class Relay(Service, name="relay"):
+    """Streams what another streams, and reads streams within a call."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+
+    async def op_pass(self, n: int) -> AsyncIterator[int]:
+        async with self.stream("tail", "count", {"n": n}, credit=4) as items:
+            async for item in items:
+                yield item
+
+    async def op_read(self) -> None:
+        try:
+            async for _ in self.stream("tail", "then", {"n": 1, "how": "wait"}, timeout=30):
+                pass
+        except BaseException as error:
+            self.error = error
+            raise
 
 
 @pytest.fixture
@@ -184,6 +206,18 @@ async def test_a_failure_comes_after_the_items_before_it(
     assert caught.value.code == code  # type: ignore[attr-defined]
     assert [item async for item in items] == []
     await until(lambda: nothing_is_left(container))
+
+
+async def test_a_traceback_shows_the_op_and_not_the_runtime(
+    container: Container, tail: Tail, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ReceivedContainerError, match="torn"):
+        await anext(container.stream("tail", "then", {"n": 0, "how": "break"}))
+    [record] = [r for r in caplog.records if r.levelname == "ERROR"]
+    assert record.exc_info is not None
+    traceback = record.exc_info[2]
+    assert traceback is not None
+    assert traceback.tb_frame.f_code.co_name == "op_then"
 
 
 async def test_the_other_side_may_cancel(container: Container, tail: Tail) -> None:
@@ -299,7 +333,7 @@ async def test_the_readers_container_stops(
 
 
 async def test_silence_of_the_generator(container: Container, tail: Tail) -> None:
-    items = container.stream("tail", "then", {"n": 2, "how": "wait"}, timeout=0.3)
+    items = container.stream("tail", "then", {"n": 2, "how": "wait"}, timeout=0.6)
     assert [await anext(items), await anext(items)] == [0, 1]
     with pytest.raises(DeadlineExceeded):
         await anext(items)
@@ -308,7 +342,7 @@ async def test_silence_of_the_generator(container: Container, tail: Tail) -> Non
 
 
 async def test_a_reader_that_stops_loses_the_stream(container: Container, tail: Tail) -> None:
-    items = container.stream("tail", "count", {"n": 100}, timeout=0.3, credit=4)
+    items = container.stream("tail", "count", {"n": 100}, timeout=0.6, credit=4)
     assert await anext(items) == 0
     await asyncio.wait_for(tail.closed.wait(), 10)
     await until(lambda: nothing_is_left(container))
@@ -358,6 +392,59 @@ async def test_a_typed_client(container: Container, tail: Tail) -> None:
     with pytest.raises(CodecError, match=r"an item of tail.readings"):
         await anext(wrong)
     await until(lambda: nothing_is_left(container))
+
+
+async def test_streams_through_each_other(container: Container, tail: Tail) -> None:
+    await container.spawn(Relay)
+    items = container.stream("relay", "pass", {"n": 100}, credit=3)
+    assert [item async for item in items] == list(range(100))
+    tail.closed.clear()
+    async with container.stream("relay", "pass", {"n": 1000}, credit=3) as items:
+        assert await anext(items) == 0
+    await asyncio.wait_for(tail.closed.wait(), 10)
+    assert tail.made < 120, "who does not read holds up the first one, too"
+    await until(lambda: nothing_is_left(container))
+
+
+async def test_the_deadline_of_a_call_is_that_of_the_streams_it_reads(
+    container: Container, tail: Tail
+) -> None:
+    relay = container.processes[await container.spawn(Relay)]
+    assert isinstance(relay, Relay)
+    with pytest.raises(DeadlineExceeded):
+        await container.rpc_send("relay", "read", timeout=1.5)
+    await asyncio.wait_for(tail.closed.wait(), 10)
+    await until(lambda: nothing_is_left(container))
+    assert isinstance(relay.error, (asyncio.CancelledError, DeadlineExceeded))
+
+
+async def test_a_container_that_stops_ends_its_readers(
+    container: Container, tail: Tail, bus: tuple[str, dict[str, object]]
+) -> None:
+    url, config = bus
+    reader = Container(url, sysname="test", config=config)
+    await reader.start()
+    reading = asyncio.ensure_future(
+        drain(reader.stream("tail", "then", {"n": 0, "how": "wait"}), [])
+    )
+    await asyncio.wait_for(tail.asleep.wait(), 10)
+    await reader.stop()
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(reading, 10)
+    await container.terminate_process(tail.id, timeout=0.05)
+
+
+async def test_a_script_reads_and_talks_too(
+    container: Container, tail: Tail, bus: tuple[str, dict[str, object]]
+) -> None:
+    url, config = bus
+    async with connect(url, sysname="test", config=config) as script:
+        items = script.stream("tail", "count", {"n": 100}, credit=8)
+        assert [item async for item in items] == list(range(100))
+        talk = await script.converse("tail", "plain")
+        assert [content async for content in talk] == []
+        assert talk.result == 1
+        await until(lambda: not script.endpoint.conversations.open)
 
 
 async def test_many_at_once(container: Container, tail: Tail) -> None:

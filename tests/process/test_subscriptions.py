@@ -18,6 +18,7 @@ from ion import (
     Process,
     Service,
     ServiceClient,
+    StartError,
     Unavailable,
     connect,
 )
@@ -85,8 +86,8 @@ class Listener(Process):
         await self.subscription.cancel()
         self.heard.append(n)
 
-    async def op_heard(self) -> list[Any]:
-        return self.heard
+    async def op_note(self, n: int) -> None:
+        """Take a message."""
 
 
 async def listener(container: Container, **how: Any) -> Listener:
@@ -286,6 +287,7 @@ async def test_one_too_slow_to_hear_all_is_told_of(
     slow.gate.set()
     await until(lambda: container.endpoint.counts["too slow to hear all"])
     assert "then the broker drops the oldest events" in caplog.text
+    await until(lambda: len(slow.heard) > 1)
     await slow.subscription.cancel()
     assert slow.heard[1] > 0  # the oldest that waited were dropped
 
@@ -372,6 +374,41 @@ async def test_it_ends_with_its_process(container: Container) -> None:
     assert info.consumers == 0
     after = await listener(container, name="ending")
     await until(lambda: after.heard == [2])
+
+
+async def test_nothing_is_left_of_one_that_did_not_start(container: Container) -> None:
+    class Failing(Listener):
+        async def on_activate(self) -> None:
+            await self.listen()
+            await self.listen(name="failing")
+            message = "not today"
+            raise RuntimeError(message)
+
+    with pytest.raises(StartError, match="not today"):
+        await container.spawn(Failing)
+    info = await container.rpc_send(f"{container.id}.0", "info")
+    assert not [row for row in info["names"] if row["kind"] == "subscription"]
+    assert await container.transport.queue_info(f"test.{container.id}.sub.1") is None
+    durable = await container.transport.queue_info("test.sub.events.failing")
+    assert durable is not None
+    assert durable.consumers == 0
+
+
+async def test_a_killed_container_leaves_its_events_to_others(bus: Bus) -> None:
+    url, config = bus[0], {**bus[1], "service.retry_delays": [0.02]}
+    async with Container(url, sysname="test", config=config) as staying:
+        killed = Container(url, sysname="test", config=config)
+        await killed.start()
+        hearing = await listener(killed, name="left")
+        hearing.gate.clear()
+        for n in range(10):
+            await staying.publish("events", "a", {"n": n})
+        await until(lambda: hearing.begun == 1 and hearing.waiting == 9)
+        await killed.kill()
+        after = await listener(staying, name="left")
+        await until(lambda: len(after.heard) == 10)
+        assert sorted(after.heard) == list(range(10))
+        assert not hearing.heard
 
 
 async def test_what_was_not_begun_when_a_container_stops_is_kept(bus: Bus) -> None:
@@ -548,3 +585,28 @@ async def test_it_survives_its_connection_and_its_broker(
     for hearing in both:
         await still_hears(on_rabbitmq, hearing, within=15)
         assert hearing.subscription.is_open
+
+
+@pytest.mark.amqp
+async def test_an_event_that_two_are_at_work_on_is_taken_over_by_each(
+    on_rabbitmq: Container, rabbitmq_server: RabbitServer
+) -> None:
+    both = [await listener(on_rabbitmq, name=name) for name in ("one", "two")]
+    alone = await on_rabbitmq.spawn(Listener, args={"topics": "nothing"})
+    for hearing in both:
+        hearing.gate.clear()
+    await on_rabbitmq.publish("events", "a", {"n": 1}, message_id="x")
+    await until(lambda: all(hearing.begun == 1 for hearing in both))
+    await asyncio.to_thread(rabbitmq_server.close_connections)
+    counts = on_rabbitmq.endpoint.counts
+    await until(lambda: counts["taken over"] == 2)
+    await on_rabbitmq.send(alone, "note", {"n": 2}, message_id="x")  # of the same id, but not it
+    await until(lambda: on_rabbitmq.processes[alone].handled == 1)
+    for hearing in both:
+        hearing.gate.set()
+    await until(lambda: all(hearing.heard == [1] for hearing in both))
+    await on_rabbitmq.publish("events", "a", {"n": 3})
+    await until(lambda: all(hearing.heard == [1, 3] for hearing in both))
+    for hearing in both:
+        await hearing.subscription.cancel()
+        assert await in_queue(on_rabbitmq, hearing.subscription.queue) == 0

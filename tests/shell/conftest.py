@@ -75,11 +75,13 @@ class Ioncc:
         # xdist hands its own width of the terminal down, and tables would fold to it
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("ION_", "COLUMNS"))}
         root = str(Path(__file__).parents[2])
+        (folder / "run").mkdir(mode=0o700, exist_ok=True)
         self.env = {
             **clean,
             "PYTHONPATH": os.pathsep.join([str(folder), root]),
             "XDG_STATE_HOME": str(folder / "state"),
             "XDG_DATA_HOME": str(folder / "data"),
+            "XDG_RUNTIME_DIR": str(folder / "run"),
             "TERM": "xterm",
         }
         self.started: list[Serving] = []

@@ -111,3 +111,29 @@ def test_version_exits_0(capsys):
         parse(["-n", "--version"], lambda: "ioncc 1.2.3")
     assert caught.value.code == 0
     assert capsys.readouterr().out == "ioncc 1.2.3\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "listen", "start"),
+    [
+        ("hello", None, ["hello"]),
+        ("--listen", "127.0.0.1:0", []),
+        ("--listen hello", "127.0.0.1:0", ["hello"]),
+        ("hello --listen -n", "127.0.0.1:0", ["hello"]),
+        ("--listen 127.0.0.1:5672 hello", "127.0.0.1:5672", ["hello"]),
+        ("--listen :5672 hello", ":5672", ["hello"]),
+        ("--listen [::1]:0 -n hello", "[::1]:0", ["hello"]),
+        ("--listen localhost hello", "localhost", ["hello"]),
+        ("--listen=127.0.0.1 hello", "127.0.0.1", ["hello"]),
+        ("--listen 0.0.0.0:1 hello", "0.0.0.0:1", ["hello"]),
+    ],
+)
+def test_where_to_listen_may_be_left_out(words, listen, start):
+    options = parse(words.split())
+    assert (options.listen, list(options.start)) == (listen, start)
+
+
+def test_only_a_start_listens(capsys):
+    with pytest.raises(SystemExit):
+        parse(["ps", "--listen"])
+    assert "--listen" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ion.base.errors import ConfigurationError, IonError, ServiceNotFound, Unavailable, Unroutable
 from ion.messaging.envelope import Envelope
@@ -30,6 +30,9 @@ from ion.messaging.transport import (
     Settled,
     TransportState,
 )
+
+if TYPE_CHECKING:
+    from ion.messaging.listening.door import Door
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +58,23 @@ class MemoryTransport:
     """A transport to a broker in memory; see :class:`~ion.messaging.transport.Transport`.
 
     :param urls: ``memory://`` or ``memory://NAME``; of several, the first.
+    :param listen: where others on this machine reach the broker, ``HOST:PORT`` of loopback (port
+        0: any free one); None: nowhere.
+    :param sysname: the system that they look for.
     :param settings: those of other transports; nothing here needs any.
     :raises ConfigurationError: the URL is something else.
     """
 
     scheme = "memory"
 
-    def __init__(self, urls: str | Sequence[str] = "memory://", **settings: Any) -> None:
+    def __init__(
+        self,
+        urls: str | Sequence[str] = "memory://",
+        *,
+        listen: str | None = None,
+        sysname: str = "ion",
+        **settings: Any,
+    ) -> None:
         url = urls if isinstance(urls, str) else next(iter(urls), "memory://")
         match = _URL.match(url)
         if match is None:
@@ -70,6 +83,9 @@ class MemoryTransport:
         self.state = TransportState.CLOSED
         self.broker = url
         self._name = match["name"]
+        self._listen = listen
+        self._sysname = sysname
+        self._door: Door | None = None
         self._site: registry.Site | None = None
         self._session: Session | None = None
         self._broker: Broker | None = None
@@ -79,16 +95,33 @@ class MemoryTransport:
     async def open(self) -> None:
         """Join the broker, or make it; nothing where it is open.
 
-        :raises ConfigurationError: the broker belongs to another event loop.
+        :raises ConfigurationError: the broker belongs to another event loop, or cannot listen
+            where it is to.
+        :raises StartError: it cannot listen: the port is taken, or the system's name.
         """
-        if self._session is None:
-            self._site, self._session = registry.enter(self._name)
-            self._broker = self._site.broker
-            self._connected.set()
-            self._tell(TransportState.CONNECTED)
+        if self._session is not None:
+            return
+        self._site, self._session = registry.enter(self._name)
+        self._broker = self._site.broker
+        if self._listen is not None:
+            await self._open_door(self._broker, self._listen)
+        self._connected.set()
+        self._tell(TransportState.CONNECTED)
+
+    async def _open_door(self, broker: Broker, address: str) -> None:
+        from ion.messaging.listening.door import Door  # few need it, and it takes long to load
+
+        try:
+            self._door = await Door.open(broker, address, self._sysname)
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Cancel all consumers, put back what is unsettled, leave. May be called twice."""
+        door, self._door = self._door, None
+        if door is not None:
+            await door.close()
         site, session = self._site, self._session
         if site is None or session is None:
             return

@@ -199,6 +199,12 @@ class Keeper:
             member.signal(signal.SIGTERM)
         await asyncio.gather(*self._tasks)
 
+    def check(self) -> None:
+        """Raise what ended the keeping of a process; none is replaced after that."""
+        for task in self._tasks:
+            if task.done():
+                task.result()
+
     async def _keep(self, place: int) -> None:
         while not self._is_over:
             member = self._members[place] = await self._fleet.start("host", **self._options)

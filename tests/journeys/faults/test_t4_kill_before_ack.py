@@ -39,6 +39,7 @@ async def test_nothing_is_lost_and_each_repeat_is_marked(fleet, amqp_url, effect
             tally.sent = len(keys)
 
             async def all_twice() -> bool:
+                keeper.check()
                 times = Counter(effect.key for effect in effects.all())
                 return all(times[key] > 1 for key in keys)
 
