@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from ion.base.version import __version__
 from ion.container.exchange import ExchangeManager
-from ion.container.launcher import RunningApp
 from ion.container.notices import Notices
+from ion.container.running import RunningApp
 from ion.process.ending import DownNotice
 from ion.process.process import Process
 from ion.process.service import Service

@@ -23,8 +23,9 @@ from ion.base.ids import checked_name, new_container_id
 from ion.base.settings import Settings
 from ion.container.agent import ContainerAgent
 from ion.container.exchange import AGENT, ExchangeManager
-from ion.container.launcher import Launcher, RunningApp
+from ion.container.launcher import Launcher
 from ion.container.notices import Notices
+from ion.container.running import RunningApp
 from ion.container.spawner import Spawner
 from ion.messaging.address import Namespace
 from ion.messaging.transport import Transport, TransportState
@@ -56,6 +57,8 @@ class Container(Calling):
         TERMINATED or ERROR.
     :ivar since: when it entered that state, seconds since 1970, UTC.
     :ivar reason: why it is DEGRADED; "" in other states.
+    :ivar gave_up: set when it stops by itself, because an app has ended; ``failure`` says why, or
+        is "" where nothing failed.
     :ivar processes: pid -> process, in the order of spawning.
     :ivar apps: name -> running app, in the order of starting.
     :raises ConfigurationError: the configuration is wrong; the message says what and where.
@@ -76,6 +79,8 @@ class Container(Calling):
         self.state = lifecycle.INIT
         self.since = time.time()
         self.reason = ""
+        self.failure = ""
+        self.gave_up = asyncio.Event()
         self.processes: dict[str, Process] = {}
         self.drain_timeout = self.settings.container.drain_timeout
         self.transport: Transport = transport_for(
@@ -183,6 +188,13 @@ class Container(Calling):
         except Exception:
             log.exception("stopping %s", self.id)
 
+    def give_up(self, failure: str) -> None:
+        """Begin to stop, because an app has ended; ``failure`` says why, or is ""."""
+        self.failure = self.failure or failure
+        if not self.gave_up.is_set():
+            self.gave_up.set()
+            self._giving_up = asyncio.ensure_future(self.stop())
+
     async def kill(self) -> None:
         """Stop at once: nothing is finished or answered; the broker delivers it again elsewhere."""
         for process in self.processes.values():
@@ -271,6 +283,16 @@ class Container(Calling):
         :raises IonError: 404, there is none of that name.
         """
         await self._launcher.stop_app(name)
+
+    async def restart_app(self, name: str) -> None:
+        """Stop a running app, drained, and start it again with the arguments that it had.
+
+        Apps that depend on it run on; what they send to its services waits meanwhile.
+
+        :raises IonError: 404, there is none of that name.
+        :raises StartError: it did not come up again, and does not run any more.
+        """
+        await self._launcher.restart_app(name)
 
     async def start_rel(
         self, rel: str | Path, *, args: Mapping[str, Mapping[str, Any]] | None = None

@@ -14,7 +14,7 @@ from ion.base.settings import ServiceOverride, Settings
 from ion.base.tasks import Interrupted, Overdue, contained, within
 from ion.container.endings import Endings, title_of
 from ion.container.exchange import ExchangeManager
-from ion.process.ending import Guardian, failed
+from ion.process.ending import Guardian, failed, text_of
 from ion.process.host import Host
 from ion.process.process import Process
 from ion.process.service import Service
@@ -78,7 +78,7 @@ class Spawner:
             raise
         except BaseException as error:
             await self._undo(process, error)
-            message = f"{title_of(process)} did not start: {type(error).__name__}: {error}"
+            message = f"{title_of(process)} did not start: {text_of(error)}"
             raise StartError(message, details={"process": process.name}) from error
         finally:
             self._starting.pop(process.id, None)

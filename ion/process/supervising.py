@@ -90,6 +90,8 @@ class Driving(Process):
             )
         except asyncio.CancelledError:
             self._not_started(instance, "it was given up")
+        except StartError as error:
+            self._not_started(instance, text_of(error.__cause__ or error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the child has not come up
             self._not_started(instance, text_of(error))
         else:
@@ -99,7 +101,8 @@ class Driving(Process):
                 self._requests.met(spec.id, UP)
 
     def _not_started(self, instance: Instance, cause: str) -> None:
-        log.warning("%r: child %r did not start: %s", self, instance.id, cause)
+        if self._ready.done():  # else whoever starts this supervisor is told
+            log.warning("%r: child %r did not start: %s", self, instance.id, cause)
         actions = self._core.start_failed(instance.id, cause, self._now())
         self._down(instance.id, actions, cause)
 

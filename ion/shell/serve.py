@@ -46,8 +46,12 @@ async def _serve(options: Options, stops: StopSignals) -> None:
         print(line, file=sys.stderr, flush=True)
         if lock is not None:
             lock.release(line)
+        watch = asyncio.create_task(_follow(container, stops), name="ioncc follow")
         await _stay(container, options, stops)
+        watch.cancel()
         stops.stop()  # the next signal is the second one: it ends the drain at once
+    if container.failure:
+        raise IonError(container.failure)
 
 
 @contextlib.asynccontextmanager
@@ -116,6 +120,12 @@ async def _stay(container: Container, options: Options, stops: StopSignals) -> N
 
     await run_shell(container, stops, keep_history=not options.no_history)
     print(f"stopping {container.id}; Ctrl-C ends it at once", file=sys.stderr)
+
+
+async def _follow(container: Container, stops: StopSignals) -> None:
+    """Stop when the container does so by itself."""
+    await container.gave_up.wait()
+    stops.stop()
 
 
 def ready_line(container: Container) -> str:
