@@ -6,6 +6,7 @@ started is stopped, last first, and the error names the app.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -142,7 +143,7 @@ class Launcher:
             serial += 1
             name = f"{start.name}#{serial}"
         merged = self._container.settings.app_config(start.name, start.config, config)
-        together = Start(start.app, start.config, {**start.args, **args}, start.mult)
+        together = dataclasses.replace(start, args={**start.args, **args})
         return RunningApp(name, together, merged, self._ended)
 
 

@@ -39,8 +39,7 @@ def test_the_end_of_a_permanent_app_is_that_of_ioncc(ioncc, fail, code):
     (ioncc.folder / "short.app").write_text(APP.format(fail=fail))
     serving = ioncc.serve("-n", "short.app")
     serving.ready()
-    assert serving.process.wait(20) == code
-    serving._reader.join(20)
+    assert serving.end(None) == code
     said = [line for line in serving.lines if line.startswith("ioncc: ")]
     if not code:
         assert said == []
