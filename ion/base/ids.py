@@ -20,7 +20,12 @@ MAX_NAME = 100
 def new_container_id() -> str:
     """Return an id that no other container, past or present, has."""
     host = re.sub(r"[^A-Za-z0-9-]", "_", socket.gethostname())[:40] or "host"
-    return f"{host}_{os.getpid()}_{secrets.token_hex(4)}"
+    return f"{host}_{os.getpid()}_{new_mark()}"
+
+
+def new_mark() -> str:
+    """Return what tells one life of a container from its others: its id may be a chosen name."""
+    return secrets.token_hex(4)
 
 
 def checked_name(name: str, what: str) -> str:

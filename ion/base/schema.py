@@ -42,7 +42,9 @@ def check(data: Any, schema: Any, path: Path = ()) -> list[Fault]:
         return _check_map(data, item, path)
     element = _element_of(schema)
     if element is not None and isinstance(data, list | tuple):
-        return [f for i, value in enumerate(data) for f in check(value, element, (*path, i))]
+        faults = [f for i, value in enumerate(data) for f in check(value, element, (*path, i))]
+        is_bounded = get_origin(schema) is Annotated  # how many there may be
+        return faults or (_check_leaf(data, schema, path) if is_bounded else [])
     return _check_leaf(data, schema, path)
 
 

@@ -56,7 +56,7 @@ class Endings:
             return
         end = failed(error)
         process._step("fail")
-        process.concurrency = 0  # no hand is free any more: what comes is kept, and given back
+        process._active += process.concurrency  # no hand is free: what comes is given back
         for call in process._begun():
             if call.task is not None:
                 call.cancel(incoming.TERMINATED)

@@ -126,7 +126,7 @@ class ExchangeManager:
 
     async def declare_service(self, service: Service) -> None:
         """Declare the queues of a service, with their dead letters, ladder and bindings."""
-        quorum = self._settings.service_settings(service.service_name).queue == "quorum"
+        quorum = self.is_replicated(service)
         await self.declare_ladder(self.policy_of(service))
         for key in self.keys_of(service):
             spec = self._namespace.service_queue(key, quorum=quorum)
@@ -134,6 +134,11 @@ class ExchangeManager:
             await self._transport.declare_queue(spec)
             await self._transport.declare_queue(self._namespace.suspect_queue(key, quorum=quorum))
             await self._transport.bind(spec.name, self._namespace.xs, key)
+
+    def is_replicated(self, process: Process) -> bool:
+        """Return whether the queues of a service, or of any process's events, are quorum queues."""
+        name = process.service_name if isinstance(process, Service) else ""
+        return self._settings.service_settings(name).queue == "quorum"
 
     def policy_of(self, process: Process) -> Policy:
         """Return how hard the messages of a service, or the events of any process, are tried."""

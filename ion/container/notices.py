@@ -121,7 +121,7 @@ class Notices:
             elif notice.reason != "normal":
                 why = notice.error and f": {notice.error}"
                 message = f"linked process {notice.pid} {notice.name} is down: {notice.reason}{why}"
-                process.fail(message)
+                process._host.fail_process(process, message)  # its class may have a `fail`
 
     def lost(self, container: str) -> None:
         """Take note that a container has vanished: its processes are lost, and watch nobody.

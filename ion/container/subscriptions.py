@@ -42,6 +42,9 @@ SETUP_TIMEOUT = 15.0  # seconds for the broker to make what a subscription needs
 class Ground(Protocol):
     """What subscriptions need of the exchange manager."""
 
+    def is_replicated(self, process: Process) -> bool:
+        """Return whether the queues of a process's events are quorum queues."""
+
     def policy_of(self, process: Process) -> Policy:
         """Return how hard the events of a process are tried."""
 
@@ -178,7 +181,8 @@ class Subscriptions:
         return spec, Source(spec.name, "")
 
     def _durable(self, process: Process, point: str, name: str) -> tuple[QueueSpec, Source]:
-        spec = self._namespace.subscription_queue(point, name)
+        quorum = self._exchange.is_replicated(process)
+        spec = self._namespace.subscription_queue(point, name, quorum=quorum)
         policy = self._exchange.policy_of(process)
         inbox = None
         if policy.mode == EFFECTIVELY_ONCE:

@@ -59,10 +59,7 @@ class Namespace:
             "x-dead-letter-routing-key": key,
             "x-expires": DAY_MS,
         }
-        if quorum:
-            arguments["x-queue-type"] = "quorum"
-            arguments["x-delivery-limit"] = QUORUM_DELIVERY_LIMIT
-        return QueueSpec(f"{self.sysname}.{key}", arguments=arguments)
+        return QueueSpec(f"{self.sysname}.{key}", arguments={**arguments, **_replicated(quorum)})
 
     def suspect_queue(self, key: str, *, quorum: bool = False) -> QueueSpec:
         """Return the queue for messages of ``key`` that were delivered in vain more than once.
@@ -91,17 +88,15 @@ class Namespace:
         """Return the dead-letter key of a durable subscription."""
         return f"sub.{point}.{checked_name(name, 'subscription name')}"
 
-    def subscription_queue(self, point: str, name: str) -> QueueSpec:
+    def subscription_queue(self, point: str, name: str, *, quorum: bool = False) -> QueueSpec:
         """Return the durable queue that all who subscribe to ``point`` as ``name`` share."""
         key = self.subscription_key(point, name)
-        return QueueSpec(
-            f"{self.sysname}.{key}",
-            arguments={
-                "x-dead-letter-exchange": self.dlx,
-                "x-dead-letter-routing-key": key,
-                "x-max-length": SUBSCRIPTION_LIMIT,
-            },
-        )
+        arguments: dict[str, Any] = {
+            "x-dead-letter-exchange": self.dlx,
+            "x-dead-letter-routing-key": key,
+            "x-max-length": SUBSCRIPTION_LIMIT,
+        }
+        return QueueSpec(f"{self.sysname}.{key}", arguments={**arguments, **_replicated(quorum)})
 
     def private_subscription_queue(self, container_id: str, number: int) -> QueueSpec:
         """Return the exclusive queue of a process's own subscription; full, it drops the oldest."""
@@ -145,6 +140,13 @@ class Namespace:
     def control_key(self, service: str) -> str:
         """Return the key that reaches every container which hosts ``service``."""
         return f"ctl.{service}"
+
+
+def _replicated(quorum: bool) -> dict[str, Any]:
+    """Return the arguments that make a queue a replicated one, or none."""
+    if not quorum:
+        return {}
+    return {"x-queue-type": "quorum", "x-delivery-limit": QUORUM_DELIVERY_LIMIT}
 
 
 def priority_of(to: str, op: str) -> int:

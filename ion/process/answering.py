@@ -10,6 +10,7 @@ from ion.messaging.envelope import JSON, MSGPACK
 
 MIN_CODE, MAX_CODE = 100, 999
 RETRY_AFTER = "retry-after"  # seconds
+MAX_RETRY_AFTER = 1e9
 
 
 def code_of(error: IonError) -> int:
@@ -34,7 +35,9 @@ def advice(failure: Any) -> dict[str, Any]:
     """Return the headers that repeat what a failure's details advise: they need no decoding."""
     details = failure.get("details") if isinstance(failure, dict) else None
     after = details.get(RETRY_AFTER) if isinstance(details, dict) else None
-    return {RETRY_AFTER: float(after)} if isinstance(after, int | float) else {}
+    if isinstance(after, int | float) and 0 <= after <= MAX_RETRY_AFTER:
+        return {RETRY_AFTER: float(after)}
+    return {}
 
 
 def plain_text(value: Any, limit: int) -> str:

@@ -21,6 +21,7 @@ from ion.base.errors import (
     Unavailable,
     Unroutable,
 )
+from ion.base.ids import new_mark
 from ion.conversation import conversation as c
 from ion.conversation.conversation import Protocol as Manners
 from ion.conversation.rpc import RPC
@@ -115,7 +116,7 @@ class Endpoint(Customs):
         self._open = self.conversations.open
         self._xs = namespace.xs
         self._serial = itertools.count(1).__next__
-        self._prefix = f"{id}-"
+        self._prefix = f"{id}-{new_mark()}-"
         self._probes = Probes(transport, PROBE_BUDGET)
         self.farewell = Farewell(transport)
         self._consumer: Consumer | None = None

@@ -113,7 +113,7 @@ class IncomingCall(Talking, eq=False):
     @property
     def topic(self) -> str:
         """The topic of an event, and of any message the routing key that it was first sent with."""
-        return str(self.envelope.headers.get("receiver") or self.delivery.key)
+        return retrying.receiver_of(self.delivery)
 
     @property
     def attempt(self) -> int:

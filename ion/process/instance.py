@@ -64,7 +64,7 @@ class Instance:
     def begins(self, process: Any) -> None:
         """Give it the state that was saved last; where it does not take it, that is dropped."""
         self.process = process
-        process.restarts = self.restarts
+        process._restarts = self.restarts
         process._keep_state = functools.partial(self._saved.__setitem__, self.id)
         state = self._saved.get(self.id)
         if state is None or not hasattr(process, "set_state"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from ion.base.errors import CodecError, IonError, Unavailable
 from ion.messaging.address import Namespace
@@ -17,12 +18,14 @@ from ion.messaging.transport import Delivery, ExchangeSpec, QueueSpec, Transport
 
 log = logging.getLogger(__name__)
 PAUSE = 0.5  # seconds before a copy that the broker did not take is tried again
+FLUSHED = 0.005  # seconds in which an ack has left this OS process
 
 
 class Mover:
     """Moves the messages of one endpoint.
 
     :ivar waiting: how many copies the broker has not taken yet, and are tried again.
+    :ivar moving: how many messages that came again the broker has neither refused nor got yet.
     """
 
     def __init__(
@@ -33,16 +36,40 @@ class Mover:
         self._loop = loop
         self._mending: dict[tuple[str, str], asyncio.Task[None]] = {}
         self.waiting = 0
+        self.moving = 0
+        self._when_still: list[Callable[[], None]] = []
 
-    def move(self, delivery: Delivery, exchange: str, key: str, copy: Envelope) -> None:
+    def when_still(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once, when nothing that came again is being moved any more."""
+        self._when_still.append(callback)
+
+    def _moved(self) -> None:
+        self.moving -= 1
+        if not self.moving:
+            self._loop.call_later(FLUSHED, self._still)
+
+    def _still(self) -> None:
+        if not self.moving:
+            callbacks, self._when_still = self._when_still, []
+            for callback in callbacks:
+                callback()
+
+    def move(
+        self, delivery: Delivery, exchange: str, key: str, copy: Envelope, *, again: bool = False
+    ) -> None:
         """Publish ``copy``, and ack ``delivery`` when the broker has it. Never raises.
 
         Nothing where the message comes again: then somebody decides anew.
+
+        :param again: it has come again, and is one of perhaps many: see :attr:`moving`.
         """
         if delivery.lost and not delivery.settled:
             return
+        self.moving += again
 
         def settled(error: IonError | None) -> None:
+            if again:
+                self._moved()
             if error is None:
                 delivery.ack()
                 return
@@ -51,10 +78,12 @@ class Mover:
         try:
             self._transport.publish(exchange, key, copy, mandatory=True, settled=settled)
         except Unavailable as error:
-            self._again(delivery, exchange, key, copy, error)
+            settled(error)
         except CodecError as error:  # foreign headers that can be read, but not written
             log.warning("message %s could not be copied: %s", copy.message_id, error)
             delivery.nack(requeue=False)
+            if again:
+                self._moved()
 
     def _again(
         self, delivery: Delivery, exchange: str, key: str, copy: Envelope, error: IonError

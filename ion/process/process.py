@@ -20,7 +20,7 @@ from ion.conversation.rpc import RPC
 from ion.messaging import codec
 from ion.messaging.transport import Delivery
 from ion.observe.context import current_call
-from ion.process import incoming, manners, outcomes, repeats, retrying, shedding
+from ion.process import holding, incoming, manners, outcomes, repeats, retrying, shedding
 from ion.process.arriving import incoming_call
 from ion.process.calling import Calling
 from ion.process.callstack import cycle
@@ -56,7 +56,6 @@ class Process(Living, Calling, Replying, Subscribing):
     :cvar mailbox: how many messages may wait; beyond, a request is answered 503.
     :cvar concurrency: how many messages are handled at a time.
     :ivar id: process id (pid), ``<container id>.<n>``.
-    :ivar restarts: how often its supervisor has started its like again.
     :ivar app_config: configuration of the app it belongs to; empty where it belongs to none.
     :ivar state: INIT, READY, ACTIVE, TERMINATED or ERROR.
     """
@@ -74,10 +73,11 @@ class Process(Living, Calling, Replying, Subscribing):
     parent: str | None = None
     spawn_args: Mapping[str, Any] = {}
     app_config: Mapping[str, Any] = {}
-    handled: int = 0
-    restarts: int = 0
+    _handled: int = 0
+    _restarts: int = 0
     _active: int = 0
     _draining: bool = False
+    _held: bool = False
     _host: Host
     _waiting: deque[IncomingCall] | None = None
     _children: dict[str, None] | None = None
@@ -170,6 +170,7 @@ class Process(Living, Calling, Replying, Subscribing):
             repeats.drop_cancelled(call)
             return
         if delivery.redelivered and not repeats.is_to_be_handled(call):
+            holding.hold(self, endpoint.mover)
             return
         if self._draining:
             retrying.back(call)
@@ -267,7 +268,7 @@ class Process(Living, Calling, Replying, Subscribing):
         call.endpoint.calls.pop(call.key, None)
         call.deadline = 0.0  # what it left running in the background has no caller to be late for
         self._active -= 1
-        self.handled += 1
+        self._handled += 1
         call.task = None
         if call.done is not None:
             call.done()
@@ -353,9 +354,9 @@ class Process(Living, Calling, Replying, Subscribing):
             "service": None,
             "version": None,
             "mailbox": self.waiting,
-            "active": self._active,
-            "handled": self.handled,
-            "restarts": self.restarts,
+            "active": self._active - self.concurrency * self._held,
+            "handled": self._handled,
+            "restarts": self._restarts,
         }
 
     def __repr__(self) -> str:

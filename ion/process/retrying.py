@@ -24,6 +24,7 @@ from ion.process.source import AT_MOST_ONCE, Source
 
 log = logging.getLogger(__name__)
 ATTEMPT = "attempt"
+RECEIVER = "receiver"
 CAUSES = ("cause", "cause-code", "cause-type", "dead-from", "dead-at", "dead-by")
 BROKERS_OWN = ("x-death", "x-first-death", "x-last-death", "x-delivery-count")
 ROUTING = ("CC", "BCC")  # further keys that a sender gave: each has got its own message already
@@ -60,6 +61,15 @@ def attempt_of(headers: Mapping[str, Any]) -> int:
     """Return the number of the attempt that a message's headers tell; 1 where they do not."""
     attempt = headers.get(ATTEMPT, 1)
     return attempt if isinstance(attempt, int) and 1 <= attempt <= MAX_ATTEMPT else 1
+
+
+def receiver_of(delivery: Delivery) -> str:
+    """Return the routing key that a message was first sent with.
+
+    Only what comes by the default exchange, as the ladder's messages do, says it in a header.
+    """
+    told = "" if delivery.exchange else delivery.envelope.headers.get(RECEIVER)
+    return told if told and isinstance(told, str) else delivery.key
 
 
 def unanswered(call: Call, error: IonError, *, limited: bool = True) -> None:
@@ -104,7 +114,7 @@ def later(call: Call, *, counted: bool = True, suspect: bool = False, wait: floa
     copy = _copy(call, delay, _attempt(attempt + (counted or call.delivery.redelivered)))
     call.endpoint.counts["retried" if counted else "deferred"] += 1
     exchange, _ = call.endpoint.namespace.retry_queue(delay)
-    call.endpoint.mover.move(call.delivery, exchange.name, to, copy)
+    call.endpoint.mover.move(call.delivery, exchange.name, to, copy, again=suspect)
 
 
 def back(call: Call) -> None:
@@ -138,7 +148,6 @@ def bury(call: Call, error: IonError) -> None:
         "dead-from": source.home or f"{call.endpoint.namespace.sysname}.{call.endpoint.id}",
         "dead-at": int(time.time() * 1000),
         "dead-by": call.process,
-        "receiver": call.envelope.headers.get("receiver") or call.delivery.key,
     }
     copy = _copy(call, 0, causes).replace(persistent=True)
     call.endpoint.mover.move(call.delivery, call.endpoint.namespace.dlx, source.key, copy)
@@ -160,7 +169,7 @@ def _copy(call: Call, delay: int, headers: dict[str, Any]) -> Envelope:
         for name, value in envelope.headers.items()
         if name not in LEFT_OUT and not name.startswith(BROKERS_OWN)
     }
-    kept.setdefault("receiver", call.delivery.key)
+    kept[RECEIVER] = receiver_of(call.delivery)
     if call.deadline:
         left = int((call.deadline - call.endpoint.time()) * 1000) - delay
         kept["timeout"] = max(left, 1)

@@ -17,7 +17,7 @@ class Crowded(Protocol):
     name: str
     mailbox: int
     concurrency: int
-    handled: int
+    _handled: int
     _pressure: Pressure | None
 
     @property
@@ -27,7 +27,7 @@ class Crowded(Protocol):
 
 def measure(process: Crowded, now: float) -> Pressure:
     """Begin to measure how fast the process handles what waits, and return the measurement."""
-    process._pressure = Pressure(now, process.handled, process.concurrency)
+    process._pressure = Pressure(now, process._handled, process.concurrency)
     return process._pressure
 
 
@@ -37,7 +37,7 @@ def shed(process: Crowded, call: IncomingCall) -> None:
     endpoint.counts["shed"] += 1
     now = endpoint.time()
     pressure = process._pressure or measure(process, now)
-    after = pressure.retry_after(now, process.handled, process.waiting)
+    after = pressure.retry_after(now, process._handled, process.waiting)
     if not call.envelope.reply_to and call.source.policy is not None:
         retrying.later(call, counted=False, wait=after)
         return

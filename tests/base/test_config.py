@@ -212,6 +212,8 @@ def test_everything_wrong_is_said_at_once_with_its_place(here: Path) -> None:
         ({"messaging.rpc_timeout": True}, "must be a number"),
         ({"logging.level": "debug"}, "no such choice: 'debug' (did you mean 'DEBUG'?)"),
         ({"service.prefetch": 70000}, "must be a whole number <= 65535"),
+        ({"service.retry_delays": []}, "must be a list of length >= 1"),
+        ({"service.retry_delays": [0.1, "soon"]}, "must be a number"),
         ({"messaging.interceptors.in": "a.b"}, "must be a list"),
         ({"messaging.interceptors.in": [1]}, "messaging.interceptors.in.0: must be text"),
         ({"services": {"a": {"queu": 1}}}, "services.a.queu: unknown key (did you mean 'queue'?)"),

@@ -226,7 +226,7 @@ async def test_a_full_mailbox_says_when_to_come_again(container: Container) -> N
     pid = await container.spawn(Slow)
     calls = [asyncio.ensure_future(container.rpc_send(pid, "work")) for _ in range(11)]
     process = container.processes[pid]
-    await until(lambda: process.handled >= 3)
+    await until(lambda: process._handled >= 3)
     calls += [asyncio.ensure_future(container.rpc_send(pid, "work")) for _ in range(10)]
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     shed = [outcome for outcome in outcomes if isinstance(outcome, Unavailable)]

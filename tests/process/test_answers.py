@@ -9,10 +9,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from ion import CodecError, Container, ReceivedContainerError, Service, Unavailable
+from ion import (
+    ApplicationError,
+    CodecError,
+    Container,
+    ReceivedContainerError,
+    Service,
+    Unavailable,
+)
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import TransportState
 from ion.process.answers import DONE, Answers
+from tests.process.delivery import Bus, running, until
 
 
 class Oracle(Service, name="oracle"):
@@ -215,3 +223,64 @@ async def test_an_answer_that_the_broker_does_not_take_is_tried_again(
     assert await container.rpc_send("quick", "do", timeout=20) == "done"
     assert refusals == 0
     assert not len(container.endpoint.answers)
+
+
+class Slow(Service, name="slow"):
+    """Answers what it is asked, when it may."""
+
+    def __init__(self) -> None:
+        self.may: dict[str, asyncio.Event] = {"old": asyncio.Event(), "new": asyncio.Event()}
+        self.begun: list[str] = []
+
+    async def op_echo(self, text: str) -> str:
+        self.begun.append(text)
+        await self.may[text].wait()
+        return text
+
+
+async def test_an_answer_to_an_earlier_life_of_a_container_is_not_taken(bus: Bus) -> None:
+    async with running(bus) as server:
+        slow = server.processes[await server.spawn(Slow)]
+        assert isinstance(slow, Slow)
+        before = Container(bus[0], sysname="test", config={**bus[1], "container.name": "asker"})
+        await before.start()
+        lost = asyncio.create_task(before.rpc_send("slow", "echo", {"text": "old"}, timeout=30))
+        await until(lambda: slow.begun == ["old"])
+        await before.kill()  # no cancel is sent
+        await asyncio.wait({lost}, timeout=5)
+        async with running(bus, container__name="asker") as after:
+            call = asyncio.create_task(after.rpc_send("slow", "echo", {"text": "new"}, timeout=30))
+            await until(lambda: slow.begun == ["old", "new"])
+            slow.may["old"].set()
+            await until(lambda: after.endpoint.conversations.unknown == 1 or call.done())
+            slow.may["new"].set()
+            assert await call == "new"
+
+
+class Busy(Service, name="busy"):
+    """Says when to come again."""
+
+    async def op_say(self, when: str) -> None:
+        message = "not now"
+        raise ApplicationError(message, code=503, details={"retry-after": float(when)})
+
+    async def op_huge(self) -> None:
+        message = "not now"
+        raise ApplicationError(message, code=503, details={"retry-after": 10**400})
+
+
+@pytest.mark.parametrize("when", ["nan", "inf", "-1"])
+async def test_advice_that_is_no_time_goes_without_a_header(
+    container: Container, other: Container, when: str
+) -> None:
+    await container.spawn(Busy)
+    with pytest.raises(ReceivedContainerError, match="not now") as raised:
+        await other.rpc_send("busy", "say", {"when": when}, timeout=10)
+    assert raised.value.code == 503
+    assert container.state == "ACTIVE"  # RabbitMQ ends the connection over such a header
+
+
+async def test_advice_that_is_no_number_of_the_wire_is_answered(container: Container) -> None:
+    await container.spawn(Busy)
+    with pytest.raises(ReceivedContainerError, match="not now"):
+        await container.rpc_send("busy", "huge", timeout=10)

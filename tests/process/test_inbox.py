@@ -289,3 +289,13 @@ async def test_at_most_once_what_waited_at_a_death_is_not_risked(
         letters = await dead_letters(other, "atmost", 1)
         assert letters[0].envelope.headers["cause-code"] == 503
         assert runs == ["first"]
+
+
+async def test_a_container_that_keeps_its_name_does_not_repeat_its_ids(bus: Bus) -> None:
+    async with running(bus) as server:
+        service = server.processes[await server.spawn(Once)]
+        assert isinstance(service, Once)
+        for what in ("first life", "second life"):
+            async with running(bus, container__name="reader") as reader:
+                await reader.send("once", "do", {"what": what})
+        await until(lambda: len(service.runs) == 2, "what the second life sent was lost")

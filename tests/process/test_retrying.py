@@ -93,6 +93,7 @@ async def test_a_copy_is_the_same_message(bus: Bus, persistent: bool) -> None:
         process = await spawned(container)
         await container.transport.declare_queue(QueueSpec("cc"))
         headers = {"mine": [1, {"a": b"b"}], "x-own": "kept", "CC": ["cc"], "user-id": "eve"}
+        headers["receiver"] = "somebody.else"  # where it was sent to is not the sender's to say
         sent = message(
             "fail",
             {"times": 2},

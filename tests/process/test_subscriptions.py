@@ -298,7 +298,7 @@ async def test_cancelled_from_within(container: Container) -> None:
         await container.publish("events", "a", {"n": n})
     await until(lambda: hearing.heard)
     assert not hearing.subscription.is_open
-    await until(lambda: hearing.waiting == 0 and hearing.handled == 1)
+    await until(lambda: hearing.waiting == 0 and hearing._handled == 1)
     assert hearing.heard == [0]
     rest = await listener(container, name="once")  # nothing of it is lost
     await until(lambda: len(rest.heard) == 9)
@@ -601,7 +601,7 @@ async def test_an_event_that_two_are_at_work_on_is_taken_over_by_each(
     counts = on_rabbitmq.endpoint.counts
     await until(lambda: counts["taken over"] == 2)
     await on_rabbitmq.send(alone, "note", {"n": 2}, message_id="x")  # of the same id, but not it
-    await until(lambda: on_rabbitmq.processes[alone].handled == 1)
+    await until(lambda: on_rabbitmq.processes[alone]._handled == 1)
     for hearing in both:
         hearing.gate.set()
     await until(lambda: all(hearing.heard == [1] for hearing in both))
@@ -610,3 +610,15 @@ async def test_an_event_that_two_are_at_work_on_is_taken_over_by_each(
     for hearing in both:
         await hearing.subscription.cancel()
         assert await in_queue(on_rabbitmq, hearing.subscription.queue) == 0
+
+
+async def test_a_durable_subscription_is_replicated_where_services_are(amqp_url: str) -> None:
+    async with Container(amqp_url, config={"service.queue": "quorum"}) as container:
+        pid = await container.spawn(Listener, args={"name": "replicated"})
+        listener: Any = container.processes[pid]
+        await container.publish("events", "a.b", 1)
+        await until(lambda: listener.heard == [1])
+        with pytest.raises(ConfigurationError, match="x-queue-type"):  # it is no classic queue
+            await container.transport.declare_queue(
+                container.namespace.subscription_queue("events", "replicated")
+            )

@@ -104,7 +104,7 @@ async def test_a_pool() -> None:
         await here.up("w-3")
         again = here.child("w-3")
         assert again is not None
-        assert (again.value, again.restarts) == (2, 1)
+        assert (again.value, again._restarts) == (2, 1)
         await ask(pool, "terminate_child", "w-1")
         await ask(pids[1], "end")
         await until(lambda: list(here.phases()) == ["w-3", "w-4", "w-5"])

@@ -46,5 +46,5 @@ async def test_a_tour_may_be_left(container: Container, client: HelloProgressCli
         tour.cancel()
         with pytest.raises(ConversationError, match="cancelled"):
             await tour
-        while service.handled == 0:  # the op was cancelled, too, long before its pause is over
+        while service._handled == 0:  # the op was cancelled, too, long before its pause is over
             await asyncio.sleep(0.01)

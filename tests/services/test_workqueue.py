@@ -25,7 +25,7 @@ async def test_each_job_is_done_once(container: Container) -> None:
     for number in range(30):
         await queue.square(number)
     assert await finish(container, collector, 30) == [[n, n * n] for n in range(30)]
-    assert sum(container.processes[pid].handled for pid in workers) == 30
+    assert sum(container.processes[pid]._handled for pid in workers) == 30
 
 
 class Halting(Worker):

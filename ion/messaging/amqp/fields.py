@@ -6,6 +6,7 @@ messages of a system carry the same few. Decoded tables are shared, so nobody ma
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -101,6 +102,13 @@ def _encode_int(value: int) -> bytes:
     raise CodecError(message)
 
 
+def _encode_float(value: float) -> bytes:
+    if not math.isfinite(value):  # RabbitMQ ends the connection over one
+        message = f"{value} does not fit a header: RabbitMQ takes only numbers there"
+        raise CodecError(message)
+    return _DOUBLE.pack(b"d", value)
+
+
 def _encode_decimal(value: Decimal) -> bytes:
     sign, digits, exponent = value.as_tuple()
     if isinstance(exponent, int) and exponent >= -_MAX_SCALE:
@@ -144,7 +152,7 @@ _SCALARS: dict[type, Callable[[Any], bytes]] = {
     bool: lambda v: b"t\x01" if v else b"t\x00",
     str: _encode_text,
     int: _encode_int,
-    float: lambda v: _DOUBLE.pack(b"d", v),
+    float: _encode_float,
     bytes: lambda v: b"x" + _U32.pack(len(v)) + v,
     bytearray: lambda v: b"x" + _U32.pack(len(v)) + bytes(v),
     type(None): lambda _: b"V",

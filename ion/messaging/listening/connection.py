@@ -29,7 +29,6 @@ HANDSHAKE = 10.0  # seconds until a client must have logged in
 FAREWELL = 2.0  # seconds for a client to answer a close
 FULL = 1 << 18  # unsent bytes from which on nothing is delivered
 STUFFED = 1 << 22  # unsent bytes from which on the client is not read from
-_LISTEN_EVERY = 0.05  # seconds between two looks whether a client that was not read from may be
 _MISSED = 2  # heartbeats after which a client is taken for dead
 _START_OK = 10 << 16 | 11
 
@@ -66,6 +65,8 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._heard = self._loop.time()
         self._released = False
+        self._is_deaf = False  # it is not read from
+        self._left_unsent = 0
         self._terms = house.terms
         self.broker = house.broker
         self.session = Session(house.broker)
@@ -93,6 +94,10 @@ class Connection(asyncio.Protocol):
         """Take what came, then write what it led to."""
         self._heard = self._loop.time()
         self._reader.feed(data)
+        self._work()
+
+    def _work(self) -> None:
+        """Deal with what was read, as far as the client takes the answers."""
         try:
             self._read()
         except ConnectionFault as fault:
@@ -105,7 +110,9 @@ class Connection(asyncio.Protocol):
             publisher.write_confirms()
         self._confirming.clear()
         self.out.flush()
-        self._heed_stuffing()
+        if self._is_stuffed() and not self._is_deaf and self._transport is not None:
+            self._is_deaf = True
+            self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         """The client has ended its half: so do we ours."""
@@ -123,9 +130,11 @@ class Connection(asyncio.Protocol):
         self._heed()
 
     def resume_writing(self) -> None:
-        """Deliver again."""
+        """Deliver again; read again."""
         self.is_full = False
         self._heed()
+        if self._is_deaf:
+            self._loop.call_soon(self._listen_again)
 
     # host
 
@@ -142,7 +151,10 @@ class Connection(asyncio.Protocol):
     def _read(self) -> None:
         if not self._greeted and not self._greet():
             return
-        while not self._released and (frame := self._reader.next()) is not None:
+        while not self._released and not self._is_stuffed():
+            frame = self._reader.next()
+            if frame is None:
+                break
             self._frame(*frame)
 
     def _greet(self) -> bool:
@@ -275,15 +287,17 @@ class Connection(asyncio.Protocol):
         for channel in list(self._channels.values()):
             channel.outgoing.heed()
 
-    def _heed_stuffing(self) -> None:
-        """Read no more from a client that does not take the answers."""
+    def _is_stuffed(self) -> bool:
+        """Whether so many answers wait for the client that it must take some before it is heard."""
+        return self._unsent() > STUFFED
+
+    def _listen_again(self) -> None:
         stream = self._transport
-        if stream is None or stream.is_closing():
+        if not self._is_deaf or self._is_stuffed() or stream is None or stream.is_closing():
             return
-        if stream.get_write_buffer_size() > STUFFED:
-            stream.pause_reading()
-            self._loop.call_later(_LISTEN_EVERY, self._heed_stuffing)
-        elif not stream.is_reading():
+        self._is_deaf = False
+        self._work()  # it may have been half-way through what it had read
+        if not self._is_deaf and not stream.is_closing():
             stream.resume_reading()
 
     # heartbeats
@@ -296,9 +310,12 @@ class Connection(asyncio.Protocol):
 
     def _beat(self, due: float) -> None:
         now, heartbeat = self._loop.time(), self._terms.heartbeat
+        if self._is_deaf and self._unsent() < self._left_unsent:
+            self._heard = now  # it takes its answers: a sign of life, where it is not read from
+        self._left_unsent = self._unsent()
         # Where this loop itself was held up, bytes may wait in the socket unread.
         is_late = now - due > heartbeat / 2
-        if not is_late and now - self._heard > _MISSED * heartbeat and self._is_reading():
+        if not is_late and now - self._heard > _MISSED * heartbeat:
             log.warning("no sign of life from %s for %.0f s: cut off", self.name, now - self._heard)
             if self._transport is not None:
                 self._transport.abort()
@@ -308,8 +325,8 @@ class Connection(asyncio.Protocol):
             self.out.put([wire.HEARTBEAT_FRAME])
         self._beat_later()
 
-    def _is_reading(self) -> bool:
-        return self._transport is not None and self._transport.is_reading()
+    def _unsent(self) -> int:
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     # the end
 

@@ -50,9 +50,12 @@ class FrameReader:
         self.limit = limit
         self._data = b""
         self._pos = 0
+        self._is_lost = False
 
     def feed(self, data: bytes) -> None:
-        """Take what was read."""
+        """Take what was read; nothing after a fault: where the next frame begins is not known."""
+        if self._is_lost:
+            return
         self._data = self._data[self._pos :] + data
         self._pos = 0
 
@@ -70,19 +73,25 @@ class FrameReader:
         :raises ConnectionFault: it is too large, or does not end as a frame.
         """
         data, pos = self._data, self._pos
-        if len(data) - pos < OVERHEAD:
+        if len(data) - pos < _HEAD.size:
             return None
         kind, channel, size = _HEAD.unpack_from(data, pos)
         if size > self.limit - OVERHEAD:
             words = f"a frame of {size + OVERHEAD} bytes; {self.limit} were agreed on"
-            raise ConnectionFault(FRAME_ERROR, words)
+            raise self._fault(words)
         end = pos + OVERHEAD + size
         if end > len(data):
             return None
         if data[end - 1] != END_BYTE:
-            raise ConnectionFault(FRAME_ERROR, "a frame without its end")
+            words = "a frame without its end"
+            raise self._fault(words)
         self._pos = end
         return kind, channel, data[pos + 7 : end - 1]
+
+    def _fault(self, words: str) -> ConnectionFault:
+        self._is_lost = True
+        self._data, self._pos = b"", 0
+        return ConnectionFault(FRAME_ERROR, words)
 
 
 def ids_of(payload: bytes) -> tuple[int, int]:

@@ -7,14 +7,13 @@ could never begin. All calls have far deadlines: the refusal is what ends them.
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
 from ion import CallCycle, Service
 
 FAR = 60.0
-SOON = 5.0
+SOON = 30.0  # seconds, on any machine
 RINGS = (50, 2_000)
 
 
@@ -60,14 +59,13 @@ async def test_a_ring_is_refused_by_name(container, other, length, bus, new_tall
     for number, member in enumerate(MEMBERS[:length]):
         await (container, other)[number % 2].spawn(member, args={"size": length})
     expected = [f"r{number % length}.pass" for number in range(length + 1)]
-    began = time.monotonic()
     for _ in range(size(*RINGS)):
         tally.sent += 1
-        said = await other.rpc_send("r0", "pass", {}, timeout=FAR)
+        async with asyncio.timeout(SOON):
+            said = await other.rpc_send("r0", "pass", {}, timeout=FAR)
         assert said["cycle"] == expected
         assert " -> ".join(expected) in said["message"]
         tally.failed["CallCycle"] += 1
-    assert time.monotonic() - began < SOON * size(1, 10)
 
 
 async def test_a_ring_with_room_is_none(container, bus, new_tally):

@@ -82,7 +82,7 @@ def unsettled(broker: RabbitServer, url: str) -> int:
     found = broker.eval(
         "lists:sum([M || [{name, {resource, _, _, N}}, {messages, M}] <- "
         f'rabbit_amqqueue:info_all(<<"{vhost}">>, [name, messages]), '
-        'N =/= <<"poison.killing.dlq">>])'
+        'is_integer(M), N =/= <<"poison.killing.dlq">>])'
     )
     return int(found)
 
