@@ -68,7 +68,7 @@ def test_the_order_and_the_origins(here: Path) -> None:
         "db_password": ("***", "low.app:8"),
     }
     assert origins(again.config)["deep.b"] == (3, "all.rel:9")
-    assert origins(high.args) == {"port": (8, "all.rel:7"), "host": ("here", "high.app:8")}
+    assert origins(high.args) == {"port": (8, "all.rel:6"), "host": ("here", "high.app:8")}
     station = low.config[0].as_dict()
     assert station["overridden"] == [{"value": "north", "origin": "low.app:6"}]
     said = high.as_dict()
