@@ -59,7 +59,7 @@ class Endings:
         process._active += process.concurrency  # no hand is free: what comes is given back
         for call in process._begun():
             if call.task is not None:
-                call.cancel(incoming.TERMINATED)
+                call.cancel(incoming.FAILED)
         if process.id in self._processes:
             self._begin(process, end, self._host.drain_timeout)
             return

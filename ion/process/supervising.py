@@ -60,8 +60,8 @@ class Driving(Process):
         return asyncio.get_running_loop().time()
 
     def _act(self, actions: list[Action]) -> None:
-        """Begin what was decided, in order."""
-        for action in actions:
+        """Begin what was decided, in order; nothing once the container was killed."""
+        for action in () if self._work.stopping.is_set() else actions:
             match action:
                 case Start():
                     self._begin_start(self._core.spec_of(action.id))

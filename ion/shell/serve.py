@@ -62,7 +62,12 @@ async def _started(options: Options, stops: StopSignals) -> AsyncIterator[Contai
     """
     container = _container(options)
     try:
-        await _unless_stopped(_bring_up(container, options), stops)
+        try:
+            await _unless_stopped(_bring_up(container, options), stops)
+        except IonError as error:
+            if container.failure:  # an app has ended while another one was starting
+                raise StartError(container.failure) from error
+            raise
         yield container
     finally:
         await container.stop()

@@ -172,7 +172,7 @@ async def test_a_process_that_fails_answers_what_it_has_begun(container: Contain
     await until(lambda: process._active)
     process.fail("no disk")
     assert process.state == "ERROR"
-    with pytest.raises(ReceivedContainerError, match="terminated"):
+    with pytest.raises(ReceivedContainerError, match="failed while it handled 'work'"):
         await call
     await until(lambda: process.state == "TERMINATED")
 

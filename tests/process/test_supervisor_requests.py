@@ -196,6 +196,45 @@ async def test_a_service_that_comes_back_goes_on_with_its_queue(
     assert described[second]["parent"] == here.supervisor.id
 
 
+class Fragile(Service, name="fragile", attempts=2):
+    """Has a message that it dies of."""
+
+    deaths = 0
+
+    async def op_die(self) -> None:
+        Fragile.deaths += 1
+        self.fail("of this message")
+        await asyncio.sleep(FOREVER)
+
+
+async def test_a_message_that_its_process_dies_of_becomes_a_dead_letter() -> None:
+    config = {"service.retry_delays": [0.01]}
+    async with Container("memory://", sysname="test", config=config) as container:
+        await tree(container, ChildSpec(id="fragile", target=Fragile))
+        await container.send("fragile", "die")
+
+        async def dead() -> int:
+            info = await container.transport.queue_info("test.fragile.dlq")
+            return info.messages if info is not None else 0
+
+        async with asyncio.timeout(20):
+            while not await dead():
+                await asyncio.sleep(0.01)
+        assert Fragile.deaths == 2
+
+
+async def test_a_killed_container_restarts_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async with Container("memory://") as container:
+        await tree(container, "a", "b")
+        Child.broken = "hang"
+        container.processes[f"{container.id}.3"].fail("told to")
+        await until(lambda: "?b" in EVENTS)
+        await container.kill()
+        await asyncio.sleep(0.05)
+        assert EVENTS == ["-b", "?b", "-b"]
+    assert "task" not in caplog.text
+
+
 async def test_children_of_children_die_with_them() -> None:
     class Parent(Child):
         async def on_activate(self) -> None:
