@@ -11,6 +11,7 @@ from ion.base import lifecycle
 from ion.base.errors import IonError, ProcessNotFound
 from ion.base.tasks import contained, within
 from ion.container.exchange import ExchangeManager
+from ion.observe.context import current_call
 from ion.process import incoming
 from ion.process.ending import ERROR, STOPPED, End, failed
 from ion.process.host import Host
@@ -85,6 +86,7 @@ class Endings:
         return task
 
     async def _end(self, process: Process, end: End, timeout: float) -> None:
+        current_call.set(None)  # it is on nobody's behalf
         try:
             calls = 0.0 if end.reason == ERROR else timeout
             await self.clear(process, end, calls=calls, timeout=timeout)

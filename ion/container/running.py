@@ -57,7 +57,7 @@ class RunningApp:
         self.state = lifecycle.INIT
         self.supervisor: Supervisor | None = None
         self._ended = ended
-        self._is_stopping = False
+        self._stopping: asyncio.Future[None] | None = None
         self._stop: Callable[..., Any] | None = None
         self._result: Any = None
 
@@ -157,11 +157,15 @@ class RunningApp:
         self._result = await result if inspect.isawaitable(result) else result
 
     async def stop(self, container: AppHost, timeout: float) -> None:
-        """Stop its module and its processes, last started first. Never raises.
+        """Stop its module and its processes, last started first. Never raises; may be called twice.
 
         :param timeout: seconds for all of it.
         """
-        self._is_stopping = True
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._stop_all(container, timeout))
+        await asyncio.shield(self._stopping)
+
+    async def _stop_all(self, container: AppHost, timeout: float) -> None:
         now = asyncio.get_running_loop().time
         deadline = now() + timeout
         if self._stop is not None:
@@ -210,7 +214,7 @@ class RunningApp:
 
     def over(self, process: Process, end: End) -> None:
         """Tell of an end that nobody asked for, once it was up."""
-        if not self._is_stopping and self.state == lifecycle.ACTIVE:
+        if self._stopping is None and self.state == lifecycle.ACTIVE:
             self._ended(self, end)
 
 

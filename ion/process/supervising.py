@@ -12,6 +12,7 @@ import logging
 
 from ion.base.errors import ProcessNotFound, StartError
 from ion.base.tasks import Tasks
+from ion.observe.context import current_call
 from ion.process.ending import STOPPED, End, text_of
 from ion.process.instance import Instance
 from ion.process.process import Process
@@ -84,6 +85,7 @@ class Driving(Process):
         instance.task = self._work.start(self._start(spec, instance), f"start {spec.id}")
 
     async def _start(self, spec: ChildSpec, instance: Instance) -> None:
+        current_call.set(None)  # a restart is on nobody's behalf: not on that of whom it died of
         try:
             instance.pid = await self._host.spawn(
                 spec.target, name=spec.id, args=spec.args, parent=self.id, guardian=instance

@@ -13,6 +13,7 @@ from ion import (
     Container,
     Flags,
     LifecycleError,
+    Process,
     ProcessNotFound,
     ReceivedApplicationError,
     ReceivedContainerError,
@@ -20,6 +21,7 @@ from ion import (
     StartError,
     Supervisor,
 )
+from ion.observe.context import current_call
 from tests.process.supervised import EVENTS, FOREVER, Child, tree, until, watcher_of
 
 
@@ -194,6 +196,32 @@ async def test_a_service_that_comes_back_goes_on_with_its_queue(
     described = {p["pid"]: p for p in info["processes"]}
     assert described[second]["restarts"] == 1
     assert described[second]["parent"] == here.supervisor.id
+
+
+class Acting(Process):
+    """Tells on whose behalf it acts."""
+
+    behalf: list[Any] = []  # noqa: RUF012
+
+    async def on_activate(self) -> None:
+        Acting.behalf.append(current_call.get())
+
+    async def on_terminate(self) -> None:
+        Acting.behalf.append(current_call.get())
+
+    async def op_fail(self) -> None:
+        self.fail("in an op")
+
+
+async def test_a_restart_is_on_nobody_s_behalf() -> None:
+    async with Container("memory://") as container:
+        here = await tree(container)
+        pid = here.supervisor.id
+        child = {"id": "a", "target": f"{__name__}:Acting"}
+        first = await container.rpc_send(pid, "start_child", child)
+        await container.rpc_send(first, "fail")  # it returns before it can be cancelled
+        await until(lambda: len(Acting.behalf) == 3)
+    assert set(Acting.behalf) == {None}
 
 
 class Fragile(Service, name="fragile", attempts=2):
