@@ -55,7 +55,7 @@ from ion.process.probes import Probes
 log = logging.getLogger(__name__)
 REPLY_PREFETCH = 65_535
 INFINITY = float("inf")
-PROBE_BUDGET = 0.04  # seconds after the deadline to find out why there was no answer
+PROBE_BUDGET = 0.03  # seconds after the deadline to find out why there was no answer
 SEND_TIMEOUT = 15.0
 
 

@@ -15,12 +15,13 @@ class Points:
     What was declared once is declared again by the transport after a reconnect.
     """
 
-    __slots__ = ("_known", "_namespace", "_transport")
+    __slots__ = ("_declaring", "_known", "_namespace", "_transport")
 
     def __init__(self, transport: Transport, namespace: Namespace) -> None:
         self._transport = transport
         self._namespace = namespace
         self._known: dict[str, str] = {}
+        self._declaring: dict[str, asyncio.Task[None]] = {}
 
     def known(self, point: str) -> str:
         """Return the exchange of a point that :meth:`declare` was called for, else ""."""
@@ -33,11 +34,22 @@ class Points:
         :raises Unavailable: the broker did not say within ``timeout`` seconds.
         """
         spec = self._namespace.exchange_point(point)
-        try:
-            async with asyncio.timeout(timeout):
-                await self._transport.declare_exchange(spec)
-        except TimeoutError:
+        task = self._declaring.get(point)
+        if task is None:
+            task = asyncio.ensure_future(self._transport.declare_exchange(spec))
+            self._declaring[point] = task
+            task.add_done_callback(lambda ended: self._declared(point, ended))
+        # Not cancelled when the time is over: the transport would wait for the broker's word on
+        # that, too, and a frozen broker has none.
+        await asyncio.wait({task}, timeout=timeout)
+        if not task.done() or task.cancelled():
             message = f"exchange point {point!r} could not be declared within {timeout:g} s"
-            raise Unavailable(message) from None
+            raise Unavailable(message)
+        task.result()
         self._known[point] = spec.name
         return spec.name
+
+    def _declared(self, point: str, task: asyncio.Task[None]) -> None:
+        del self._declaring[point]
+        if not task.cancelled():
+            task.exception()  # seen, even where nobody waits any more

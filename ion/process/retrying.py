@@ -103,14 +103,15 @@ def later(call: Call, *, counted: bool = True, suspect: bool = False, wait: floa
 
     :param counted: whether this was an attempt. One that the broker delivered twice counts in any
         case: whoever handles it must know that it may be a repeat.
-    :param suspect: it may have killed its container: from the second time on it comes back through
-        the queue of suspects.
+    :param suspect: it may have killed its container: from the second time on, and for its last
+        attempt, it comes back through the queue of suspects.
     :param wait: seconds that it is to wait, where its next step is shorter.
     """
     source, attempt = call.source, call.attempt
     assert source.policy is not None
     delay = max(source.policy.delay(attempt), source.policy.delay_for(wait) if wait else 0)
-    to = source.suspects if suspect and attempt > 1 and source.suspects else source.queue
+    alone = suspect and source.suspects and (attempt > 1 or attempt + 1 >= source.policy.attempts)
+    to = source.suspects if alone else source.queue
     copy = _copy(call, delay, _attempt(attempt + (counted or call.delivery.redelivered)))
     call.endpoint.counts["retried" if counted else "deferred"] += 1
     exchange, _ = call.endpoint.namespace.retry_queue(delay)

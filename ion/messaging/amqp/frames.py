@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from struct import Struct
 
+from ion.base.errors import CodecError
 from ion.messaging.amqp.fields import short_text
 
 METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
@@ -72,6 +73,16 @@ def get(channel: int, queue: str, *, no_ack: bool) -> bytes:
     :raises CodecError: a name over 255 bytes.
     """
     return _method(channel, GET, b"\0\0" + short_text(queue) + (b"\1" if no_ack else b"\0"))
+
+
+def header_limit(frame_max: int) -> int:
+    """Return how many bytes of properties and headers a message may have: they go in one frame."""
+    return frame_max - OVERHEAD - HEADER_FIXED
+
+
+def too_long(size: int, limit: int) -> CodecError:
+    """Return the error for a header that does not fit: the broker ends the connection over one."""
+    return CodecError(f"headers and properties are {size} bytes; one frame takes {limit}")
 
 
 def body_frames(channel: int, body: bytes, limit: int) -> list[bytes | memoryview]:

@@ -20,6 +20,7 @@ from ion.base.errors import IonError, Unavailable, Unroutable
 from ion.messaging.amqp.asking import consume_frame
 from ion.messaging.amqp.confirms import call
 from ion.messaging.amqp.failures import guarded
+from ion.messaging.amqp.frames import header_limit
 from ion.messaging.amqp.link import Channel, Link
 from ion.messaging.amqp.paths import Mend, Wanted
 from ion.messaging.amqp.plain_messages import Name, Properties, from_message
@@ -242,7 +243,8 @@ class PlainPath:
         if self._pending >= MAX_PENDING or self._pending_bytes + size > self._link.outbound.limit:
             message = "the buffer of unsent messages is full"
             raise Unavailable(message)
-        properties = Properties(envelope, mandatory=mandatory)
+        limit = header_limit(self._link.frame_max)
+        properties = Properties(envelope, mandatory=mandatory, limit=limit)
         self._pending += 1
         self._pending_bytes += size
         self._count += 1

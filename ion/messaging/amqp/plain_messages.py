@@ -7,10 +7,12 @@ from datetime import datetime
 from aiormq.abc import DeliveredMessage
 from pamqp import commands as spec
 
+from ion.messaging.amqp.frames import too_long
 from ion.messaging.amqp.properties import encode_properties
 from ion.messaging.envelope import Envelope
 
 _PAMQP_NAME = 127
+_AN_ID = 64  # bytes that aiormq's own id takes, and more
 
 
 class Properties(spec.Basic.Properties):
@@ -18,13 +20,18 @@ class Properties(spec.Basic.Properties):
 
     pamqp has no bytes in tables and packs floats into 32 bits. aiormq finds a returned message by
     its id, so a mandatory one without an id keeps the one that aiormq gives it.
+
+    :param limit: bytes that they may take.
+    :raises CodecError: what cannot be encoded, or is too long.
     """
 
-    def __init__(self, envelope: Envelope, *, mandatory: bool) -> None:
+    def __init__(self, envelope: Envelope, *, mandatory: bool, limit: int) -> None:
         super().__init__(message_id=envelope.message_id or None)
         self._envelope = envelope
         self._mandatory = mandatory
-        encode_properties(envelope)  # what cannot be encoded is told to the publisher
+        _, encoded = encode_properties(envelope)  # what cannot be is told to the publisher
+        if len(encoded) + _AN_ID > limit:
+            raise too_long(len(encoded), limit)
 
     def marshal(self) -> bytes:
         """Return the bytes for the content header."""

@@ -31,7 +31,16 @@ class PublishChannel:
         :meth:`attach`.
     """
 
-    __slots__ = ("_body_limit", "_kept", "_methods", "_number", "_out", "_reopen", "confirms")
+    __slots__ = (
+        "_body_limit",
+        "_header_limit",
+        "_kept",
+        "_methods",
+        "_number",
+        "_out",
+        "_reopen",
+        "confirms",
+    )
 
     def __init__(
         self,
@@ -42,6 +51,7 @@ class PublishChannel:
     ) -> None:
         self._out = outbound
         self._body_limit = frame_max - frames.OVERHEAD
+        self._header_limit = frames.header_limit(frame_max)
         self.confirms = confirms
         self._reopen = reopen
         self._number = 0
@@ -67,12 +77,14 @@ class PublishChannel:
         """Append the frames of the message.
 
         :raises Unavailable: the buffer is full, or too much is unconfirmed.
-        :raises CodecError: a property cannot be encoded.
+        :raises CodecError: a property cannot be encoded, or all of them do not fit one frame.
         """
         out = self._out
         number = self._number
         method = self._methods.get((exchange, key, mandatory))
         flags, properties = encode_properties(envelope)
+        if len(properties) > self._header_limit:
+            raise frames.too_long(len(properties), self._header_limit)
         body = envelope.body
         size = len(body)
         if out.unsent + size > out.limit or out.closed:

@@ -38,8 +38,8 @@ class Channel:
         self._number = number
         self._host = host
         self.closing = False
-        self.publisher = Publisher(number, host)
         self.outgoing = outgoing = Outgoing(number, host)
+        self.publisher = Publisher(number, host, outgoing)
         self._declared = declared = Declarations(host)
         self._answers: dict[type[Frame], Answer] = {
             commands.Exchange.Declare: declared.declare_exchange,

@@ -1,4 +1,4 @@
-"""One client's connection: greeting, login, channels, heartbeats, and its end.
+"""One client's connection: greeting, login, channels, and what is given back at its end.
 
 Nothing that a client sends reaches beyond its connection: what is wrong with it closes the channel
 or the connection, an error of ours the connection. However it ends, what it had is given back.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Protocol, cast
+from typing import cast
 
 from pamqp import commands
 from pamqp.base import Frame
@@ -17,66 +17,33 @@ from ion.messaging.amqp import frames as wire
 from ion.messaging.listening import faults, login
 from ion.messaging.listening.channel import Channel
 from ion.messaging.listening.faults import ChannelFault, ConnectionFault
-from ion.messaging.listening.frames import GREETING, FrameReader, decode, encode, ids_of
-from ion.messaging.listening.output import Output
+from ion.messaging.listening.frames import GREETING, FrameReader, decode, ids_of
+from ion.messaging.listening.line import FAREWELL, FULL, House, Line
 from ion.messaging.listening.publishing import Publisher
-from ion.messaging.memory.broker import Broker
 from ion.messaging.memory.session import Session
 
 log = logging.getLogger(__name__)
 
 HANDSHAKE = 10.0  # seconds until a client must have logged in
-FAREWELL = 2.0  # seconds for a client to answer a close
-FULL = 1 << 18  # unsent bytes from which on nothing is delivered
-STUFFED = 1 << 22  # unsent bytes from which on the client is not read from
-_MISSED = 2  # heartbeats after which a client is taken for dead
-_START_OK = 10 << 16 | 11
 
 
-class House(Protocol):
-    """What a connection sees of the server."""
-
-    broker: Broker
-    sysname: str
-    account: login.Account
-    terms: login.Terms
-    max_message: int
-
-    def came(self, connection: Connection) -> bool:
-        """Tell whether there is room for one more."""
-
-    def left(self, connection: Connection) -> None:
-        """It is gone."""
-
-
-class Connection(asyncio.Protocol):
+class Connection(Line):
     """One connection; see :class:`~ion.messaging.listening.host.Host` for its attributes."""
 
     def __init__(self, house: House) -> None:
-        self._house = house
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
+        super().__init__(house)
         self._reader = FrameReader(login.MIN_FRAME * 2)
         self._expected: type[Frame] | None = None  # the next step of the login; None: it is done
         self._greeted = False
         self._closing = False  # we said goodbye, and wait for the answer
         self._channels: dict[int, Channel] = {}
         self._confirming: dict[Publisher, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._heard = self._loop.time()
-        self._released = False
-        self._is_deaf = False  # it is not read from
-        self._left_unsent = 0
-        self._terms = house.terms
         self.broker = house.broker
         self.session = Session(house.broker)
-        self.out = Output(self._loop)
         self.frame_max = house.terms.frame_max
         self.max_message = house.max_message
         self.user = house.account.user
         self.hears_cancel = False
-        self.is_full = False
-        self.name = "?"
 
     # asyncio
 
@@ -96,24 +63,6 @@ class Connection(asyncio.Protocol):
         self._reader.feed(data)
         self._work()
 
-    def _work(self) -> None:
-        """Deal with what was read, as far as the client takes the answers."""
-        try:
-            self._read()
-        except ConnectionFault as fault:
-            self._say_goodbye(fault)
-        # The wall: an error of ours ends this connection, not the server's loop.
-        except Exception:
-            log.exception("a connection of %s failed", self.name)
-            self._say_goodbye(ConnectionFault(faults.INTERNAL_ERROR, "an error of the server"))
-        for publisher in self._confirming:
-            publisher.write_confirms()
-        self._confirming.clear()
-        self.out.flush()
-        if self._is_stuffed() and not self._is_deaf and self._transport is not None:
-            self._is_deaf = True
-            self._transport.pause_reading()
-
     def eof_received(self) -> bool:
         """The client has ended its half: so do we ours."""
         return False
@@ -124,34 +73,27 @@ class Connection(asyncio.Protocol):
         self._house.left(self)
         log.debug("connection of %s ended: %s", self.name, exc or "closed")
 
-    def pause_writing(self) -> None:
-        """The client does not read fast enough: deliver nothing for now."""
-        self.is_full = True
-        self._heed()
-
-    def resume_writing(self) -> None:
-        """Deliver again; read again."""
-        self.is_full = False
-        self._heed()
-        if self._is_deaf:
-            self._loop.call_soon(self._listen_again)
-
     # host
-
-    def send(self, channel: int, method: Frame) -> None:
-        """Write a method."""
-        self.out.put([encode(channel, method)])
 
     def confirm_later(self, publisher: Publisher) -> None:
         """Let ``publisher`` confirm once what was read is dealt with."""
         self._confirming[publisher] = None
+
+    def _answered(self) -> None:
+        for publisher in self._confirming:
+            publisher.write_confirms()
+        self._confirming.clear()
+
+    def _heed(self) -> None:
+        for channel in list(self._channels.values()):
+            channel.outgoing.heed()
 
     # frames in
 
     def _read(self) -> None:
         if not self._greeted and not self._greet():
             return
-        while not self._released and not self._is_stuffed():
+        while not self._released and not self._must_wait():
             frame = self._reader.next()
             if frame is None:
                 break
@@ -204,6 +146,7 @@ class Connection(asyncio.Protocol):
         properties = method.client_properties
         self.name = str((properties or {}).get("connection_name", "a client"))[:100]
         if self._house.account.admits(method):
+            self._hears_blocked = login.capability(properties, "connection.blocked")
             self.hears_cancel = login.capability(properties, "consumer_cancel_notify")
             self._expected = commands.Connection.TuneOk
             self.send(0, self._house.terms.tune())
@@ -281,64 +224,7 @@ class Connection(asyncio.Protocol):
         if isinstance(method, commands.Connection.Close | commands.Connection.CloseOk):
             self._end("closed")
 
-    # pressure
-
-    def _heed(self) -> None:
-        for channel in list(self._channels.values()):
-            channel.outgoing.heed()
-
-    def _is_stuffed(self) -> bool:
-        """Whether so many answers wait for the client that it must take some before it is heard."""
-        return self._unsent() > STUFFED
-
-    def _listen_again(self) -> None:
-        stream = self._transport
-        if not self._is_deaf or self._is_stuffed() or stream is None or stream.is_closing():
-            return
-        self._is_deaf = False
-        self._work()  # it may have been half-way through what it had read
-        if not self._is_deaf and not stream.is_closing():
-            stream.resume_reading()
-
-    # heartbeats
-
-    def _beat_later(self) -> None:
-        heartbeat = self._terms.heartbeat
-        if heartbeat:
-            due = self._loop.time() + heartbeat / 2
-            self._timer = self._loop.call_at(due, self._beat, due)
-
-    def _beat(self, due: float) -> None:
-        now, heartbeat = self._loop.time(), self._terms.heartbeat
-        if self._is_deaf and self._unsent() < self._left_unsent:
-            self._heard = now  # it takes its answers: a sign of life, where it is not read from
-        self._left_unsent = self._unsent()
-        # Where this loop itself was held up, bytes may wait in the socket unread.
-        is_late = now - due > heartbeat / 2
-        if not is_late and now - self._heard > _MISSED * heartbeat:
-            log.warning("no sign of life from %s for %.0f s: cut off", self.name, now - self._heard)
-            if self._transport is not None:
-                self._transport.abort()
-            self._release()
-            return
-        if now - self.out.wrote >= heartbeat / 2 - 0.1:
-            self.out.put([wire.HEARTBEAT_FRAME])
-        self._beat_later()
-
-    def _unsent(self) -> int:
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
-
     # the end
-
-    def shut(self, words: str) -> None:
-        """Say goodbye to the client: the server stops."""
-        self._say_goodbye(ConnectionFault(faults.CONNECTION_FORCED, words))
-        self.out.flush()
-
-    def cut(self) -> None:
-        """End it at once."""
-        if self._transport is not None:
-            self._transport.abort()
 
     def _say_goodbye(self, fault: ConnectionFault) -> None:
         """Close the connection over a fault, and give the client a moment to answer."""
@@ -355,22 +241,6 @@ class Connection(asyncio.Protocol):
         self._cancel_timer()
         self._timer = self._loop.call_later(FAREWELL, self._end, "it did not answer our goodbye")
 
-    def _end(self, reason: str) -> None:
-        """Write what is left, and close."""
-        log.debug("connection of %s is closed: %s", self.name, reason)
-        self.out.flush()
-        self._release()
-        if self._transport is not None:
-            self._transport.close()
-            self._timer = self._loop.call_later(FAREWELL, self._transport.abort)
-
-    def _release(self) -> None:
-        self._cancel_timer()
-        if not self._released:
-            self._released = True
-            self._give_back()
-            self.out.close()
-
     def _give_back(self) -> None:
         """Give back consumers, unsettled messages and exclusive queues; none goes to another of
         this connection's channels.
@@ -381,11 +251,6 @@ class Connection(asyncio.Protocol):
             channel.close()
         self._channels.clear()
         self.session.close()
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
 
 _FLOW = (commands.Channel.frame_id, 20)

@@ -32,12 +32,18 @@ from ion.messaging.listening.host import Host
 from ion.messaging.memory.delivery import Delivery
 from ion.messaging.memory.holder import UNLIMITED, Taker
 from ion.messaging.memory.session import Session
+from ion.messaging.transport import QueueSpec
 
 log = logging.getLogger(__name__)
 
+REPLY_TO = "amq.rabbitmq.reply-to"  # stands for a queue that a client need not declare
+
 
 class Outgoing:
-    """The outgoing messages of one channel."""
+    """The outgoing messages of one channel.
+
+    :ivar reply_queue: the queue that REPLY_TO stands for here, or "".
+    """
 
     def __init__(self, number: int, host: Host) -> None:
         self._number = number
@@ -50,6 +56,7 @@ class Outgoing:
         self._prefetch = 0  # of consumers to come; 0: no limit
         self._limit = 0  # of all consumers together; 0: none
         self._out = 0  # what they have, unsettled
+        self.reply_queue = ""
 
     # consumers
 
@@ -76,6 +83,8 @@ class Outgoing:
         priority = (method.arguments or {}).get("x-priority", 0)
         if not isinstance(priority, int):
             raise ChannelFault(PRECONDITION_FAILED, f"invalid x-priority {priority!r}")
+        if queue == REPLY_TO:
+            queue = self._make_reply_queue(method)
         try:
             taker = self._share.consume(
                 queue,
@@ -94,6 +103,16 @@ class Outgoing:
         if not method.nowait:
             self._host.send(self._number, commands.Basic.ConsumeOk(consumer_tag=tag))
         self.heed()
+
+    def _make_reply_queue(self, method: commands.Basic.Consume) -> str:
+        """Return the queue for direct answers; it goes with its consumer."""
+        if not method.no_ack:
+            raise ChannelFault(PRECONDITION_FAILED, "reply consumer cannot acknowledge")
+        if self._host.broker.has_queue(self.reply_queue, self._host.session):
+            raise ChannelFault(PRECONDITION_FAILED, "reply consumer already set")
+        spec = QueueSpec("", durable=False, exclusive=True, auto_delete=True)
+        self.reply_queue = self._host.session.declare_queue(spec)
+        return self.reply_queue
 
     def cancel(self, method: commands.Basic.Cancel) -> Frame:
         """End a consumer; what it has can still be settled. No error where there is none."""

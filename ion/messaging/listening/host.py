@@ -36,5 +36,8 @@ class Host(Protocol):
     def send(self, channel: int, method: Frame) -> None:
         """Write a method."""
 
+    def published(self, size: int) -> None:
+        """A message with a body of ``size`` bytes was taken in."""
+
     def confirm_later(self, publisher: Any) -> None:
         """Call ``publisher.write_confirms()`` once what was read is dealt with."""

@@ -11,6 +11,7 @@ from ion.base.errors import IonError
 from ion.messaging.amqp import frames as wire
 from ion.messaging.amqp.fields import short_text
 from ion.messaging.envelope import Envelope
+from ion.messaging.listening.consuming import REPLY_TO, Outgoing
 from ion.messaging.listening.content import body_size, content_frames, envelope_of
 from ion.messaging.listening.faults import (
     FRAME_ERROR,
@@ -41,9 +42,10 @@ def _publish(payload: bytes) -> tuple[str, str, bool]:
 class Publisher:
     """The incoming messages of one channel."""
 
-    def __init__(self, number: int, host: Host) -> None:
+    def __init__(self, number: int, host: Host, outgoing: Outgoing) -> None:
         self._number = number
         self._host = host
+        self._outgoing = outgoing
         self._target: tuple[str, str, bool] | None = None
         self._header = b""
         self._missing = 0
@@ -100,7 +102,14 @@ class Publisher:
         if envelope.user_id and envelope.user_id != self._host.user:
             words = f"user_id property set to {envelope.user_id!r}; user is {self._host.user!r}"
             raise ChannelFault(PRECONDITION_FAILED, words)
+        if envelope.reply_to == REPLY_TO:
+            envelope = envelope.replace(reply_to=self._reply_queue())
         self._hand_in(envelope, *target)
+
+    def _reply_queue(self) -> str:
+        if not self._outgoing.reply_queue:
+            raise ChannelFault(PRECONDITION_FAILED, "fast reply consumer does not exist")
+        return self._outgoing.reply_queue
 
     # into the broker
 
@@ -117,6 +126,7 @@ class Publisher:
         # Counted first: what a consumer in this process does with the message may end up here.
         number = self._count = self._count + 1
         taken = [queue.put(envelope, exchange, key) for queue in queues]
+        self._host.published(len(envelope.body))
         if not self._confirms:
             return
         if all(taken):

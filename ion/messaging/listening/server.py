@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 
 from ion.base.errors import ConfigurationError, StartError
+from ion.messaging.listening.alarm import Alarm
 from ion.messaging.listening.connection import Connection
+from ion.messaging.listening.line import Line
 from ion.messaging.listening.login import Account, Terms
 from ion.messaging.memory.broker import Broker
 
+log = logging.getLogger(__name__)
+
 MAX_CONNECTIONS = 4_000
 MAX_MESSAGE = 128 << 20
+MAX_STORED = 1 << 30
 _BACKLOG = 512
 _MAX_PORT = 65_535
 _CLOSE_TIMEOUT = 2.5
@@ -50,6 +56,8 @@ class Server:
 
     :param account: the one user that may log in.
     :param sysname: what clients see as the cluster's name.
+    :param max_message: bytes of the largest body.
+    :param max_stored: bytes in all queues from which on publishers are told to wait.
     :ivar host: where it listens.
     :ivar port: where it listens, once it does.
     """
@@ -64,6 +72,7 @@ class Server:
         port: int = 0,
         terms: Terms | None = None,
         max_message: int = MAX_MESSAGE,
+        max_stored: int = MAX_STORED,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self.broker = broker
@@ -73,8 +82,9 @@ class Server:
         self.port = port
         self.terms = terms or Terms()
         self.max_message = max_message
+        self.alarm = Alarm(broker, max_stored, self._on_alarm)
         self._max_connections = max_connections
-        self._connections: set[Connection] = set()
+        self._connections: set[Line] = set()
         self._server: asyncio.Server | None = None
         self._empty = asyncio.Event()
         self._empty.set()
@@ -100,6 +110,7 @@ class Server:
         if server is None:
             return
         server.close()
+        self.alarm.close()
         for connection in list(self._connections):
             connection.shut("the container of this bus stops")
         try:
@@ -109,18 +120,24 @@ class Server:
             for connection in list(self._connections):
                 connection.cut()
 
+    def _on_alarm(self) -> None:
+        words = "%s: clients that publish are told to wait" if self.alarm.level else "%s no more"
+        log.warning(words, self.alarm.reason)
+        for connection in list(self._connections):
+            connection.heed_alarm()
+
     # what connections see
 
-    def came(self, connection: Connection) -> bool:
+    def came(self, line: Line) -> bool:
         """Tell whether there is room for one more, which then counts."""
         if self._server is None or len(self._connections) >= self._max_connections:
             return False
-        self._connections.add(connection)
+        self._connections.add(line)
         self._empty.clear()
         return True
 
-    def left(self, connection: Connection) -> None:
+    def left(self, line: Line) -> None:
         """It is gone."""
-        self._connections.discard(connection)
+        self._connections.discard(line)
         if not self._connections:
             self._empty.set()

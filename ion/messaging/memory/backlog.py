@@ -47,6 +47,10 @@ class Backlog:
         """Return when there may be something expired to pop, or None."""
         return self._items[0].expires if self._items else None
 
+    def stored(self) -> int:
+        """Return the bytes of all bodies."""
+        return sum(len(delivery.envelope.body) for delivery in self._items)
+
     def clear(self) -> None:
         """Drop all."""
         self._items.clear()
@@ -96,6 +100,10 @@ class PriorityBacklog(Backlog):
         """Return when there may be something expired to pop, or None."""
         head = next((line for line in reversed(self._lines) if line), None)
         return None if head is None else head.next_expiry()
+
+    def stored(self) -> int:
+        """Return the bytes of all bodies."""
+        return sum(line.stored() for line in self._lines)
 
     def clear(self) -> None:
         """Drop all."""

@@ -160,6 +160,10 @@ class Broker:
         self.routes.clear()
         return count
 
+    def stored(self, each: int) -> int:
+        """Return how many bytes all messages take, with ``each`` added for every one of them."""
+        return sum(queue.stored(each) for queue in self._queues.values())
+
     def bind(self, queue: Queue, exchange: str, key: str) -> None:
         """Bind the queue.
 

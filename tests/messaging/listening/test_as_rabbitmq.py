@@ -32,6 +32,8 @@ def scene(function: Scene) -> Scene:
 def refused(connection: pika.BlockingConnection, do: Callable[[Any], Any]) -> Any:
     """Return the code that a new channel is closed with, and whether the connection lives on."""
     channel = connection.channel()
+    reasons: list[Any] = []
+    channel._impl.add_on_close_callback(lambda _, reason: reasons.append(reason))
     try:
         do(channel)
         for _ in range(10):
@@ -39,6 +41,8 @@ def refused(connection: pika.BlockingConnection, do: Callable[[Any], Any]) -> An
             channel.basic_qos(prefetch_count=1)  # a fault of what has no answer shows here
     except wrong.ChannelClosedByBroker as closed:
         return closed.reply_code, connection.channel().is_open
+    except wrong.ChannelWrongStateError:  # it was closed between two calls
+        return reasons[0].reply_code, connection.channel().is_open
     except wrong.ConnectionClosedByBroker as closed:
         return closed.reply_code, "connection"
     return "nothing", True
@@ -367,6 +371,32 @@ def a_login_that_is_wrong(connection):
     with pytest.raises(wrong.ProbableAuthenticationError) as closed:
         pika.BlockingConnection(parameters)
     return "ACCESS_REFUSED" in str(closed.value)
+
+
+@scene
+def direct_answers(connection):
+    name = "amq.rabbitmq.reply-to"
+    asking = pika.BasicProperties(reply_to=name, correlation_id="c")
+    seen = [
+        refused(connection, lambda c: c.basic_publish("", "q", b"x", asking)),
+        refused(connection, lambda c: c.basic_consume(name, lambda *_: None)),
+    ]
+    channel, server = connection.channel(), connection.channel()
+    server.queue_declare("q")
+    server.basic_consume(
+        "q",
+        lambda c, method, got, body: c.basic_publish(
+            "", got.reply_to, body * 2, pika.BasicProperties(correlation_id=got.correlation_id)
+        ),
+        auto_ack=True,
+    )
+    answers: list[Any] = []
+    channel.basic_consume(name, lambda *message: answers.append(message), auto_ack=True)
+    for body in (b"1", b"2"):
+        channel.basic_publish("", "q", body, asking)
+    take(connection, answers, 2)
+    seen += [(body, got.correlation_id, method.redelivered) for _, method, got, body in answers]
+    return seen
 
 
 @scene

@@ -13,7 +13,8 @@ import pytest
 from pamqp import commands
 
 from ion.messaging.envelope import Envelope
-from ion.messaging.listening import connection as connection_module
+from ion.messaging.listening import alarm
+from ion.messaging.listening import line as line_module
 from ion.messaging.listening.server import Server
 from ion.messaging.opening import open_transport
 from ion.messaging.transport import QueueSpec, TransportState
@@ -53,7 +54,7 @@ async def test_a_client_that_does_not_read_is_delivered_no_more(no_ack: bool) ->
         await until(lambda: any(c.is_full for c in server._connections), "the socket is full")
         waiting = queue.ready
         assert waiting > 200
-        assert unsent(server) < 2 * connection_module.FULL
+        assert unsent(server) < 2 * line_module.FULL
         await is_alive(server)  # it holds up nobody
         slow.reader._limit = 1 << 16
         slow.writer.transport.resume_reading()
@@ -74,7 +75,7 @@ async def test_a_client_that_asks_without_reading_is_not_read_from() -> None:
         for _ in range(300):
             greedy.send(1, commands.Basic.Get(queue="q", no_ack=True))
         await until(lambda: any(c._is_deaf for c in server._connections), "it is not read from")
-        assert unsent(server) < connection_module.STUFFED + 2 * connection_module.FULL
+        assert unsent(server) < line_module.STUFFED + 2 * line_module.FULL
         assert server.broker.queue("q", None).ready > 0
         await is_alive(server)
         greedy.reader._limit = 1 << 16
@@ -95,6 +96,48 @@ async def test_one_that_is_stuffed_and_dead_is_cut_off() -> None:
         await until(lambda: any(c._is_deaf for c in server._connections), "it is not read from")
         await until(lambda: not server._connections, "it is cut off")
         assert server.broker.queue("q", None).ready == 300
+
+
+async def test_who_publishes_more_than_is_taken_is_told_then_not_read_from() -> None:
+    async with listening(max_stored=1 << 20) as server:
+        publisher, other = await declared(server), await Raw.logged_in(server)
+        for _ in range(15):
+            publisher.publish("q", bytes(100 * KB))
+        blocked = await publisher.until(commands.Connection.Blocked)
+        assert "the queues of the memory bus hold over" in blocked.reason
+        assert server.alarm.level == alarm.TOLD
+        publisher.send(1, commands.Queue.Declare(queue="q", passive=True))
+        assert (await publisher.until(commands.Queue.DeclareOk)).message_count == 15
+        for _ in range(40):
+            publisher.publish("q", bytes(100 * KB))
+        await until(lambda: server.alarm.level == alarm.HELD, "the publisher is held")
+        queue = server.broker.queue("q", None)
+        assert queue.ready < 25
+        other.send(1, commands.Queue.Declare(queue="q", passive=True))
+        await other.until(commands.Queue.DeclareOk)  # who does not publish is not held
+        taken = 0
+        while taken < 55:
+            other.send(1, commands.Queue.Purge(queue="q"))
+            taken += (await other.until(commands.Queue.PurgeOk)).message_count
+            await asyncio.sleep(0.01)
+        await publisher.until(commands.Connection.Unblocked)
+        await until(lambda: server.alarm.level == alarm.NONE, "all is well")
+
+
+async def test_a_transport_heeds_the_alarm() -> None:
+    async with listening(max_stored=1 << 20) as server:
+        transport = open_transport(url_of(server))
+        await transport.open()
+        states: list[TransportState] = []
+        transport.on_state(states.append)
+        await transport.declare_queue(QueueSpec("q"))
+        for _ in range(11):
+            await transport.publish_confirmed("", "q", Envelope(body=bytes(100 * KB)), timeout=10)
+        await until(lambda: states == [TransportState.BLOCKED], "it is told to wait")
+        server.broker.queue("q", None).purge()
+        await until(lambda: states[-1] is TransportState.CONNECTED, "it may publish again")
+        await transport.publish_confirmed("", "q", Envelope(), timeout=10)
+        await transport.close()
 
 
 async def test_a_silent_client_is_cut_off_and_gives_back_what_it_had() -> None:
