@@ -47,8 +47,10 @@ async def _serve(options: Options, stops: StopSignals) -> None:
         if lock is not None:
             lock.release(line)
         watch = asyncio.create_task(_follow(container, stops), name="ioncc follow")
-        await _stay(container, options, stops)
-        watch.cancel()
+        try:
+            await _stay(container, options, stops)
+        finally:
+            watch.cancel()
         stops.stop()  # the next signal is the second one: it ends the drain at once
     if container.failure:
         raise IonError(container.failure)
