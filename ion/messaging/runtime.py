@@ -15,7 +15,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,7 +38,7 @@ class Runtime:
     :ivar path: of the runtime file.
     """
 
-    url: str
+    url: str = field(repr=False)
     pid: int
     path: Path
 

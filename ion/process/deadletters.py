@@ -30,7 +30,7 @@ from ion.messaging.address import PROCESSES, Namespace
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Delivery, QueueInfo
 from ion.process.endpoint import SEND_TIMEOUT, Endpoint
-from ion.process.letter import REPLAYED, DeadLetter, number, origin_of, read, receiver_of, text
+from ion.process.letter import REPLAYED, DeadLetter, origin_of, read, receiver_of, replays_of, text
 from ion.process.retrying import ATTEMPT, BROKERS_OWN, CAUSES
 from ion.process.search import Search
 
@@ -210,7 +210,7 @@ def _revived(envelope: Envelope) -> Envelope:
         for name, value in envelope.headers.items()
         if name not in _GONE and not name.startswith(BROKERS_OWN)
     }
-    headers[REPLAYED] = (number(headers.get(REPLAYED)) or 0) + 1
+    headers[REPLAYED] = replays_of(headers) + 1
     if receiver := receiver_of(envelope.headers):
         headers["receiver"] = receiver
     if envelope.reply_to and "protocol" in headers:

@@ -20,6 +20,7 @@ from ion.process.retrying import attempt_of
 
 REPLAYED = "replayed"  # header: how often the message was sent back
 _LADDER = re.compile(r"[^.]+\.retry\.\d+")
+_MAX_REPLAYS = 1_000_000
 _MAX_TEXT = 4000  # characters of a header shown as text
 
 
@@ -87,7 +88,7 @@ def read(key: str, envelope: Envelope, max_content: int) -> DeadLetter:
         content_type=text(envelope.content_type),
         size=len(envelope.body),
         attempt=attempt_of(headers),
-        replayed=number(headers.get(REPLAYED)) or 0,
+        replayed=replays_of(headers),
         cause=text(headers.get("cause")) or by_broker,
         cause_code=number(headers.get("cause-code")),
         cause_type=text(headers.get("cause-type")) or reason,
@@ -134,6 +135,12 @@ def receiver_of(headers: Mapping[str, Any]) -> str:
     keys = _death(headers).get("routing-keys")
     first = keys[0] if isinstance(keys, list) and keys else None
     return text(headers.get("receiver")) or text(first)
+
+
+def replays_of(headers: Mapping[str, Any]) -> int:
+    """Return how often a message was sent back; 0 where its header holds no such number."""
+    count = number(headers.get(REPLAYED)) or 0
+    return count if 0 <= count <= _MAX_REPLAYS else 0
 
 
 def text(value: Any) -> str:

@@ -23,7 +23,10 @@ DLQ = "dlq"
 _DAY = 86_400.0
 _LISTEN = "--listen"
 _ANY_PORT = "127.0.0.1:0"
-_ADDRESS = re.compile(r"\[?[0-9A-Fa-f:.]*\]?(:\d*)?|localhost|[\w.-]+:\d+", re.ASCII)
+_ADDRESS = re.compile(
+    r"(\d+(\.\d+){3}|\[[^]]*\]|localhost)(:\d*)?|[\w.-]*:\d+|[0-9A-Fa-f]*:[0-9A-Fa-f:]*|\d+",
+    re.ASCII,
+)
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
 

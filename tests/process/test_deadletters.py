@@ -288,11 +288,14 @@ async def test_a_replayed_message_is_as_it_was_without_its_death(endpoint):
     await until_there(endpoint, 0)
 
 
-async def test_a_replay_is_counted(endpoint):
-    await bury(endpoint, letter(1, headers={"replayed": 3}))
-    await replay(endpoint, KEY)
+@pytest.mark.parametrize(
+    ("before", "after"), [(3, 4), (2**63 - 1, 1), (-(2**63), 1), (True, 1), ("x", 1), ([], 1)]
+)
+async def test_a_replay_is_counted(endpoint, before, after):
+    await bury(endpoint, letter(1, headers={"replayed": before}))
+    assert await replay(endpoint, KEY) == 1
     (envelope,) = await waiting(endpoint)
-    assert envelope.headers["replayed"] == 4
+    assert envelope.headers["replayed"] == after
 
 
 async def test_what_the_broker_dead_lettered_goes_back_too(endpoint):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pamqp import commands
@@ -81,7 +81,7 @@ class Account:
     """The one user that the server knows."""
 
     user: str
-    password: str
+    password: str = field(repr=False)
 
     def admits(self, answer: commands.Connection.StartOk) -> bool:
         """Tell whether the client is this user.

@@ -24,13 +24,14 @@ _CLOSE_TIMEOUT = 2.5
 
 
 def checked_address(text: str) -> tuple[str, int]:
-    """Return host and port of ``HOST:PORT``, ``HOST`` or ``:PORT``; port 0: any free one.
+    """Return host and port of ``HOST:PORT``, ``HOST`` or ``PORT``; port 0: any free one.
 
     :raises ConfigurationError: it is no such text, or the host is not this machine alone.
     """
-    host, colon, port = text.strip().rpartition(":")
-    if not colon or port.endswith("]"):
-        host, port = text.strip(), "0"
+    whole = text.strip()
+    host, colon, port = whole.rpartition(":")
+    if _is_loopback(whole.strip("[]")) or not (colon or whole.isdigit()):
+        host, port = whole, "0"
     host = host.strip("[]") or "127.0.0.1"
     if not port.isascii() or not port.isdigit() or int(port) > _MAX_PORT:
         message = f"broker.listen {text!r}: the port is a number from 0 to {_MAX_PORT}"
