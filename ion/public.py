@@ -31,19 +31,24 @@ from ion.container.container import Container
 from ion.process.client import ServiceClient
 from ion.process.connection import Connection, connect
 from ion.process.dialogue import Dialogue
+from ion.process.ending import DownNotice
 from ion.process.process import Process
 from ion.process.publishing import Answer
 from ion.process.request import RequestConversation
 from ion.process.service import Service
 from ion.process.stream import StreamConversation
 from ion.process.subscription import Subscription
+from ion.process.supervision.spec import Backoff, ChildSpec, Flags
+from ion.process.supervisor import Supervisor
 
 __all__ = [
     "Answer",
     "ApplicationError",
+    "Backoff",
     "BadRequest",
     "CallCycle",
     "Cancelled",
+    "ChildSpec",
     "CodecError",
     "ConfigurationError",
     "Connection",
@@ -52,6 +57,8 @@ __all__ = [
     "ConversationError",
     "DeadlineExceeded",
     "Dialogue",
+    "DownNotice",
+    "Flags",
     "IonError",
     "LifecycleError",
     "OpNotFound",
@@ -68,6 +75,7 @@ __all__ = [
     "StartError",
     "StreamConversation",
     "Subscription",
+    "Supervisor",
     "Unavailable",
     "Unroutable",
     "UnsupportedContentType",

@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
+from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,12 @@ from ion.conversation.oneway import ONE_WAY
 from ion.conversation.request import REQUEST_PROTOCOL
 from ion.conversation.rpc import RPC
 from ion.conversation.stream import STREAM
+from ion.process import supervision
+from ion.process.supervision.decisions import MACHINE as SUPERVISION
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "docs" / "reference"
+EXPLANATION = ROOT / "docs" / "explanation"
 SAME_AS = {"mailbox": "process.mailbox"}  # what an override is over, where it is no service.*
 _PLACE = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _PARAM = re.compile(r":param (\w+): ((?:.|\n)*?)(?=\n\s*:|\Z)")
@@ -120,6 +124,36 @@ def diagram(machine: MachineSpec) -> Callable[[], str]:
     return lambda: f"```mermaid\n{machine.mermaid()}\n```"
 
 
+# supervision
+
+
+def supervision_rules() -> str:
+    """Return the rules as their package tells them: its tables and its list."""
+    doc = (getdoc(supervision) or "").partition("\n\n")[2].partition("\n\n")[2]
+    parts = re.split(r"\n\n", doc)
+    return "\n\n".join(_table(part) if part.startswith("===") else part for part in parts).replace(
+        "``", "`"
+    )
+
+
+def _table(text: str) -> str:
+    """Return a simple table of a docstring in Markdown; what has no first cell goes on above."""
+    bars, *lines = text.splitlines()
+    spans = [match.span() for match in re.finditer("=+", bars)]
+    rows: list[list[str]] = []
+    for line in lines:
+        if line.startswith("==="):
+            continue
+        ends = [start for start, _ in spans[1:]] + [None]
+        cells = [line[start:end].strip() for (start, _), end in zip(spans, ends, strict=True)]
+        if cells[0]:
+            rows.append(cells)
+        else:
+            rows[-1] = [f"{a} {b}".strip() for a, b in zip(rows[-1], cells, strict=True)]
+    rows.insert(1, ["---"] * len(spans))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 GENERATED: dict[str, Callable[[], str]] = {
     "settings": settings,
     "error-tree": error_tree,
@@ -130,6 +164,8 @@ GENERATED: dict[str, Callable[[], str]] = {
     "stream": diagram(STREAM.machine),
     "generic": diagram(GENERIC.machine),
     "one-way": diagram(ONE_WAY.machine),
+    "supervision": diagram(SUPERVISION),
+    "supervision-rules": supervision_rules,
 }
 
 
@@ -140,7 +176,7 @@ def renewed(text: str) -> str:
 
 def pages() -> Iterator[tuple[Path, str]]:
     """Give the pages that hold something generated, and their text."""
-    for path in sorted(REFERENCE.glob("*.md")):
+    for path in (*sorted(REFERENCE.glob("*.md")), *sorted(EXPLANATION.glob("*.md"))):
         text = path.read_text(encoding="utf-8")
         if _PLACE.search(text):
             yield path, text

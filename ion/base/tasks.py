@@ -11,6 +11,8 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from ion.base.errors import IonError
+
 log = logging.getLogger(__name__)
 GRACE = 1.0  # seconds for a cancelled task to clean up
 
@@ -75,6 +77,12 @@ class Tasks:
             log.error("%s: tasks do not end: %s", self.owner, ", ".join(left))
         return left
 
+    def cancel(self) -> None:
+        """Cancel all tasks, and wait for none."""
+        self.stopping.set()
+        for task in self._tasks:
+            task.cancel()
+
     def _over(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if task.cancelled():
@@ -85,6 +93,54 @@ class Tasks:
         log.error("task %s failed: %s", task.get_name(), error, exc_info=error)
         if self._on_crash is not None:
             self._on_crash(task.get_name(), error)
+
+
+async def contained(work: Coroutine[Any, Any, Any]) -> Any:
+    """Await ``work``, with a sys.exit() in it as an error: in a task it would end the program.
+
+    :raises IonError: of type SystemExit.
+    """
+    try:
+        return await work
+    except SystemExit as error:
+        message = f"SystemExit: {error.code}"
+        raise IonError(message, type="SystemExit") from error
+
+
+class Overdue(TimeoutError):
+    """A task took longer than it was given."""
+
+
+class Interrupted(RuntimeError):
+    """A task was cancelled, and not by whoever awaited it."""
+
+
+async def within(hook: asyncio.Task[Any], timeout: float | None) -> Any:
+    """Return the result of a task, or raise its exception.
+
+    It is cancelled after ``timeout`` seconds (None: never), or with whoever awaits this, and left
+    behind where it does not heed that within a second.
+
+    :raises Overdue: it took longer.
+    :raises Interrupted: it was cancelled by others.
+    """
+    try:
+        done, _ = await asyncio.wait({hook}, timeout=None if timeout is None else max(timeout, 0))
+    finally:
+        if not hook.done():
+            hook.cancel()
+            await asyncio.wait({hook}, timeout=GRACE)
+            if not hook.done():
+                log.error("task %s does not heed its cancellation", hook.get_name())
+    if not done:
+        if hook.done() and not hook.cancelled():
+            hook.exception()  # what it raised when it was cut off is of no interest
+        message = f"{hook.get_name()} took longer than {timeout} s"
+        raise Overdue(message)
+    if hook.cancelled():
+        message = f"{hook.get_name()} was cancelled"
+        raise Interrupted(message)
+    return hook.result()
 
 
 async def _wait(tasks: set[asyncio.Task[Any]], timeout: float) -> set[asyncio.Task[Any]]:

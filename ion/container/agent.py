@@ -11,7 +11,9 @@ from typing import Any, Protocol
 
 from ion.base.version import __version__
 from ion.container.exchange import ExchangeManager
-from ion.container.launcher import RunningApp
+from ion.container.notices import Notices
+from ion.container.running import RunningApp
+from ion.process.ending import DownNotice
 from ion.process.process import Process
 from ion.process.service import Service
 
@@ -25,6 +27,7 @@ class Described(Protocol):
     reason: str
     processes: dict[str, Process]
     exchange: ExchangeManager
+    notices: Notices
 
     @property
     def sysname(self) -> str:
@@ -74,6 +77,21 @@ class ContainerAgent(Process):
         """Return what ``ps`` shows of one process, or None where there is none."""
         process = self._container.processes.get(pid)
         return process.describe() if process is not None else None
+
+    async def op_monitor(self, pid: str, watcher: str) -> bool:
+        """Tell the process ``watcher`` of another container when ``pid`` ends, with op ``down``.
+
+        Return whether there is such a process; else nothing will be told. May be asked twice.
+        """
+        return self._container.notices.watch(pid, watcher)
+
+    async def op_unmonitor(self, pid: str, watcher: str) -> None:
+        """Undo op ``monitor``."""
+        self._container.notices.unwatch(pid, watcher)
+
+    async def op_down(self, notice: DownNotice, watchers: list[str]) -> None:
+        """Hear that a process of another container has ended, and tell those here who watch it."""
+        self._container.notices.heard(notice, watchers)
 
 
 def _services(container: Described) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from ion.base.schema import Fault, check
 from ion.base.settings import Seconds, Word
 from ion.container.lookup import APP, find
 from ion.container.mod import ModSpec, mod_of, name_faults
+from ion.process.supervision.spec import AutoShutdown, Budget
 
 __all__ = ["AppSpec", "ChildSpec", "ModSpec", "Supervision", "find", "load_app", "read_app"]
 
@@ -30,7 +31,7 @@ __all__ = ["AppSpec", "ChildSpec", "ModSpec", "Supervision", "find", "load_app",
 BUILT_IN = frozenset({"ioncore", "ccagent"})
 
 Lifetime = Literal["permanent", "transient", "temporary"]
-Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
+GroupStrategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
 
 
 class ChildSpec(msgspec.Struct, frozen=True, kw_only=True, rename={"class_": "class"}):
@@ -40,14 +41,34 @@ class ChildSpec(msgspec.Struct, frozen=True, kw_only=True, rename={"class_": "cl
     :param class_: (``class`` in files) dotted name of a process class.
     :param args: for the process.
     :param restart: ``permanent`` always, ``transient`` after a failure, ``temporary`` never.
-    :param shutdown: seconds that the process has to end.
+    :param shutdown: seconds that the process has to end; 0: it is ended at once; null: as many as
+        its container has to drain.
+    :param significant: whether its end may be the end of the app; see ``auto_shutdown``.
     """
 
     id: Word
     class_: str
     args: dict[str, Any] = {}
     restart: Lifetime = "permanent"
-    shutdown: Seconds = 5.0
+    shutdown: Budget | None = 5.0
+    significant: bool = False
+
+
+class BackoffSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a restart waits: the longer, the more often the process failed in a row.
+
+    :param first: seconds, at most, before the first restart.
+    :param factor: so many times longer before each further one.
+    :param cap: never longer than that.
+    :param jitter: wait for a random part of it; false: for all of it.
+    :param reset: a process that was up for so long begins anew.
+    """
+
+    first: Seconds = 0.1
+    factor: Annotated[float, msgspec.Meta(ge=1, le=1000)] = 2.0
+    cap: Seconds = 30.0
+    jitter: bool = True
+    reset: Seconds = 30.0
 
 
 class Supervision(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,11 +77,23 @@ class Supervision(msgspec.Struct, frozen=True, kw_only=True):
     :param strategy: which ones are restarted when one of them fails.
     :param intensity: restarts allowed within ``period``; beyond, the app fails.
     :param period: in seconds.
+    :param auto_shutdown: whether the app ends when ``any_significant`` or ``all_significant``
+        processes have.
+    :param backoff: how long restarts wait; null: they do not.
     """
 
-    strategy: Strategy = "one_for_one"
+    strategy: GroupStrategy = "one_for_one"
     intensity: Annotated[int, msgspec.Meta(ge=0)] = 1
     period: Seconds = 5.0
+    auto_shutdown: AutoShutdown = "never"
+    backoff: BackoffSpec | None = BackoffSpec()
+
+    def as_flags(self) -> dict[str, Any]:
+        """Return what its supervisor is given."""
+        flags = msgspec.structs.asdict(self)
+        if self.backoff is not None:
+            flags["backoff"] = msgspec.structs.asdict(self.backoff)
+        return flags
 
 
 _SUPERVISION = Supervision()
@@ -211,4 +244,17 @@ def _further_faults(data: Mapping[str, Any]) -> list[Fault]:
         if child["id"] in seen:
             faults.append(Fault((*path, "id"), f"id {child['id']!r} is given twice"))
         seen[child["id"]] = index
+        faults += _significant_faults(child, data.get("supervision", {}), (*path, "significant"))
     return faults
+
+
+def _significant_faults(
+    child: Mapping[str, Any], supervision: Mapping[str, Any], path: KeyPath
+) -> list[Fault]:
+    if not child.get("significant"):
+        return []
+    if child.get("restart", "permanent") == "permanent":
+        return [Fault(path, "is for processes that may end; a permanent one is always restarted")]
+    if supervision.get("auto_shutdown", "never") == "never":
+        return [Fault(path, "means nothing where supervision.auto_shutdown is never")]
+    return []

@@ -149,9 +149,6 @@ def _about_app(app: AppSpec, read: Document, path: Path) -> list[Finding]:
         said.append((("name",), f"others find this app as {path.stem!r}, the name of its file"))
     if app.failover:
         said.append((("failover",), "not acted upon yet"))
-    if isinstance(read.data, dict) and "supervision" in read.data:
-        message = "not acted upon yet: a process that fails is not started again"
-        said.append((("supervision",), message))
     return [read.finding(place, message, WARNING) for place, message in said]
 
 

@@ -23,12 +23,15 @@ from ion.base.ids import checked_name, new_container_id
 from ion.base.settings import Settings
 from ion.container.agent import ContainerAgent
 from ion.container.exchange import AGENT, ExchangeManager
-from ion.container.launcher import Launcher, RunningApp
+from ion.container.launcher import Launcher
+from ion.container.notices import Notices
+from ion.container.running import RunningApp
 from ion.container.spawner import Spawner
 from ion.messaging.address import Namespace
 from ion.messaging.transport import Transport, TransportState
 from ion.process.calling import Calling
 from ion.process.connection import endpoint_for, transport_for
+from ion.process.ending import STOPPED, End, Guardian
 from ion.process.endpoint import Endpoint
 from ion.process.process import Process
 from ion.process.subscription import Subscription
@@ -54,6 +57,8 @@ class Container(Calling):
         TERMINATED or ERROR.
     :ivar since: when it entered that state, seconds since 1970, UTC.
     :ivar reason: why it is DEGRADED; "" in other states.
+    :ivar gave_up: set when it stops by itself, because an app has ended; ``failure`` says why, or
+        is "" where nothing failed.
     :ivar processes: pid -> process, in the order of spawning.
     :ivar apps: name -> running app, in the order of starting.
     :raises ConfigurationError: the configuration is wrong; the message says what and where.
@@ -74,6 +79,8 @@ class Container(Calling):
         self.state = lifecycle.INIT
         self.since = time.time()
         self.reason = ""
+        self.failure = ""
+        self.gave_up = asyncio.Event()
         self.processes: dict[str, Process] = {}
         self.drain_timeout = self.settings.container.drain_timeout
         self.transport: Transport = transport_for(
@@ -82,7 +89,9 @@ class Container(Calling):
         self.endpoint: Endpoint
         self.workers: Workers
         self.exchange: ExchangeManager
+        self.notices: Notices
         self._spawner = Spawner(self, self.processes, self.settings)
+        self._endings = self._spawner.endings
         self._launcher = Launcher(self)
         self._rooms = AsyncExitStack()
         self._starting: asyncio.Future[None] | None = None
@@ -125,6 +134,8 @@ class Container(Calling):
             self.workers = Workers(self.endpoint.loop, copy_context())
             self._rooms.push_async_callback(self.workers.close)
             self._rooms.push_async_callback(self.exchange.close)
+            self.notices = Notices(self.endpoint, self.id, self.processes)
+            self._rooms.push_async_callback(self.notices.close)
             await self.exchange.open()
             await self._start_agent()
         except BaseException:
@@ -163,7 +174,7 @@ class Container(Calling):
             if not drain.done():
                 log.warning("%s did not end within %g s: what is left is cut off", self.id, budget)
                 drain.cancel()
-                await self._spawner.cut_off(LAST_MOMENT)
+                await self._endings.cut_off(LAST_MOMENT)
         finally:
             await self._rooms.aclose()
             self._step("terminate")
@@ -173,9 +184,16 @@ class Container(Calling):
         deadline = now() + budget
         try:
             await self._launcher.stop_all(deadline)
-            await self._spawner.terminate_all(max(deadline - now(), 0.0))
+            await self._endings.terminate_all(max(deadline - now(), 0.0))
         except Exception:
             log.exception("stopping %s", self.id)
+
+    def give_up(self, failure: str) -> None:
+        """Begin to stop, because an app has ended; ``failure`` says why, or is ""."""
+        self.failure = self.failure or failure
+        if not self.gave_up.is_set():
+            self.gave_up.set()
+            self._giving_up = asyncio.ensure_future(self.stop())
 
     async def kill(self) -> None:
         """Stop at once: nothing is finished or answered; the broker delivers it again elsewhere."""
@@ -208,6 +226,7 @@ class Container(Calling):
         args: Mapping[str, Any] | None = None,
         parent: str | None = None,
         app_config: Mapping[str, Any] | None = None,
+        guardian: Guardian | None = None,
     ) -> str:
         """Start a process and return its pid once it is ACTIVE.
 
@@ -216,6 +235,7 @@ class Container(Calling):
         :param args: keyword arguments of its ``__init__``.
         :param parent: pid of the process that it is terminated with.
         :param app_config: what it finds in its ``app_config``; its parent's by default.
+        :param guardian: is told what becomes of it; for supervisors.
         :raises StartError: its class cannot be found or made, or a hook of it failed.
         :raises LifecycleError: the container does not run, or is being stopped.
         """
@@ -224,16 +244,19 @@ class Container(Calling):
             message = f"container {self.id} is {state}: it starts no process"
             raise LifecycleError(message)
         return await self._spawner.spawn(
-            target, name=name, args=args, parent=parent, app_config=app_config
+            target, name=name, args=args, parent=parent, app_config=app_config, guardian=guardian
         )
 
-    async def terminate_process(self, pid: str, *, timeout: float | None = None) -> None:
+    async def terminate_process(
+        self, pid: str, *, timeout: float | None = None, end: End = STOPPED
+    ) -> None:
         """Stop a process: its begun calls end within ``timeout`` seconds, or are answered 500.
 
+        :param end: what those hear who watch it, unless it ends already.
         :raises ProcessNotFound: there is none of that id.
         """
         budget = self.drain_timeout if timeout is None else timeout
-        await self._spawner.terminate(pid, timeout=budget)
+        await self._endings.terminate(pid, timeout=budget, end=end)
 
     async def start_app(
         self,
@@ -261,6 +284,16 @@ class Container(Calling):
         """
         await self._launcher.stop_app(name)
 
+    async def restart_app(self, name: str) -> None:
+        """Stop a running app, drained, and start it again with the arguments that it had.
+
+        Apps that depend on it run on; what they send to its services waits meanwhile.
+
+        :raises IonError: 404, there is none of that name.
+        :raises StartError: it did not come up again, and does not run any more.
+        """
+        await self._launcher.restart_app(name)
+
     async def start_rel(
         self, rel: str | Path, *, args: Mapping[str, Mapping[str, Any]] | None = None
     ) -> None:
@@ -286,6 +319,18 @@ class Container(Calling):
         """Subscribe a process; see :meth:`Process.subscribe`, which is what to call."""
         subscriptions = self.exchange.subscriptions
         return await subscriptions.open(process, point, topics, handler, name, prefetch)
+
+    def fail_process(self, process: Process, error: BaseException | str) -> None:
+        """End a process as failed; see :meth:`Process.fail`, which is what to call."""
+        self._endings.fail(process, error)
+
+    async def monitor(self, process: Process, pid: str, *, linked: bool) -> None:
+        """Let a process hear of the end of another; see :meth:`Process.monitor`."""
+        await self.notices.monitor(process, pid, linked=linked)
+
+    async def unmonitor(self, process: Process, pid: str) -> None:
+        """Undo :meth:`monitor`; see :meth:`Process.unmonitor`."""
+        await self.notices.unmonitor(process, pid)
 
     def config_for(self, name: str) -> Mapping[str, Any]:
         """Return the configuration of an app: its file's, the rel's, and ``apps.<name>``."""
@@ -319,13 +364,14 @@ class Container(Calling):
         return ExchangeManager(self.endpoint, self.id, self.processes, self.settings)
 
     async def _start_agent(self) -> None:
-        self._spawner.exchange = self.exchange
+        self._spawner.exchange = self._endings.exchange = self.exchange
+        self._endings.tell = self.notices.ended
         pid = await self._spawner.spawn(ContainerAgent, args={"container": self}, number=0)
         await self.exchange.join_control(AGENT, self.processes[pid])
 
     def __getattr__(self, name: str) -> Any:
         """Say what is missing where a room is asked for before it was opened."""
-        if name in ("endpoint", "_endpoint", "exchange", "workers"):
+        if name in ("endpoint", "_endpoint", "exchange", "workers", "notices"):
             message = (
                 f"container {self.id} is not started: use `async with Container(...)`, "
                 "or `await container.start()` first"

@@ -18,6 +18,8 @@ from ion.container.app import BUILT_IN, AppSpec, load_app, read_app
 from ion.container.lookup import app_names, find_app
 from ion.container.release import RelEntry, RelSpec
 
+Said = tuple[RelSpec, RelEntry]
+
 
 @dataclass(frozen=True, slots=True)
 class Start:
@@ -28,12 +30,14 @@ class Start:
         comes on top (:meth:`ion.base.settings.Settings.app_config`).
     :param args: keyword arguments: of the file's ``mod``, with the release's laid over them.
     :param mult: start it even where an app of that name runs already.
+    :param said: the release and its entry that say it; None where no release does.
     """
 
     app: AppSpec
     config: Mapping[str, Any]
     args: Mapping[str, Any]
     mult: bool = False
+    said: Said | None = None
 
     @property
     def name(self) -> str:
@@ -71,7 +75,7 @@ class _Planner:
         self.planned: dict[str, AppSpec] = {}
         self.running = running
         self.trail: list[AppSpec] = []
-        self.entries: dict[str, tuple[RelSpec, RelEntry]] = {}
+        self.entries: dict[str, Said] = {}
 
     def add_release(self, rel: RelSpec) -> None:
         """Plan the apps of a release. An entry also holds where its app is needed by another."""
@@ -80,11 +84,12 @@ class _Planner:
                 self.entries.setdefault(entry.name, (rel, entry))
         for entry in rel.apps:
             if entry.name not in BUILT_IN or entry.processapp is not None:
-                self.add(_app_of(rel, entry), entry)
+                self.add(_app_of(rel, entry), (rel, entry))
         self.entries.clear()
 
-    def add(self, app: AppSpec, entry: RelEntry | None = None) -> None:
+    def add(self, app: AppSpec, said: Said | None = None) -> None:
         """Plan an app, after all that it needs."""
+        entry = said[1] if said is not None else None
         self.refuse_cycle(app)
         if app.built_in or self.is_planned(app, entry):
             return
@@ -94,13 +99,12 @@ class _Planner:
                 self.add(*self.needed(app, index, name))
         self.trail.pop()
         self.planned.setdefault(app.name, app)
-        self.starts.append(_start(app, entry))
+        self.starts.append(_start(app, said))
 
-    def needed(self, app: AppSpec, index: int, name: str) -> tuple[AppSpec, RelEntry | None]:
+    def needed(self, app: AppSpec, index: int, name: str) -> tuple[AppSpec, Said | None]:
         """Return the app that ``app`` names."""
         if name in self.entries:
-            rel, entry = self.entries[name]
-            return _app_of(rel, entry), entry
+            return _app_of(*self.entries[name]), self.entries[name]
         path = find_app(name, near=app.file)
         if path is None:
             key = f"applications.{index}"
@@ -147,14 +151,15 @@ def _app_of(rel: RelSpec, entry: RelEntry) -> AppSpec:
     return read_app(path)
 
 
-def _start(app: AppSpec, entry: RelEntry | None) -> Start:
+def _start(app: AppSpec, said: Said | None) -> Start:
+    entry = said[1] if said is not None else None
     config: dict[str, Any] = {}
     args = dict(app.mod.kwargs) if app.mod is not None else {}
     merge(config, app.config)
     if entry is not None:
         merge(config, entry.config)
         args.update(entry.args)
-    return Start(app, config, args, mult=entry is not None and entry.mult)
+    return Start(app, config, args, entry is not None and entry.mult, said)
 
 
 def _place(app: AppSpec, key: str) -> dict[str, Any]:

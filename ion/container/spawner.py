@@ -1,19 +1,20 @@
-"""The spawner: makes, starts, finds and terminates the processes of one container."""
+"""The spawner: makes and starts the processes of one container; how they end is in endings."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
-from ion.base import lifecycle
-from ion.base.errors import ConfigurationError, IonError, ProcessNotFound, StartError
+from ion.base.errors import ConfigurationError, StartError
 from ion.base.plugin import resolve
 from ion.base.settings import ServiceOverride, Settings
+from ion.base.tasks import Interrupted, Overdue, contained, within
+from ion.container.endings import Endings, title_of
 from ion.container.exchange import ExchangeManager
+from ion.process.ending import Guardian, failed, text_of
 from ion.process.host import Host
 from ion.process.process import Process
 from ion.process.service import Service
@@ -31,11 +32,11 @@ class Spawner:
     def __init__(self, host: Host, processes: dict[str, Process], settings: Settings) -> None:
         self._host = host
         self._processes = processes
+        self.endings = Endings(host, processes)
         self._settings = settings
         self._start_timeout = settings.container.start_timeout
         self._serial = itertools.count(1)
         self._starting: dict[str, Process] = {}
-        self._ending: dict[str, asyncio.Task[None]] = {}
         self.exchange: ExchangeManager
 
     async def spawn(
@@ -46,6 +47,7 @@ class Spawner:
         args: Mapping[str, Any] | None = None,
         parent: str | None = None,
         app_config: Mapping[str, Any] | None = None,
+        guardian: Guardian | None = None,
         number: int | None = None,
     ) -> str:
         """Start a process and return its pid once it is ACTIVE.
@@ -60,6 +62,7 @@ class Spawner:
         process._host = self._host
         process.id = f"{self._host.id}.{next(self._serial) if number is None else number}"
         process.parent = parent
+        process._guardian = guardian
         if name is not None:
             process.name = name
         owner = self._find(parent) if parent is not None else None
@@ -70,11 +73,12 @@ class Spawner:
         try:
             await self._bring_up(process)
             self._adopt(process)
+        except (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
+            await self._undo(process, StartError("it was not to start any more"))
+            raise
         except BaseException as error:
-            await self._undo(process)
-            if not isinstance(error, Exception | SystemExit):
-                raise
-            message = f"{_title(process)} did not start: {type(error).__name__}: {error}"
+            await self._undo(process, error)
+            message = f"{title_of(process)} did not start: {text_of(error)}"
             raise StartError(message, details={"process": process.name}) from error
         finally:
             self._starting.pop(process.id, None)
@@ -91,7 +95,9 @@ class Spawner:
         owner = self._find(process.parent)
         if owner is None:
             raise StartError(_orphan(process.parent))
-        owner._children = [*(owner._children or ()), process.id]
+        if owner._children is None:
+            owner._children = {}
+        owner._children[process.id] = None
 
     def _configure(self, process: Process) -> None:
         """Lay the settings of its service, or of all, on a process whose class says nothing."""
@@ -117,27 +123,37 @@ class Spawner:
             await self._in_time(process.on_init(), process, "on_init")
         process._step("initialize")
         self._processes[process.id] = process
+        if process._guardian is not None:
+            process._guardian.begins(process)
         service = process if isinstance(process, Service) else None
         if service is not None:
             await self.exchange.declare_service(service)
             await self._wait_for_dependencies(service)
         if cls.on_activate is not Process.on_activate:
             await self._in_time(process.on_activate(), process, "on_activate")
-        if process.id not in self._processes:
-            message = "it was terminated while it started"
-            raise StartError(message)
+        _check_alive(process)
         process._step("activate")
         process._start_serving()
         if service is not None:
             await self.exchange.attach_service(service)
+            _check_alive(process)
 
-    async def _in_time(self, hook: Any, process: Process, what: str) -> None:
+    async def _in_time(self, hook: Coroutine[Any, Any, None], process: Process, what: str) -> None:
+        """Await a hook, in a task of its own: it is cut off where the process is to end."""
+        limit = self._start_timeout if process._is_hurried else None
+        task = process._hook = asyncio.create_task(contained(hook), name=f"{process.id}.{what}")
         try:
-            async with asyncio.timeout(self._start_timeout):
-                await hook
-        except TimeoutError as error:
-            message = f"{what} took longer than container.start_timeout ({self._start_timeout} s)"
+            await within(task, limit)
+        except Overdue as error:
+            message = f"{what} took longer than container.start_timeout ({limit} s)"
             raise StartError(message, details={"process": process.name}) from error
+        except Interrupted as error:
+            _check_alive(process)
+            message = f"{what} was cancelled from within"
+            raise StartError(message) from error
+        finally:
+            process._hook = None
+        _check_alive(process)
 
     async def _wait_for_dependencies(self, service: Service) -> None:
         deadline = self._host.endpoint.loop.time() + self._start_timeout
@@ -151,90 +167,27 @@ class Spawner:
                     raise StartError(message)
                 await asyncio.sleep(DEPENDENCY_POLL)
 
-    async def _undo(self, process: Process) -> None:
-        if process._state == lifecycle.TERMINATED:
+    async def _undo(self, process: Process, error: BaseException) -> None:
+        """Give back what a process has that did not come up. Never raises but CancelledError."""
+        if await self.endings.is_over(process):
+            if isinstance(process, Service):  # it may have been attached after its end
+                await self.exchange.detach(process)
+                await self.exchange.leave_control(process.service_name, process)
             return
         process._step("fail")
+        process._end = process._end or failed(error)
         self._processes.pop(process.id, None)
-        try:
-            await self.exchange.detach(process)
-            if isinstance(process, Service):
-                await self.exchange.leave_control(process.service_name, process)
-            await process._drain(0)
-            for child in reversed(process._children or []):
-                if child in self._processes:
-                    await self.terminate(child, timeout=self._host.drain_timeout)
-            await self._call_on_terminate(process)
-        except IonError as error:
-            log.warning("undoing the start of %s: %s", _title(process), error)
+        await self.endings.clear(process, process._end, calls=0.0)
 
-    async def terminate(self, pid: str, *, timeout: float) -> None:
-        """Stop a process; when this returns it is TERMINATED and forgotten.
 
-        :param timeout: seconds that begun calls may take to end.
-        :raises ProcessNotFound: there is none of that id.
-        """
-        task = self._ending.get(pid)
-        if task is None:
-            process = self._processes.get(pid)
-            if process is None:
-                message = f"container {self._host.id} has no process {pid!r} (any more)"
-                raise ProcessNotFound(message)
-            task = asyncio.ensure_future(self._terminate(process, timeout))
-            self._ending[pid] = task
-            task.add_done_callback(lambda _: self._ending.pop(pid, None))
-        await asyncio.shield(task)
+def _check_alive(process: Process) -> None:
+    """Check that a process that starts was not to end meanwhile.
 
-    async def _terminate(self, process: Process, timeout: float) -> None:
-        service = process if isinstance(process, Service) else None
-        now = self._host.endpoint.loop.time
-        deadline = now() + timeout
-        await self.exchange.detach(process)
-        self._processes.pop(process.id, None)
-        await process._drain(max(deadline - now(), 0.0))
-        if service is not None:
-            await self._leave(service)
-        for child in reversed(process._children or []):
-            if child in self._processes:
-                await self.terminate(child, timeout=max(deadline - now(), 0.0))
-        await self._call_on_terminate(process)
-        process._step("terminate")
-        self._disown(process)
-
-    async def _leave(self, service: Service) -> None:
-        try:
-            await self.exchange.leave_control(service.service_name, service)
-        except IonError as error:  # the broker is away: the binding goes with the queue
-            log.debug("%s: %s", _title(service), error)
-
-    def _disown(self, process: Process) -> None:
-        owner = self._processes.get(process.parent or "")
-        if owner is not None and owner._children:
-            owner._children = [pid for pid in owner._children if pid != process.id]
-
-    async def _call_on_terminate(self, process: Process) -> None:
-        if type(process).on_terminate is Process.on_terminate:
-            return
-        try:
-            async with asyncio.timeout(self._host.drain_timeout):
-                await process.on_terminate()
-        except (Exception, SystemExit):
-            log.exception("on_terminate of %s failed", _title(process))
-
-    async def cut_off(self, timeout: float) -> None:
-        """Terminate all processes at once, without time to finish; wait for ``timeout`` seconds."""
-        endings = [self.terminate(pid, timeout=0.0) for pid in self._processes]
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await asyncio.gather(*endings, return_exceptions=True)
-
-    async def terminate_all(self, timeout: float) -> None:
-        """Terminate what is left, last spawned first, within ``timeout`` seconds altogether."""
-        deadline = self._host.endpoint.loop.time() + timeout
-        for pid in list(reversed(self._processes)):
-            if pid in self._processes:
-                left = max(deadline - self._host.endpoint.loop.time(), 0.0)
-                await self.terminate(pid, timeout=left)
+    :raises StartError: it was; the message says why.
+    """
+    end = process._end
+    if end is not None:
+        raise StartError(end.error or "it was terminated while it started")
 
 
 def _unless_set(cls: type[Service], default: int) -> int | None:
@@ -270,8 +223,3 @@ def _make(cls: type[Process], args: Mapping[str, Any]) -> Process:
 
 def _orphan(parent: str) -> str:
     return f"its parent {parent!r} does not run here (any more)"
-
-
-def _title(process: Process) -> str:
-    kind = "service" if isinstance(process, Service) else "process"
-    return f"{kind} {process.name!r}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from ion.process.ending import STOPPED, End, Guardian
 from ion.process.endpoint import Endpoint
 from ion.process.subscription import Subscription
 from ion.process.workers import Workers
@@ -35,9 +36,11 @@ class Host(Protocol):
         args: Mapping[str, Any] | None = None,
         parent: str | None = None,
         app_config: Mapping[str, Any] | None = None,
+        guardian: Guardian | None = None,
     ) -> str:
         """Start a process and return its id once it is ACTIVE.
 
+        :param guardian: is told what becomes of it.
         :raises StartError: its class cannot be found or made, or a hook of it failed.
         """
 
@@ -52,8 +55,23 @@ class Host(Protocol):
     ) -> Subscription:
         """Subscribe a process; see :meth:`Process.subscribe`."""
 
-    async def terminate_process(self, pid: str, *, timeout: float | None = None) -> None:
+    async def terminate_process(
+        self, pid: str, *, timeout: float | None = None, end: End = STOPPED
+    ) -> None:
         """Stop a process: its children first, its begun calls within ``timeout`` seconds.
 
+        :param end: what others hear of its end, unless it ends already.
         :raises ProcessNotFound: there is none of that id.
         """
+
+    def fail_process(self, process: Any, error: BaseException | str) -> None:
+        """End a process as failed, unless it ends already; its start, where it is starting.
+
+        Does not wait.
+        """
+
+    async def monitor(self, process: Any, pid: str, *, linked: bool) -> None:
+        """Let ``process`` hear of the end of another one, or end with it; see :class:`Living`."""
+
+    async def unmonitor(self, process: Any, pid: str) -> None:
+        """Undo :meth:`monitor`."""

@@ -51,6 +51,7 @@ ANSWERING = 2
 DEADLINE = "deadline"
 CALLER = "caller"
 TERMINATED = "terminated"
+FAILED = "failed"
 ABANDONED = "abandoned"
 
 

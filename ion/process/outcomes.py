@@ -66,6 +66,9 @@ def settle_cancelled(call: IncomingCall, name: str) -> None:
     elif call.cause == incoming.TERMINATED:
         message = f"process {call.process} ({name}) was terminated while it handled {call.op!r}"
         _interrupted(call, IonError(message, type="ProcessTerminated"))
+    elif call.cause == incoming.FAILED:
+        message = f"process {call.process} ({name}) failed while it handled {call.op!r}"
+        call.fail(IonError(message, type="ProcessFailed"))  # perhaps because of it: this counts
     else:
         message = f"op {call.op!r} of {name} was cancelled from within"
         call.fail(IonError(message, type="Cancelled"))

@@ -27,6 +27,7 @@ from ion.process.callstack import cycle
 from ion.process.endpoint import Endpoint
 from ion.process.host import Host
 from ion.process.incoming import IncomingCall
+from ion.process.living import Living
 from ion.process.ops import Arguments, Op, op_table
 from ion.process.pressure import Pressure
 from ion.process.replying import Replying
@@ -44,7 +45,7 @@ class _State:
         return lifecycle.INIT if process is None else process._state
 
 
-class Process(Calling, Replying, Subscribing):
+class Process(Living, Calling, Replying, Subscribing):
     """Base class of processes. Write ops as ``async def op_<name>(self, ...)``.
 
     Spawn arguments are passed to ``__init__``; a class without one keeps them in
@@ -73,12 +74,13 @@ class Process(Calling, Replying, Subscribing):
     spawn_args: Mapping[str, Any] = {}
     app_config: Mapping[str, Any] = {}
     _handled: int = 0
+    _restarts: int = 0
     _active: int = 0
     _draining: bool = False
     _held: bool = False
     _host: Host
     _waiting: deque[IncomingCall] | None = None
-    _children: list[str] | None = None
+    _children: dict[str, None] | None = None
     _idle: asyncio.Future[None] | None = None
     _pressure: Pressure | None = None
 
@@ -88,7 +90,7 @@ class Process(Calling, Replying, Subscribing):
             message = f"class {cls.__qualname__}: unknown {', '.join(keywords)} (known: {known})"
             raise TypeError(message)
         super().__init_subclass__()
-        for hook in ("on_init", "on_activate", "on_terminate"):
+        for hook in ("on_init", "on_activate", "on_terminate", "on_down"):
             if not inspect.iscoroutinefunction(inspect.unwrap(getattr(cls, hook))):
                 message = (
                     f"{cls.__qualname__}.{hook} must be an async method: async def {hook}(self)"
@@ -139,19 +141,6 @@ class Process(Calling, Replying, Subscribing):
     ) -> str:
         """Spawn a process that is terminated with this one; return its pid."""
         return await self._host.spawn(target, name=name, args=args, parent=self.id)
-
-    async def terminate(self) -> None:
-        """Terminate this process. From within an op, the op is answered first."""
-        call = current_call.get()
-        if isinstance(call, IncomingCall) and call.process == self.id and call.task is not None:
-            call.at_end(self._terminate_later)
-            return
-        await self._host.terminate_process(self.id)
-
-    def _terminate_later(self) -> None:
-        task = asyncio.ensure_future(self._host.terminate_process(self.id))
-        self._ending = task  # a task that nobody holds may be collected
-        task.add_done_callback(_log_failure)
 
     # built-in ops
 
@@ -270,6 +259,8 @@ class Process(Calling, Replying, Subscribing):
             raise
         except BaseException as error:  # noqa: BLE001 - a sys.exit() in an op must not end us all
             call.fail(outcomes.failure_of(call, error, self.name))
+            if isinstance(error, SystemExit):
+                self._host.fail_process(self, f"SystemExit in op {call.op!r}: {error.code}")
         finally:
             self._finished(call)
 
@@ -340,6 +331,8 @@ class Process(Calling, Replying, Subscribing):
     def _abandon(self) -> None:
         """Cancel everything at once, answering nothing: the broker delivers it again."""
         self._draining = True
+        if self._tasks is not None:
+            self._tasks.cancel()
         for call in self._begun():
             call.cancel(incoming.ABANDONED)
 
@@ -363,6 +356,7 @@ class Process(Calling, Replying, Subscribing):
             "mailbox": self.waiting,
             "active": self._active - self.concurrency * self._held,
             "handled": self._handled,
+            "restarts": self._restarts,
         }
 
     def __repr__(self) -> str:
@@ -377,11 +371,6 @@ def _parts(call: IncomingCall) -> Arguments:
 
 def _time_left(call: IncomingCall, now: float) -> float:
     return max(call.deadline - now, 0.0) if call.deadline else 15.0
-
-
-def _log_failure(task: asyncio.Future[Any]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.debug("terminate: %s", task.exception())
 
 
 Process.ops = op_table(Process)

@@ -42,6 +42,7 @@ class Options:
     :ivar target: ``SERVICE.OP`` of ``call`` and ``send``.
     :ivar content: the words after the target.
     :ivar timeout: seconds.
+    :ivar plan: whether ``check`` shows what would be started.
     :ivar action: what ``dlq`` is to do, with the queues of ``keys``; ``ids``, ``limit`` and ``yes``
         are its options.
     """
@@ -65,6 +66,7 @@ class Options:
     content: Sequence[str] = ()
     timeout: float | None = None
     explain: str | None = None
+    plan: bool = False
     action: str = "list"
     keys: Sequence[str] = ()
     ids: list[str] | None = None
@@ -325,6 +327,11 @@ def _check_parser(word: str) -> argparse.ArgumentParser:
         f"ioncc {word}",
         "Validate app, rel and config files without starting anything.\n"
         "Exits 1 where any file has an error.",
+    )
+    parser.add_argument(
+        "--plan",
+        action="store_true",
+        help="show in what order apps would start, with the settings of each and their origins",
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help=".app, .rel or config file")
     return parser

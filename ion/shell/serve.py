@@ -46,8 +46,14 @@ async def _serve(options: Options, stops: StopSignals) -> None:
         print(line, file=sys.stderr, flush=True)
         if lock is not None:
             lock.release(line)
-        await _stay(container, options, stops)
+        watch = asyncio.create_task(_follow(container, stops), name="ioncc follow")
+        try:
+            await _stay(container, options, stops)
+        finally:
+            watch.cancel()
         stops.stop()  # the next signal is the second one: it ends the drain at once
+    if container.failure:
+        raise IonError(container.failure)
 
 
 @contextlib.asynccontextmanager
@@ -58,7 +64,12 @@ async def _started(options: Options, stops: StopSignals) -> AsyncIterator[Contai
     """
     container = _container(options)
     try:
-        await _unless_stopped(_bring_up(container, options), stops)
+        try:
+            await _unless_stopped(_bring_up(container, options), stops)
+        except IonError as error:
+            if container.failure:  # an app has ended while another one was starting
+                raise StartError(container.failure) from error
+            raise
         yield container
     finally:
         await container.stop()
@@ -116,6 +127,12 @@ async def _stay(container: Container, options: Options, stops: StopSignals) -> N
 
     await run_shell(container, stops, keep_history=not options.no_history)
     print(f"stopping {container.id}; Ctrl-C ends it at once", file=sys.stderr)
+
+
+async def _follow(container: Container, stops: StopSignals) -> None:
+    """Stop when the container does so by itself."""
+    await container.gave_up.wait()
+    stops.stop()
 
 
 def ready_line(container: Container) -> str:

@@ -83,7 +83,7 @@ def names(infos: Sequence[Info]) -> Rows:
 
 def processes_table(rows: Rows) -> Table:
     """Return processes as people read them."""
-    columns = ("pid", "name", "class", "state", "service", "mailbox", "handled", "parent")
+    columns = ("pid", "name", "class", "state", "service", "mailbox", "handled", "restarts")
     return Table(columns, rows, _count(rows, "process", "processes"))
 
 
@@ -96,7 +96,7 @@ def services_table(rows: Rows) -> Table:
 
 def apps_table(rows: Rows) -> Table:
     """Return apps as people read them."""
-    columns = ("name", "version", "state", "processes", "container")
+    columns = ("name", "version", "state", "processes", "restarts", "container")
     shown = [{**row, "processes": _size(row.get("processes"))} for row in rows]
     return Table(columns, shown, _count(rows, "app", "apps"))
 

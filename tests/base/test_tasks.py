@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 
 import pytest
 
+from ion import IonError
 from ion.base import tasks as tasks_module
-from ion.base.tasks import Tasks
+from ion.base.tasks import Interrupted, Overdue, Tasks, contained, within
 
 
 async def forever() -> None:
@@ -132,3 +134,45 @@ async def test_stop_may_be_called_twice():
     group = Tasks("owner")
     group.start(forever(), "forever")
     assert await asyncio.gather(group.stop(), group.stop()) == [[], []]
+
+
+# within and contained
+
+
+async def test_within_gives_what_a_task_gives():
+    async def fails() -> None:
+        raise ValueError("wrong")
+
+    assert await within(asyncio.ensure_future(asyncio.sleep(0, "done")), 5) == "done"
+    assert await within(asyncio.ensure_future(asyncio.sleep(0, "done")), None) == "done"
+    with pytest.raises(ValueError, match="wrong"):
+        await within(asyncio.ensure_future(fails()), 5)
+
+
+async def test_within_cuts_off_what_takes_longer():
+    task = asyncio.ensure_future(forever())
+    with pytest.raises(Overdue):
+        await within(task, 0.01)
+    assert task.cancelled()
+
+
+async def test_within_tells_who_was_cancelled():
+    task = asyncio.ensure_future(forever())
+    asyncio.get_running_loop().call_soon(task.cancel)
+    with pytest.raises(Interrupted):
+        await within(task, 5)
+    task = asyncio.ensure_future(forever())
+    waiting = asyncio.ensure_future(within(task, 5))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert task.cancelled()
+
+
+async def test_a_sys_exit_in_a_task_is_an_error():
+    async def leaves() -> None:
+        sys.exit(3)
+
+    with pytest.raises(IonError, match="SystemExit: 3"):
+        await asyncio.ensure_future(contained(leaves()))

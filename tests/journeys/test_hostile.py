@@ -100,18 +100,25 @@ async def test_any_failure_of_a_handler_is_answered(container: Container, how: s
         await container.rpc_send("hostile", "fail", {"how": how}, timeout=5)
     assert caught.value.code == (400 if isinstance(FAILURES[how], ApplicationError) else 500)
     assert len(caught.value.message) < 10_000
+    if how == "exit":  # the op's exception, and the end of its process
+        await container.spawn(Hostile)
     assert await container.rpc_send("hostile", "ping", {}) == {"pong": "pong"}
     assert not container.endpoint.calls
 
 
-async def test_a_handler_that_exits_before_its_first_wait_ends_nothing(
+async def test_a_handler_that_exits_before_its_first_wait_ends_its_process_only(
     container: Container,
 ) -> None:
-    await container.spawn(Hostile)
     for _ in range(3):
+        pid = await container.spawn(Hostile)
+        process = container.processes[pid]
         with pytest.raises(ReceivedError) as caught:
             await container.rpc_send("hostile", "exit", {}, timeout=5)
         assert (caught.value.code, caught.value.type) == (500, "SystemExit")
+        async with asyncio.timeout(10):
+            while process.state != "TERMINATED":
+                await asyncio.sleep(0.001)
+    assert container.state == "ACTIVE"
 
 
 async def test_headers_of_any_type_are_answered(container: Container) -> None:

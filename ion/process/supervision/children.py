@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import heapq
+import itertools
 from collections import Counter
 
 import msgspec
@@ -57,12 +59,18 @@ class Child(msgspec.Struct, eq=False):
     due: float = NOW
     failures: int = 0
 
+    @property
+    def is_to_start(self) -> bool:
+        """Whether it is down, and is to be up."""
+        return self.wanted and self.phase is Phase.DOWN
+
 
 class Children:
     """The table of the children, in the order of starts.
 
     :ivar by_id: all that are known.
-    :ivar work: those that are to be terminated or started.
+    :ivar work: those that are to be terminated or started; the heaps know which comes first, and
+        may also hold some that are not to be any more: many children cost no more than few.
     """
 
     def __init__(self) -> None:
@@ -70,6 +78,9 @@ class Children:
         self.work: dict[str, Child] = {}
         self._places = 0
         self._count: Counter[Phase] = Counter()
+        self._to_end: list[tuple[int, int, Child]] = []
+        self._to_start: list[tuple[int, int, Child]] = []
+        self._pushed = itertools.count().__next__  # no two children are compared
 
     def __getitem__(self, id: str) -> Child:
         try:
@@ -108,10 +119,31 @@ class Children:
 
     def note(self, child: Child) -> None:
         """Remember whether there is anything to be done about a child."""
-        if child.leaving or (child.wanted and child.phase is Phase.DOWN):
-            self.work[child.spec.id] = child
+        if child.leaving:
+            heapq.heappush(self._to_end, (-child.place, self._pushed(), child))
+        elif child.is_to_start:
+            heapq.heappush(self._to_start, (child.place, self._pushed(), child))
         else:
             self.work.pop(child.spec.id, None)
+            return
+        self.work[child.spec.id] = child
+
+    def disorder(self) -> None:
+        """Take note that the order of what is to be done now is of no interest."""
+        self._to_end.clear()
+        self._to_start.clear()
+
+    def last_to_end(self) -> Child | None:
+        """Return the last one that is to be terminated."""
+        while self._to_end and not self._to_end[0][2].leaving:
+            heapq.heappop(self._to_end)
+        return self._to_end[0][2] if self._to_end else None
+
+    def first_to_start(self) -> Child | None:
+        """Return the first one that is to be started, now or later."""
+        while self._to_start and not self._to_start[0][2].is_to_start:
+            heapq.heappop(self._to_start)
+        return self._to_start[0][2] if self._to_start else None
 
 
 class Agenda:
@@ -136,14 +168,15 @@ class Agenda:
         children = self._children
         if children.has(Phase.STOPPING):
             return []
-        leaving = [child for child in children.work.values() if child.leaving]
-        if leaving:
-            return [self._terminate(max(leaving, key=_place))]
-        if children.has(Phase.STARTING):
+        leaving = children.last_to_end()
+        if leaving is not None:
+            return [self._terminate(leaving)]
+        first = children.first_to_start()
+        if first is None or children.has(Phase.STARTING):
             return []
-        candidates = sorted(children.work.values(), key=_place)
-        if self._blocking:
-            del candidates[1:]
+        if first.due <= now:
+            return [self._start(first)]
+        candidates = [first] if self._blocking else sorted(children.work.values(), key=_place)
         for child in candidates:
             if child.due <= now:
                 return [self._start(child)]
@@ -151,6 +184,7 @@ class Agenda:
 
     def all(self, now: float) -> list[Action]:
         """Terminate and start whatever is to be."""
+        self._children.disorder()
         actions: list[Action] = []
         waiting = []
         for child in list(self._children.work.values()):

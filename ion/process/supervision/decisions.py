@@ -66,6 +66,7 @@ class Supervision:
         self._is_group = flags.strategy in {s.ONE_FOR_ALL, s.REST_FOR_ONE}
         self._children = Children()
         self._agenda = Agenda(self._children, blocking=self._is_group)
+        self._first: deque[Child] = deque()  # those whose first start is not complete, and others
         self._restarts: deque[float] = deque()
         self._verdict: Finished | Escalate = Finished("stopped")
         self._actions: list[Action] = []
@@ -73,7 +74,7 @@ class Supervision:
             if flags.strategy == s.POOL:
                 message = "strategy: a pool begins empty; its children are added"
                 raise s.wrong(message, "strategy")
-            self._take(spec, Occasion.FIRST)
+            self._first.append(self._take(spec, Occasion.FIRST))
 
     # What may be looked at.
 
@@ -86,6 +87,10 @@ class Supervision:
     def restarts(self) -> list[float]:
         """When the restarts were that count against the intensity, as of the last failure."""
         return list(self._restarts)
+
+    def knows(self, id: str) -> bool:
+        """Return whether there is a child of that id."""
+        return id in self._children.by_id
 
     def spec_of(self, id: str) -> ChildSpec:
         """Return the spec of a child.
@@ -350,8 +355,12 @@ class Supervision:
         return actions
 
     def _is_first_start(self) -> bool:
-        first = Occasion.FIRST
-        return any(c.occasion is first and c.wanted for c in self._children.by_id.values())
+        while self._first:
+            child = self._first[0]
+            if child.occasion is Occasion.FIRST and child.wanted:
+                return True
+            self._first.popleft()  # what is over once does not come again
+        return False
 
     def _enter(self, event: str) -> None:
         self.phase = MACHINE.next_state(self.phase, event)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -45,6 +45,9 @@ class _Checked(msgspec.Struct, frozen=True, kw_only=True):
             key = ".".join(str(part) for part in fault.path)
             message = f"{key}: {fault.message}"
             raise wrong(message, key) from None
+
+
+_T = TypeVar("_T", bound=_Checked)
 
 
 @functools.cache
@@ -153,3 +156,38 @@ class Flags(_Checked, frozen=True, kw_only=True):
 def wrong(message: str, key: str) -> ConfigurationError:
     """Return the error that says what is wrong at a key."""
     return ConfigurationError(message, details={"key": key})
+
+
+def child_of(data: ChildSpec | Mapping[str, Any]) -> ChildSpec:
+    """Return a child as data says it: the fields by name; ``class`` may stand for ``target``.
+
+    :raises ConfigurationError: a value is wrong, or a key unknown; the message names the key.
+    """
+    if isinstance(data, ChildSpec):
+        return data
+    renamed = {"target" if key == "class" else key: value for key, value in data.items()}
+    return _made(ChildSpec, renamed)
+
+
+def flags_of(data: Mapping[str, Any]) -> Flags:
+    """Return flags as data says them: the fields by name.
+
+    :raises ConfigurationError: a value is wrong, or a key unknown; the message names the key.
+    """
+    backoff = data.get("backoff")
+    if isinstance(backoff, Mapping):
+        data = {**data, "backoff": _made(Backoff, backoff)}
+    return _made(Flags, data)
+
+
+def _made(struct: type[_T], data: Mapping[str, Any]) -> _T:
+    fields = msgspec.structs.fields(struct)
+    for key in data:
+        if key not in struct.__struct_fields__:
+            message = f"{key}: unknown key (known: {', '.join(struct.__struct_fields__)})"
+            raise wrong(message, str(key))
+    for field in fields:
+        if field.required and field.name not in data:
+            message = f"{field.name}: is missing"
+            raise wrong(message, field.name)
+    return struct(**data)

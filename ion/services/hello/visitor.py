@@ -9,7 +9,6 @@ import logging
 
 from ion.base import clock
 from ion.base.errors import IonError, ReceivedError
-from ion.base.tasks import Tasks
 from ion.process.process import Process
 from ion.services.hello.client import HelloClient
 from ion.services.hello_errors.client import HelloErrorsClient
@@ -28,15 +27,10 @@ class Visitor(Process):
     def __init__(self, interval: float = 10.0, visits: int = 3) -> None:
         self.interval = interval
         self.visits = visits
-        self.tasks = Tasks("visitor")
 
     async def on_activate(self) -> None:
         """Begin in the background: the visitor is up before its visit is over."""
-        self.tasks.start(self._visit(), "visit")
-
-    async def on_terminate(self) -> None:
-        """Go home at once."""
-        await self.tasks.stop()
+        self.run(self._visit(), "visit")
 
     async def _visit(self) -> None:
         await clock.sleep(min(1.0, self.interval))  # let the shell have the first word

@@ -1,0 +1,218 @@
+"""Death notices: who watches whom, and the telling of it, here and between containers.
+
+Each container knows who watches its processes, and tells the agents of theirs: one message a
+container and death, at control priority, and again until the broker has it or there is no such
+container. Whom its own processes watch it knows, too: what was not asked for is not heard, and what
+was is heard once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from ion.base import lifecycle
+from ion.base.errors import IonError, ProcessNotFound, ServiceNotFound, Unavailable, Unroutable
+from ion.base.tasks import Tasks
+from ion.messaging import codec
+from ion.messaging.address import CONTROL_PRIORITY
+from ion.messaging.envelope import MSGPACK, Envelope
+from ion.process.ending import (
+    LOST,
+    NO_SUCH_PROCESS,
+    SHUTDOWN,
+    STOPPED,
+    DownNotice,
+    End,
+)
+from ion.process.endpoint import Endpoint
+from ion.process.hearing import hear
+from ion.process.process import Process
+
+log = logging.getLogger(__name__)
+PAUSE = 0.2  # seconds before a notice that the broker did not take is tried again
+PATIENCE = 5.0  # seconds for the broker to take a notice
+LAST_MOMENT = 1.0  # seconds that untold notices have when the container stops
+
+
+class Notices:
+    """The death notices of one container.
+
+    :param processes: pid -> process, those that run here.
+    """
+
+    def __init__(self, endpoint: Endpoint, container: str, processes: dict[str, Process]) -> None:
+        self._endpoint = endpoint
+        self._container = container
+        self._processes = processes
+        self._watched: dict[str, set[str]] = {}  # pid here -> pids, anywhere, that watch it
+        self._watching: dict[str, dict[str, bool]] = {}  # pid here -> pid -> whether linked
+        self._tasks = Tasks(f"{container}.notices")
+
+    # for the processes of this container
+
+    async def monitor(self, process: Process, pid: str, *, linked: bool) -> None:
+        """See :meth:`Process.monitor` and :meth:`Process.link`."""
+        if process._end is not None or process._state == lifecycle.TERMINATED:
+            return  # there will be nobody to hear of it
+        watching = self._watching.setdefault(process.id, {})
+        is_new = pid not in watching
+        watching[pid] = linked or watching.get(pid, False)
+        try:
+            is_there = await self._ask(pid, process.id)
+        except BaseException:
+            if is_new:
+                self._forget(process.id, pid)
+            raise
+        if not is_there:
+            self.heard(DownNotice(pid, "", NO_SUCH_PROCESS), [process.id])
+
+    async def unmonitor(self, process: Process, pid: str) -> None:
+        """See :meth:`Process.unmonitor`."""
+        if not self._forget(process.id, pid):
+            return
+        if self._container_of(pid) == self._container:
+            self.unwatch(pid, process.id)
+        else:
+            self._tell(pid, "unmonitor", {"pid": pid, "watcher": process.id})
+
+    def ended(self, process: Process, end: End) -> None:
+        """Tell all who watch a process that it has ended; what it watched is of no interest now."""
+        pid = process.id
+        for other in self._watching.pop(pid, ()):
+            if self._container_of(other) == self._container:
+                self.unwatch(other, pid)
+            else:
+                self._tell(other, "unmonitor", {"pid": other, "watcher": pid})
+        watchers = self._watched.pop(pid, None)
+        if watchers:
+            self._tell_all(DownNotice(pid, process.name, end.reason, end.error), watchers)
+
+    # for other containers, by the agent
+
+    def watch(self, pid: str, watcher: str) -> bool:
+        """Tell ``watcher`` when ``pid`` ends; return whether there is such a process here."""
+        if pid not in self._processes:
+            return False
+        self._watched.setdefault(pid, set()).add(watcher)
+        return True
+
+    def unwatch(self, pid: str, watcher: str) -> None:
+        """Undo :meth:`watch`."""
+        watchers = self._watched.get(pid)
+        if watchers is not None:
+            watchers.discard(watcher)
+            if not watchers:
+                del self._watched[pid]
+
+    def heard(self, notice: DownNotice, watchers: list[str]) -> None:
+        """Tell processes here of an end, those that still want to know."""
+        for watcher in watchers:
+            linked = self._watching.get(watcher, {}).get(notice.pid)
+            process = self._processes.get(watcher)
+            if linked is None or process is None:
+                continue
+            self._forget(watcher, notice.pid)
+            if not linked:
+                hear(process, notice)
+            elif notice.reason == SHUTDOWN:
+                self._tasks.start(self._end_with(process), "link")
+            elif notice.reason != "normal":
+                why = notice.error and f": {notice.error}"
+                message = f"linked process {notice.pid} {notice.name} is down: {notice.reason}{why}"
+                process._host.fail_process(process, message)  # its class may have a `fail`
+
+    def lost(self, container: str) -> None:
+        """Take note that a container has vanished: its processes are lost, and watch nobody.
+
+        For whoever notices it; nothing here finds it out.
+        """
+        for pid, watchers in list(self._watched.items()):
+            for watcher in [w for w in watchers if self._container_of(w) == container]:
+                self.unwatch(pid, watcher)
+        for watcher, watching in list(self._watching.items()):
+            for pid in [p for p in watching if self._container_of(p) == container]:
+                self.heard(DownNotice(pid, "", LOST), [watcher])
+
+    async def close(self) -> None:
+        """Give what is still to be told a last moment. Never raises."""
+        await self._tasks.stop(LAST_MOMENT)
+
+    # helpers of the above
+
+    async def _ask(self, pid: str, watcher: str) -> bool:
+        """Watch a process, wherever it is; return whether it is there."""
+        container = self._container_of(pid)
+        if container == self._container or not container:
+            return self.watch(pid, watcher)
+        content = {"pid": pid, "watcher": watcher}
+        try:
+            to = f"{container}.0"
+            return bool(await self._endpoint.rpc(watcher, to, "monitor", content))
+        except (ServiceNotFound, ProcessNotFound):
+            return False
+
+    async def _end_with(self, process: Process) -> None:
+        with contextlib.suppress(ProcessNotFound):
+            await process._host.terminate_process(process.id, end=STOPPED)
+
+    def _forget(self, watcher: str, pid: str) -> bool:
+        watching = self._watching.get(watcher)
+        if watching is None or watching.pop(pid, None) is None:
+            return False
+        if not watching:
+            del self._watching[watcher]
+        return True
+
+    def _tell_all(self, notice: DownNotice, watchers: set[str]) -> None:
+        by_container: dict[str, list[str]] = {}
+        for watcher in sorted(watchers):
+            by_container.setdefault(self._container_of(watcher), []).append(watcher)
+        for container, pids in by_container.items():
+            if container == self._container:
+                self.heard(notice, pids)
+            else:
+                self._tell(pids[0], "down", {"notice": notice, "watchers": pids})
+
+    def _tell(self, pid: str, op: str, content: object) -> None:
+        """Send one way to the agent of the container of ``pid``."""
+        try:
+            self._tasks.start(self._send(f"{self._container_of(pid)}.0", op, content), op)
+        except RuntimeError:
+            log.debug("%s of %s not told: the container has stopped", op, pid)
+
+    async def _send(self, agent: str, op: str, content: object) -> None:
+        endpoint = self._endpoint
+        body, content_type = codec.encode(content, MSGPACK)
+        envelope = Envelope(
+            op,
+            body,
+            content_type=content_type,
+            message_id=endpoint.next_id(),
+            priority=CONTROL_PRIORITY,
+            headers={
+                "performative": "request",
+                "protocol": "none",
+                "sender": f"{self._container}.0",
+            },
+        )
+        envelope = endpoint.outgoing(envelope)
+        transport, xs = endpoint.transport, endpoint.namespace.xs
+        while True:
+            try:
+                await transport.publish_confirmed(
+                    xs, agent, envelope, mandatory=True, timeout=PATIENCE
+                )
+            except Unroutable:
+                log.debug("%s not told to %s: it is gone", op, agent)
+            except Unavailable:
+                await asyncio.sleep(PAUSE)
+                continue
+            except IonError as error:
+                log.warning("%s not told to %s: %s", op, agent, error)
+            return
+
+    @staticmethod
+    def _container_of(pid: str) -> str:
+        return pid.rpartition(".")[0]

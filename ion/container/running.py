@@ -1,0 +1,254 @@
+"""A running app: its supervisor with its processes, and its module."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from ion.base import lifecycle
+from ion.base.errors import ConfigurationError, IonError, StartError
+from ion.base.settings import Settings
+from ion.container.app import AppSpec
+from ion.container.plan import Start
+from ion.process.ending import End
+from ion.process.host import Host
+from ion.process.process import Process
+from ion.process.supervision.spec import ChildSpec
+from ion.process.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+LAST_MOMENT = 1.0  # seconds that a module's stop has at least
+
+
+class AppHost(Host, Protocol):
+    """What the launcher asks of its container."""
+
+    processes: dict[str, Process]
+    settings: Settings
+
+    def give_up(self, failure: str) -> None:
+        """Stop, because an app has ended; ``failure`` says why, or is "" where nothing failed."""
+
+
+class RunningApp:
+    """An app in a container; it guards its supervisor.
+
+    :ivar name: of the app; a second start by ``mult`` is ``<name>#2``, and so on.
+    :ivar config: what holds for it.
+    :ivar supervisor: of its processes; None where it has none, or has ended.
+    :param ended: called when its supervisor has ended without being told to.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        start: Start,
+        config: Mapping[str, Any],
+        ended: Callable[[RunningApp, End], None],
+    ) -> None:
+        self.name = name
+        self.begun = start
+        self.spec: AppSpec = start.app
+        self.config = config
+        self.args = start.args
+        self.state = lifecycle.INIT
+        self.supervisor: Supervisor | None = None
+        self._ended = ended
+        self._stopping: asyncio.Future[None] | None = None
+        self._stop: Callable[..., Any] | None = None
+        self._result: Any = None
+
+    @property
+    def pids(self) -> list[str]:
+        """The pids of its processes that are up, in the order of starting."""
+        rows = self.supervisor.which_children() if self.supervisor is not None else []
+        return [row["pid"] for row in rows if row["pid"] is not None]
+
+    async def start(self, container: AppHost) -> None:
+        """Start its processes and its module.
+
+        :raises IonError: something did not come up; :meth:`stop` undoes what did.
+        """
+        self.state = lifecycle.LIFECYCLE.next_state(self.state, "initialize")
+        children = self._listed()
+        module = self._module(children)
+        if children:
+            await self._start_processes(container, children)
+        if module is not None:
+            await self._start_module(container, module)
+        if self.supervisor is not None and self.supervisor._end is not None:
+            message = f"its processes have ended: {self.supervisor._end.error}"
+            raise StartError(message)
+        self.state = lifecycle.LIFECYCLE.next_state(self.state, "activate")
+
+    def _listed(self) -> list[ChildSpec]:
+        """Return the processes that its file lists.
+
+        :raises IonError: there is no such class, or nobody takes an argument.
+        """
+        arguments = _Arguments(self.name, self.args if self.spec.mod is None else {})
+        children = []
+        for index, child in enumerate(self.spec.processes):
+            target = self.spec.resolved(child.class_, "processes", index, "class")
+            children.append(
+                ChildSpec(
+                    id=child.id,
+                    target=_process_class(target, child.class_),
+                    args=arguments.of(target, child.args),
+                    restart=child.restart,
+                    shutdown=child.shutdown,
+                    significant=child.significant,
+                )
+            )
+        arguments.refuse_unused()
+        return children
+
+    def _module(self, children: list[ChildSpec]) -> Any:
+        """Return the module that it runs, or None; a process class is one more child."""
+        mod = self.spec.mod
+        if mod is None:
+            return None
+        target = self.spec.resolved(mod.name, "mod")
+        if isinstance(target, type) and issubclass(target, Process):
+            if mod.args:
+                message = (
+                    f"{self.spec.where('mod')}: mod: a process class takes keyword arguments only, "
+                    f"not {list(mod.args)!r}"
+                )
+                raise ConfigurationError(message)
+            name = mod.process_name or target.name
+            children.append(ChildSpec(id=name, target=target, args=dict(self.args)))
+            return None
+        if not callable(getattr(target, "start", None)) or not callable(
+            getattr(target, "stop", None)
+        ):
+            message = (
+                f"{self.spec.where('mod')}: mod: {mod.name!r} is neither a process class nor a "
+                "module with start(container, start_type, app, ...) and stop(container, state)"
+            )
+            raise ConfigurationError(message)
+        return target
+
+    async def _start_processes(self, container: AppHost, children: list[ChildSpec]) -> None:
+        flags = self.spec.supervision.as_flags()
+        try:
+            pid = await container.spawn(
+                Supervisor,
+                name=f"{self.name} supervisor",
+                args={"children": children, **flags},
+                app_config=self.config,
+                guardian=self,
+            )
+        except StartError as error:
+            why = error.__cause__ if isinstance(error.__cause__, StartError) else error
+            raise StartError(why.message, details=error.details) from error
+        process = container.processes.get(pid)
+        assert isinstance(process, Supervisor)
+        self.supervisor = process
+
+    async def _start_module(self, container: AppHost, module: Any) -> None:
+        mod = self.spec.mod
+        assert mod is not None
+        self._stop = module.stop
+        result = module.start(container, self.spec.start_type, self.spec, *mod.args, **self.args)
+        self._result = await result if inspect.isawaitable(result) else result
+
+    async def stop(self, container: AppHost, timeout: float) -> None:
+        """Stop its module and its processes, last started first. Never raises; may be called twice.
+
+        :param timeout: seconds for all of it.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._stop_all(container, timeout))
+        await asyncio.shield(self._stopping)
+
+    async def _stop_all(self, container: AppHost, timeout: float) -> None:
+        now = asyncio.get_running_loop().time
+        deadline = now() + timeout
+        if self._stop is not None:
+            try:
+                async with asyncio.timeout(max(timeout, LAST_MOMENT)):
+                    await self._stop_mod(self._stop, container)
+            except Exception:
+                log.exception("stop of app %r failed", self.name)
+            self._stop = None
+        supervisor, self.supervisor = self.supervisor, None
+        if supervisor is not None and supervisor.id in container.processes:
+            try:
+                await container.terminate_process(supervisor.id, timeout=max(deadline - now(), 0.0))
+            except IonError as error:
+                log.warning("app %r: %s: %s", self.name, supervisor.id, error)
+        if self.state in (lifecycle.READY, lifecycle.ACTIVE):
+            self.state = lifecycle.TERMINATED
+
+    async def _stop_mod(self, stop: Callable[..., Any], container: AppHost) -> None:
+        result = stop(container, self._result)
+        if inspect.isawaitable(result):
+            await result
+
+    def describe(self) -> dict[str, Any]:
+        """Return what ``ioncc apps`` shows of it."""
+        supervisor = self.supervisor
+        rows = supervisor.which_children() if supervisor is not None else []
+        return {
+            "name": self.name,
+            "version": self.spec.version,
+            "state": self.state,
+            "start_type": self.spec.start_type,
+            "processes": self.pids,
+            "supervisor": supervisor.id if supervisor is not None else None,
+            "restarts": sum(row["restarts"] for row in rows),
+            "description": self.spec.description,
+        }
+
+    # as the guardian of its supervisor
+
+    def begins(self, process: Process) -> None:
+        """Nothing is to be done."""
+
+    def finishes(self, process: Process) -> None:
+        """Nothing is to be done."""
+
+    def over(self, process: Process, end: End) -> None:
+        """Tell of an end that nobody asked for, once it was up."""
+        if self._stopping is None and self.state == lifecycle.ACTIVE:
+            self._ended(self, end)
+
+
+class _Arguments:
+    """Arguments for an app whose processes are listed: each goes to those that take it."""
+
+    def __init__(self, app: str, given: Mapping[str, Any]) -> None:
+        self._app = app
+        self._given = given
+        self._unused = set(given)
+
+    def of(self, cls: Any, own: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments for a process of class ``cls``, over its ``own``."""
+        is_process = isinstance(cls, type) and issubclass(cls, Process)
+        parameters = inspect.signature(cls).parameters.values() if is_process else ()
+        names = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
+        takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        taken = {k: v for k, v in self._given.items() if takes_all or k in names}
+        self._unused -= set(taken)
+        return {**own, **taken}
+
+    def refuse_unused(self) -> None:
+        """Refuse arguments that no process takes.
+
+        :raises StartError: there are any.
+        """
+        if self._unused:
+            names = ", ".join(repr(name) for name in sorted(self._unused))
+            message = f"no process of app {self._app!r} takes argument {names}"
+            raise StartError(message)
+
+
+def _process_class(target: Any, name: str) -> Any:
+    if isinstance(target, type):
+        return target
+    message = f"{name!r} is no process class: it must derive from ion.Process or ion.Service"
+    raise StartError(message)
