@@ -291,16 +291,19 @@ async def test_a_plain_process_handles_one_at_a_time_and_a_service_many(
     class Counting:
         running = 0
         most = 0
+        pause = 0.0
 
         async def op_work(self) -> None:
             self.running += 1
             self.most = max(self.most, self.running)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(self.pause)
             self.running -= 1
 
-    class One(Counting, Process): ...
+    class One(Counting, Process):
+        pause = 0.005
 
-    class Many(Counting, Service, name="many"): ...
+    class Many(Counting, Service, name="many"):
+        pause = 0.5  # long enough for all ten to come, whatever else the machine does
 
     for cls, most in ((One, 1), (Many, 10)):
         pid = await container.spawn(cls)
