@@ -182,6 +182,9 @@ class Container(Calling):
     async def _drain(self, budget: float) -> None:
         now = self.endpoint.loop.time
         deadline = now() + budget
+        at_hand = len(self.endpoint.calls)
+        if at_hand:
+            log.info("stopping %s: %d messages at hand, %g s at most", self.id, at_hand, budget)
         try:
             await self._launcher.stop_all(deadline)
             await self._endings.terminate_all(max(deadline - now(), 0.0))

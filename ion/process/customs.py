@@ -7,6 +7,8 @@ from ion.conversation.protocols import PROTOCOLS
 from ion.messaging.envelope import Envelope
 from ion.messaging.interceptors import Interceptor, too_large
 
+MAX_ID = 255  # bytes
+
 
 class Customs:
     """The checks of one party on the bus.
@@ -55,3 +57,14 @@ def no_beginning(envelope: Envelope) -> BadRequest:
         return BadRequest(f"header protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
     performative = envelope.headers.get("performative")
     return BadRequest(f"header performative {performative!r} does not begin a conversation")
+
+
+def checked_message_id(id: str) -> str:
+    """Return a message id that a sender has chosen; "" for none.
+
+    :raises BadRequest: it is no text, or longer than the 255 bytes that AMQP has room for.
+    """
+    if not isinstance(id, str) or len(id.encode("utf-8", "surrogatepass")) > MAX_ID:
+        message = f"message_id must be a text of at most {MAX_ID} bytes, not {id!r:.60}"
+        raise BadRequest(message)
+    return id

@@ -43,7 +43,7 @@ from ion.process.calls import (
     way_to,
 )
 from ion.process.callstack import add_to, pass_on
-from ion.process.customs import Customs
+from ion.process.customs import Customs, checked_message_id
 from ion.process.deadlines import Begun, Deadlines
 from ion.process.farewell import Farewell
 from ion.process.gate import Gate
@@ -324,6 +324,7 @@ class Endpoint(Customs):
     ) -> Envelope:
         """Return a message that nobody answers, persistent, as it goes out.
 
+        :raises BadRequest: ``message_id`` is no text of at most 255 bytes.
         :raises ContentTooLarge: the content is over the limit.
         """
         headers = {"performative": c.REQUEST, "protocol": "none", "sender": sender}
@@ -336,7 +337,7 @@ class Endpoint(Customs):
             op,
             body,
             content_type=content_type,
-            message_id=message_id or self.next_id(),
+            message_id=checked_message_id(message_id) or self.next_id(),
             timestamp=int(time.time()),
             persistent=True,
             headers=headers,

@@ -448,3 +448,11 @@ def test_a_class_that_cannot_be_is_told_at_its_creation() -> None:
         type("Typo", (Service,), {}, name="typo", concurency=1)
     with pytest.raises(TypeError, match="async def on_init"):
         type("Sync", (Process,), {"on_init": lambda self: None})
+
+
+@pytest.mark.parametrize("wrong", [5, "x" * 256, b"1"])
+async def test_a_message_id_that_no_message_can_have_is_refused(
+    container: Container, wrong: Any
+) -> None:
+    with pytest.raises(BadRequest, match="message_id"):
+        await container.send("nobody", "op", {}, message_id=wrong)
