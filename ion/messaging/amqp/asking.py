@@ -109,6 +109,17 @@ class Asker:
         finally:
             self._lock.release()
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection is gone."""
+        return self._link.is_lost
+
+    async def close(self) -> None:
+        """Close the channel, where there is one. Never raises."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close(self._timeout)
+
     async def declare_exchange(self, spec_: ExchangeSpec) -> None:
         """Make the exchange. Raises ConfigurationError where it exists otherwise."""
         if spec_.kind not in KINDS:  # the broker would close the whole connection over it
@@ -127,7 +138,7 @@ class Asker:
         """Delete the exchange, if there is one."""
         await self._ask(f"delete exchange {name!r}", _ExchangeDelete(exchange=name))
 
-    async def declare_queue(self, spec_: QueueSpec) -> str:
+    async def declare_queue(self, spec_: QueueSpec, timeout: float | None = None) -> str:
         """Make the queue; return its name. Raises ConfigurationError or Unavailable."""
         spec_ = compile_queue(spec_, self._link.version)
         frame = _QueueDeclare(
@@ -137,7 +148,7 @@ class Asker:
             auto_delete=spec_.auto_delete,
             arguments=dict(spec_.arguments),
         )
-        answer = await self._ask(f"declare queue {spec_.name!r}", frame)
+        answer = await self._ask(f"declare queue {spec_.name!r}", frame, timeout)
         return str(answer.queue)
 
     async def delete_queue(self, name: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Container
 
 from ion.base.errors import ConfigurationError, ServiceNotFound, Unavailable
 from ion.messaging.amqp.asking import Asker
@@ -15,13 +16,15 @@ log = logging.getLogger(__name__)
 
 LOCKED_TRIES = 60
 LOCKED_PAUSE = 0.25
+PATIENCE = 1.0  # seconds for a queue of which the rest need not wait
 
 
-async def restore(topology: Topology, asker: Asker) -> None:
+async def restore(topology: Topology, asker: Asker, consumed: Container[str] = ()) -> None:
     """Declare everything again.
 
     What the broker refuses for good (declared otherwise meanwhile) is logged and passed over.
 
+    :param consumed: queues that their consumers declare again, where they do not answer here.
     :raises Unavailable: the connection was lost again.
     """
     for exchange in list(topology.exchanges.values()):
@@ -30,7 +33,10 @@ async def restore(topology: Topology, asker: Asker) -> None:
         except ConfigurationError as error:
             log.warning("not restored: %s", error)
     for queue in list(topology.queues.values()):
-        await _queue(queue, asker)
+        if queue.name in consumed:
+            await _queue_if_it_answers(queue, asker)
+        else:
+            await _queue(queue, asker)
     await _bindings(list(topology.bindings), asker)
 
 
@@ -75,11 +81,20 @@ async def _exchange(name: str, topology: Topology, asker: Asker) -> None:
             log.warning("not restored: %s", error)
 
 
-async def _queue(queue: QueueSpec, asker: Asker) -> None:
+async def _queue_if_it_answers(queue: QueueSpec, asker: Asker) -> None:
+    try:
+        await _queue(queue, asker, PATIENCE)
+    except Unavailable as error:
+        if asker.is_lost or is_locked(error):
+            raise
+        log.warning("not restored yet: %s", error)
+
+
+async def _queue(queue: QueueSpec, asker: Asker, timeout: float | None = None) -> None:
     """Declare; an exclusive queue is locked until the broker has reaped our old connection."""
     for _ in range(LOCKED_TRIES):
         try:
-            await asker.declare_queue(queue)
+            await asker.declare_queue(queue, timeout)
         except ConfigurationError as error:
             log.warning("not restored: %s", error)
             return
@@ -90,7 +105,7 @@ async def _queue(queue: QueueSpec, asker: Asker) -> None:
         else:
             return
     message = f"queue {queue.name!r} stays locked by another connection"
-    raise Unavailable(message)
+    raise Unavailable(message, details={"locked": True})
 
 
 async def _bindings(bindings: list[Binding], asker: Asker) -> None:

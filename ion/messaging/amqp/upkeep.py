@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import deque
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import TypeVar
 
@@ -29,6 +30,8 @@ T = TypeVar("T")
 OPERATION_TIMEOUT = 10.0
 FLUSH_TIMEOUT = 2.0
 RESUME_PATIENCE = 60.0
+RESTART_PATIENCE = 1.0  # a recovery waits no longer for consumers of which none is answered
+RESTART_AT_ONCE = 16
 _FLUSH_STEP = 0.002
 
 
@@ -267,15 +270,45 @@ class Upkeep:
         self._set_up()
 
     async def _restore(self) -> None:
-        asker = self._need(self._asker)
-        await restore(self._topology, asker)
-        for subscription in list(self._subscriptions):
-            try:
-                await self._start(subscription)
-            except IonError as error:
-                self._need(self._path)
-                self._ended(subscription, str(error))
+        consumed = {subscription.queue for subscription in self._subscriptions}
+        await restore(self._topology, self._need(self._asker), consumed)
+        await self._restart_all(deque(self._subscriptions))
         self._need(self._path)  # lost again meanwhile?
+
+    async def _restart_all(self, rest: deque[Subscription]) -> None:
+        """Start the consumers, some at a time; what is not answered goes on by itself."""
+        loop = asyncio.get_running_loop()
+        trying: set[asyncio.Task[None]] = set()
+        while rest or trying:
+            while rest and len(trying) < RESTART_AT_ONCE:
+                subscription = rest.popleft()
+                if subscription.resuming is not None:
+                    subscription.resuming.cancel()  # it waits for this connection, as we do
+                subscription.resuming = loop.create_task(self._restart(subscription))
+                trying.add(subscription.resuming)
+            done, trying = await asyncio.wait(
+                trying, timeout=RESTART_PATIENCE, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                log.warning("%d consumers are not answered; going on", len(trying))
+                break
+        for subscription in rest:
+            self._ended(subscription, "its turn has not come")
+
+    async def _restart(self, subscription: Subscription) -> None:
+        """Start one consumer on a new connection; where it does not run then, resume it."""
+        reason = "it was over at once"
+        try:
+            await self._start(subscription)
+        except IonError as error:
+            reason = str(error)
+        except Exception:
+            # Without this task the consumer stays deaf.
+            log.exception("restarting the consumer of %r failed", subscription.queue)
+        subscription.resuming = None
+        is_wanted = not subscription.cancelled and subscription.running is None
+        if is_wanted and self._path is not None:  # lost again, the next recovery restarts it
+            self._ended(subscription, reason)
 
     async def _mend(self, reason: str) -> None:
         """The broker did not take a publish: where our exchange is gone, declare all again."""
@@ -312,7 +345,7 @@ class Upkeep:
                 await self._connected_again()
                 continue  # it may be back with the connection
             try:
-                await restore_queue(subscription.queue, self._topology, self._need(self._asker))
+                await self._restore_queue(subscription.queue)
                 await self._start(subscription)
             except IonError as error:
                 attempt += 1
@@ -322,6 +355,14 @@ class Upkeep:
                 attempt += 1
                 log.exception("resuming the consumer of %r failed", subscription.queue)
         subscription.resuming = None
+
+    async def _restore_queue(self, name: str) -> None:
+        """Declare one queue again, asking for itself: others do not wait until it answers."""
+        asker = Asker(self._need(self._link), self._timeout)
+        try:
+            await restore_queue(name, self._topology, asker)
+        finally:
+            await asker.close()
 
     async def _connected_again(self) -> None:
         try:

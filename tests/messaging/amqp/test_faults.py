@@ -150,9 +150,12 @@ async def test_a_queue_of_others_is_waited_for(make: Make, amqp_url: str) -> Non
     await other.publish_confirmed("", "theirs", Envelope("back"), mandatory=True, timeout=5)
     await inbox.wait(1)
     await consumer.cancel()
-    info = await other.queue_info("theirs")
-    assert info is not None
-    assert info.consumers == 0
+
+    async def is_consumed_no_more() -> bool:
+        info = await other.queue_info("theirs")
+        return info is not None and info.consumers == 0
+
+    await until(is_consumed_no_more)
     await other.close()
 
 
