@@ -11,6 +11,7 @@ from struct import Struct
 from typing import Protocol
 
 from ion.messaging.amqp import frames
+from ion.messaging.amqp.legible import legible
 
 _HEAD = Struct(">BHI")
 _METHOD_ID = Struct(">I")
@@ -234,6 +235,9 @@ class Inbound:
             self._hand_on(data[pos:after])
 
     def _other(self, data: bytes, pos: int, kind: int, number: int, after: int) -> None:
+        if kind == frames.HEADER:
+            self._hand_on(legible(data[pos:after]))
+            return
         if number == 0 and kind == frames.METHOD:
             method = _METHOD_ID.unpack_from(data, pos + 7)[0]
             if method == frames.CONNECTION_CLOSE:

@@ -1,8 +1,7 @@
 """The fallback data path: every frame through aiormq, as aio-pika does it.
 
 For when the lean path is under suspicion. It promises the same, at a tenth of the speed, but for
-two things: a mandatory message without an id gets a random one, and a field table that pamqp
-cannot decode ends the connection.
+one thing: a mandatory message without an id gets a random one.
 """
 
 from __future__ import annotations

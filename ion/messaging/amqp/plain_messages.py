@@ -8,6 +8,7 @@ from aiormq.abc import DeliveredMessage
 from pamqp import commands as spec
 
 from ion.messaging.amqp.frames import too_long
+from ion.messaging.amqp.legible import envelope_of, known_id
 from ion.messaging.amqp.properties import encode_properties
 from ion.messaging.envelope import Envelope
 
@@ -26,17 +27,17 @@ class Properties(spec.Basic.Properties):
     """
 
     def __init__(self, envelope: Envelope, *, mandatory: bool, limit: int) -> None:
-        super().__init__(message_id=envelope.message_id or None)
+        _, encoded = encode_properties(envelope)  # what cannot be is told to the publisher
+        super().__init__(message_id=known_id(envelope.message_id) or None)
         self._envelope = envelope
         self._mandatory = mandatory
-        _, encoded = encode_properties(envelope)  # what cannot be is told to the publisher
         if len(encoded) + _AN_ID > limit:
             raise too_long(len(encoded), limit)
 
     def marshal(self) -> bytes:
         """Return the bytes for the content header."""
         envelope = self._envelope
-        if self._mandatory:
+        if self._mandatory and not envelope.message_id:
             envelope = envelope.replace(message_id=self.message_id or "")
         flags, properties = encode_properties(envelope)
         return flags.to_bytes(2, "big") + properties
@@ -64,6 +65,9 @@ def _plain(value: object) -> object:
 
 def from_message(message: DeliveredMessage) -> Envelope:
     """Return the envelope of what aiormq delivered."""
+    unreadable = envelope_of(message)
+    if unreadable is not None:
+        return unreadable
     properties = message.header.properties
     expiration = properties.expiration
     stamp = properties.timestamp
