@@ -135,7 +135,7 @@ async def test_ask_all(container: Container, other: Container) -> None:
     assert answers[slow.id].result == "slow"
 
 
-FLOOD = 50_000
+FLOOD = 20_000
 
 
 @pytest.mark.parametrize("addressed", ["pid", "service"])

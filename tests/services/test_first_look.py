@@ -41,7 +41,7 @@ def lines_until(process: subprocess.Popen[str], end: str) -> list[str]:
 def test_it_says_something_and_ends_at_once_when_told(first_look: subprocess.Popen[str]) -> None:
     lines = lines_until(first_look, "404 Stranger")
     assert lines[0].startswith("ready ")
-    assert "apps=4 processes=5" in lines[0]
+    assert "apps=4 processes=9" in lines[0]
     assert len(lines) <= 8  # quiet enough to type beside it
     began = time.perf_counter()
     first_look.send_signal(signal.SIGTERM)
