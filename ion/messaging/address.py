@@ -18,6 +18,7 @@ QUORUM_DELIVERY_LIMIT = 20
 RETRY_LIMIT = 100_000
 SUBSCRIPTION_LIMIT = 100_000
 PRIVATE_LIMIT = 10_000
+REPLY_LIMIT = 100_000
 CONTROL_PRIORITY = 1  # of cancel, credit, ping and what is said to agents; data has 0
 
 
@@ -134,7 +135,8 @@ class Namespace:
         their way arrive, and a new connection is not locked out of it while the old one is reaped.
         """
         return QueueSpec(
-            f"{self.sysname}.{container_id}.reply", arguments={"x-expires": REPLY_EXPIRES_MS}
+            f"{self.sysname}.{container_id}.reply",
+            arguments={"x-expires": REPLY_EXPIRES_MS, "x-max-length": REPLY_LIMIT},
         )
 
     def control_key(self, service: str) -> str:

@@ -29,6 +29,9 @@ from ion.process.outbox import Outbox
 
 MAX_UNHEARD = 1000
 MAX_UNSENT = 100
+MAX_UNANSWERED = 1000  # said by the participant before it looks whether anybody takes it
+MAX_UNTAKEN = 10_000  # in the initiator's queue: with more it does not keep up, or is frozen
+UNTAKEN_PAUSE = 0.5  # seconds between two looks at that queue
 
 
 class DialogueCall(LastingCall, eq=False):
@@ -224,12 +227,22 @@ async def converse(
 class Talk:
     """A generic conversation, as its participant has it; see :class:`ion.process.talking.Talk`."""
 
-    __slots__ = ("_call", "_error", "_order", "_outbox", "_unheard", "_waiter", "closing")
+    __slots__ = (
+        "_call",
+        "_error",
+        "_order",
+        "_outbox",
+        "_unanswered",
+        "_unheard",
+        "_waiter",
+        "closing",
+    )
 
     def __init__(self, call: IncomingCall) -> None:
         self._call = call
         self._order = Order()
         self._unheard: deque[Envelope] = deque()
+        self._unanswered = 0  # how much was said since something was heard, or somebody seen
         self._waiter: asyncio.Future[None] | None = None
         self._outbox = Outbox(call.endpoint.loop, self._publish, self._wake, patient=False)
         self._error: IonError | None = None
@@ -246,9 +259,31 @@ class Talk:
                 left = max(call.deadline - endpoint.time(), 0.0)
                 await endpoint.transport.wait_writable(left)
             self._check()
+        if self._unanswered >= MAX_UNANSWERED:
+            await self._taken()
         envelope = call.informs(content)
         self._outbox.send(call.seq, envelope)
+        self._unanswered += 1
         call.renew()
+
+    async def _taken(self) -> None:
+        """Return once somebody takes what is said; the call's deadline ends it.
+
+        An initiator that was killed says nothing, and its queue outlives it by minutes.
+        """
+        queue_info, queue = self._call.endpoint.transport.queue_info, self._call.envelope.reply_to
+        while self._unanswered >= MAX_UNANSWERED:
+            try:
+                info = await queue_info(queue)
+            except IonError:  # of the initiator's connection alone, and gone with it; or no broker
+                info = None
+            if info is None or (info.consumers and info.messages < MAX_UNTAKEN):
+                self._unanswered = 0  # where it is gone, what is said next comes back
+            else:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(UNTAKEN_PAUSE):
+                        await self._change()
+            self._check()
 
     async def finish(self) -> None:
         """Wait until the broker has all that was said; the call's deadline ends it."""
@@ -298,6 +333,7 @@ class Talk:
     def _heard(self, envelope: Envelope, state: str) -> None:
         call = self._call
         call.renew()
+        self._unanswered = 0
         if state not in c.FINAL:
             if len(self._unheard) >= MAX_UNHEARD:
                 raise full(call.conversation)

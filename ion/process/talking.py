@@ -41,6 +41,9 @@ class Talking(CallContext, eq=False, kw_only=True):
     async def say(self, content: Any) -> None:
         """Say something to the initiator of a generic conversation.
 
+        Waits while the broker takes nothing, and, when 1,000 messages were said and nothing was
+        heard, while the initiator takes nothing.
+
         :raises ApplicationError: it is no generic conversation.
         :raises ConversationError: it is over.
         :raises CodecError: that cannot be encoded.

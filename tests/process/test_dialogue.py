@@ -25,7 +25,8 @@ from ion import (
     Service,
     ServiceNotFound,
 )
-from ion.process.dialogue import MAX_UNHEARD
+from ion.process import dialogue
+from ion.process.dialogue import MAX_UNANSWERED, MAX_UNHEARD
 
 
 class Desk(Service, name="desk"):
@@ -36,6 +37,7 @@ class Desk(Service, name="desk"):
         self.go_on = asyncio.Event()
         self.error: BaseException | None = None
         self.closing: Any = "nothing yet"
+        self.said = 0
 
     async def op_echo(self, greeting: str = "hello") -> str:
         """Say everything once more until the other side ends it, or says bye."""
@@ -74,6 +76,22 @@ class Desk(Service, name="desk"):
     async def op_flood(self, n: int) -> None:
         for number in range(n):
             await self.message.say(number)
+
+    async def op_tell(self, batches: int, size: int) -> str:
+        """Say so much each time that it may go on."""
+        try:
+            for _ in range(batches):
+                await self.go_on.wait()
+                self.go_on.clear()
+                for _ in range(size):
+                    await self.message.say(self.said)
+                    self.said += 1
+        except BaseException as error:
+            self.error = error
+            raise
+        finally:
+            self.over.set()
+        return "that was it"
 
     async def op_odd(self) -> str:
         try:
@@ -292,6 +310,51 @@ async def test_more_than_is_heard_fails_at_the_initiator(container: Container, d
     with pytest.raises(ConversationError, match="wait to be heard"):
         await talk.hear()
     await until(lambda: nothing_is_left(container))
+
+
+async def test_much_may_be_said_to_one_who_listens(
+    container: Container, desk: Desk, other: Container
+) -> None:
+    batches, size = 5, 500
+    talk = await other.converse("desk", "tell", {"batches": batches, "size": size})
+    for batch in range(batches):
+        desk.go_on.set()
+        heard = [await talk.hear() for _ in range(size)]
+        assert heard == list(range(batch * size, (batch + 1) * size))
+    assert [content async for content in talk] == []
+    assert talk.result == "that was it"
+
+
+async def test_to_one_who_takes_nothing_not_much_is_said(
+    container: Container, desk: Desk, other: Container
+) -> None:
+    talk = await other.converse("desk", "tell", {"batches": 1, "size": 1_000_000}, timeout=1.0)
+    assert other.endpoint._consumer is not None
+    await other.endpoint._consumer.cancel()  # as if it had been killed: its queue stays a while
+    desk.go_on.set()
+    await asyncio.wait_for(desk.over.wait(), 20)
+    assert isinstance(desk.error, asyncio.CancelledError)
+    assert desk.said == MAX_UNANSWERED
+    await until(lambda: nothing_is_left(container))
+    with pytest.raises(DeadlineExceeded):
+        await talk.hear()
+
+
+async def test_one_who_was_away_for_a_moment_hears_on(
+    container: Container, desk: Desk, other: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialogue, "UNTAKEN_PAUSE", 0.01)
+    monkeypatch.setattr(dialogue, "MAX_UNANSWERED", 100)
+    talk = await other.converse("desk", "tell", {"batches": 1, "size": 150})
+    endpoint = other.endpoint
+    assert endpoint._consumer is not None
+    await endpoint._consumer.cancel()
+    desk.go_on.set()
+    await until(lambda: desk.said == 100)
+    endpoint._consumer = await endpoint.transport.consume(
+        endpoint.reply_queue, endpoint._on_reply, prefetch=100, no_ack=True
+    )
+    assert [content async for content in talk] == list(range(150))
 
 
 async def test_what_cannot_be_said_leaves_no_gap(container: Container, desk: Desk) -> None:
