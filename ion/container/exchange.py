@@ -18,7 +18,7 @@ from ion.base.settings import Settings
 from ion.container.subscriptions import Subscriptions
 from ion.conversation import conversation as c
 from ion.messaging.address import PROCESSES, Namespace
-from ion.messaging.transport import Consumer, Delivery, Transport
+from ion.messaging.transport import Consumer, Delivery, QueueSpec, Transport
 from ion.process.arriving import incoming_call
 from ion.process.endpoint import Endpoint
 from ion.process.inbox import Inbox, MemoryInbox
@@ -59,7 +59,7 @@ class ExchangeManager:
         self._consumer: Consumer | None = None
         self._consumers: dict[str, list[Consumer]] = {}
         self._inboxes: dict[str, Inbox] = {}
-        self._ladder: set[int] = set()
+        self._ladder: set[tuple[int, bool]] = set()
         self._instances: dict[str, list[Process]] = {}
         self.subscriptions = Subscriptions(endpoint, container_id, self)
 
@@ -131,8 +131,9 @@ class ExchangeManager:
         for key in self.keys_of(service):
             spec = self._namespace.service_queue(key, quorum=quorum)
             await self.declare_dead_letters(key)
-            await self._transport.declare_queue(spec)
-            await self._transport.declare_queue(self._namespace.suspect_queue(key, quorum=quorum))
+            suspects = self._namespace.suspect_queue(key, quorum=quorum)
+            for queue in (spec, suspects):
+                await self.declare_tried(queue, replicated=quorum)
             await self._transport.bind(spec.name, self._namespace.xs, key)
 
     def is_replicated(self, process: Process) -> bool:
@@ -151,18 +152,34 @@ class ExchangeManager:
             (own and own.delivery) or (service and service.delivery) or settings.delivery,
             (own and own.attempts) or (service and service.attempts) or settings.attempts,
             delays,
+            self.is_replicated(process),
         )
+
+    async def declare_tried(self, queue: QueueSpec, *, replicated: bool) -> None:
+        """Declare a queue whose messages are tried again, with their way back from the ladder."""
+        await self._transport.declare_queue(queue)
+        if replicated:
+            back, _ = self._namespace.way_back()
+            await self._transport.bind(queue.name, back.name, queue.name)
 
     async def declare_ladder(self, policy: Policy) -> None:
         """Declare the delay queues that a policy needs, each once."""
         for delay in policy.delays:
-            if delay in self._ladder:
+            if (delay, policy.replicated) in self._ladder:
                 continue
-            exchange, queue = self._namespace.retry_queue(delay)
+            if policy.replicated:
+                await self._declare_way_back()
+            exchange, queue = self._namespace.retry_queue(delay, quorum=policy.replicated)
             await self._transport.declare_exchange(exchange)
             await self._transport.declare_queue(queue)
             await self._transport.bind(queue.name, exchange.name, "#")
-            self._ladder.add(delay)
+            self._ladder.add((delay, policy.replicated))
+
+    async def _declare_way_back(self) -> None:
+        back, lost = self._namespace.way_back()
+        await self._transport.declare_exchange(lost)
+        await self._transport.bind(self._namespace.dead_letter_queue(PROCESSES).name, lost.name, "")
+        await self._transport.declare_exchange(back)
 
     async def attach_service(self, service: Service) -> None:
         """Begin to take requests for a service instance."""

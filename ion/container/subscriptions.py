@@ -51,6 +51,9 @@ class Ground(Protocol):
     async def declare_ladder(self, policy: Policy) -> None:
         """Declare the delay queues that a policy needs."""
 
+    async def declare_tried(self, queue: QueueSpec, *, replicated: bool) -> None:
+        """Declare a queue whose messages are tried again."""
+
     async def declare_dead_letters(self, key: str) -> None:
         """Declare the queue for dead letters of ``key``."""
 
@@ -105,11 +108,13 @@ class Subscriptions:
         """Make the queue with all that belongs to it, and consume it."""
         subscription, source = feed.subscription, feed.subscription.source
         exchange = await self._endpoint.points.declare(subscription.point, SETUP_TIMEOUT)
-        if source.policy is not None:
+        if source.policy is None:
+            await self._transport.declare_queue(feed.spec)
+        else:
             await self._exchange.declare_ladder(source.policy)
             await self._exchange.declare_dead_letters(source.key)
-            await self._transport.declare_queue(_suspects(feed.spec))
-        await self._transport.declare_queue(feed.spec)
+            for queue in (_suspects(feed.spec), feed.spec):
+                await self._exchange.declare_tried(queue, replicated=source.policy.replicated)
         for pattern in subscription.topics:
             await self._transport.bind(feed.spec.name, exchange, pattern)
         await feed.begin(self._transport)

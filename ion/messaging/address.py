@@ -5,6 +5,7 @@ The table is a fixed point (docs/reference/wire.md): programs in other languages
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ion.base.ids import checked_name
@@ -19,6 +20,8 @@ RETRY_LIMIT = 100_000
 SUBSCRIPTION_LIMIT = 100_000
 PRIVATE_LIMIT = 10_000
 REPLY_LIMIT = 100_000
+BACK = ".retry.back"  # end of the name of the exchange that brings messages off the ladder
+STEP = re.compile(r"([^.]+)\.retry\.(\d+)(\.quorum)?")  # the name of a step of the ladder
 CONTROL_PRIORITY = 1  # of cancel, credit, ping and what is said to agents; data has 0
 
 
@@ -71,10 +74,13 @@ class Namespace:
         spec = self.service_queue(key, quorum=quorum)
         return QueueSpec(f"{spec.name}.suspect", arguments=spec.arguments)
 
-    def retry_queue(self, delay: int) -> tuple[ExchangeSpec, QueueSpec]:
+    def retry_queue(self, delay: int, *, quorum: bool = False) -> tuple[ExchangeSpec, QueueSpec]:
         """Return one step of the ladder: what is published to it comes back after ``delay`` ms.
 
         The routing key names the queue that the message goes to then.
+
+        :param quorum: the step of the ladder for queues that are replicated. The other one lets go
+            of a message when its delay ends, whether its queue has a leader just then or not.
         """
         name = f"{self.sysname}.retry.{delay}"
         arguments = {
@@ -83,7 +89,22 @@ class Namespace:
             "x-max-length": RETRY_LIMIT,
             "x-overflow": "reject-publish",
         }
+        if quorum:
+            name = f"{name}.quorum"
+            arguments["x-queue-type"] = "quorum"
+            arguments["x-dead-letter-strategy"] = "at-least-once"
+            arguments["x-dead-letter-exchange"] = self.sysname + BACK
         return ExchangeSpec(name), QueueSpec(name, arguments=arguments)
+
+    def way_back(self) -> tuple[ExchangeSpec, ExchangeSpec]:
+        """Return the exchange that brings messages off the replicated ladder, and that of the lost.
+
+        A replicated queue is bound to the first with its own name. What belongs to none goes to the
+        second: a step would keep it for ever, and with 32 of them bring back nothing else.
+        """
+        lost = ExchangeSpec(f"{self.sysname}.retry.lost", kind="fanout")
+        arguments = {"alternate-exchange": lost.name}
+        return ExchangeSpec(self.sysname + BACK, kind="direct", arguments=arguments), lost
 
     def subscription_key(self, point: str, name: str) -> str:
         """Return the dead-letter key of a durable subscription."""

@@ -30,7 +30,16 @@ from ion.messaging.address import PROCESSES, Namespace
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Delivery, QueueInfo
 from ion.process.endpoint import SEND_TIMEOUT, Endpoint
-from ion.process.letter import REPLAYED, DeadLetter, origin_of, read, receiver_of, replays_of, text
+from ion.process.letter import (
+    REPLAYED,
+    DeadLetter,
+    origin_of,
+    read,
+    receiver_of,
+    replays_of,
+    stray_of,
+    text,
+)
 from ion.process.retrying import ATTEMPT, BROKERS_OWN, CAUSES
 from ion.process.search import Search
 
@@ -195,7 +204,8 @@ async def _replay_one(
 
 def _way_back(namespace: Namespace, key: str, headers: Mapping[str, Any]) -> tuple[str, str]:
     """Return the exchange and routing key that bring a message back to where it died."""
-    if key == PROCESSES:  # their queues are private: a process is reached by its id
+    if key == PROCESSES and not stray_of(headers):
+        # Their queues are private: a process is reached by its id.
         return namespace.xs, receiver_of(headers)
     origin = origin_of(headers).removesuffix(_SUSPECTS)
     if origin.startswith(f"{namespace.sysname}.") and not origin.endswith(_SUFFIX):

@@ -5,7 +5,6 @@ It may come from anywhere, with headers of any type: reading one never raises.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -14,12 +13,12 @@ import msgspec
 
 from ion.base.errors import CodecError
 from ion.messaging import codec
+from ion.messaging.address import STEP
 from ion.messaging.envelope import Envelope
 from ion.process.answering import plain_text
 from ion.process.retrying import attempt_of
 
 REPLAYED = "replayed"  # header: how often the message was sent back
-_LADDER = re.compile(r"[^.]+\.retry\.\d+")
 _MAX_REPLAYS = 1_000_000
 _MAX_TEXT = 4000  # characters of a header shown as text
 
@@ -36,7 +35,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     :ivar attempt: how many attempts were made.
     :ivar replayed: how often it was sent back.
     :ivar cause: why it died, in words; ``cause_type``: the same as one word, of an error or of the
-        broker (``rejected``, ``expired``, ``maxlen``, ``delivery_limit``).
+        broker (``rejected``, ``expired``, ``maxlen``, ``delivery_limit``, and ``unroutable``: its
+        queue was gone when its delay on the ladder ended).
     :ivar cause_code: the error's code, or None.
     :ivar dead_from: the queue it died in, or "".
     :ivar dead_at: when, ms since the epoch, or None.
@@ -78,6 +78,8 @@ def read(key: str, envelope: Envelope, max_content: int) -> DeadLetter:
     death = _death(headers)
     reason = text(death.get("reason"))
     by_broker = f"{reason} in {text(death.get('queue'))}, says the broker" if reason else ""
+    if stray := stray_of(headers):
+        reason, by_broker = "unroutable", f"there was no queue {stray} for another attempt"
     return DeadLetter(
         key=key,
         message_id=text(envelope.message_id),
@@ -120,14 +122,28 @@ def _death(headers: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the broker's record of the latest death; waiting for another attempt is none."""
     deaths = headers.get("x-death")
     for death in deaths if isinstance(deaths, list) else []:
-        if isinstance(death, Mapping) and not _LADDER.fullmatch(text(death.get("queue"))):
+        if isinstance(death, Mapping) and not STEP.fullmatch(text(death.get("queue"))):
             return death
     return {}
 
 
+def stray_of(headers: Mapping[str, Any]) -> str:
+    """Return the queue that a message was to go back to from the ladder and that was gone, or "".
+
+    It came straight from the ladder to the dead letters, without a word of ION's.
+    """
+    deaths = headers.get("x-death")
+    latest = deaths[0] if isinstance(deaths, list) and deaths else None
+    if "dead-from" in headers or not isinstance(latest, Mapping):
+        return ""
+    keys = latest.get("routing-keys")
+    is_step = STEP.fullmatch(text(latest.get("queue")))
+    return text(keys[0]) if is_step and isinstance(keys, list) and keys else ""
+
+
 def origin_of(headers: Mapping[str, Any]) -> str:
     """Return the queue that a message died in, or ""."""
-    return text(headers.get("dead-from")) or text(_death(headers).get("queue"))
+    return text(headers.get("dead-from")) or stray_of(headers) or text(_death(headers).get("queue"))
 
 
 def receiver_of(headers: Mapping[str, Any]) -> str:

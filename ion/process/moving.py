@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 
 from ion.base.errors import CodecError, IonError, Unavailable
-from ion.messaging.address import Namespace
+from ion.messaging.address import STEP, Namespace
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Delivery, ExchangeSpec, QueueSpec, Transport, TransportState
 
@@ -117,9 +117,10 @@ class Mover:
         namespace = self._namespace
         if exchange == namespace.dlx:
             return namespace.dead_letter_exchange(), namespace.dead_letter_queue(key), key
-        prefix = f"{namespace.sysname}.retry."
-        if exchange.startswith(prefix):
-            return (*namespace.retry_queue(int(exchange.removeprefix(prefix))), "#")
+        step = STEP.fullmatch(exchange)
+        if step is not None:
+            _, delay, quorum = step.groups()
+            return (*namespace.retry_queue(int(delay), quorum=bool(quorum)), "#")
         return None
 
     async def _declare(self, exchange: ExchangeSpec, queue: QueueSpec, key: str) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ion.base.errors import IonError, ProcessNotFound
+from ion.messaging.address import BACK
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Delivery
 from ion.process.endpoint import Endpoint
@@ -66,9 +67,11 @@ def attempt_of(headers: Mapping[str, Any]) -> int:
 def receiver_of(delivery: Delivery) -> str:
     """Return the routing key that a message was first sent with.
 
-    Only what comes by the default exchange, as the ladder's messages do, says it in a header.
+    Only what comes as the ladder's messages do, by the default exchange or by that of the
+    replicated ladder, says it in a header.
     """
-    told = "" if delivery.exchange else delivery.envelope.headers.get(RECEIVER)
+    came_back = not delivery.exchange or delivery.exchange.endswith(BACK)
+    told = delivery.envelope.headers.get(RECEIVER) if came_back else ""
     return told if told and isinstance(told, str) else delivery.key
 
 
@@ -114,7 +117,7 @@ def later(call: Call, *, counted: bool = True, suspect: bool = False, wait: floa
     to = source.suspects if alone else source.queue
     copy = _copy(call, delay, _attempt(attempt + (counted or call.delivery.redelivered)))
     call.endpoint.counts["retried" if counted else "deferred"] += 1
-    exchange, _ = call.endpoint.namespace.retry_queue(delay)
+    exchange, _ = call.endpoint.namespace.retry_queue(delay, quorum=source.policy.replicated)
     call.endpoint.mover.move(call.delivery, exchange.name, to, copy, again=suspect)
 
 

@@ -24,11 +24,13 @@ class Policy(msgspec.Struct, frozen=True):
     :ivar mode: at-most-once, at-least-once or effectively-once.
     :ivar attempts: how often at most.
     :ivar delays: ms before the second attempt, the third, ...; the last one repeats.
+    :ivar replicated: whether it waits on the ladder for quorum queues.
     """
 
     mode: str = AT_LEAST_ONCE
     attempts: int = 5
     delays: tuple[int, ...] = (200, 1000, 5000, 30_000)
+    replicated: bool = False
 
     def delay(self, attempt: int) -> int:
         """Return the ms between attempt number ``attempt`` and the next."""

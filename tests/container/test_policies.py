@@ -50,6 +50,16 @@ CASES = [
         {"services.own.delivery": "at-most-once", "services.plain.attempts": 1},
         Policy("at-least-once", 1, (200, 1000, 5000, 30_000)),
     ),
+    (
+        Plain,
+        {"services.plain.queue": "quorum", "service.retry_delays": [0.2]},
+        Policy("at-least-once", 5, (200,), replicated=True),
+    ),
+    (
+        Plain,
+        {"service.queue": "quorum", "services.plain.queue": "classic"},
+        Policy("at-least-once", 5, (200, 1000, 5000, 30_000)),
+    ),
 ]
 
 
@@ -61,7 +71,9 @@ async def test_settings_of_the_service_over_its_class_over_those_of_all(
         process = container.processes[await container.spawn(kind)]
         assert container.exchange.policy_of(process) == policy
         for delay in policy.delays:
-            assert await container.transport.queue_info(f"test.retry.{delay}") is not None
+            classic = await container.transport.queue_info(f"test.retry.{delay}")
+            quorum = await container.transport.queue_info(f"test.retry.{delay}.quorum")
+            assert (classic is None, quorum is None) == (policy.replicated, not policy.replicated)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,12 @@ _TYPES: dict[str, type] = {
     "x-dead-letter-routing-key": str,
     "x-single-active-consumer": bool,
 }
-_CHOICES = {"x-overflow": OVERFLOWS, "x-queue-type": ("classic", "quorum")}
+_CHOICES = {
+    "x-overflow": OVERFLOWS,
+    "x-queue-type": ("classic", "quorum"),
+    # Here a dead letter that has a queue to go to always gets there.
+    "x-dead-letter-strategy": ("at-most-once", "at-least-once"),
+}
 _KNOWN = (*_RANGES, *_TYPES, *_CHOICES)
 
 

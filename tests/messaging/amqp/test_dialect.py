@@ -9,6 +9,7 @@ import pytest
 from pika.exceptions import ChannelClosedByBroker  # type: ignore[import-untyped]
 
 from ion.base.errors import ConfigurationError
+from ion.messaging.address import Namespace
 from ion.messaging.amqp.dialect import ROWS, TYPES, Version, compile_queue, version_of
 from ion.messaging.amqp.transport import AmqpTransport
 from ion.messaging.envelope import Envelope
@@ -188,6 +189,8 @@ def test_what_ion_declares_is_good_everywhere(version: Version) -> None:
         QueueSpec("service", arguments=SERVICE),
         QueueSpec("service", arguments=SERVICE | QUORUM | {"x-delivery-limit": 5}),
         QueueSpec("S.retry.1000", arguments=LADDER),
+        Namespace("S").retry_queue(1000)[1],
+        Namespace("S").retry_queue(1000, quorum=True)[1],
         QueueSpec("S.c1", durable=False, exclusive=True, arguments={"x-max-priority": 1}),
     ):
         assert compile_queue(spec, version) == spec
