@@ -267,23 +267,22 @@ class Talk:
         call.renew()
 
     async def _taken(self) -> None:
-        """Return once somebody takes what is said; the call's deadline ends it.
-
-        An initiator that was killed says nothing, and its queue outlives it by minutes.
-        """
-        queue_info, queue = self._call.endpoint.transport.queue_info, self._call.envelope.reply_to
-        while self._unanswered >= MAX_UNANSWERED:
-            try:
-                info = await queue_info(queue)
-            except IonError:  # of the initiator's connection alone, and gone with it; or no broker
-                info = None
-            if info is None or (info.consumers and info.messages < MAX_UNTAKEN):
-                self._unanswered = 0  # where it is gone, what is said next comes back
-            else:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(UNTAKEN_PAUSE):
-                        await self._change()
+        """Return once somebody takes what is said: a queue outlives who was killed by minutes."""
+        while self._unanswered >= MAX_UNANSWERED and not await self._is_taken():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(UNTAKEN_PAUSE):
+                    await self._change()
             self._check()
+        self._check()
+        self._unanswered = 0
+
+    async def _is_taken(self) -> bool:
+        transport, queue = self._call.endpoint.transport, self._call.envelope.reply_to
+        try:
+            info = await transport.queue_info(queue)
+        except IonError:  # of the initiator's connection alone, and gone with it; or no broker
+            return True
+        return info is None or (info.consumers > 0 and info.messages < MAX_UNTAKEN)
 
     async def finish(self) -> None:
         """Wait until the broker has all that was said; the call's deadline ends it."""

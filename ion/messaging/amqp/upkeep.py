@@ -290,7 +290,7 @@ class Upkeep:
                 trying, timeout=RESTART_PATIENCE, return_when=asyncio.FIRST_COMPLETED
             )
             if not done:
-                log.warning("%d consumers are not answered; going on", len(trying))
+                log.warning("consumers that are not answered: %d; going on", len(trying))
                 break
         for subscription in rest:
             self._ended(subscription, "its turn has not come")
