@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,6 +12,10 @@ from ion import Container
 from tests.journeys.faults.tally import lines
 
 _names = itertools.count(1)
+
+# What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["memory", "amqp", "amqp-plain"])
