@@ -17,15 +17,15 @@ from ion.base.errors import ProcessNotFound
 from ion.base.settings import Settings
 from ion.container.subscriptions import Subscriptions
 from ion.conversation import conversation as c
-from ion.messaging.address import PROCESSES, Namespace
+from ion.messaging.address import PROCESSES, Namespace, suspect_queue
 from ion.messaging.transport import Consumer, Delivery, QueueSpec, Transport
 from ion.process.arriving import incoming_call
 from ion.process.endpoint import Endpoint
-from ion.process.inbox import Inbox, MemoryInbox
+from ion.process.inbox import Inbox
 from ion.process.incoming import CALLER, IncomingCall
 from ion.process.process import Process
 from ion.process.service import Service, prefetch_of
-from ion.process.source import AT_LEAST_ONCE, EFFECTIVELY_ONCE, TO_ALL, Policy, Source
+from ion.process.source import TO_ALL, Policy, Source, source_of
 
 log = logging.getLogger(__name__)
 CONTROL = "ctl."
@@ -131,8 +131,7 @@ class ExchangeManager:
         for key in self.keys_of(service):
             spec = self._namespace.service_queue(key, quorum=quorum)
             await self.declare_dead_letters(key)
-            suspects = self._namespace.suspect_queue(key, quorum=quorum)
-            for queue in (spec, suspects):
+            for queue in (spec, suspect_queue(spec)):
                 await self.declare_tried(queue, replicated=quorum)
             await self._transport.bind(spec.name, self._namespace.xs, key)
 
@@ -191,18 +190,8 @@ class ExchangeManager:
             await self.attach(service, suspects, 1)
 
     def _source(self, service: Service, key: str) -> Source:
-        policy = self.policy_of(service)
-        inbox = None
-        if policy.mode == EFFECTIVELY_ONCE:
-            inbox = self._inboxes.setdefault(service.service_name, MemoryInbox())
-        return Source(
-            self._namespace.service_queue(key).name,
-            key,
-            policy,
-            self._namespace.suspect_queue(key).name,
-            inbox,
-            careful=policy.mode != AT_LEAST_ONCE,
-        )
+        spec = self._namespace.service_queue(key)
+        return source_of(spec, key, self.policy_of(service), self._inboxes, service.service_name)
 
     async def attach(self, process: Process, source: Source, prefetch: int) -> Consumer:
         """Let a process take from a source, until :meth:`detach`."""

@@ -17,16 +17,16 @@ import msgspec
 
 from ion.base import lifecycle
 from ion.base.errors import ConfigurationError, IonError, LifecycleError, Unavailable
-from ion.messaging.address import PRIVATE_LIMIT
+from ion.messaging.address import PRIVATE_LIMIT, suspect_queue
 from ion.messaging.transport import Consumer, Delivery, QueueSpec, Transport
 from ion.process import retrying
 from ion.process.arriving import incoming_call
 from ion.process.endpoint import Endpoint
-from ion.process.inbox import Inbox, MemoryInbox
+from ion.process.inbox import Inbox
 from ion.process.incoming import IncomingCall
 from ion.process.process import Process
 from ion.process.service import MAX_PREFETCH
-from ion.process.source import AT_LEAST_ONCE, EFFECTIVELY_ONCE, Policy, Source
+from ion.process.source import Policy, Source, source_of
 from ion.process.subscription import Subscription, handler_op
 from ion.process.topics import checked_patterns
 
@@ -113,7 +113,7 @@ class Subscriptions:
         else:
             await self._exchange.declare_ladder(source.policy)
             await self._exchange.declare_dead_letters(source.key)
-            for queue in (_suspects(feed.spec), feed.spec):
+            for queue in (suspect_queue(feed.spec), feed.spec):
                 await self._exchange.declare_tried(queue, replicated=source.policy.replicated)
         for pattern in subscription.topics:
             await self._transport.bind(feed.spec.name, exchange, pattern)
@@ -188,18 +188,9 @@ class Subscriptions:
     def _durable(self, process: Process, point: str, name: str) -> tuple[QueueSpec, Source]:
         quorum = self._exchange.is_replicated(process)
         spec = self._namespace.subscription_queue(point, name, quorum=quorum)
+        key = self._namespace.subscription_key(point, name)
         policy = self._exchange.policy_of(process)
-        inbox = None
-        if policy.mode == EFFECTIVELY_ONCE:
-            inbox = self._inboxes.setdefault(spec.name, MemoryInbox())
-        return spec, Source(
-            spec.name,
-            self._namespace.subscription_key(point, name),
-            policy,
-            _suspects(spec).name,
-            inbox,
-            careful=policy.mode != AT_LEAST_ONCE,
-        )
+        return spec, source_of(spec, key, policy, self._inboxes, spec.name)
 
 
 class _Feed:
@@ -288,10 +279,6 @@ class _Feed:
             call.delivery.ack()
         else:
             retrying.back(call)
-
-
-def _suspects(spec: QueueSpec) -> QueueSpec:
-    return QueueSpec(f"{spec.name}.suspect", arguments=spec.arguments)
 
 
 def _prefetch(process: Process, prefetch: int | None) -> int:

@@ -65,15 +65,6 @@ class Namespace:
         }
         return QueueSpec(f"{self.sysname}.{key}", arguments={**arguments, **_replicated(quorum)})
 
-    def suspect_queue(self, key: str, *, quorum: bool = False) -> QueueSpec:
-        """Return the queue for messages of ``key`` that were delivered in vain more than once.
-
-        It is consumed one message at a time, so that of those who were there when a container
-        died, only the one that it was working on is suspected.
-        """
-        spec = self.service_queue(key, quorum=quorum)
-        return QueueSpec(f"{spec.name}.suspect", arguments=spec.arguments)
-
     def retry_queue(self, delay: int, *, quorum: bool = False) -> tuple[ExchangeSpec, QueueSpec]:
         """Return one step of the ladder: what is published to it comes back after ``delay`` ms.
 
@@ -163,6 +154,15 @@ class Namespace:
     def control_key(self, service: str) -> str:
         """Return the key that reaches every container which hosts ``service``."""
         return f"ctl.{service}"
+
+
+def suspect_queue(of: QueueSpec) -> QueueSpec:
+    """Return the queue for messages of a queue that were delivered in vain more than once.
+
+    It is consumed one message at a time, so that of those who were there when a container died,
+    only the one that it was working on is suspected.
+    """
+    return QueueSpec(f"{of.name}.suspect", arguments=of.arguments)
 
 
 def _replicated(quorum: bool) -> dict[str, Any]:

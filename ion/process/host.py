@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ion.process.ending import STOPPED, End, Guardian
 from ion.process.endpoint import Endpoint
-from ion.process.subscription import Subscription
+from ion.process.subscription import Subscriber
 from ion.process.workers import Workers
 
 
-class Host(Protocol):
+class Host(Subscriber, Protocol):
     """What a process may ask of its container.
 
     :ivar id: container id.
@@ -43,17 +43,6 @@ class Host(Protocol):
         :param guardian: is told what becomes of it.
         :raises StartError: its class cannot be found or made, or a hook of it failed.
         """
-
-    async def subscribe(
-        self,
-        process: Any,
-        point: str,
-        topics: str | Sequence[str],
-        handler: Callable[..., Any],
-        name: str | None,
-        prefetch: int | None,
-    ) -> Subscription:
-        """Subscribe a process; see :meth:`Process.subscribe`."""
 
     async def terminate_process(
         self, pid: str, *, timeout: float | None = None, end: End = STOPPED

@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from ion.messaging.address import PROCESSES
-from ion.process.inbox import Inbox
+from ion.messaging.address import PROCESSES, suspect_queue
+from ion.messaging.transport import QueueSpec
+from ion.process.inbox import Inbox, MemoryInbox
 
 AT_MOST_ONCE = "at-most-once"
 AT_LEAST_ONCE = "at-least-once"
@@ -77,3 +78,22 @@ class Source(msgspec.Struct, frozen=True, eq=False):
 
 MAIL = Source()  # what is addressed to the process by its id
 TO_ALL = Source(key="")  # what is said to all instances of a service: nobody is to tell them again
+
+
+def source_of(
+    spec: QueueSpec, key: str, policy: Policy, inboxes: dict[str, Inbox], inbox: str
+) -> Source:
+    """Return the source that a queue is whose messages are tried as a policy says.
+
+    :param key: its dead-letter key.
+    :param inboxes: of the container, by name; that named ``inbox`` is made where it is needed.
+    """
+    is_once = policy.mode == EFFECTIVELY_ONCE
+    return Source(
+        spec.name,
+        key,
+        policy,
+        suspect_queue(spec).name,
+        inboxes.setdefault(inbox, MemoryInbox()) if is_once else None,
+        careful=policy.mode != AT_LEAST_ONCE,
+    )

@@ -189,7 +189,7 @@ async def test_an_inbox_that_is_away_makes_the_message_try_again(
         inboxes.append(Away())
         return inboxes[-1]
 
-    monkeypatch.setattr("ion.container.exchange.MemoryInbox", made)
+    monkeypatch.setattr("ion.process.source.MemoryInbox", made)
     async with running(bus) as container:
         process = await spawned(container)
         [inbox] = inboxes
