@@ -31,6 +31,18 @@ T = TypeVar("T")
 
 _LOGIN = re.compile(r"(?P<scheme>\w+://)[^/@\s]*@")
 _REFUSED, _NOT_ALLOWED = 403, 530
+# Why there is no connection, in a word: details["cause"] of what cannot_connect returns.
+CAUSES = (LOGIN, NO_VHOST, VHOST, CLOSED, FOREIGN, TLS, NOBODY, NO_HOST, SILENT) = (
+    "login",
+    "no vhost",
+    "vhost",
+    "closed",
+    "foreign",
+    "tls",
+    "nobody",
+    "no host",
+    "silent",
+)
 _LIBRARY_LOGGERS = ("aiormq.connection", "aiormq.channel", "aio_pika.connection")
 _ERRORS: tuple[type[BaseException], ...] = (
     AMQPError,
@@ -69,40 +81,47 @@ def quieten() -> None:
 
 
 def cannot_connect(url: URL, error: BaseException, code: int, text: str) -> Unavailable:
-    """Return what a failed connect means.
+    """Return what a failed connect means; ``details["cause"]`` is a word for it (``CAUSES``).
 
     :param code: of the broker's connection.close, or 0.
     :param text: its words.
     """
-    return Unavailable(f"{_connect_cause(url, error, code, text)} ({_place(url)})")
+    cause, said = _connect_cause(url, error, code, text)
+    return Unavailable(f"{said} ({_place(url)})", details={"cause": cause})
 
 
 def _place(url: URL) -> str:
     return f"{url.scheme}://{url.host}:{url.port or {'amqps': 5671}.get(url.scheme, 5672)}"
 
 
-def _connect_cause(url: URL, error: BaseException, code: int, text: str) -> str:
+def _connect_cause(url: URL, error: BaseException, code: int, text: str) -> tuple[str, str]:
+    user = url.user or "guest"
     if isinstance(error, ProbableAuthenticationError) or code == _REFUSED:
-        return f"login refused for user {url.user or 'guest'!r}"
+        return LOGIN, f"login refused for user {user!r}"
     if code == _NOT_ALLOWED:
         vhost = url.path[1:] or "/"
         if "not found" in text:
-            return f"no vhost {vhost!r} on the broker"
-        return f"access to vhost {vhost!r} refused for user {url.user or 'guest'!r}"
+            return NO_VHOST, f"no vhost {vhost!r} on the broker"
+        if "access to vhost" in text:
+            return VHOST, f"access to vhost {vhost!r} refused for user {user!r}"
     if code:
-        return f"the broker closed the connection: {code} {masked(text)}"
+        return CLOSED, f"the broker closed the connection: {code} {masked(text)}"
     if text:
-        return f"no AMQP broker is there: {masked(text)}"
+        return FOREIGN, f"no AMQP broker is there: {masked(text)}"
+    return _socket_cause(error)
+
+
+def _socket_cause(error: BaseException) -> tuple[str, str]:
     cause = error if isinstance(error, TimeoutError) else error.__cause__ or error
     if isinstance(cause, ssl.SSLError):
-        return f"TLS failed: {masked(cause)}"
+        return TLS, f"TLS failed: {masked(cause)}"
     if isinstance(cause, ConnectionRefusedError):
-        return "connection refused: no broker is listening"
+        return NOBODY, "connection refused: no broker is listening"
     if isinstance(cause, socket.gaierror):
-        return f"no such host: {cause.strerror}"
+        return NO_HOST, f"no such host: {cause.strerror}"
     if isinstance(cause, TimeoutError):
-        return "no answer from the broker in time"
-    return f"no connection to the broker: {masked(cause) or type(cause).__name__}"
+        return SILENT, "no answer from the broker in time"
+    return CLOSED, f"no connection to the broker: {masked(cause) or type(cause).__name__}"
 
 
 def channel_error(what: str, error: BaseException) -> IonError:

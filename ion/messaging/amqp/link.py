@@ -81,11 +81,22 @@ class Link:
         return int(self._connection.transport.connection.connection_tune.frame_max)
 
     @property
-    def version(self) -> Version | None:
-        """The broker's version; None where it is no RabbitMQ."""
+    def heartbeat(self) -> int:
+        """Seconds between two signs of life, as agreed on with the broker; 0: there are none."""
+        assert self._connection.transport is not None
+        return int(self._connection.transport.connection.connection_tune.heartbeat)
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """What the broker told of itself: product, version, capabilities, ..."""
         assert self._connection.transport is not None
         properties = self._connection.transport.connection.server_properties
-        return version_of(cast("Mapping[str, Any]", properties))
+        return cast("Mapping[str, Any]", properties)
+
+    @property
+    def version(self) -> Version | None:
+        """The broker's version; None where it is no RabbitMQ."""
+        return version_of(self.properties)
 
     async def channel(self, what: str, timeout: float, *, confirms: bool = False) -> Channel:
         """Open a channel.
