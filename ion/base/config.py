@@ -17,7 +17,7 @@ import msgspec
 from ion.base import layers
 from ion.base.errors import ConfigurationError
 from ion.base.findings import Finding, raise_errors
-from ion.base.layers import Entry, KeyPath, Layer, Origin
+from ion.base.layers import Entry, KeyPath, Origin
 from ion.base.masking import masked
 from ion.base.schema import child_of, did_you_mean, struct_of
 from ion.base.settings import Settings, merge
@@ -106,6 +106,31 @@ def read(
     :param directory: the working directory; by default the present one.
     :raises ConfigurationError: anything is wrong anywhere; all of it, each with its place.
     """
+    configuration, findings = examine(
+        config,
+        files=files,
+        assignments=assignments,
+        options=options,
+        environ=environ,
+        directory=directory,
+    )
+    raise_errors(findings)
+    return configuration
+
+
+def examine(
+    config: Mapping[str, Any] | None = None,
+    *,
+    files: Sequence[str | Path] = (),
+    assignments: Sequence[str] = (),
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    environ: Mapping[str, str] | None = None,
+    directory: str | Path | None = None,
+) -> tuple[Configuration, list[Finding]]:
+    """Return the settings without what is wrong in them, and what that is.
+
+    Parameters as of :func:`read`.
+    """
     environ = layers.process_environment() if environ is None else environ
     found = layers.files_in(Path(directory) if directory is not None else Path())
     stack = [layers.from_file(path) for path in found]
@@ -114,7 +139,9 @@ def read(
     stack.append(layers.from_assignments(assignments, "--set"))
     stack += [layers.from_map(data, f"option {name}") for name, data in (options or {}).items()]
     stack.append(layers.from_map(config or {}, "config="))
-    return _merged(stack, layers.unknown_variables(environ))
+    entries = [entry for layer in stack for entry in layer.entries]
+    findings = [finding for layer in stack for finding in layer.findings]
+    return Configuration(entries, layers.unknown_variables(environ)), findings
 
 
 def load(config: Mapping[str, Any] | None = None, **sources: Any) -> Settings:
@@ -125,12 +152,6 @@ def load(config: Mapping[str, Any] | None = None, **sources: Any) -> Settings:
 def findings_in(path: str | Path) -> list[Finding]:
     """Return what is wrong with one file of settings."""
     return layers.from_file(Path(path)).findings
-
-
-def _merged(stack: Sequence[Layer], unknown_variables: Sequence[str]) -> Configuration:
-    raise_errors([finding for layer in stack for finding in layer.findings])
-    entries = [entry for layer in stack for entry in layer.entries]
-    return Configuration(entries, unknown_variables)
 
 
 def _put(tree: dict[str, Any], path: KeyPath, value: Any) -> None:
