@@ -36,11 +36,12 @@ class Prompt(Protocol):
         """Leave."""
 
 
-def open_prompt(namespace: dict[str, Any], history: Path | None) -> Prompt:
+def open_prompt(namespace: dict[str, Any], history: Path | None, leaving: str) -> Prompt:
     """Return the best prompt there is; says in one line where it is not the good one.
 
     :param namespace: what completion offers.
     :param history: file for the lines typed; None keeps them in memory.
+    :param leaving: what the end of the shell does, for people.
     """
     try:
         from ion.shell.prompt_ptpython import PtpythonPrompt
@@ -48,7 +49,7 @@ def open_prompt(namespace: dict[str, Any], history: Path | None) -> Prompt:
         from ion.shell.prompt_plain import PlainPrompt
 
         print("ptpython is not installed, so this prompt is plain: pip install 'ioncore[shell]'")
-        return PlainPrompt(namespace, history)
+        return PlainPrompt(namespace, history, leaving)
     return PtpythonPrompt(namespace, history)
 
 

@@ -16,17 +16,53 @@ FIRST, MORE = ">>> ", "... "
 HISTORY_LINES = 2500
 
 
+class LineReader:
+    """Reads lines of standard input in a thread of its own, so that the loop goes on meanwhile."""
+
+    def __init__(self) -> None:
+        self._closed = asyncio.Event()
+
+    @property
+    def closed(self) -> bool:
+        """Whether no more is to be read."""
+        return self._closed.is_set()
+
+    def close(self) -> None:
+        """End a waiting :meth:`line`; may be called twice."""
+        self._closed.set()
+
+    async def line(self, prompt: str = "") -> str:
+        """Read one line; the thread is a daemon, for nothing can end a thread that reads.
+
+        :raises EOFError: there is none any more, or the reader was closed.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[str] = loop.create_future()
+        threading.Thread(target=_read_line, args=(prompt, loop, future), daemon=True).start()
+        closed = asyncio.create_task(self._closed.wait())
+        try:
+            waiting: set[asyncio.Future[Any]] = {future, closed}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            closed.cancel()
+        if not future.done():
+            raise EOFError
+        return future.result()
+
+
 class PlainPrompt:
-    """Reads lines in a thread of its own, so that the container goes on meanwhile.
+    """Asks for statements line by line.
 
     :param namespace: what Tab completes from.
     :param history: file for the lines typed, or None.
+    :param leaving: what the end of the shell does, for people.
     """
 
-    def __init__(self, namespace: dict[str, Any], history: Path | None) -> None:
+    def __init__(self, namespace: dict[str, Any], history: Path | None, leaving: str) -> None:
         self._lines = Lines()
         self._history = history
-        self._closed = asyncio.Event()
+        self._leaving = leaving
+        self._reader = LineReader()
         self._interrupted = False
         self._given_up = ""  # readline keeps what was typed before Ctrl-C at the head of the line
         self._terminal = _terminal_state()
@@ -56,30 +92,19 @@ class PlainPrompt:
         self._interrupted = True
         self._lines.clear()
         self._given_up = _typed_so_far()
-        print("\nexit() or Ctrl-D stops the container; so does another Ctrl-C")
+        print(f"\nexit() or Ctrl-D {self._leaving}; so does another Ctrl-C")
         print(FIRST, end="", flush=True)
 
     def close(self) -> None:
         """End a waiting ``read`` and put the terminal back as it was."""
-        if not self._closed.is_set():
-            self._closed.set()
+        if not self._reader.closed:
+            self._reader.close()
             _save_history(self._history)
             _restore_terminal(self._terminal)
 
     async def _line(self, prompt: str) -> str:
-        """Read one line; the thread is a daemon, for nothing can end a thread that reads."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[str] = loop.create_future()
-        threading.Thread(target=_read_line, args=(prompt, loop, future), daemon=True).start()
-        closed = asyncio.create_task(self._closed.wait())
-        try:
-            waiting: set[asyncio.Future[Any]] = {future, closed}
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            closed.cancel()
-        if not future.done():
-            raise EOFError
-        line = future.result().removeprefix(self._given_up)
+        typed = await self._reader.line(prompt)
+        line = typed.removeprefix(self._given_up)
         self._interrupted, self._given_up = False, ""
         return line
 

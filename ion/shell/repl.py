@@ -1,121 +1,135 @@
-"""The interactive shell inside a running container.
+"""The loop of the interactive shell: read a statement, run it, show what came of it.
 
-It reads a statement, runs it on the container's loop and shows what came of it, until the user
-leaves (``exit()``, Ctrl-D) or the container is told to stop. It never ends the container itself.
+It goes on until the user leaves (``exit()``, Ctrl-D), or whoever runs it is told to stop. It never
+ends a container itself.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Any
 
-from ion.base.errors import IonError
-from ion.shell.evaluation import Evaluator, Interrupted
-from ion.shell.exits import one_line
 from ion.shell.helpers import Helpers
 from ion.shell.prompt import Prompt, history_file, open_prompt
-from ion.shell.render import Table, printable
+from ion.shell.render import Table
+from ion.shell.session import Leave, Outcome, Session
 from ion.shell.signals import StopSignals
 
 if TYPE_CHECKING:
     from ion.container.container import Container
+    from ion.shell.transcript import Recorder
 
 CLOSE_WITHIN = 1.0  # seconds for a prompt to give the terminal back
-
-
-class Leave:
-    """What ``exit`` and ``quit`` are: called or not, they end the shell."""
-
-    def __call__(self) -> None:
-        """End the shell; the container drains and stops."""
-        raise SystemExit
-
-    def __repr__(self) -> str:
-        return "exit() or Ctrl-D ends the shell and stops the container"
+STOPS = "stops the container"
 
 
 async def run_shell(container: Container, stops: StopSignals, *, keep_history: bool) -> None:
-    """Run the shell until the user leaves or ``stops`` says so.
+    """Run the shell inside a running container until the user leaves or ``stops`` says so.
 
     :param keep_history: whether lines typed go to the history file.
     """
     helpers = Helpers(container)
-    leave = Leave()
-    namespace = {**helpers.namespace(), "exit": leave, "quit": leave}
+    namespace = with_exit(helpers.namespace(), f"ends the shell and {STOPS}")
     print(await helpers.banner())
-    prompt = open_prompt(namespace, history_file() if keep_history else None)
-    shell = _Shell(prompt, Evaluator(namespace), asyncio.get_running_loop())
-    stops.ask_first(shell.interrupt)
-    try:
-        await _until(shell.run(), stops.stopping, prompt)
-    finally:
-        stops.ask_first(None)
-        prompt.close()
+    prompt = open_prompt(namespace, history_file() if keep_history else None, STOPS)
+    await Repl(prompt, namespace).run(stops)
 
 
-async def _until(run: Any, stopping: asyncio.Event, prompt: Prompt) -> None:
-    """Await ``run``; when ``stopping`` is set, close the prompt and give the run a moment."""
-    running = asyncio.create_task(run, name="ioncc shell")
-    stopped = asyncio.create_task(stopping.wait(), name="ioncc shell stop")
-    try:
-        await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        prompt.close()
-        await asyncio.wait({running}, timeout=CLOSE_WITHIN)
-    finally:
-        stopped.cancel()
-        running.cancel()
-        await asyncio.wait({running}, timeout=CLOSE_WITHIN)
-    if running.done() and not running.cancelled():
-        running.result()
+def with_exit(namespace: dict[str, Any], meaning: str) -> dict[str, Any]:
+    """Return ``namespace`` with ``exit`` and ``quit`` in it.
+
+    :param meaning: what the end of the shell does, for people.
+    """
+    leave = Leave(meaning)
+    return {**namespace, "exit": leave, "quit": leave}
 
 
-class _Shell:
-    """Read, run, show."""
+class Repl:
+    """Read, run, show.
+
+    :param namespace: the globals of what is typed.
+    :param recorder: what keeps a transcript; the caller closes it.
+    :param scripted: nobody is there to read on: the first error ends it, and is told on standard
+        error.
+    """
 
     def __init__(
-        self, prompt: Prompt, evaluator: Evaluator, loop: asyncio.AbstractEventLoop
+        self,
+        prompt: Prompt,
+        namespace: dict[str, Any],
+        *,
+        recorder: Recorder | None = None,
+        scripted: bool = False,
     ) -> None:
         self._prompt = prompt
-        self._evaluator = evaluator
-        self._loop = loop
+        self._session = Session(namespace)
+        self._recorder = recorder
+        self._scripted = scripted
+        self._loop = asyncio.get_running_loop()
 
-    async def run(self) -> None:
-        """Serve the user until they leave, or the terminal does."""
+    async def run(self, stops: StopSignals) -> bool:
+        """Serve the user until they leave, or the terminal does, or ``stops`` says so.
+
+        Return False where an error ended it.
+        """
+        stops.ask_first(self._interrupt)
+        try:
+            return await self._until(stops.stopping)
+        finally:
+            stops.ask_first(None)
+            self._prompt.close()
+
+    async def _until(self, stopping: asyncio.Event) -> bool:
+        """Serve; when ``stopping`` is set, close the prompt and give the rest a moment."""
+        running = asyncio.create_task(self._serve(), name="ioncc shell")
+        stopped = asyncio.create_task(stopping.wait(), name="ioncc shell stop")
+        try:
+            await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            self._prompt.close()
+            await asyncio.wait({running}, timeout=CLOSE_WITHIN)
+        finally:
+            stopped.cancel()
+            running.cancel()
+            await asyncio.wait({running}, timeout=CLOSE_WITHIN)
+        return running.result() if running.done() and not running.cancelled() else True
+
+    async def _serve(self) -> bool:
         while True:
             try:
                 text = await self._prompt.read()
             except (EOFError, OSError):
-                return
-            if await self._run(text):
-                return
-
-    async def _run(self, text: str) -> bool:
-        """Run one statement and show what came of it; return whether the user leaves."""
-        try:
-            value = await self._evaluator.run(text)
-            if isinstance(value, Leave):
                 return True
-            self._show(value)
-        except SystemExit:
-            return True
-        except Interrupted:
-            print("interrupted")
-        except IonError as error:  # says itself what was wrong: no traceback needed
-            print(printable(f"{error.type} ({error.code}): {one_line(error)}"))
-        except Exception as error:  # noqa: BLE001 - a user's line ends here
-            self._prompt.fail(error)
-        return False
+            outcome = await self._session.run(text, keep=self._recorder is not None)
+            if outcome.leaving:
+                return True
+            if self._recorder is not None:
+                self._recorder.note(text, outcome)
+            self._show(outcome)
+            if self._scripted and outcome.error is not None:
+                return False
 
-    def interrupt(self) -> bool:
+    def _show(self, outcome: Outcome) -> None:
+        if outcome.complaint is not None:
+            print(outcome.complaint, file=sys.stderr if self._scripted else sys.stdout)
+        elif outcome.error is not None:
+            self._prompt.fail(outcome.error)
+        elif isinstance(outcome.value, Table):
+            outcome.value.show()
+        elif outcome.value is not None:
+            self._show_value(outcome.value)
+
+    def _show_value(self, value: Any) -> None:
+        try:
+            self._prompt.show(value)
+        except Exception as error:  # noqa: BLE001 - its repr is the user's, and so is the error
+            self._prompt.fail(error)
+
+    def _interrupt(self) -> bool:
         """Take Ctrl-C: it ends the running line, or goes to the prompt."""
-        if self._evaluator.running:
-            self._evaluator.interrupt()
+        evaluator = self._session.evaluator
+        if evaluator.running:
+            evaluator.interrupt()
         else:
             self._loop.call_soon_threadsafe(self._prompt.interrupt)
         return True
-
-    def _show(self, value: Any) -> None:
-        if isinstance(value, Table):
-            value.show()
-        elif value is not None:
-            self._prompt.show(value)

@@ -43,7 +43,7 @@ async def test_ptpython_completes_helpers_services_and_ops(namespace, typed, off
 async def test_readline_completes_helpers_services_and_ops(namespace, typed, offered):
     before = readline.get_completer()
     try:
-        PlainPrompt(namespace, None).close()
+        PlainPrompt(namespace, None, "leaves").close()
         assert offered in readline.get_completer()(typed, 0)
     finally:
         readline.set_completer(before)
