@@ -22,8 +22,15 @@ Every error has ``code`` (HTTP-like number), ``type`` (a stable word for program
     ├ ServiceNotFound 404             no queue of that name exists
     │  └ ProcessNotFound 404          the container lives, that process of it does not
     ├ Refused 403                     the other side refused the request, with a reason
+    ├ Forbidden 403                   a command that is not signed with the system's key
     ├ DeadlineExceeded 504            no answer in time (also a TimeoutError)
-    └ Unavailable 503                 broker away, load shed, or a queue that nobody consumes
+    ├ StoreError 500                  a store cannot do what was asked
+    │  ├ Conflict 409                 somebody else has written since; the details say what
+    │  ├ NotFound 404                 there is nothing of that key, hash or name
+    │  ├ InvalidRequest 400           a key, query or attribute that the store cannot take
+    │  ├ Damaged 500                  what is kept cannot be read: a corrupt file, a wrong hash
+    │  └ NewerSchema 500              it was written by a newer release of ION
+    └ Unavailable 503                 broker or store away, load shed, or a queue nobody consumes
        └ Unroutable 503               a mandatory message that no queue took
 
 Errors of other libraries are mapped to these at the wall (transport, store), never above.
@@ -186,14 +193,53 @@ class Refused(IonError):
     default_code = 403
 
 
+class Forbidden(IonError):
+    """A command that is not signed with the system's key; the message says what is wrong."""
+
+    default_code = 403
+
+
 class DeadlineExceeded(IonError, TimeoutError):
     """No answer within the deadline."""
 
     default_code = 504
 
 
+class StoreError(IonError):
+    """A store cannot do what was asked. An engine that is away is :class:`Unavailable`."""
+
+
+class Conflict(StoreError):
+    """What was to be replaced is not what was expected: somebody else has written since.
+
+    ``details`` holds what is there now, as far as it is known (``key``, ``revision``).
+    """
+
+    default_code = 409
+
+
+class NotFound(StoreError):
+    """There is nothing of that key, hash or name, where something must be."""
+
+    default_code = 404
+
+
+class InvalidRequest(StoreError):
+    """A key, value, query or attribute that the store cannot take; nothing was done."""
+
+    default_code = 400
+
+
+class Damaged(StoreError):
+    """What is kept cannot be read, or is not what its hash says; nothing was changed."""
+
+
+class NewerSchema(StoreError):
+    """The data was written by a newer release of ION, and is left as it is."""
+
+
 class Unavailable(IonError):
-    """Broker away, load shed, or a queue that nobody consumed until the deadline."""
+    """Broker or store away, load shed, or a queue that nobody consumed until the deadline."""
 
     default_code = 503
 
@@ -214,6 +260,7 @@ _RUNTIME_FAILURES: dict[tuple[int, str], type[IonError]] = {
         CallCycle,
         ProcessNotFound,
         Refused,
+        Forbidden,
         DeadlineExceeded,
         Unavailable,
         ContentTooLarge,

@@ -1,0 +1,1 @@
+"""Floor 2, the cellar: pluggable datastores behind one protocol."""

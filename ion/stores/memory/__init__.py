@@ -1,0 +1,1 @@
+"""The datastore in memory: a product, and the reference of the contract."""

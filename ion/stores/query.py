@@ -1,0 +1,303 @@
+"""Queries: what an index store is asked for, as data that can travel.
+
+A predicate is a tree of comparisons::
+
+    from ion.stores.query import A, Query
+
+    deep = (A("kind") == "ctd") & (A("depth") > 100.0)
+    await store.query(Query(deep, order=("-depth",), limit=20))
+
+Contract, for all engines:
+
+* Text is ordered by its code points, numbers by their value, False before True.
+* A comparison with an attribute that is absent is false, ``!=`` too; so ``~(A("x") == 1)`` is true
+  of what has no ``x``, and ``A("x") != 1`` is not. ``A("x").is_absent()`` is true of it.
+* Order: by the attributes named, ``-name`` from the greatest; what has none comes first (with
+  ``-``, last); what is equal, and all where nothing is named, by key.
+* A cursor is that of one query, order included. What is written meanwhile may be seen or not; what
+  is there, unchanged, all the while is seen once.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from ion.base.errors import InvalidRequest
+from ion.stores.limits import attribute_value, check_limit
+
+Comparison = Literal["EQ", "NE", "LT", "LE", "GT", "GE"]
+MAX_TERMS = 500  # comparisons and values in one query
+MAX_DEPTH = 50
+MAX_ORDER = 8
+
+
+class _Node(msgspec.Struct, frozen=True, tag_field="is"):
+    def __and__(self, other: Predicate) -> And:
+        return And((self, other))  # type: ignore[arg-type]
+
+    def __or__(self, other: Predicate) -> Or:
+        return Or((self, other))  # type: ignore[arg-type]
+
+    def __invert__(self) -> Not:
+        return Not(self)  # type: ignore[arg-type]
+
+
+class Compare(_Node, frozen=True, tag="compare"):
+    """An attribute compared with a value."""
+
+    name: str
+    op: Comparison
+    value: str | int | float | bool
+
+
+class In(_Node, frozen=True, tag="in"):
+    """An attribute is one of some values."""
+
+    name: str
+    values: tuple[str | int | float | bool, ...]
+
+
+class Prefix(_Node, frozen=True, tag="prefix"):
+    """A text attribute begins with a text."""
+
+    name: str
+    text: str
+
+
+class Absent(_Node, frozen=True, tag="absent"):
+    """There is no such attribute."""
+
+    name: str
+
+
+class And(_Node, frozen=True, tag="and"):
+    """All are true; so it is where there are none."""
+
+    terms: tuple[Predicate, ...]
+
+
+class Or(_Node, frozen=True, tag="or"):
+    """One is true, at least."""
+
+    terms: tuple[Predicate, ...]
+
+
+class Not(_Node, frozen=True, tag="not"):
+    """It is not true."""
+
+    term: Predicate
+
+
+Predicate = Compare | In | Prefix | Absent | And | Or | Not
+
+
+class A:
+    """An attribute, to be compared: ``A("depth") > 100.0``."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __eq__(self, value: Any) -> Compare:  # type: ignore[override]
+        return Compare(self._name, "EQ", value)
+
+    def __ne__(self, value: Any) -> Compare:  # type: ignore[override]
+        return Compare(self._name, "NE", value)
+
+    def __lt__(self, value: Any) -> Compare:
+        return Compare(self._name, "LT", value)
+
+    def __le__(self, value: Any) -> Compare:
+        return Compare(self._name, "LE", value)
+
+    def __gt__(self, value: Any) -> Compare:
+        return Compare(self._name, "GT", value)
+
+    def __ge__(self, value: Any) -> Compare:
+        return Compare(self._name, "GE", value)
+
+    def is_in(self, values: Iterable[Any]) -> In:
+        """Be one of ``values``."""
+        return In(self._name, tuple(values))
+
+    def begins_with(self, text: str) -> Prefix:
+        """Begin with ``text``."""
+        return Prefix(self._name, text)
+
+    def is_absent(self) -> Absent:
+        """Be absent."""
+        return Absent(self._name)
+
+
+class Query(msgspec.Struct, frozen=True):
+    """What an index store is asked for.
+
+    :param where: None: everything.
+    :param order: names of attributes, with ``-`` in front from the greatest.
+    :param limit: entries of a page.
+    :param cursor: of the page before; None: from the start.
+    """
+
+    where: Predicate | None = None
+    order: tuple[str, ...] = ()
+    limit: int = 100
+    cursor: str | None = None
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Where a page ended: what a cursor holds.
+
+    :ivar values: of the attributes ordered by; None: absent.
+    :ivar key: of the last entry, as its bytes.
+    """
+
+    values: tuple[str | int | float | bool | None, ...]
+    key: bytes
+
+
+def checked(query: Query, indices: Mapping[str, str]) -> Query:
+    """Return a query with its values as they are kept (ints are floats where floats are declared).
+
+    :raises InvalidRequest: see :meth:`IndexStore.query`; or it is too large.
+    """
+    where = query.where
+    if where is not None:
+        if sum(_sizes(where, 0)) > MAX_TERMS:
+            message = f"a query has at most {MAX_TERMS} comparisons"
+            raise InvalidRequest(message)
+        where = _checked(where, indices)
+    names = [name.removeprefix("-") for name in query.order]
+    if len(set(names)) < len(names) or len(names) > MAX_ORDER:
+        message = f"order: each attribute once, and {MAX_ORDER} at most"
+        raise InvalidRequest(message)
+    for name in names:
+        attribute_value(name, None, indices)
+    check_limit(query.limit)
+    return msgspec.structs.replace(query, where=where)
+
+
+def _sizes(predicate: Predicate, depth: int) -> Iterator[int]:
+    if depth > MAX_DEPTH:
+        message = f"a query is nested {MAX_DEPTH} deep at most"
+        raise InvalidRequest(message)
+    match predicate:
+        case And(terms) | Or(terms):
+            for term in terms:
+                yield from _sizes(term, depth + 1)
+        case Not(term):
+            yield from _sizes(term, depth + 1)
+        case In(_, values):
+            yield len(values)
+        case _:
+            yield 1
+
+
+def _checked(predicate: Predicate, indices: Mapping[str, str]) -> Predicate:
+    match predicate:
+        case Compare(name, op, value):
+            return Compare(name, op, _value(name, value, indices))
+        case In(name, values):
+            attribute_value(name, None, indices)
+            return In(name, tuple(_value(name, value, indices) for value in values))
+        case Prefix(name, text):
+            attribute_value(name, None, indices)
+            if indices[name] != "str":
+                message = f"index attribute {name!r} is of type {indices[name]}: it has no prefix"
+                raise InvalidRequest(message)
+            return Prefix(name, _value(name, text, indices))
+        case Absent(name):
+            attribute_value(name, None, indices)
+            return predicate
+        case And(terms):
+            return And(tuple(_checked(term, indices) for term in terms))
+        case Or(terms):
+            return Or(tuple(_checked(term, indices) for term in terms))
+        case Not(term):
+            return Not(_checked(term, indices))
+    message = f"{type(predicate).__name__} is no predicate of a query"
+    raise InvalidRequest(message)
+
+
+def _value(name: str, value: Any, indices: Mapping[str, str]) -> Any:
+    checked = attribute_value(name, value, indices)
+    if checked is None:
+        message = f"{name!r} is compared with None: ask whether it is_absent()"
+        raise InvalidRequest(message)
+    return checked
+
+
+def is_true(predicate: Predicate | None, index: Mapping[str, Any]) -> bool:
+    """Return whether a checked predicate is true of an entry's attributes.
+
+    This is the meaning; engines that have an index find the same entries by it.
+    """
+    match predicate:
+        case None:
+            return True
+        case Compare(name, op, value):
+            return name in index and _compare(index[name], op, value)
+        case In(name, values):
+            return name in index and index[name] in values
+        case Prefix(name, text):
+            return name in index and index[name].startswith(text)
+        case Absent(name):
+            return name not in index
+        case And(terms):
+            return all(is_true(term, index) for term in terms)
+        case Or(terms):
+            return any(is_true(term, index) for term in terms)
+        case Not(term):
+            return not is_true(term, index)
+
+
+def _compare(left: Any, op: Comparison, right: Any) -> bool:
+    match op:
+        case "EQ":
+            return bool(left == right)
+        case "NE":
+            return bool(left != right)
+        case "LT":
+            return bool(left < right)
+        case "LE":
+            return bool(left <= right)
+        case "GT":
+            return bool(left > right)
+        case "GE":
+            return bool(left >= right)
+
+
+def cursor_of(query: Query, position: Position) -> str:
+    """Return the cursor of a page of ``query`` that ended at ``position``."""
+    data = _mark(query) + msgspec.msgpack.encode(position)
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def position_of(query: Query) -> Position | None:
+    """Return where the page before ended; None for the first page.
+
+    :raises InvalidRequest: the cursor is none, or of another query.
+    """
+    if query.cursor is None:
+        return None
+    try:
+        data = base64.urlsafe_b64decode(query.cursor + "=" * (-len(query.cursor) % 4))
+        position = msgspec.msgpack.decode(data[8:], type=Position)
+    except (ValueError, TypeError, binascii.Error, msgspec.MsgspecError):
+        position = None
+        data = b""
+    if position is None or data[:8] != _mark(query) or len(position.values) != len(query.order):
+        message = "the cursor is not one of this query: give the one that its last page had"
+        raise InvalidRequest(message)
+    return position
+
+
+def _mark(query: Query) -> bytes:
+    same = msgspec.structs.replace(query, cursor=None, limit=1)
+    return hashlib.sha256(msgspec.msgpack.encode(same)).digest()[:8]
