@@ -49,9 +49,9 @@ def find(sysname: str) -> Runtime:
     :raises Unavailable: nobody on this machine listens for it, or who did has gone; or the file
         is not to be trusted.
     """
-    folder, name = _folder(), f"{checked_name(sysname, 'sysname')}.json"
-    found = _read(folder / name) if _is_own(folder) else None
-    if found is not None and _is_running(found.pid):
+    place, name = folder(), f"{checked_name(sysname, 'sysname')}.json"
+    found = _read(place / name) if is_own(place) else None
+    if found is not None and is_running(found.pid):
         return found
     gone = f" (the one that did, process {found.pid}, is gone)" if found else ""
     message = (
@@ -60,29 +60,39 @@ def find(sysname: str) -> Runtime:
     raise Unavailable(message)
 
 
+def claimed(sysname: str) -> Runtime | None:
+    """Return what the runtime file of a system says, whether who wrote it has gone or not.
+
+    None where there is no such file, or it is not whole.
+
+    :raises Unavailable: it cannot be read, or is not this user's alone.
+    """
+    return _read(folder() / f"{checked_name(sysname, 'sysname')}.json")
+
+
 def claim(sysname: str, url: str) -> Runtime:
     """Write the runtime file of a bus that listens already; one that is stale is replaced.
 
     :raises StartError: another container listens for the system; or the file cannot be written.
     """
     name = checked_name(sysname, "sysname")
-    folder = _folder()
+    place = folder()
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if not _is_own(folder):
-            message = f"{folder} is not this user's alone (mode 0700): it is not used"
+        place.mkdir(mode=0o700, exist_ok=True)
+        if not is_own(place):
+            message = f"{place} is not this user's alone (mode 0700): it is not used"
             raise StartError(message)
-        with _locked(folder / f"{name}.lock"):
-            present = _read(folder / f"{name}.json")
+        with _locked(place / f"{name}.lock"):
+            present = _read(place / f"{name}.json")
             if present is not None and _is_listening(present):
                 message = (
                     f"process {present.pid} listens for system {name!r} already: join it with "
                     "-b local://, or give this system another name with -s"
                 )
                 raise StartError(message)
-            return _write(folder / f"{name}.json", url)
+            return _write(place / f"{name}.json", url)
     except (OSError, Unavailable) as error:
-        message = f"the runtime file in {folder} cannot be written: {error}"
+        message = f"the runtime file in {place} cannot be written: {error}"
         raise StartError(message) from error
 
 
@@ -95,22 +105,22 @@ def release(runtime: Runtime) -> None:
         return
 
 
-def _folder() -> Path:
+def folder() -> Path:
     """Return the folder where the file is, which may not be there yet.
 
     Without XDG_RUNTIME_DIR (a job of cron), it is the folder that the variable mostly names.
     """
     uid = os.getuid()
     for base in (Path(os.environ.get("XDG_RUNTIME_DIR", "")), Path(f"/run/user/{uid}")):
-        if base.is_absolute() and _is_own(base):
+        if base.is_absolute() and is_own(base):
             return base / _FOLDER
     return Path(tempfile.gettempdir(), f"{_FOLDER}-{uid}")
 
 
-def _is_own(folder: Path) -> bool:
+def is_own(path: Path) -> bool:
     """Tell whether it is a folder of this user that nobody else can write to or read."""
     try:
-        info = folder.lstat()
+        info = path.lstat()
     except OSError:
         return False
     return stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid() and not info.st_mode & _OTHERS
@@ -171,7 +181,8 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Tell whether there is a process of that number, whoever's it is."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -183,7 +194,7 @@ def _is_running(pid: int) -> bool:
 
 def _is_listening(runtime: Runtime) -> bool:
     """Tell whether somebody is there: the number of a dead process may be another's by now."""
-    if not _is_running(runtime.pid):
+    if not is_running(runtime.pid):
         return False
     where = urlsplit(runtime.url)
     try:

@@ -134,6 +134,16 @@ class Asker:
         )
         await self._ask(f"declare exchange {spec_.name!r}", frame)
 
+    async def has_exchange(self, name: str) -> bool:
+        """Look whether there is an exchange of that name, of whatever kind."""
+        try:
+            await self._ask(
+                f"look at exchange {name!r}", _ExchangeDeclare(exchange=name, passive=True)
+            )
+        except ServiceNotFound:
+            return False
+        return True
+
     async def delete_exchange(self, name: str) -> None:
         """Delete the exchange, if there is one."""
         await self._ask(f"delete exchange {name!r}", _ExchangeDelete(exchange=name))

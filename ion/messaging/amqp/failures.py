@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from aiormq.exceptions import (
     AMQPError,
+    ChannelAccessRefused,
     ChannelInvalidStateError,
     ChannelLockedResource,
     ChannelNotFoundEntity,
@@ -133,12 +134,19 @@ def channel_error(what: str, error: BaseException) -> IonError:
         return ConfigurationError(text)
     if isinstance(error, ChannelLockedResource):
         return Unavailable(text, details={"locked": True})
+    if isinstance(error, ChannelAccessRefused):
+        return Unavailable(text, details={"refused": True})
     return Unavailable(text or f"{what}: the connection was lost")
 
 
 def is_locked(error: IonError) -> bool:
     """Whether the error says that a queue is exclusive to another connection."""
     return bool(error.details.get("locked"))
+
+
+def is_refused(error: IonError) -> bool:
+    """Whether the error says that the user has no permission for it."""
+    return bool(error.details.get("refused"))
 
 
 def _words(error: BaseException) -> str:
