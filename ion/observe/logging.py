@@ -124,6 +124,10 @@ class JsonFormatter(logging.Formatter):
         """Return the object on one line."""
         from msgspec import json
 
+        return json.encode(self.fields(record), enc_hook=str).decode()
+
+    def fields(self, record: logging.LogRecord) -> dict[str, Any]:
+        """Return the object; what was given as ``extra`` may be anything."""
         fields: dict[str, Any] = {
             **_extra(record),
             "time": _time(record),
@@ -135,7 +139,7 @@ class JsonFormatter(logging.Formatter):
         trouble = _traceback(self, record)
         if trouble:
             fields["traceback"] = trouble
-        return json.encode(fields, enc_hook=str).decode()
+        return fields
 
 
 class _Handler(logging.StreamHandler[TextIO]):
