@@ -6,7 +6,6 @@ here. Contract: whatever is wrong with the name is a ConfigurationError that say
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.util
 import re
@@ -14,9 +13,10 @@ import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ion.base.errors import ConfigurationError
+from ion.base.source import Ancestry, binds, syntax_error
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*)?\Z")
 
@@ -46,8 +46,8 @@ def checked_dotted_name(name: Any) -> str:
 def missing(name: str) -> str | None:
     """Say what of ``name`` is not there, or return None; imports nothing.
 
-    Sees what a module binds at its top level. A module that cannot be read as source, or that
-    binds names in ways unseen here, gets the benefit of the doubt.
+    Sees what a module binds at its top level, and errors of syntax. A module that cannot be read as
+    source, or that binds names in ways unseen here, gets the benefit of the doubt.
 
     :raises ConfigurationError: ``name`` is no dotted name.
     """
@@ -59,14 +59,50 @@ def missing(name: str) -> str | None:
     spec = _find_spec(module_name)
     if spec is None:
         return _no_module(module_name)
-    if attributes and not _binds(spec, attributes[0]):
+    fault = syntax_error(spec)
+    if fault is not None:
+        return f"module {module_name!r} cannot be imported: {fault}"
+    if attributes and not binds(spec, attributes[0]):
         return _no_attribute(name, module_name, attributes[0])
     return None
+
+
+def derives(name: str, root: type) -> bool | None:
+    """Tell whether ``name`` names a class derived from ``root``, or None where that cannot be seen;
+    imports nothing.
+
+    :raises ConfigurationError: ``name`` is no dotted name.
+    """
+    module_name, attributes = _split(checked_dotted_name(name))
+    if not attributes:
+        return False
+    if len(attributes) > 1:  # a class within a class
+        return None
+    return Ancestry(sys.modules, _find_spec).derives(module_name, attributes[0], root)
 
 
 def module_exists(module_name: str) -> bool:
     """Tell whether there is such a module, without importing it or its packages."""
     return module_name in sys.modules or _find_spec(module_name) is not None
+
+
+class Installed(NamedTuple):
+    """An installed package: its version, what it requires, which Python; as its metadata says."""
+
+    version: str
+    requires: list[str]
+    python: str
+
+
+def installed(package: str) -> Installed | None:
+    """Return what the metadata of a package says; None where it is not installed."""
+    from importlib import metadata
+
+    try:
+        found = metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        return None
+    return Installed(found.version, found.requires or [], found.metadata["Requires-Python"] or "")
 
 
 def _split(name: str) -> tuple[str, list[str]]:
@@ -149,29 +185,6 @@ def _find_inside(name: str, folders: list[str]) -> ModuleSpec | None:
             str(Path(folder, part)) for folder in folders if Path(folder, part).is_dir()
         ]
         return spec
-
-
-def _binds(spec: ModuleSpec, name: str) -> bool:
-    if spec.origin is None or not spec.origin.endswith(".py"):
-        return True
-    try:
-        tree = ast.parse(Path(spec.origin).read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return True
-    bound: set[str] = set()
-    for node in ast.walk(tree):
-        bound.update(_bound_by(node))
-    return bool({name, "*", "__getattr__"} & bound)
-
-
-def _bound_by(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        return [node.name]
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return [alias.asname or alias.name.partition(".")[0] for alias in node.names]
-    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-        return [node.id]
-    return []
 
 
 def _error(message: str, name: Any) -> ConfigurationError:

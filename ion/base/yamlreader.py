@@ -33,7 +33,9 @@ def build_yaml(text: str, builder: Builder) -> Any:
         builder.fail(mark.line + 1 if mark else 1, f"not YAML: {said}")
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         said = str(error).partition("\n")[0]
-        builder.fail(1, f"not YAML: {said}")
+        odd = yaml.reader.Reader.NON_PRINTABLE.search(text)
+        line = text.count("\n", 0, odd.start()) + 1 if odd is not None else 1
+        builder.fail(line, f"not YAML: {said}")
 
 
 def parse_scalar(text: str) -> Any:

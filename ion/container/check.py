@@ -14,13 +14,15 @@ from ion.base.builder import KeyPath
 from ion.base.config import findings_in
 from ion.base.document import Document
 from ion.base.errors import ConfigurationError
-from ion.base.findings import WARNING, Finding
+from ion.base.findings import ERROR, WARNING, Finding
 from ion.base.layers import findings_of
 from ion.base.schema import did_you_mean
 from ion.container.app import BUILT_IN, AppSpec, app_of, read_app
 from ion.container.lookup import APP, REL, app_names, find, find_app
+from ion.container.mod import ModSpec, not_a_process, only_keywords
 from ion.container.plan import plan
 from ion.container.release import RelEntry, RelSpec, read_rel, rel_of
+from ion.process.process import Process
 
 __all__ = ["Finding", "check"]
 
@@ -101,7 +103,7 @@ class _Checker:
                 self.findings.append(read.finding((*place, "name"), message, WARNING))
             names.add(entry.name)
             if entry.processapp is not None:
-                self.findings += _missing(entry.processapp.name, read, (*place, "processapp"))
+                self.findings += _no_process(entry.processapp.name, read, (*place, "processapp"))
             else:
                 self.entry(entry, read, path)
 
@@ -136,7 +138,7 @@ class _Checker:
             plan(read_app(path) if path.suffix == APP else read_rel(path))
         except ConfigurationError as error:
             file, line, key = (error.details.get(name) for name in ("file", "line", "key"))
-            said = {(finding.file, finding.line, finding.key) for finding in self.findings}
+            said = {(f.file, f.line, f.key) for f in self.findings if f.severity == ERROR}
             if (file, line, key) not in said:
                 self.findings.append(Finding(error.message, file, line, key))
 
@@ -155,9 +157,9 @@ def _about_app(app: AppSpec, read: Document, path: Path) -> list[Finding]:
 def _missing_of_app(app: AppSpec, read: Document) -> list[Finding]:
     findings = []
     if app.mod is not None:
-        findings += _missing(app.mod.name, read, ("mod",)) or _no_start(app.mod.name, read)
+        findings += _missing(app.mod.name, read, ("mod",)) or _no_mod(app.mod, read)
     for index, child in enumerate(app.processes):
-        findings += _missing(child.class_, read, ("processes", index, "class"))
+        findings += _no_process(child.class_, read, ("processes", index, "class"))
     for index, pattern in enumerate(app.modules):
         module = pattern.partition("*")[0].rstrip(".")
         findings += _missing(module, read, ("modules", index))
@@ -172,15 +174,30 @@ def _missing(name: str, read: Document, place: KeyPath) -> list[Finding]:
     return [read.finding(place, said)] if said else []
 
 
-def _no_start(name: str, read: Document) -> list[Finding]:
-    """Check that a module has what starts and stops it; a class is made, and needs neither."""
-    if ":" in name or not plugin.module_exists(name):
-        return []
-    return [
-        read.finding(("mod",), f"module {name!r} has no function {function!r}")
-        for function in ("start", "stop")
-        if plugin.missing(f"{name}:{function}")
-    ]
+def _no_process(name: str, read: Document, place: KeyPath) -> list[Finding]:
+    """Check that there is a class of that name, and that it is one of a process."""
+    missing = _missing(name, read, place)
+    if missing or plugin.derives(name, Process) is not False:
+        return missing
+    return [read.finding(place, not_a_process(name))]
+
+
+def _no_mod(mod: ModSpec, read: Document) -> list[Finding]:
+    """Check that a module has what starts and stops it, and that a class is one of a process."""
+    name = mod.name
+    if plugin.module_exists(name):
+        said = [
+            f"module {name!r} has no function {function!r}"
+            for function in ("start", "stop")
+            if plugin.missing(f"{name}:{function}")
+        ]
+    elif plugin.derives(name, Process) is False:
+        said = [not_a_process(name)]
+    elif mod.args and plugin.derives(name, Process):
+        said = [only_keywords(mod.args)]
+    else:
+        said = []
+    return [read.finding(("mod",), message) for message in said]
 
 
 def _interceptors(read: Document) -> list[Finding]:

@@ -94,9 +94,16 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+def _is_there(path: Path) -> bool:
+    return os.path.lexists(path)
+
+
 def _not_found(given: Path, *, is_path: bool) -> ConfigurationError:
     if is_path and _is_file(given):
         message = f"{given} is neither an {APP} nor a {REL} file"
+    elif given.suffix in {APP, REL} and _is_there(given):
+        what = "a folder" if given.is_dir() else "a link to nothing, or no plain file"
+        message = f"{given} cannot be read: it is {what}"
     elif is_path:
         message = f"there is no file {given}"
     else:

@@ -109,3 +109,13 @@ def name_faults(name: Any, path: KeyPath) -> list[Fault]:
     except ConfigurationError as error:
         return [Fault(path, error.message)]
     return []
+
+
+def not_a_process(name: str) -> str:
+    """Return what is said where a process class should be."""
+    return f"{name!r} is no process class: it must derive from ion.Process or ion.Service"
+
+
+def only_keywords(args: Sequence[Any]) -> str:
+    """Return what is said where a process class is given positional arguments."""
+    return f"a process class takes keyword arguments only, not {list(args)!r}"

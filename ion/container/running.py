@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from ion.base import lifecycle
-from ion.base.errors import ConfigurationError, IonError, StartError
+from ion.base.errors import IonError, StartError
+from ion.base.findings import error_of
 from ion.base.settings import Settings
 from ion.container.app import AppSpec
+from ion.container.mod import not_a_process, only_keywords
 from ion.container.plan import Start
 from ion.process.ending import End
 from ion.process.host import Host
@@ -92,11 +94,14 @@ class RunningApp:
         arguments = _Arguments(self.name, self.args if self.spec.mod is None else {})
         children = []
         for index, child in enumerate(self.spec.processes):
-            target = self.spec.resolved(child.class_, "processes", index, "class")
+            place = ("processes", index, "class")
+            target = self.spec.resolved(child.class_, *place)
+            if not (isinstance(target, type) and issubclass(target, Process)):
+                raise error_of([self.spec.finding(place, not_a_process(child.class_))])
             children.append(
                 ChildSpec(
                     id=child.id,
-                    target=_process_class(target, child.class_),
+                    target=target,
                     args=arguments.of(target, child.args),
                     restart=child.restart,
                     shutdown=child.shutdown,
@@ -111,14 +116,11 @@ class RunningApp:
         mod = self.spec.mod
         if mod is None:
             return None
-        target = self.spec.resolved(mod.name, "mod")
+        place = ("processapp" if self.spec.place else "mod",)  # a release has its own word for it
+        target = self.spec.resolved(mod.name, *place)
         if isinstance(target, type) and issubclass(target, Process):
             if mod.args:
-                message = (
-                    f"{self.spec.where('mod')}: mod: a process class takes keyword arguments only, "
-                    f"not {list(mod.args)!r}"
-                )
-                raise ConfigurationError(message)
+                raise error_of([self.spec.finding(place, only_keywords(mod.args))])
             name = mod.process_name or target.name
             children.append(ChildSpec(id=name, target=target, args=dict(self.args)))
             return None
@@ -126,10 +128,10 @@ class RunningApp:
             getattr(target, "stop", None)
         ):
             message = (
-                f"{self.spec.where('mod')}: mod: {mod.name!r} is neither a process class nor a "
-                "module with start(container, start_type, app, ...) and stop(container, state)"
+                f"{mod.name!r} is neither a process class nor a module with"
+                " start(container, start_type, app, ...) and stop(container, state)"
             )
-            raise ConfigurationError(message)
+            raise error_of([self.spec.finding(place, message)])
         return target
 
     async def _start_processes(self, container: AppHost, children: list[ChildSpec]) -> None:
@@ -245,10 +247,3 @@ class _Arguments:
             names = ", ".join(repr(name) for name in sorted(self._unused))
             message = f"no process of app {self._app!r} takes argument {names}"
             raise StartError(message)
-
-
-def _process_class(target: Any, name: str) -> Any:
-    if isinstance(target, type):
-        return target
-    message = f"{name!r} is no process class: it must derive from ion.Process or ion.Service"
-    raise StartError(message)

@@ -27,7 +27,11 @@ def build(names: Iterable[str], settings: Any) -> tuple[Interceptor, ...]:
 
 
 def _built(name: str, settings: Any) -> Interceptor:
-    factory = resolve(name)
+    try:
+        factory = resolve(name)
+    except ConfigurationError as error:
+        message = f"messaging.interceptors: {error.message}"
+        raise ConfigurationError(message, details=error.details) from error
     try:
         interceptor = factory(settings) if callable(factory) else None
     except Exception as error:  # code that is not ours: whatever it raises is this name's fault

@@ -11,6 +11,19 @@ from ion.container.check import check
 
 LEGACY = Path(__file__).parents[1] / "data" / "legacy"
 
+SERVICE = """
+from ion import Process, Service as Base
+from .app import start as begin
+from .plain import Plain as Other
+class Service(Base, name="checked"): ...
+class Late(Service): ...
+class Mixed(Other, Process): ...
+class Odd(Other): ...
+class Failing(Exception): ...
+Made = type("Made", (Process,), {})
+def make(): ...
+"""
+
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -20,7 +33,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (package / "__init__.py").write_text("raise RuntimeError('was imported')\n")
     (package / "app.py").write_text("def start(c): ...\ndef stop(c, state): ...\n")
     (package / "half.py").write_text("def start(c): ...\n")
-    (package / "service.py").write_text("class Service: ...\n")
+    (package / "service.py").write_text(SERVICE)
+    (package / "plain.py").write_text("from json import JSONDecoder\nclass Plain: ...\n")
+    (package / "torn.py").write_text("class Service(\n    pass\n")
     (tmp_path / "res" / "apps").mkdir(parents=True)
     (tmp_path / "res" / "deploy").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -64,6 +79,42 @@ def test_missing_modules(here: Path) -> None:
     ]
     half = app("half", "mod: checked.half\n")
     assert said(half) == [f"error: {half}:3: mod: module 'checked.half' has no function 'stop'"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Late", ""),
+        ("Mixed", ""),
+        ("Made", ""),  # nobody knows
+        ("Odd", "is no process class"),
+        ("Other", "is no process class"),
+        ("Failing", "is no process class"),
+        ("make", "is no process class"),
+        ("begin", "is no process class"),
+    ],
+)
+def test_a_class_that_is_no_process(here: Path, name: str, said: str) -> None:
+    path = app("odd", f"processes: [{{id: a, class: 'checked.service:{name}'}}]\n")
+    findings = check([path])
+    assert [said in str(finding) for finding in findings] == [True] * bool(said)
+    as_mod = app("mod", f"mod: checked.service.{name}\n")
+    assert len(check([as_mod])) == bool(said)
+    assert "checked" not in sys.modules
+
+
+def test_what_a_start_would_stumble_over_in_a_module(here: Path) -> None:
+    torn = app("torn", "mod: checked.torn\nprocesses: [{id: a, class: 'checked.torn:Service'}]\n")
+    where = f"{here}/checked/torn.py:1: '(' was never closed"
+    message = f"module 'checked.torn' cannot be imported: {where}"
+    assert said(torn) == [
+        f"error: {torn}:3: mod: {message}",
+        f"error: {torn}:4: processes.0.class: {message}",
+    ]
+    given = app("given", "mod: ['checked.service:Service', [1]]\n")
+    assert said(given) == [
+        f"error: {given}:3: mod: a process class takes keyword arguments only, not [1]"
+    ]
 
 
 def test_a_release_and_all_it_names(here: Path) -> None:

@@ -189,7 +189,7 @@ async def test_what_is_wrong_is_said_before_anything_starts(
         await embedded.start_app("loop")
     with pytest.raises(IonError, match=r"no\.such\.module|no such module|no module"):
         await embedded.start_app("gone")
-    with pytest.raises(StartError, match="no process class"):
+    with pytest.raises(ConfigurationError, match=r"noproc\.app:1.*no process class"):
         await embedded.start_app("noproc")
     with pytest.raises(StartError, match="'nonsense'"):
         await embedded.start_app("args", args={"nonsense": 1})

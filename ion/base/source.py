@@ -1,0 +1,130 @@
+"""What a module's source says of a name: read, never imported.
+
+Contract: a guess is no answer. Where the source cannot be read, or binds a name in ways unseen
+here, nothing is said.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib.util
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+
+FindSpec = Callable[[str], ModuleSpec | None]
+MAX_STEPS = 20  # from a class to its bases, and from module to module
+
+
+def syntax_error(spec: ModuleSpec) -> str | None:
+    """Say what is wrong with the syntax of a module, and where; None where nothing is."""
+    content = _content(spec)
+    if content is None:
+        return None
+    try:
+        ast.parse(content)
+    except SyntaxError as error:
+        return f"{spec.origin}:{error.lineno or 1}: {error.msg}"
+    except (ValueError, RecursionError, MemoryError) as error:
+        return f"{spec.origin}: {error}"
+    return None
+
+
+def binds(spec: ModuleSpec, name: str) -> bool:
+    """Tell whether a module binds ``name``, as far as can be seen."""
+    tree = _tree(spec)
+    if tree is None:
+        return True
+    bound: set[str] = set()
+    for node in ast.walk(tree):
+        bound.update(_bound_by(node))
+    return bool({name, "*", "__getattr__"} & bound)
+
+
+class Ancestry:
+    """Tells what classes are derived from.
+
+    :param loaded: module name -> module, those that need not be read: ``sys.modules``.
+    :param find_spec: where the others are.
+    """
+
+    def __init__(self, loaded: dict[str, Any], find_spec: FindSpec) -> None:
+        self._loaded = loaded
+        self._find_spec = find_spec
+
+    def derives(self, module: str, name: str, root: type, steps: int = MAX_STEPS) -> bool | None:
+        """Tell whether ``name`` of a module is a class derived from ``root``; None: unknown."""
+        if module in self._loaded:
+            value = getattr(self._loaded[module], name, None)
+            return None if value is None else isinstance(value, type) and issubclass(value, root)
+        spec = self._find_spec(module) if steps else None
+        tree = _tree(spec) if spec is not None else None
+        if spec is None or tree is None:
+            return None
+        nodes = [node for node in tree.body if name in _bound_by(node)]
+        if not nodes:
+            return False if hasattr(builtins, name) and not _is_odd(tree) else None
+        node = nodes[-1]
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            return False
+        if isinstance(node, ast.ImportFrom):
+            return self._imported(spec, node, name, root, steps - 1)
+        if not isinstance(node, ast.ClassDef):
+            return None
+        return self._any_base(module, node, root, steps - 1)
+
+    def _imported(
+        self, spec: ModuleSpec, node: ast.ImportFrom, name: str, root: type, steps: int
+    ) -> bool | None:
+        origin = next(a.name for a in node.names if name in (a.asname, a.name))
+        package = spec.name if spec.submodule_search_locations is not None else spec.parent
+        try:
+            target = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+        except ImportError:
+            return None
+        return self.derives(target, origin, root, steps)
+
+    def _any_base(self, module: str, node: ast.ClassDef, root: type, steps: int) -> bool | None:
+        found = [self._base(module, base, root, steps) for base in node.bases]
+        if True in found:
+            return True
+        return None if None in found else False
+
+    def _base(self, module: str, base: ast.expr, root: type, steps: int) -> bool | None:
+        if isinstance(base, ast.Name):
+            return self.derives(module, base.id, root, steps)
+        return None
+
+
+def _tree(spec: ModuleSpec) -> ast.Module | None:
+    content = _content(spec)
+    try:
+        return None if content is None else ast.parse(content)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _content(spec: ModuleSpec) -> bytes | None:
+    if spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    try:
+        return Path(spec.origin).read_bytes()
+    except OSError:
+        return None
+
+
+def _is_odd(tree: ast.Module) -> bool:
+    """Tell whether a module may bind any name."""
+    return any({"*", "__getattr__"} & set(_bound_by(node)) for node in ast.walk(tree))
+
+
+def _bound_by(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return [node.name]
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [alias.asname or alias.name.partition(".")[0] for alias in node.names]
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        return [node.id]
+    return []

@@ -1,0 +1,3 @@
+type: release
+name: a_release
+apps: [{name: hello}]

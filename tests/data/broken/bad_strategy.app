@@ -1,0 +1,5 @@
+type: application
+name: bad_strategy
+processes: [{id: a, class: 'ion:Process'}]
+supervision:
+  strategy: one_for_two

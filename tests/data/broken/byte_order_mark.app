@@ -1,0 +1,3 @@
+﻿type: application
+name: byte_order_mark
+modd: json

@@ -1,0 +1,4 @@
+type: application
+name: control_character
+description: ab
+mod: json

@@ -1,0 +1,1 @@
+nowhere/to_be_found.app

@@ -1,0 +1,3 @@
+type: application
+name: dotted.name
+mod: json

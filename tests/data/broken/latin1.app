@@ -1,0 +1,4 @@
+type: application
+name: latin1
+description: Café
+mod: json

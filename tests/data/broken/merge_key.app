@@ -1,0 +1,7 @@
+type: application
+name: merge_key
+config:
+  one: &one {a: 1}
+  two:
+    <<: *one
+mod: json

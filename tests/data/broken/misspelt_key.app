@@ -1,0 +1,3 @@
+type: application
+name: misspelt_key
+modd: json

@@ -1,0 +1,3 @@
+type: application
+name: mod_number
+mod: 3

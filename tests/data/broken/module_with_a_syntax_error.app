@@ -1,0 +1,3 @@
+type: application
+name: module_with_a_syntax_error
+mod: broken_module

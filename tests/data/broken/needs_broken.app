@@ -1,0 +1,3 @@
+type: application
+name: needs_broken
+applications: [bad_restart]

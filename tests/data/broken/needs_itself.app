@@ -1,0 +1,4 @@
+type: application
+name: needs_itself
+mod: [ion.services.hello.service.HelloService]
+applications: [needs_itself]

@@ -1,0 +1,3 @@
+type: application
+name: needs_missing
+applications: [ioncore, hello, helo]

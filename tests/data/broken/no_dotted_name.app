@@ -1,0 +1,3 @@
+type: application
+name: no_dotted_name
+mod: lab port

@@ -1,0 +1,2 @@
+type: application
+mod: json

@@ -1,0 +1,4 @@
+type: application
+name: no_process_class
+processes:
+  - {id: a, class: 'json:JSONDecoder'}

@@ -1,0 +1,3 @@
+type: application
+name: no_start_and_stop
+mod: json

@@ -1,0 +1,2 @@
+name: no_type
+mod: json

@@ -1,0 +1,2 @@
+# To be written.
+# See the plan.

@@ -1,0 +1,3 @@
+type: application
+name: twin
+processes: [{id: a, class: 'ion:Process'}]

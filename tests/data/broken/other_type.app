@@ -1,0 +1,3 @@
+type: aplication
+name: other_type
+mod: json

@@ -1,0 +1,3 @@
+type: application
+name: starts_nothing
+description: starts nothing

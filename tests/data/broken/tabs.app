@@ -1,0 +1,4 @@
+type: application
+name: tabs
+processes:
+	- {id: a, class: ion:Process}

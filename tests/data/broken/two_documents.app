@@ -1,0 +1,6 @@
+type: application
+name: two_documents
+mod: json
+---
+type: application
+name: second

@@ -1,0 +1,4 @@
+type: application
+name: unclosed
+applications: [hello, ioncore
+mod: json
