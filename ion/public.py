@@ -12,6 +12,7 @@ from ion.base.errors import (
     ContentTooLarge,
     ConversationError,
     DeadlineExceeded,
+    Forbidden,
     IonError,
     LifecycleError,
     OpNotFound,
@@ -32,6 +33,7 @@ from ion.process.client import ServiceClient
 from ion.process.connection import Connection, connect
 from ion.process.dialogue import Dialogue
 from ion.process.ending import DownNotice
+from ion.process.operator import Operator
 from ion.process.process import Process
 from ion.process.publishing import Answer
 from ion.process.request import RequestConversation
@@ -59,9 +61,11 @@ __all__ = [
     "Dialogue",
     "DownNotice",
     "Flags",
+    "Forbidden",
     "IonError",
     "LifecycleError",
     "OpNotFound",
+    "Operator",
     "Process",
     "ProcessNotFound",
     "ReceivedApplicationError",

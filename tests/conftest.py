@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
+import tempfile
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,6 +14,10 @@ from ion import Container
 from tests.journeys.faults.tally import lines
 
 _names = itertools.count(1)
+
+# The keys of systems are made in the user's data folder: here, in one of this run's own.
+_data = tempfile.TemporaryDirectory(prefix="ion-test-data-")
+os.environ["XDG_DATA_HOME"] = _data.name
 
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

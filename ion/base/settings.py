@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from ion.base.errors import ConfigurationError
 from ion.base.schema import NAME_PATTERN
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
@@ -148,6 +149,56 @@ class ServiceOverride(_Section, frozen=True):
     major: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
+class AgentSettings(_Section, frozen=True):
+    """The container's agent, and who may command it.
+
+    :param key: of the system, 64 hexadecimal digits; null: it is in a file.
+    :param key_file: the file that holds it, for this user alone (mode 0600), made by the first
+        container that starts; null: ``ion/<sysname>.key`` in the user's data folder.
+    """
+
+    key: str | None = None
+    key_file: str | None = None
+
+
+class SystemSettings(_Section, frozen=True):
+    """The containers of a system, and what they make of one another.
+
+    :param heartbeat: between two signs of life of a container; longer among more than 50 of them.
+    :param suspect_after: of silence, after which the others look whether its queue is there.
+    :param lost_after: of silence, after which it is lost, whatever the broker says.
+    :param grace: after which a failover app is started elsewhere when its container vanished; one
+        that cannot prove for nearly as long that it still holds the app stops it.
+    """
+
+    heartbeat: Seconds = 1.0
+    suspect_after: Seconds = 2.5
+    lost_after: Seconds = 10.0
+    grace: Seconds = 2.0
+
+
+class HealthSettings(_Section, frozen=True):
+    """What a healthy container is, and where it tells whether it is.
+
+    :param listen: where that is served by HTTP, ``HOST:PORT`` (port 0: any free one); null:
+        nowhere.
+    :param blocked_after: that the event loop has not turned, after which it is held up, and what
+        holds it is told.
+    :param slow_op: that an op has run, or a conversation been silent, after which it is reported
+        with its stack; null: never.
+    :param max_wait: that the oldest message of a mailbox may have waited; null: for ever.
+    :param max_confirm: that the broker may take to confirm a message.
+    :param look_every: between two looks at the broker, at the least.
+    """
+
+    listen: str | None = None
+    blocked_after: Annotated[float, msgspec.Meta(ge=0.05, le=1e9)] = 1.0
+    slow_op: Seconds | None = 30.0
+    max_wait: Seconds | None = 60.0
+    max_confirm: Seconds = 5.0
+    look_every: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 5.0
+
+
 class StoreSettings(_Section, frozen=True):
     """Where data is kept.
 
@@ -183,6 +234,9 @@ class Settings(_Section, frozen=True):
     process: ProcessSettings = ProcessSettings()
     service: ServiceSettings = ServiceSettings()
     services: dict[str, ServiceOverride] = {}
+    agent: AgentSettings = AgentSettings()
+    system: SystemSettings = SystemSettings()
+    health: HealthSettings = HealthSettings()
     store: StoreSettings = StoreSettings()
     logging: LoggingSettings = LoggingSettings()
     apps: dict[str, dict[str, Any]] = {}
@@ -217,8 +271,20 @@ class Settings(_Section, frozen=True):
         """Return the URL of the store; the default one is a file named after the system."""
         if self.store.url is not None:
             return self.store.url
-        home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-        return f"sqlite:///{Path(home, 'ion', (sysname or self.container.sysname) + '.db')}"
+        return f"sqlite:///{data_folder() / (sysname or self.container.sysname)}.db"
+
+
+def data_folder() -> Path:
+    """Return the folder where ION keeps a user's data, which may not be there yet.
+
+    :raises ConfigurationError: this user has none.
+    """
+    home = os.environ.get("XDG_DATA_HOME")
+    try:
+        return Path(home, "ion") if home else Path.home() / ".local" / "share" / "ion"
+    except RuntimeError as error:
+        message = "this user has no home: set XDG_DATA_HOME to a folder for data"
+        raise ConfigurationError(message) from error
 
 
 def merge(into: dict[str, Any], over: Mapping[str, Any]) -> None:

@@ -1,45 +1,78 @@
-"""The container's agent: a process in every container that tells what the container hosts."""
+"""The container's agent: a process in every container that tells what it hosts, and may change it.
+
+Ops that only look are open to everybody. Those that change something are commands: they need the
+key of the system (:mod:`ion.process.permission`). What one cannot do is answered with the error
+that the container's own method raises, by its type.
+"""
 
 from __future__ import annotations
 
-import os
-import platform
-import socket
-import time
-from collections.abc import Mapping
-from typing import Any, Protocol
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
-from ion.base.version import __version__
-from ion.container.exchange import ExchangeManager
+from ion.base import lifecycle
+from ion.base.errors import ApplicationError, ConfigurationError, IonError, LifecycleError
+from ion.container.describing import Described, info_of, stats_of
+from ion.container.lookup import find
 from ion.container.notices import Notices
-from ion.container.running import RunningApp
+from ion.container.reports import Info, Stats, schemas
+from ion.observe.context import current_call
+from ion.observe.logging import set_level
+from ion.observe.tailing import Tails, wanted
 from ion.process.ending import DownNotice
+from ion.process.incoming import IncomingCall
+from ion.process.ops import command
+from ion.process.permission import demand
 from ion.process.process import Process
-from ion.process.service import Service
+
+log = logging.getLogger(__name__)
+BAD_REQUEST = 400
+MAX_TAILS = 8  # readers of the log; the other hands are for what is short
+T = TypeVar("T")
 
 
-class Described(Protocol):
+class Governed(Described, Protocol):
     """What the agent asks of its container."""
 
-    id: str
-    state: str
-    since: float
-    reason: str
-    processes: dict[str, Process]
-    exchange: ExchangeManager
     notices: Notices
+    gave_up: asyncio.Event
 
-    @property
-    def sysname(self) -> str:
-        """The system it belongs to."""
+    async def spawn(
+        self,
+        target: type[Process] | str,
+        *,
+        name: str | None = None,
+        args: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Start a process."""
 
-    @property
-    def broker(self) -> str:
-        """URL of the broker that it is connected to."""
+    async def terminate_process(self, pid: str, *, timeout: float | None = None) -> None:
+        """Stop a process."""
 
-    @property
-    def apps(self) -> Mapping[str, RunningApp]:
-        """Running apps by name."""
+    async def start_app(
+        self,
+        app: str | Path,
+        *,
+        config: Mapping[str, Any] | None = None,
+        args: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Start an app."""
+
+    async def stop_app(self, name: str) -> None:
+        """Stop an app."""
+
+    async def restart_app(self, name: str) -> None:
+        """Stop an app, and start it again."""
+
+    async def start_rel(self, rel: str | Path) -> None:
+        """Start a release."""
+
+    def give_up(self, failure: str, timeout: float | None = None) -> None:
+        """Begin to stop."""
 
 
 class ContainerAgent(Process):
@@ -48,35 +81,149 @@ class ContainerAgent(Process):
     name = "agent"
     concurrency = 16
 
-    def __init__(self, container: Described) -> None:
+    def __init__(self, container: Governed) -> None:
         self._container = container
-        self._started = time.time()
+        self._going: set[asyncio.Task[Any]] = set()
+        self._tails = Tails()
 
-    async def op_info(self) -> dict[str, Any]:
+    # looking
+
+    async def op_info(self) -> Info:
         """Return what the container is and hosts."""
-        container = self._container
-        return {
-            "container": container.id,
-            "sysname": container.sysname,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "version": __version__,
-            "python": platform.python_version(),
-            "started": self._started,
-            "state": container.state,
-            "since": container.since,
-            "reason": container.reason,
-            "broker": container.broker,
-            "apps": [app.describe() for app in container.apps.values()],
-            "processes": [p.describe() for p in container.processes.values()],
-            "services": _services(container),
-            "names": container.exchange.names(),
-        }
+        return info_of(self._container)
 
     async def op_info_of(self, pid: str) -> dict[str, Any] | None:
         """Return what ``ps`` shows of one process, or None where there is none."""
         process = self._container.processes.get(pid)
         return process.describe() if process is not None else None
+
+    async def op_stats(self) -> Stats:
+        """Return numbers; two answers give rates."""
+        return stats_of(self._container)
+
+    async def op_schemas(self) -> dict[str, Any]:
+        """Return the JSON schemas of the answers of this agent, by op."""
+        return schemas()
+
+    async def op_log(
+        self, level: str = "", logger: str = "", text: str = "", recent: int = 0, after: int = 0
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Give log records: recent ones, then new ones, until the container stops.
+
+        Each item has ``records``, ``lost`` (how many were dropped, as they were read too slowly)
+        and ``last``, the number to go on ``after``; there is one a second at least.
+        """
+        if len(self._tails) >= MAX_TAILS:
+            message = f"{MAX_TAILS} follow the log of {self._container.id} already"
+            raise ApplicationError(message, code=429, type="TooMany")
+        try:
+            which = wanted(self._container.id, level, logger, text)
+        except ConfigurationError as error:
+            raise ApplicationError(error.message, type=error.type) from error
+        async with aclosing(self._tails.tail(which, recent, after)) as items:
+            async for item in items:
+                yield item
+
+    async def _drain(self, timeout: float) -> None:
+        self._tails.end()  # they would hold up the stop
+        await super()._drain(timeout)
+
+    # commands
+
+    @command
+    async def op_spawn(
+        self, target: str, name: str | None = None, args: dict[str, Any] | None = None
+    ) -> str:
+        """Start a process, and return its pid once it is ACTIVE."""
+        log.info("told by %s to spawn %s", _by(), target)
+        return await self._start(self._container.spawn(target, name=name, args=args))
+
+    @command
+    async def op_terminate(self, pid: str, timeout: float | None = None) -> None:
+        """Stop a process; its begun calls have ``timeout`` seconds."""
+        log.info("told by %s to terminate %s", _by(), pid)
+        if pid == self.id:
+            message = f"{pid} is the agent: it ends with its container, which drain stops"
+            raise ApplicationError(message, code=409, type="LifecycleError")
+        await self._finish(self._container.terminate_process(pid, timeout=timeout))
+
+    @command
+    async def op_start_app(
+        self,
+        app: str,
+        config: dict[str, Any] | None = None,
+        args: dict[str, Any] | None = None,
+    ) -> list[str]:
+        """Start an app and what it depends on; return the names of those started."""
+        log.info("told by %s to start app %s", _by(), app)
+        before = set(self._container.apps)
+        await self._start(self._container.start_app(_find(app), config=config, args=args))
+        return [name for name in self._container.apps if name not in before]
+
+    @command
+    async def op_stop_app(self, name: str) -> None:
+        """Stop an app."""
+        log.info("told by %s to stop app %s", _by(), name)
+        await self._finish(self._container.stop_app(name))
+
+    @command
+    async def op_restart_app(self, name: str) -> None:
+        """Stop an app, drained, and start it again."""
+        log.info("told by %s to restart app %s", _by(), name)
+        await self._finish(self._container.restart_app(name))
+
+    @command
+    async def op_start_rel(self, rel: str) -> list[str]:
+        """Start the apps of a release; return the names of those started."""
+        log.info("told by %s to start release %s", _by(), rel)
+        before = set(self._container.apps)
+        await self._start(self._container.start_rel(_find(rel)))
+        return [name for name in self._container.apps if name not in before]
+
+    async def op_log_level(self, level: str | None = None, logger: str = "") -> str:
+        """Return the level of a logger; with ``level``, a command: set it first."""
+        if level is not None:
+            self._demand()
+            try:
+                set_level(level, logger)
+            except ConfigurationError as error:
+                raise ApplicationError(error.message, type=error.type) from error
+            log.warning("told by %s to log %s from %s on", _by(), logger or "all", level)
+        effective = logging.getLogger(logger or None).getEffectiveLevel()
+        return logging.getLevelName(effective)
+
+    @command
+    async def op_drain(self, timeout: float | None = None) -> None:
+        """Begin to stop the container, as SIGTERM does; its drain may take ``timeout`` seconds."""
+        container = self._container
+        if container.gave_up.is_set() or container.state not in lifecycle.RUNNING:
+            message = f"container {container.id} is being stopped already"
+            raise ApplicationError(message, code=LifecycleError.default_code, type="LifecycleError")
+        log.warning("told by %s to drain", _by())
+        container.give_up("", timeout)
+
+    def _demand(self) -> None:
+        """Check that who has asked by a message may command; called directly, everybody may."""
+        call = current_call.get()
+        if isinstance(call, IncomingCall) and call.process == self.id:
+            demand()
+
+    async def _start(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do what is to be undone where the caller gives up."""
+        return await _answered(asyncio.create_task(_on_nobodys_behalf(work)))
+
+    async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do what goes on where the caller gives up: half of it is worse than all."""
+        task = asyncio.create_task(_on_nobodys_behalf(work))
+        self._going.add(task)
+        task.add_done_callback(self._going.discard)
+        try:
+            return await _answered(asyncio.shield(task))
+        except asyncio.CancelledError:
+            task.add_done_callback(_log_failure)
+            raise
+
+    # what agents tell each other
 
     async def op_monitor(self, pid: str, watcher: str) -> bool:
         """Tell the process ``watcher`` of another container when ``pid`` ends, with op ``down``.
@@ -94,21 +241,35 @@ class ContainerAgent(Process):
         self._container.notices.heard(notice, watchers)
 
 
-def _services(container: Described) -> list[dict[str, Any]]:
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for process in container.processes.values():
-        if not isinstance(process, Service):
-            continue
-        key = (process.service_name, process.version)
-        entry = found.setdefault(
-            key,
-            {
-                "name": process.service_name,
-                "version": process.version,
-                "doc": (type(process).__doc__ or "").strip().partition("\n")[0],
-                "instances": 0,
-                "ops": {name: op.describe() for name, op in sorted(process.ops.items())},
-            },
-        )
-        entry["instances"] += 1
-    return list(found.values())
+def _by() -> str:
+    """Return who has asked, for the log."""
+    call = current_call.get()
+    return call.sender or "nobody known" if isinstance(call, IncomingCall) else "its own program"
+
+
+async def _answered(work: Awaitable[T]) -> T:
+    """Await ``work``; what it cannot do is answered as it is, not as a failure of the agent."""
+    try:
+        return await work
+    except IonError as error:
+        code = BAD_REQUEST if isinstance(error, ConfigurationError) else error.code
+        details = error.details
+        raise ApplicationError(error.message, code, error.type, details) from error
+
+
+async def _on_nobodys_behalf(work: Coroutine[Any, Any, T]) -> T:
+    """Await ``work``; what it calls has no part in the deadline of who asked for it."""
+    current_call.set(None)
+    return await work
+
+
+def _find(name: str) -> Path:
+    try:
+        return find(name)
+    except ConfigurationError as error:
+        raise ApplicationError(error.message, 404, "AppNotFound", error.details) from error
+
+
+def _log_failure(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("told, and not awaited any more: %s", task.exception())

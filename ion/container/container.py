@@ -56,9 +56,10 @@ class Container(Calling):
     :ivar state: INIT, READY, ACTIVE, DEGRADED (the broker is away, or takes no messages),
         TERMINATED or ERROR.
     :ivar since: when it entered that state, seconds since 1970, UTC.
+    :ivar born: when it was made, seconds since 1970, UTC.
     :ivar reason: why it is DEGRADED; "" in other states.
-    :ivar gave_up: set when it stops by itself, because an app has ended; ``failure`` says why, or
-        is "" where nothing failed.
+    :ivar gave_up: set when it stops by itself, because an app has ended, or it was told to;
+        ``failure`` says why, or is "" where nothing failed.
     :ivar processes: pid -> process, in the order of spawning.
     :ivar apps: name -> running app, in the order of starting.
     :raises ConfigurationError: the configuration is wrong; the message says what and where.
@@ -77,7 +78,7 @@ class Container(Calling):
         self.id = checked_name(self.settings.container.name or new_container_id(), "container id")
         self._sender = f"{self.id}.0"  # its agent's pid
         self.state = lifecycle.INIT
-        self.since = time.time()
+        self.born = self.since = time.time()
         self.reason = ""
         self.failure = ""
         self.gave_up = asyncio.Event()
@@ -126,7 +127,7 @@ class Container(Calling):
         try:
             await self.transport.open()
             self._rooms.push_async_callback(self.transport.close)
-            self._make_endpoint()
+            await self._make_endpoint()
             self.exchange = self._exchange_manager()
             await self.exchange.claim()  # or the undoing would take another's queue for answers
             self._rooms.push_async_callback(self.endpoint.close)
@@ -191,12 +192,15 @@ class Container(Calling):
         except Exception:
             log.exception("stopping %s", self.id)
 
-    def give_up(self, failure: str) -> None:
-        """Begin to stop, because an app has ended; ``failure`` says why, or is ""."""
+    def give_up(self, failure: str, timeout: float | None = None) -> None:
+        """Begin to stop; ``failure`` says why, or is "" where nothing failed.
+
+        :param timeout: as of :meth:`stop`.
+        """
         self.failure = self.failure or failure
         if not self.gave_up.is_set():
             self.gave_up.set()
-            self._giving_up = asyncio.ensure_future(self.stop())
+            self._giving_up = asyncio.ensure_future(self.stop(timeout))
 
     async def kill(self) -> None:
         """Stop at once: nothing is finished or answered; the broker delivers it again elsewhere."""
@@ -359,7 +363,7 @@ class Container(Calling):
             since = time.strftime("%H:%M:%S", time.localtime(self.since))
             log.warning("container %s is DEGRADED since %s: %s", self.id, since, reason)
 
-    def _make_endpoint(self) -> None:
+    async def _make_endpoint(self) -> None:
         endpoint = endpoint_for(self.settings, self.transport, self.namespace, self.id)
         self.endpoint = self._endpoint = endpoint
 
@@ -371,6 +375,8 @@ class Container(Calling):
         self._endings.tell = self.notices.ended
         pid = await self._spawner.spawn(ContainerAgent, args={"container": self}, number=0)
         await self.exchange.join_control(AGENT, self.processes[pid])
+        if endpoint.permission is not None:
+            await endpoint.permission.establish()
 
     def __getattr__(self, name: str) -> Any:
         """Say what is missing where a room is asked for before it was opened."""

@@ -125,6 +125,7 @@ class Endings:
             log.exception("the end of %s", title_of(process))
         finally:
             self._processes.pop(process.id, None)
+            self._host.endpoint.counts["handled"] += process._handled
             self.tell(process, end)
 
     async def _leave(self, process: Process) -> None:

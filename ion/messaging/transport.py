@@ -122,6 +122,10 @@ class Transport(Protocol):
     broker: str
     state: TransportState
 
+    @property
+    def is_private(self) -> bool:
+        """Whether nobody outside this OS process can reach the broker."""
+
     async def open(self) -> None:
         """Connect.
 

@@ -16,6 +16,7 @@ from ion.messaging.opening import EMBEDDED, open_transport, scheme_of
 from ion.messaging.transport import Transport
 from ion.process.calling import Calling
 from ion.process.endpoint import Endpoint
+from ion.process.permission import Permission
 
 
 class Connection(Calling):
@@ -87,12 +88,12 @@ def transport_for(
 def endpoint_for(
     settings: Settings, transport: Transport, namespace: Namespace, id: str
 ) -> Endpoint:
-    """Return an endpoint with the interceptors that the settings name.
+    """Return an endpoint with the interceptors and the permission that the settings give it.
 
     :raises ConfigurationError: an interceptor cannot be found or built.
     """
     messaging = settings.messaging
-    return Endpoint(
+    endpoint = Endpoint(
         transport,
         namespace,
         id,
@@ -103,3 +104,6 @@ def endpoint_for(
         inbound=build(messaging.interceptors.in_, messaging),
         outbound=build(messaging.interceptors.out, messaging),
     )
+    window = messaging.clock_skew
+    endpoint.permission = Permission(settings.agent, transport, namespace.sysname, window)
+    return endpoint

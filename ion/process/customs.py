@@ -6,6 +6,7 @@ from ion.base.errors import BadRequest
 from ion.conversation.protocols import PROTOCOLS
 from ion.messaging.envelope import Envelope
 from ion.messaging.interceptors import Interceptor, too_large
+from ion.process.permission import Permission
 
 MAX_ID = 255  # bytes
 
@@ -15,7 +16,10 @@ class Customs:
 
     :ivar max_content: the largest content either way, bytes.
     :ivar inbound: interceptors for what arrives, outbound: for what is sent.
+    :ivar permission: to command others, and whom to heed; None: nobody.
     """
+
+    permission: Permission | None = None
 
     def __init__(
         self,

@@ -157,11 +157,13 @@ class Endpoint(Customs):
         content: Any = None,
         timeout: float | None = None,
         content_type: str = MSGPACK,
+        extra: dict[str, Any] | None = None,
     ) -> Any:
         """Call an op and return the content of its answer.
 
         :param to: service name, ``name.v<major>`` or process id.
         :param timeout: seconds; within another call, at most what is left of that one.
+        :param extra: further headers.
         :raises ServiceNotFound: no queue of that name exists.
         :raises ReceivedError: it answered with a failure.
         :raises DeadlineExceeded: no answer in time.
@@ -170,7 +172,8 @@ class Endpoint(Customs):
         """
         if not self.transport.writable:
             timeout = await self.writable(timeout)
-        call = self.begin(RPC, sender, to, op, content, timeout, content_type)
+        begin, kind = self.begin, OutgoingCall
+        call = begin(RPC, sender, to, op, content, timeout, content_type, kind, extra)
         try:
             reply = await call.future
         except asyncio.CancelledError:

@@ -3,6 +3,7 @@
 Content that is a map binds to the parameters by name, other content to the first one; values are
 checked against the annotations without coercion. msgspec does both in one pass over the bytes.
 A handler whose parameters are exactly ``content, headers, msg`` receives the raw parts.
+A handler marked with :func:`command` is called only for who has the key of the system.
 """
 
 from __future__ import annotations
@@ -11,19 +12,27 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from ion.base.errors import BadRequest, CodecError
 from ion.messaging import codec
 from ion.messaging.envelope import JSON, MSGPACK, Envelope
-from ion.process import streaming
+from ion.process import permission, streaming
 
 PREFIX = "op_"
 RAW_PARAMETERS = ("content", "headers", "msg")
 Arguments = tuple[list[Any] | tuple[Any, ...], dict[str, Any]]
 _NO_ARGUMENTS: Arguments = ((), {})
+_MARK = "ion_command"
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+def command(handler: Handler) -> Handler:
+    """Mark an op as a command: a message without the system's signature is answered 403."""
+    setattr(handler, _MARK, True)
+    return handler
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -42,7 +51,10 @@ class Op:
     :ivar method: the plain function; called as ``method(process, *args, **kwargs)``, and awaited.
     :ivar raw: whether it takes ``content, headers, msg``.
     :ivar streams: whether it is an async generator, whose items go out as a stream.
+    :cvar is_command: whether it is called only for who has the key of the system.
     """
+
+    is_command = False
 
     __slots__ = (
         "_extra",
@@ -90,7 +102,12 @@ class Op:
     def describe(self) -> dict[str, Any]:
         """Return parameters and first line of the docstring as plain data."""
         params = [msgspec.to_builtins(p) for p in self.parameters]
-        return {"params": params, "doc": self.doc, **({"streams": True} if self.streams else {})}
+        told: dict[str, Any] = {"params": params, "doc": self.doc}
+        if self.streams:
+            told["streams"] = True
+        if self.is_command:
+            told["command"] = True
+        return told
 
     def bind(self, envelope: Envelope) -> Arguments:
         """Return the handler's positional and keyword arguments for a message.
@@ -164,6 +181,27 @@ class Op:
         return BadRequest(message, details={"op": self.name})
 
 
+class CommandOp(Op):
+    """An op that is a command; what asks for it is checked before its content is read."""
+
+    __slots__ = ()
+    is_command = True
+
+    def __init__(self, name: str, method: Callable[..., Any], owner: str) -> None:
+        super().__init__(name, method, owner)
+        if self.raw:
+            message = f"{owner}.{method.__name__}: a command cannot take content, headers, msg"
+            raise TypeError(message)
+
+    def bind(self, envelope: Envelope) -> Arguments:
+        """Return the handler's arguments for a message that may command; errors as of :class:`Op`.
+
+        :raises Forbidden: it may not.
+        """
+        permission.demand()
+        return super().bind(envelope)
+
+
 def op_table(cls: type) -> dict[str, Op]:
     """Return the ops of a process class by name, inherited ones included.
 
@@ -182,7 +220,8 @@ def op_table(cls: type) -> dict[str, Op]:
             )
             raise TypeError(message)
         name = attribute.removeprefix(PREFIX)
-        table[name] = Op(name, method, cls.__qualname__)
+        kind = CommandOp if hasattr(method, _MARK) else Op
+        table[name] = kind(name, method, cls.__qualname__)
     return table
 
 

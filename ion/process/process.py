@@ -74,6 +74,7 @@ class Process(Living, Calling, Replying, Subscribing):
     spawn_args: Mapping[str, Any] = {}
     app_config: Mapping[str, Any] = {}
     _handled: int = 0
+    _failed: int = 0
     _restarts: int = 0
     _active: int = 0
     _draining: bool = False
@@ -258,6 +259,7 @@ class Process(Living, Calling, Replying, Subscribing):
         except (GeneratorExit, KeyboardInterrupt):
             raise
         except BaseException as error:  # noqa: BLE001 - a sys.exit() in an op must not end us all
+            self._failed += 1
             call.fail(outcomes.failure_of(call, error, self.name))
             if isinstance(error, SystemExit):
                 self._host.fail_process(self, f"SystemExit in op {call.op!r}: {error.code}")
@@ -356,6 +358,7 @@ class Process(Living, Calling, Replying, Subscribing):
             "mailbox": self.waiting,
             "active": self._active - self.concurrency * self._held,
             "handled": self._handled,
+            "failed": self._failed,
             "restarts": self._restarts,
         }
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from ion.base.errors import ApplicationError, ConfigurationError, LifecycleError
+from ion.process.ops import command
 from ion.process.requests import DOWN, UP
 from ion.process.supervising import Driving
 from ion.process.supervision.actions import Action
@@ -145,6 +146,7 @@ class Supervisor(Driving):
         """Return how many children are known, active, supervisors and workers."""
         return self.count_children()
 
+    @command
     async def op_start_child(
         self,
         id: str = "",
@@ -167,14 +169,17 @@ class Supervisor(Driving):
         }
         return await _answered(self.start_child(spec))
 
+    @command
     async def op_terminate_child(self, id: str) -> None:
         """Take a child down, until a restart of it is asked for."""
         await _answered(self.terminate_child(id))
 
+    @command
     async def op_restart_child(self, id: str) -> str:
         """Start a child that is down, or end and start one that is up; return its new pid."""
         return await _answered(self.restart_child(id))
 
+    @command
     async def op_delete_child(self, id: str) -> None:
         """Take a child down and forget it."""
         await _answered(self.delete_child(id))

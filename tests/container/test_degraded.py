@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 
+import msgspec
 import pytest
 
 from ion import Container, Unavailable
@@ -54,7 +55,7 @@ async def told(container: Container) -> dict[str, object]:
     """Return what the agent tells of its container."""
     agent = container.processes[f"{container.id}.0"]
     assert isinstance(agent, ContainerAgent)
-    info = await agent.op_info()
+    info = msgspec.structs.asdict(await agent.op_info())
     return {key: info[key] for key in ("state", "since", "reason")}
 
 
@@ -213,6 +214,6 @@ async def test_after_a_failover_it_tells_the_broker_that_it_is_connected_to(
         await until(lambda: container.broker in shown and container.state == lifecycle.ACTIVE)
         agent = container.processes[f"{container.id}.0"]
         assert isinstance(agent, ContainerAgent)
-        assert (await agent.op_info())["broker"] in shown
+        assert (await agent.op_info()).broker in shown
         await container.spawn(HelloService)
         assert await container.rpc_send("hello", "hello")

@@ -42,6 +42,7 @@ class AmqpTransport(Upkeep):
     """
 
     scheme = "amqp"
+    is_private = False
 
     # topology
 

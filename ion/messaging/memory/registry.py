@@ -14,12 +14,16 @@ from ion.messaging.memory.session import Session
 
 
 class Site:
-    """A broker, the event loop that it belongs to, and who has it open."""
+    """A broker, the event loop that it belongs to, and who has it open.
+
+    :ivar is_private: it has never listened for others.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.broker = Broker(loop)
         self.sessions: WeakSet[Session] = WeakSet()
+        self.is_private = True
 
     def mend(self, exchange: str) -> None:
         """Make an exchange again that one of the sessions still counts on, with its bindings.

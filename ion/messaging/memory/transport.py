@@ -111,11 +111,18 @@ class MemoryTransport:
     async def _open_door(self, broker: Broker, address: str) -> None:
         from ion.messaging.listening.door import Door  # few need it, and it takes long to load
 
+        if self._site is not None:
+            self._site.is_private = False
         try:
             self._door = await Door.open(broker, address, self._sysname)
         except BaseException:
             await self.close()
             raise
+
+    @property
+    def is_private(self) -> bool:
+        """Whether nobody outside this OS process can reach the broker."""
+        return self._listen is None and (self._site is None or self._site.is_private)
 
     async def close(self) -> None:
         """Cancel all consumers, put back what is unsettled, leave. May be called twice."""

@@ -1,0 +1,138 @@
+"""Permission: what lets one party on the bus command others, and tells whom it heeds itself.
+
+As with Erlang's cookie, who has the key of the system may do everything. On a memory bus that
+nobody outside this OS process can reach there is no key, and everybody may.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from ion.base.errors import Forbidden
+from ion.base.settings import AgentSettings
+from ion.messaging.transport import Transport
+from ion.observe.context import current_call
+from ion.process import key as keys
+from ion.process import signing
+from ion.process.key import Key
+
+if TYPE_CHECKING:
+    from ion.process.incoming import IncomingCall
+
+log = logging.getLogger(__name__)
+
+
+class Permission:
+    """The key of a system in the hands of one party, and what it was used for.
+
+    :param window: how old a command may be, and how far clocks may differ, seconds.
+    :ivar key: None: there is none, or it was not looked for yet.
+    :ivar why_none: why there is none.
+    """
+
+    def __init__(
+        self, settings: AgentSettings, transport: Transport, sysname: str, window: float
+    ) -> None:
+        self.key: Key | None = None
+        self.why_none = "it was started while nobody else could reach its bus"
+        self._settings = settings
+        self._transport = transport
+        self._sysname = sysname
+        self._window = int(window * 1000)
+        self._since = _now()
+        self._nonces = signing.Nonces()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody may do everything, as nobody else can reach the bus."""
+        return self._transport.is_private
+
+    async def establish(self) -> None:
+        """Get the key; make it where there is none yet. For those who are commanded.
+
+        :raises ConfigurationError: the key is none, or its file is not this user's alone.
+        """
+        if self.is_open:
+            return
+        try:
+            self.key = await asyncio.to_thread(keys.find_or_make, self._settings, self._sysname)
+        except keys.Unwritable as error:
+            self.why_none = error.message
+            log.warning("nobody can command this container: %s", error)
+
+    async def look(self) -> None:
+        """Get the key, where it was not looked for yet. For those who command.
+
+        :raises ConfigurationError: the key is none, or its file is not this user's alone.
+        :raises Forbidden: there is none; the message says where it was looked for.
+        """
+        if self.key is not None or self.is_open:
+            return
+        self.key = await asyncio.to_thread(keys.find, self._settings, self._sysname)
+        if self.key is None:
+            path = keys.path_of(self._settings, self._sysname)
+            message = (
+                f"a command needs the key of system {self._sysname!r}, and there is none at "
+                f"{path}: copy it from where a container of that system runs (mode 0600), or "
+                "set agent.key_file"
+            )
+            raise Forbidden(message, details={"reason": "no key", "path": str(path)})
+
+    def sign(self, to: str, op: str, body: bytes, key: Key | None = None) -> dict[str, str]:
+        """Return the headers that make a command of a message; none where there is no key.
+
+        :param to: the routing key that it is sent to.
+        :param key: in place of its own.
+        """
+        key = key or self.key
+        if key is None:
+            return {}
+        command = signing.Command(self._sysname, to, op, body)
+        nonce = secrets.token_hex(16)
+        return {signing.HEADER: signing.sign(key.secret, command, _now(), nonce)}
+
+    def check(self, to: str, op: str, body: bytes, headers: Mapping[str, Any]) -> None:
+        """Check that a message may command.
+
+        :param to: the routing key that it was sent to.
+        :raises Forbidden: it may not; the message says why.
+        """
+        if self.is_open:
+            return
+        if self.key is None:
+            message = f"nobody can command this container, which has no key: {self.why_none}"
+            raise Forbidden(message, details={"reason": "no key"})
+        signature = signing.read(headers.get(signing.HEADER))
+        command = signing.Command(self._sysname, to, op, body)
+        now = _now()
+        signing.check(self.key.secret, signature, command, now, self._window)
+        if signature.time < self._since:  # what was used before that is not known any more
+            message = (
+                f"this command was signed {(self._since - signature.time) / 1000:.1f} s before "
+                "this container was started, by the clocks of both sides: give it again"
+            )
+            raise Forbidden(message, details={"reason": "time"})
+        self._nonces.use(signature, now, self._window)
+
+
+def demand() -> None:
+    """Check that the message that is being handled may command.
+
+    :raises Forbidden: it may not.
+    """
+    call = cast("IncomingCall", current_call.get())
+    envelope = call.envelope
+    permission = call.endpoint.permission
+    if permission is None:
+        message = "nobody can command this party: it was made without a key"
+        raise Forbidden(message, details={"reason": "no key"})
+    permission.check(call.delivery.key, envelope.op, envelope.body, envelope.headers)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
