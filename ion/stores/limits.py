@@ -18,6 +18,7 @@ MAX_BATCH = 10_000  # writes
 MAX_BATCH_BYTES = 256 * 1024 * 1024
 MAX_PAGE = 10_000  # entries
 PAGE_BYTES = 8 * 1024 * 1024  # a page ends with the value that reaches it
+MAX_READS = 10_000  # keys that a unit of work reads
 MAX_INDICES = 64
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
@@ -89,7 +90,8 @@ def check_value(value: object, key: str) -> None:
 def check_name(name: str) -> str:
     """Return the name of a store or attribute.
 
-    :raises InvalidRequest: it is none: a lower-case letter, then at most 47 of these, digits, ``_``.
+    :raises InvalidRequest: it is none: a lower-case letter, then at most 47 of these, of digits
+        and ``_``.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         message = (
@@ -181,20 +183,89 @@ def check_limit(limit: int) -> int:
     return limit
 
 
+def check_many(keys: Sequence[str]) -> None:
+    """Refuse to read more keys at a time than a batch may write.
+
+    :raises ContentTooLarge: they are more.
+    """
+    if len(keys) > MAX_BATCH:
+        message = f"{len(keys)} keys are too many to read at a time: {MAX_BATCH} at most"
+        raise ContentTooLarge(message)
+
+
 def check_batch(batch: Sequence[Any]) -> None:
     """Refuse a batch that is too large, or has a key twice.
 
     :raises InvalidRequest: it has.
     :raises ContentTooLarge: it is.
     """
-    keys = {write.key for write in batch}
-    if len(keys) < len(batch):
-        message = "a batch has each key once"
-        raise InvalidRequest(message)
-    size = sum(len(getattr(write, "value", b"")) for write in batch)
-    if len(batch) > MAX_BATCH or size > MAX_BATCH_BYTES:
+    _check_once([write.key for write in batch])
+    check_sum(len(batch), sum(write_size(write) for write in batch))
+
+
+def check_changes(changes: Sequence[Any], reads: Sequence[Any] = ()) -> None:
+    """Refuse changes to stores as :func:`check_batch` does a batch, and too many reads.
+
+    :raises InvalidRequest: a key of one store is changed twice.
+    :raises ContentTooLarge: they are too large, or too many.
+    """
+    _check_once([(change.store, change.write.key) for change in changes])
+    check_sum(len(changes), sum(write_size(change.write) for change in changes), len(reads))
+
+
+def check_sum(writes: int, size: int, reads: int = 0) -> None:
+    """Refuse what is too large to be done at once.
+
+    :param size: bytes of values.
+    :raises ContentTooLarge: it is.
+    """
+    if writes > MAX_BATCH or size > MAX_BATCH_BYTES:
         message = (
-            f"a batch of {len(batch)} writes and {size} bytes is too large: "
-            f"at most {MAX_BATCH} and {MAX_BATCH_BYTES}"
+            f"{writes} writes of {size} bytes are too large to be done at once: "
+            f"at most {MAX_BATCH}, and {MAX_BATCH_BYTES} bytes"
         )
         raise ContentTooLarge(message)
+    if reads > MAX_READS:
+        message = f"a unit of work reads at most {MAX_READS} keys"
+        raise ContentTooLarge(message)
+
+
+def write_size(write: Any) -> int:
+    """Return the bytes of the value that a write brings."""
+    value = getattr(write, "value", b"")
+    try:
+        return value.nbytes if isinstance(value, memoryview) else len(value)
+    except TypeError:
+        return 0  # no value: check_value says so
+
+
+def _check_once(keys: Sequence[Any]) -> None:
+    try:
+        distinct = len(set(keys))
+    except TypeError:  # a key that is no text: key_bytes says so
+        return
+    if distinct < len(keys):
+        message = "a batch has each key once"
+        raise InvalidRequest(message)
+
+
+def merged_indices(
+    name: str, known: Mapping[str, Kind] | None, declared: Mapping[str, Kind]
+) -> dict[str, Kind]:
+    """Return the attributes of an index store that is there, with those declared now.
+
+    :param known: None: it is a plain store.
+    :raises InvalidRequest: it is a plain store, one is there and of another type, or they are
+        too many together.
+    """
+    if known is None:
+        message = f"{name!r} is a plain store: it has no index attributes"
+        raise InvalidRequest(message)
+    for attribute, kind in declared.items():
+        if known.get(attribute, kind) != kind:
+            message = (
+                f"index attribute {attribute!r} of store {name!r} is of type {known[attribute]} "
+                f"already, not {kind}"
+            )
+            raise InvalidRequest(message)
+    return check_indices({**known, **declared})

@@ -59,12 +59,17 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
 
 class Put(msgspec.Struct, frozen=True):
-    """One put of a batch; see :meth:`Store.put`, and :meth:`IndexStore.put` for ``index``."""
+    """One put of a batch; see :meth:`Store.put`, and :meth:`IndexStore.put` for ``index``.
+
+    :ivar becomes: the revision that it gets, of :func:`~ion.stores.limits.new_revision`; None: one
+        is made.
+    """
 
     key: str
     value: bytes
     revision: int | None = None
     index: Attributes | None = None
+    becomes: int | None = None
 
 
 class Remove(msgspec.Struct, frozen=True):
@@ -75,11 +80,15 @@ class Remove(msgspec.Struct, frozen=True):
 
 
 class Reindex(msgspec.Struct, frozen=True):
-    """One change of attributes in a batch; see :meth:`IndexStore.update_index`."""
+    """One change of attributes in a batch; see :meth:`IndexStore.update_index`.
+
+    :ivar becomes: as for :class:`Put`.
+    """
 
     key: str
     index: Attributes
     revision: int | None = None
+    becomes: int | None = None
 
 
 Write = Put | Remove | Reindex
@@ -106,11 +115,11 @@ class Store(Protocol):
     All calls raise :class:`~ion.base.errors.InvalidRequest` for a key that is none,
     :class:`~ion.base.errors.Unavailable` where the engine is away, locked by another or out of
     space, and :class:`~ion.base.errors.Damaged` where what it holds cannot be read.
-
-    :ivar name: its namespace.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Its namespace."""
 
     async def get(self, key: str) -> bytes | None:
         """Return the value, or None."""
@@ -138,7 +147,8 @@ class Store(Protocol):
     async def remove(self, key: str, *, revision: int | None = None) -> bool:
         """Remove a value; return whether there was one.
 
-        :raises Conflict: ``revision`` was given, and what is there is of another one, or absent.
+        :raises Conflict: ``revision`` was given, and what is there is of another one, or absent
+            (``ABSENT``: something is there).
         """
 
     async def write(self, batch: Sequence[Write]) -> list[int]:
@@ -159,7 +169,7 @@ class Store(Protocol):
         values are over :data:`~ion.stores.limits.PAGE_BYTES`. What is written meanwhile may be
         seen or not; what is there all the while is seen once.
 
-        :param after: the ``cursor`` of the page before.
+        :param after: a key: those that are greater. A page's ``cursor`` is its last key.
         """
 
     async def keys(
@@ -172,12 +182,11 @@ class Store(Protocol):
 
 
 class IndexStore(Store, Protocol):
-    """A store whose values have attributes by which they are found.
+    """A store whose values have attributes by which they are found."""
 
-    :ivar indices: the declared attributes and their types.
-    """
-
-    indices: Indices
+    @property
+    def indices(self) -> Indices:
+        """The declared attributes and their types."""
 
     async def put(
         self,
@@ -218,7 +227,12 @@ class UnitOfWork(Protocol):
     """Reads and writes to the stores of one datastore that are done all, or none.
 
     What is read in it by key was not changed by others before it is done, or its end raises
-    Conflict. What it has written it reads itself; others see nothing of it before its end.
+    Conflict (so does a call that sees it already). What it has written it reads itself; others see
+    nothing of it before its end. The revisions that its writes return are those that they get.
+
+    All calls raise :class:`~ion.base.errors.LifecycleError` after its end, or while another call
+    in it has not returned, and :class:`~ion.base.errors.ContentTooLarge` where it would be larger
+    than a batch may be. A failed call has done nothing; the unit goes on.
     """
 
     def store(self, name: str) -> Store:
@@ -257,13 +271,16 @@ class Datastore(Protocol):
     async def store(self, name: str) -> Store:
         """Return the store of a name; made where there is none yet.
 
+        What was opened before is returned without asking the engine.
+
         :raises InvalidRequest: the name is none, or that of an index store.
         """
 
     async def index_store(self, name: str, indices: Indices) -> IndexStore:
         """Return the index store of a name; made, or given further attributes, where need be.
 
-        What was put before an attribute was declared has none, until it is put again.
+        What was put before an attribute was declared has none, until it is put again. What was
+        opened before, with all these attributes, is returned without asking the engine.
 
         :raises InvalidRequest: a name is none; or an attribute is there and of another type.
         """
@@ -277,6 +294,9 @@ class Datastore(Protocol):
     async def commit(self, changes: Sequence[Change], reads: Sequence[Read] = ()) -> list[int]:
         """Do changes to several opened stores, or, where one fails or a read is stale, none.
 
+        Bounds are those of a batch (a key of a store once), and
+        :data:`~ion.stores.limits.MAX_READS` reads.
+
         :return: the revision of each put and reindex, and ``ABSENT`` for each removal.
         :raises Conflict: a read is stale, or a write expects another revision.
         :raises Unavailable: the engine went away meanwhile: whether it is done is not known.
@@ -286,8 +306,8 @@ class Datastore(Protocol):
     def unit_of_work(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """Begin a unit of work: done where the block ends, dropped where it raises.
 
-        Nothing is locked meanwhile: it keeps what it has read and is to write, and commits at its
-        end. Several calls at a time may not be made in one.
+        Nothing is locked meanwhile: it keeps what it is to write, and the revisions of what it has
+        read, and commits at its end.
 
         :raises Conflict: (at its end) others have written what it has read by key.
         :raises Unavailable: (at its end) the engine went away: whether it is done is not known.

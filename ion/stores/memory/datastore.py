@@ -9,9 +9,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from ion.base.errors import ConfigurationError, InvalidRequest, Unavailable
-from ion.stores.limits import Kind, check_indices, check_name, key_bytes
+from ion.stores.conflicts import conflict
+from ion.stores.limits import (
+    check_changes,
+    check_indices,
+    check_name,
+    key_bytes,
+    merged_indices,
+)
 from ion.stores.memory.store import MemoryStore, replaced
-from ion.stores.memory.table import Row, Table, conflict
+from ion.stores.memory.table import Row, Table
 from ion.stores.store import Change, Indices, Read, UnitOfWork, Write
 from ion.stores.unit import unit_of_work
 
@@ -81,6 +88,7 @@ class MemoryDatastore:
 
     async def commit(self, changes: Sequence[Change], reads: Sequence[Read] = ()) -> list[int]:
         """See :meth:`Datastore.commit`."""
+        check_changes(changes, reads)
         for read in reads:
             table = self._table(read.store)
             found = table.revision(key_bytes(read.key))
@@ -90,7 +98,7 @@ class MemoryDatastore:
 
     def unit_of_work(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """See :meth:`Datastore.unit_of_work`."""
-        return unit_of_work(self, self._indices())
+        return unit_of_work(self, self._indices(), pauses=True)
 
     def _commit(self, writes: Sequence[tuple[str, Write]]) -> list[int]:
         done: list[tuple[Table, bytes, Row | None]] = []
@@ -129,22 +137,3 @@ class MemoryDatastore:
             message = f"the datastore {self.url} is not open"
             raise Unavailable(message)
         return self._tables
-
-
-def merged_indices(name: str, known: Indices | None, declared: Indices) -> dict[str, Kind]:
-    """Return the attributes of an index store that is there, with those declared now.
-
-    :param known: None: it is a plain store.
-    :raises InvalidRequest: it is a plain store, or one is there and of another type.
-    """
-    if known is None:
-        message = f"{name!r} is a plain store: it has no index attributes"
-        raise InvalidRequest(message)
-    for attribute, kind in declared.items():
-        if known.get(attribute, kind) != kind:
-            message = (
-                f"index attribute {attribute!r} of store {name!r} is of type {known[attribute]} "
-                f"already, not {kind}"
-            )
-            raise InvalidRequest(message)
-    return dict(sorted({**known, **declared}.items()))

@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
-from ion.base.errors import NotFound
+from ion.stores.conflicts import not_there
 from ion.stores.limits import (
-    MAX_BATCH,
     PAGE_BYTES,
     check_attributes,
     check_batch,
     check_limit,
+    check_many,
     check_value,
     key_bytes,
     key_text,
@@ -159,12 +159,6 @@ class MemoryStore:
         return self._table.keys(prefix_bytes(prefix), key_bytes(after) if after else None)
 
 
-def check_many(keys: Sequence[str]) -> None:
-    """Refuse to read more keys at a time than a batch may write."""
-    if len(keys) > MAX_BATCH:
-        check_batch([Remove(str(number)) for number in range(len(keys))])
-
-
 def replaced(table: Table, write: Write) -> tuple[Row | None, int]:
     """Return the row that a write leaves (None: none), and its revision.
 
@@ -181,16 +175,15 @@ def replaced(table: Table, write: Write) -> tuple[Row | None, int]:
         check_value(write.value, write.key)
         index = check_attributes(write.index or {}, indices)
         table.check(key, write.revision)
-        row = Row(bytes(write.value), new_revision(), index)
+        row = Row(bytes(write.value), write.becomes or new_revision(), index)
         return row, row.revision
     check_attributes(write.index, indices)
     table.check(key, write.revision)
     before = table.rows.get(key)
     if before is None:
-        message = f"there is no {write.key[:80]!r} in store {table.name!r}"
-        raise NotFound(message, details={"store": table.name, "key": write.key})
+        raise not_there(table.name, write.key)
     index = check_attributes({**before.index, **write.index}, indices)
-    row = msgspec.structs.replace(before, revision=new_revision(), index=index)
+    row = msgspec.structs.replace(before, revision=write.becomes or new_revision(), index=index)
     return row, row.revision
 
 

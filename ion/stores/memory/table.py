@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from ion.base.errors import Conflict
+from ion.stores.conflicts import conflict
 from ion.stores.limits import after_prefix, key_text
 from ion.stores.store import ABSENT, Indices, Scalar
 
@@ -24,7 +24,6 @@ class Table:
     """One store's rows.
 
     :ivar indices: declared attributes; None: it is no index store.
-    :ivar reads: key -> revision that open units of work have read, by unit; see ``unit``.
     """
 
     def __init__(self, name: str, indices: Indices | None) -> None:
@@ -73,20 +72,3 @@ class Table:
         stop = len(self._order) if end is None else bisect.bisect_left(self._order, end)
         for position in range(start, stop):
             yield self._order[position]
-
-
-def conflict(store: str, key: str, expected: int, found: int | None) -> Conflict:
-    """Return the error of a write that expects another revision than is there.
-
-    :param found: None: it is not known.
-    """
-    if expected == ABSENT:
-        there = "there is a value already"
-    elif found == ABSENT:
-        there = "there is no value any more"
-    else:
-        there = "its value was replaced since it was read"
-    details: dict[str, object] = {"store": store, "key": key, "expected": expected}
-    if found is not None:
-        details["revision"] = found
-    return Conflict(f"{key[:80]!r} of store {store!r}: {there}", details=details)

@@ -1,0 +1,29 @@
+"""The errors that all engines raise the same way."""
+
+from __future__ import annotations
+
+from ion.base.errors import Conflict, NotFound
+from ion.stores.store import ABSENT
+
+
+def conflict(store: str, key: str, expected: int, found: int | None) -> Conflict:
+    """Return the error of a write that expects another revision than is there.
+
+    :param found: None: it is not known.
+    """
+    if expected == ABSENT:
+        there = "there is a value already"
+    elif found == ABSENT:
+        there = "there is no value any more"
+    else:
+        there = "its value was replaced since it was read"
+    details: dict[str, object] = {"store": store, "key": key, "expected": expected}
+    if found is not None:
+        details["revision"] = found
+    return Conflict(f"{key[:80]!r} of store {store!r}: {there}", details=details)
+
+
+def not_there(store: str, key: str) -> NotFound:
+    """Return the error of a change to what is not there."""
+    message = f"there is no {key[:80]!r} in store {store!r}"
+    return NotFound(message, details={"store": store, "key": key})
