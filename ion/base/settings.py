@@ -23,6 +23,7 @@ Size = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
 Prefetch = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Word = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, max_length=100)]
+HexKey = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-fA-F]{64}\Z")]
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 QueueKind = Literal["classic", "quorum"]
 DeliveryMode = Literal["at-most-once", "at-least-once", "effectively-once"]
@@ -157,7 +158,7 @@ class AgentSettings(_Section, frozen=True):
         container that starts; null: ``ion/<sysname>.key`` in the user's data folder.
     """
 
-    key: str | None = None
+    key: HexKey | None = None
     key_file: str | None = None
 
 

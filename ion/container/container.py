@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from contextvars import copy_context
 from pathlib import Path
@@ -23,8 +23,10 @@ from ion.base.ids import checked_name, new_container_id
 from ion.base.settings import Settings
 from ion.container.agent import ContainerAgent
 from ion.container.exchange import AGENT, ExchangeManager
+from ion.container.hosting import Hosting
 from ion.container.launcher import Launcher
 from ion.container.notices import Notices
+from ion.container.pulse import Pulse
 from ion.container.running import RunningApp
 from ion.container.spawner import Spawner
 from ion.messaging.address import Namespace
@@ -34,7 +36,6 @@ from ion.process.connection import endpoint_for, transport_for
 from ion.process.ending import STOPPED, End, Guardian
 from ion.process.endpoint import Endpoint
 from ion.process.process import Process
-from ion.process.subscription import Subscription
 from ion.process.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ _REASONS = {
 }
 
 
-class Container(Calling):
+class Container(Calling, Hosting):
     """Hosts processes; use it as an async context manager, or :meth:`start` and :meth:`stop` it.
 
     :param url: of the broker, or of several; ``broker.url`` of the configuration by default.
@@ -55,8 +56,8 @@ class Container(Calling):
     :ivar id: container id, unique, without dots.
     :ivar state: INIT, READY, ACTIVE, DEGRADED (the broker is away, or takes no messages),
         TERMINATED or ERROR.
-    :ivar since: when it entered that state, seconds since 1970, UTC.
     :ivar born: when it was made, seconds since 1970, UTC.
+    :ivar since: when it entered that state, seconds since 1970, UTC.
     :ivar reason: why it is DEGRADED; "" in other states.
     :ivar gave_up: set when it stops by itself, because an app has ended, or it was told to;
         ``failure`` says why, or is "" where nothing failed.
@@ -91,6 +92,7 @@ class Container(Calling):
         self.workers: Workers
         self.exchange: ExchangeManager
         self.notices: Notices
+        self.pulse: Pulse
         self._spawner = Spawner(self, self.processes, self.settings)
         self._endings = self._spawner.endings
         self._launcher = Launcher(self)
@@ -139,6 +141,11 @@ class Container(Calling):
             self._rooms.push_async_callback(self.notices.close)
             await self.exchange.open()
             await self._start_agent()
+            self.pulse = Pulse(
+                self.endpoint, self.exchange, self.settings.system, self.notices.lost
+            )
+            self._rooms.push_async_callback(self.pulse.close)
+            await self.pulse.open()
         except BaseException:
             self._step("fail")
             await self._rooms.aclose()
@@ -207,6 +214,8 @@ class Container(Calling):
         for process in self.processes.values():
             process._abandon()
         self.processes.clear()
+        if self._starting is not None and self._starting.done():
+            self.pulse.silence()
         await self._rooms.aclose()
         if self.state != lifecycle.TERMINATED:
             self._step("terminate")
@@ -292,11 +301,12 @@ class Container(Calling):
         await self._launcher.stop_app(name)
 
     async def restart_app(self, name: str) -> None:
-        """Stop a running app, drained, and start it again with the arguments that it had.
+        """Stop a running app, drained, and start it as its file says now, with the same arguments.
 
         Apps that depend on it run on; what they send to its services waits meanwhile.
 
         :raises IonError: 404, there is none of that name.
+        :raises ConfigurationError: its file is wrong by now; it runs on as it was.
         :raises StartError: it did not come up again, and does not run any more.
         """
         await self._launcher.restart_app(name)
@@ -311,38 +321,6 @@ class Container(Calling):
         :raises StartError: an app did not come up.
         """
         await self._launcher.start_rel(rel, args)
-
-    # what processes see of their host
-
-    async def subscribe(
-        self,
-        process: Process,
-        point: str,
-        topics: str | Sequence[str],
-        handler: Callable[..., Any],
-        name: str | None,
-        prefetch: int | None,
-    ) -> Subscription:
-        """Subscribe a process; see :meth:`Process.subscribe`, which is what to call."""
-        subscriptions = self.exchange.subscriptions
-        return await subscriptions.open(process, point, topics, handler, name, prefetch)
-
-    def fail_process(self, process: Process, error: BaseException | str) -> None:
-        """End a process as failed; see :meth:`Process.fail`, which is what to call."""
-        self._endings.fail(process, error)
-
-    async def monitor(self, process: Process, pid: str, *, linked: bool) -> None:
-        """Let a process hear of the end of another; see :meth:`Process.monitor`."""
-        await self.notices.monitor(process, pid, linked=linked)
-
-    async def unmonitor(self, process: Process, pid: str) -> None:
-        """Undo :meth:`monitor`; see :meth:`Process.unmonitor`."""
-        await self.notices.unmonitor(process, pid)
-
-    def config_for(self, name: str) -> Mapping[str, Any]:
-        """Return the configuration of an app: its file's, the rel's, and ``apps.<name>``."""
-        app = self.apps.get(name)
-        return app.config if app is not None else self.settings.app_config(name)
 
     def _step(self, event: str) -> None:
         self.state = lifecycle.LIFECYCLE.next_state(self.state, event)
@@ -366,6 +344,8 @@ class Container(Calling):
     async def _make_endpoint(self) -> None:
         endpoint = endpoint_for(self.settings, self.transport, self.namespace, self.id)
         self.endpoint = self._endpoint = endpoint
+        if endpoint.permission is not None:
+            await endpoint.permission.establish()
 
     def _exchange_manager(self) -> ExchangeManager:
         return ExchangeManager(self.endpoint, self.id, self.processes, self.settings)
@@ -375,12 +355,10 @@ class Container(Calling):
         self._endings.tell = self.notices.ended
         pid = await self._spawner.spawn(ContainerAgent, args={"container": self}, number=0)
         await self.exchange.join_control(AGENT, self.processes[pid])
-        if endpoint.permission is not None:
-            await endpoint.permission.establish()
 
     def __getattr__(self, name: str) -> Any:
         """Say what is missing where a room is asked for before it was opened."""
-        if name in ("endpoint", "_endpoint", "exchange", "workers", "notices"):
+        if name in ("endpoint", "_endpoint", "exchange", "workers", "notices", "pulse"):
             message = (
                 f"container {self.id} is not started: use `async with Container(...)`, "
                 "or `await container.start()` first"

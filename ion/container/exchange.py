@@ -8,7 +8,8 @@ the shared queue of its name.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import msgspec
@@ -17,7 +18,7 @@ from ion.base.errors import ProcessNotFound
 from ion.base.settings import Settings
 from ion.container.subscriptions import Subscriptions
 from ion.conversation import conversation as c
-from ion.messaging.address import PROCESSES, Namespace, suspect_queue
+from ion.messaging.address import BEAT, PROCESSES, Namespace, suspect_queue
 from ion.messaging.transport import Consumer, Delivery, QueueSpec, Transport
 from ion.process.arriving import incoming_call
 from ion.process.endpoint import Endpoint
@@ -62,6 +63,7 @@ class ExchangeManager:
         self._ladder: set[tuple[int, bool]] = set()
         self._instances: dict[str, list[Process]] = {}
         self.subscriptions = Subscriptions(endpoint, container_id, self)
+        self.on_beat: Callable[[Delivery], None] | None = None
 
     async def claim(self) -> None:
         """Declare the container's queue, before anything else of that name is touched.
@@ -102,6 +104,12 @@ class ExchangeManager:
         if len(instances) == 1:
             key = self._namespace.control_key(name)
             await self._transport.bind(self._queue, self._namespace.xs, key)
+
+    async def hear_beats(self, on_beat: Callable[[Delivery], None]) -> None:
+        """Call ``on_beat`` with every sign of life of a container, this one included."""
+        self.on_beat = on_beat
+        key = self._namespace.control_key(BEAT)
+        await self._transport.bind(self._queue, self._namespace.xs, key)
 
     async def leave_control(self, name: str, process: Process) -> None:
         """Undo :meth:`join_control`."""
@@ -221,6 +229,13 @@ class ExchangeManager:
         await self._transport.declare_queue(spec)
         await self._transport.bind(spec.name, self._namespace.dlx, key)
 
+    def consumed(self) -> Counter[str]:
+        """Return how many consumers this container has on each queue that it takes from."""
+        queues = Counter(c.queue for consumers in self._consumers.values() for c in consumers)
+        queues.update(self.subscriptions.consumed())
+        queues.update([self._endpoint.reply_queue, self._queue])
+        return queues
+
     def names(self) -> list[dict[str, str]]:
         """Return the messaging names of this container: queue, routing key, kind."""
         rows = [
@@ -277,6 +292,10 @@ class ExchangeManager:
 
     def _control(self, delivery: Delivery) -> None:
         name = delivery.key.removeprefix(CONTROL)
+        if name == BEAT:
+            if self.on_beat is not None:
+                self.on_beat(delivery)
+            return
         instances = list(self._instances.get(name, ()))
         if delivery.envelope.op == "ping":
             for process in instances:

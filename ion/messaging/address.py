@@ -22,6 +22,7 @@ PRIVATE_LIMIT = 10_000
 REPLY_LIMIT = 100_000
 BACK = ".retry.back"  # end of the name of the exchange that brings messages off the ladder
 STEP = re.compile(r"([^.]+)\.retry\.(\d+)(\.quorum)?")  # the name of a step of the ladder
+BEAT = "beat"  # the op of a container's signs of life, and their control key
 CONTROL_PRIORITY = 1  # of cancel, credit, ping and what is said to agents; data has 0
 
 

@@ -1,0 +1,61 @@
+"""What a container is to its processes: the slice of it that :class:`ion.process.host.Host` is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from ion.base.settings import Settings
+from ion.container.endings import Endings
+from ion.container.exchange import ExchangeManager
+from ion.container.notices import Notices
+from ion.container.running import RunningApp
+from ion.process.process import Process
+from ion.process.subscription import Subscription
+
+
+class _Rooms(Protocol):
+    """What it needs of its container."""
+
+    settings: Settings
+    exchange: ExchangeManager
+    notices: Notices
+    _endings: Endings
+
+    @property
+    def apps(self) -> dict[str, RunningApp]:
+        """Running apps by name."""
+
+
+class Hosting:
+    """The orders of processes to their container; processes have methods of the same names."""
+
+    async def subscribe(
+        self: _Rooms,
+        process: Process,
+        point: str,
+        topics: str | Sequence[str],
+        handler: Callable[..., Any],
+        name: str | None,
+        prefetch: int | None,
+    ) -> Subscription:
+        """Subscribe a process; see :meth:`Process.subscribe`, which is what to call."""
+        subscriptions = self.exchange.subscriptions
+        return await subscriptions.open(process, point, topics, handler, name, prefetch)
+
+    def fail_process(self: _Rooms, process: Process, error: BaseException | str) -> None:
+        """End a process as failed; see :meth:`Process.fail`, which is what to call."""
+        self._endings.fail(process, error)
+
+    async def monitor(self: _Rooms, process: Process, pid: str, *, linked: bool) -> None:
+        """Let a process hear of the end of another; see :meth:`Process.monitor`."""
+        await self.notices.monitor(process, pid, linked=linked)
+
+    async def unmonitor(self: _Rooms, process: Process, pid: str) -> None:
+        """Undo :meth:`monitor`; see :meth:`Process.unmonitor`."""
+        await self.notices.unmonitor(process, pid)
+
+    def config_for(self: _Rooms, name: str) -> Mapping[str, Any]:
+        """Return the configuration of an app: its file's, the rel's, and ``apps.<name>``."""
+        app = self.apps.get(name)
+        return app.config if app is not None else self.settings.app_config(name)

@@ -1,0 +1,214 @@
+"""Who is there: what the beats of a system's containers tell, as a pure core.
+
+It is told of beats, of ticks and of looks at queues, and returns what is to be done. A container
+judges others only while it hears itself: what was cut off, or asleep, has heard nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+CROWD = 50  # containers; where there are more, each beats more seldom
+SILENT_BEATS = 2.5  # of its own, that a container that beats seldom may be silent for
+LOST_BEATS = 10.0
+
+Holding = tuple[int, str]  # fencing token, and file of the app
+
+
+class Beat(msgspec.Struct, omit_defaults=True):
+    """What a container says of itself. What is unknown in it is of a newer one, and ignored.
+
+    :ivar container: its id.
+    :ivar number: of its beats.
+    :ivar started: when it was, seconds since 1970: another one of the same id began anew.
+    :ivar every: seconds until the next one.
+    :ivar leaving: it is the last one.
+    :ivar apps: the failover apps that it holds, by name.
+    :ivar stopped: those that were stopped, with the token they had: nobody is to start them.
+    """
+
+    container: str
+    number: int
+    started: float
+    every: float = 1.0
+    leaving: bool = False
+    apps: dict[str, Holding] = {}
+    stopped: dict[str, int] = {}
+
+
+class Member(msgspec.Struct):
+    """A container of the system, as the others see it.
+
+    :ivar beat: the last one.
+    :ivar heard: when that came, on this container's clock.
+    :ivar limit: seconds of silence after which it is looked for.
+    :ivar lost: seconds of silence after which it is lost.
+    :ivar asked: when its queue was looked at last; 0.0: not since it was heard.
+    """
+
+    beat: Beat
+    heard: float
+    limit: float
+    lost: float
+    asked: float = 0.0
+
+    @property
+    def id(self) -> str:
+        """Its container id."""
+        return self.beat.container
+
+
+class Look(msgspec.Struct, frozen=True):
+    """Find out whether the queue of a silent container is there."""
+
+    container: str
+
+
+class Joined(msgspec.Struct, frozen=True):
+    """A container is there that was not, or not any more."""
+
+    container: str
+    again: bool = False
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """A container is not there any more.
+
+    :ivar why: "" where it has said goodbye.
+    """
+
+    container: str
+    why: str = ""
+
+
+Change = Look | Joined | Gone
+
+
+class Membership:
+    """The containers of a system, by id.
+
+    :param own: this container.
+    :param every: seconds between two of its beats.
+    :param suspect_after: seconds of silence after which a container is looked for.
+    :param lost_after: seconds of silence after which it is lost, whatever its queue says.
+    """
+
+    def __init__(
+        self, own: str, *, every: float, suspect_after: float, lost_after: float, now: float
+    ) -> None:
+        self._own = own
+        self._every = every
+        self._suspect_after = suspect_after
+        self._lost_after = lost_after
+        self._members: dict[str, Member] = {}
+        self._lost: dict[str, float] = {}  # those that were given up, and when they had started
+        self._heard_self = now
+        self._ticked = now
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._members.values())
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def find(self, container: str) -> Member | None:
+        """Return what is known of a container; None where it is not there."""
+        return self._members.get(container)
+
+    @property
+    def every(self) -> float:
+        """Seconds between two beats: the more containers, the longer."""
+        return self._every * max(1.0, len(self._members) / CROWD)
+
+    def silent(self, now: float) -> list[str]:
+        """Return who is there, as far as is known, but has not been heard for too long."""
+        return [m.id for m in self if m.id != self._own and now - m.heard > m.limit]
+
+    def is_deaf(self, now: float) -> bool:
+        """Whether this container's own beats do not come back."""
+        return now - self._heard_self > max(self._suspect_after, SILENT_BEATS * self.every)
+
+    def heard(self, beat: Beat, now: float) -> list[Change]:
+        """Take a beat."""
+        if beat.container == self._own:
+            self._hear_self(now)
+        member = self._members.get(beat.container)
+        changes: list[Change] = []
+        if member is not None and member.beat.started > beat.started:
+            return []  # of the one before
+        if member is not None and member.beat.started < beat.started:
+            del self._members[beat.container]
+            changes.append(Gone(beat.container, "another one has its name"))
+            member = None
+        if member is None:
+            if beat.leaving:
+                return changes
+            again = self._lost.pop(beat.container, None) == beat.started
+            changes.append(Joined(beat.container, again))
+        self._members[beat.container] = self._member(beat, now)
+        return changes
+
+    def _member(self, beat: Beat, now: float) -> Member:
+        every = beat.every if 0 < beat.every < float("inf") else self._every
+        return Member(
+            beat,
+            now,
+            max(self._suspect_after, SILENT_BEATS * every),
+            max(self._lost_after, LOST_BEATS * every),
+        )
+
+    def _hear_self(self, now: float) -> None:
+        if self.is_deaf(now):
+            self._begin_anew(now)
+        self._heard_self = now
+
+    def _begin_anew(self, now: float) -> None:
+        """Give everybody time: they may be cut off, too, and come back later than this one."""
+        for member in self:
+            member.heard, member.asked, member.limit = now, 0.0, member.lost
+
+    def tick(self, now: float) -> list[Change]:
+        """Take note of the time: to be called more often than anybody may be silent."""
+        asleep = now - self._ticked > self._suspect_after
+        self._ticked = now
+        if asleep:  # what the others have said meanwhile is still to be read
+            self._begin_anew(now)
+        if self.is_deaf(now):
+            return []
+        changes: list[Change] = []
+        for member in [m for m in self if m.id != self._own and now - m.heard > m.limit]:
+            silent = now - member.heard
+            if member.beat.leaving:
+                changes.append(self._give_up(member, ""))
+            elif silent > member.lost:
+                changes.append(self._give_up(member, f"it has been silent for {silent:.1f} s"))
+            elif now - max(member.asked, member.heard) > self._suspect_after:
+                member.asked = now
+                changes.append(Look(member.id))
+        return changes
+
+    def looked(self, container: str, *, is_there: bool, now: float) -> list[Change]:
+        """Take what a look at the queue of a container has shown."""
+        member = self._members.get(container)
+        if member is None or is_there or now - member.heard <= member.limit:
+            return []
+        return [self._give_up(member, "its connection to the broker is gone")]
+
+    def _give_up(self, member: Member, why: str) -> Gone:
+        del self._members[member.id]
+        if why:
+            self._lost[member.id] = member.beat.started
+            while len(self._lost) > 1000:  # noqa: PLR2004 - enough to say who came back
+                del self._lost[next(iter(self._lost))]
+        return Gone(member.id, why)
+
+
+def beat_of(content: Any) -> Beat:
+    """Return the beat that a message's content says.
+
+    :raises msgspec.ValidationError: it is none.
+    """
+    return msgspec.convert(content, Beat)

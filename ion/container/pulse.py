@@ -1,0 +1,199 @@
+"""The pulse: a container's beats, and what it makes of those of the others.
+
+A beat goes to all containers of the system, this one included: that its own comes back proves the
+way to the broker and back. Beats are no calls: nothing answers them, and one that is lost matters
+as little as one that is late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from ion.base.errors import IonError, Unavailable
+from ion.base.settings import SystemSettings
+from ion.base.tasks import Tasks
+from ion.container.exchange import ExchangeManager
+from ion.container.membership import Beat, Change, Gone, Holding, Joined, Look, Membership, beat_of
+from ion.messaging import codec
+from ion.messaging.address import BEAT, CONTROL_PRIORITY
+from ion.messaging.envelope import MSGPACK, Envelope
+from ion.messaging.transport import Delivery, TransportState
+from ion.process.endpoint import Endpoint
+
+log = logging.getLogger(__name__)
+LOOK_TIMEOUT = 2.0  # seconds for the broker to say whether a queue is there
+TICKS = 4  # a beat: how often the silence of others is measured
+KEPT = 16  # of its own beats, that it remembers when it has sent
+
+Hearer = Callable[[Beat], None]
+
+
+class Pulse:
+    """The beats of one container.
+
+    :param lost: called with the id of each container that is gone, once.
+    :ivar members: who is there.
+    :ivar latency: seconds that its last beat took to the broker and back; None: none came yet.
+    :ivar came_back: when that was, on the loop's clock; 0.0 = never.
+    :ivar hearers: are told of every beat of another container.
+    :ivar holds: gives the failover apps that this container holds.
+    :ivar stopped: gives the failover apps that are to be started by nobody.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        exchange: ExchangeManager,
+        settings: SystemSettings,
+        lost: Callable[[str], None],
+    ) -> None:
+        self._endpoint = endpoint
+        self._exchange = exchange
+        self._lost = lost
+        self._id = endpoint.id
+        self._started = time.time()
+        self._number = 0
+        self._sent: dict[int, float] = {}
+        self._tasks = Tasks(f"{endpoint.id}.pulse")
+        self._is_silent = False
+        self.latency: float | None = None
+        self.came_back = 0.0
+        self.hearers: list[Hearer] = []
+        self.holds: Callable[[], dict[str, Holding]] = dict
+        self.stopped: Callable[[], dict[str, int]] = dict
+        self.members = Membership(
+            endpoint.id,
+            every=settings.heartbeat,
+            suspect_after=settings.suspect_after,
+            lost_after=settings.lost_after,
+            now=endpoint.loop.time(),
+        )
+
+    async def open(self) -> None:
+        """Begin to beat, and to hear.
+
+        :raises Unavailable: the broker is away.
+        """
+        await self._exchange.hear_beats(self.hear)
+        self.beat()
+        self._tasks.start(self._go_on(), "beats")
+
+    async def close(self) -> None:
+        """Say goodbye, and beat no more. Never raises."""
+        self._exchange.on_beat = None
+        await self._tasks.stop()
+        if not self._is_silent:
+            self.beat(leaving=True)
+
+    def silence(self) -> None:
+        """Beat no more, and do not say goodbye."""
+        self._is_silent = True
+
+    async def _go_on(self) -> None:
+        loop = self._endpoint.loop
+        due = loop.time() + self.members.every
+        while True:
+            await asyncio.sleep(self.members.every / TICKS)
+            now = loop.time()
+            if now >= due:
+                self.beat()
+                due = now + self.members.every
+            self._act(self.members.tick(now))
+
+    def beat(self, *, leaving: bool = False) -> None:
+        """Send a beat now; nothing where the broker takes no messages. Never raises."""
+        endpoint = self._endpoint
+        if self._is_silent or endpoint.transport.state is not TransportState.CONNECTED:
+            return
+        self._number += 1
+        beat = Beat(
+            self._id,
+            self._number,
+            self._started,
+            self.members.every,
+            leaving,
+            {} if leaving else self.holds(),
+            self.stopped(),
+        )
+        body, content_type = codec.encode(beat, MSGPACK)
+        envelope = Envelope(BEAT, body, content_type=content_type, priority=CONTROL_PRIORITY)
+        self._sent[self._number] = endpoint.loop.time()
+        while len(self._sent) > KEPT:
+            del self._sent[next(iter(self._sent))]
+        try:
+            key = endpoint.namespace.control_key(BEAT)
+            endpoint.transport.publish(
+                endpoint.namespace.xs, key, endpoint.outgoing(envelope), mandatory=False
+            )
+        except IonError as error:
+            log.debug("beat %d not sent: %s", self._number, error)
+
+    # what is heard
+
+    def hear(self, delivery: Delivery) -> None:
+        """Take a beat. Never raises: anybody may send one."""
+        endpoint = self._endpoint
+        try:
+            envelope = endpoint.incoming(delivery.envelope)
+            beat = beat_of(codec.decode(envelope.body, envelope.content_type))
+        except (IonError, msgspec.ValidationError) as error:
+            endpoint.counts["beats that are none"] += 1
+            log.debug("a beat that is none: %s", error)
+            return
+        now = endpoint.loop.time()
+        is_own = beat.container == self._id
+        if is_own and beat.started == self._started:
+            sent = self._sent.pop(beat.number, None)
+            if sent is not None:
+                self.latency, self.came_back = now - sent, now
+        self._act(self.members.heard(beat, now))
+        if not is_own:
+            for hearer in self.hearers:
+                hearer(beat)
+
+    def _act(self, changes: list[Change]) -> None:
+        for change in changes:
+            if isinstance(change, Look):
+                self._tasks.start(self._look(change.container), f"look for {change.container}")
+            elif isinstance(change, Joined):
+                self._joined(change)
+            else:
+                self._gone(change)
+
+    def _joined(self, change: Joined) -> None:
+        if change.container == self._id:
+            return
+        if change.again:
+            log.warning(
+                "container %s is back; its processes were told to be lost", change.container
+            )
+        else:
+            log.info("container %s is there", change.container)
+
+    def _gone(self, change: Gone) -> None:
+        if change.why:
+            log.warning("container %s is lost: %s", change.container, change.why)
+        else:
+            log.info("container %s has gone", change.container)
+        self._lost(change.container)
+
+    async def _look(self, container: str) -> None:
+        """Find out whether the queue of a silent container is there; it is exclusive to it."""
+        queue = self._endpoint.namespace.container_queue(container).name
+        transport = self._endpoint.transport
+        try:
+            is_there = await transport.queue_info(queue, timeout=LOOK_TIMEOUT) is not None
+        except Unavailable as error:
+            if not error.details.get("locked"):
+                return  # the broker does not answer: nothing is known
+            is_there = True
+        except IonError as error:
+            log.debug("container %s was not found out about: %s", container, error)
+            return
+        now = self._endpoint.loop.time()
+        self._act(self.members.looked(container, is_there=is_there, now=now))
