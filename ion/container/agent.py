@@ -28,6 +28,7 @@ from ion.process.incoming import IncomingCall
 from ion.process.ops import command
 from ion.process.permission import demand
 from ion.process.process import Process
+from ion.process.proof import is_nonce, proof
 
 log = logging.getLogger(__name__)
 BAD_REQUEST = 400
@@ -191,6 +192,21 @@ class ContainerAgent(Process):
             log.warning("told by %s to log %s from %s on", _by(), logger or "all", level)
         effective = logging.getLogger(logger or None).getEffectiveLevel()
         return logging.getLevelName(effective)
+
+    @command
+    async def op_prove(self, nonce: str) -> str | None:
+        """Prove that this container has the key of its system; None where it needs none.
+
+        :param nonce: 32 hexadecimal digits, never used before; see :mod:`ion.process.proof`.
+        """
+        if not is_nonce(nonce):
+            message = "a nonce is 32 hexadecimal digits"
+            raise ApplicationError(message)
+        permission = self._endpoint.permission
+        if permission is None or permission.key is None:
+            return None
+        container = self._container
+        return proof(permission.key.secret, container.sysname, container.id, nonce)
 
     @command
     async def op_drain(self, timeout: float | None = None) -> None:

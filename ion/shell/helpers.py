@@ -2,6 +2,7 @@
 
 ``ps``, ``svc``, ``ms`` and ``apps`` tell of this container, and need no broker for it; ``nodes``
 asks the whole system. All that wait are coroutines; the shell awaits them where the user does not.
+:mod:`ion.shell.far` has the same for a container that the shell is attached to.
 """
 
 from __future__ import annotations
@@ -12,18 +13,16 @@ import inspect
 import logging
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ion.base.errors import ApplicationError, Unavailable
-from ion.base.version import __version__
-from ion.container.agent import ContainerAgent
+from ion.base.errors import ApplicationError
 from ion.observe.logging import set_level
 from ion.process import deadletters
 from ion.process.client import ServiceClient
-from ion.process.endpoint import Endpoint
 from ion.process.process import Process
 from ion.process.service import Service
 from ion.shell import dlq, system
+from ion.shell.places import Here, Place
 from ion.shell.render import Table
 
 if TYPE_CHECKING:
@@ -36,115 +35,113 @@ _SAMPLES = {"str": "'you'", "int": "1", "float": "1.0", "bool": "True"}
 class Services:
     """List the services here; svc.<service>.<op>(...) calls one."""
 
-    def __init__(self, container: Container) -> None:
-        self._container = container
+    def __init__(self, place: Place) -> None:
+        self._place = place
 
     async def __call__(self) -> Table:
         """List the services of this container and their ops."""
-        return system.services_table(system.services([await describe(self._container)]))
+        return system.services_table(system.services([await self._place.describe()]))
 
     def __getattr__(self, name: str) -> ServiceClient:
         if name.startswith("_"):
             raise AttributeError(name)
-        client = ServiceClient(name, self._container)
-        for op in self._ops().get(name, ()):
+        client = ServiceClient(name, self._place.caller)
+        for op in self._place.ops().get(name, ()):
             getattr(client, op)  # from now on an attribute, which completion offers
         self.__dict__[name] = client
         return client
 
     def __dir__(self) -> list[str]:
-        return sorted(self._ops())
+        return sorted(self._place.ops())
 
     def __repr__(self) -> str:
-        return f"services here: {', '.join(self._ops()) or 'none'}; svc() lists their ops"
-
-    def _ops(self) -> dict[str, list[str]]:
-        processes = self._container.processes.values()
-        return {p.service_name: sorted(p.ops) for p in processes if isinstance(p, Service)}
+        return f"services here: {', '.join(self._place.ops()) or 'none'}; svc() lists their ops"
 
 
 class DeadLetters:
     """Count the dead letters; dlq.show(key), dlq.replay(key), dlq.purge(key) look after them."""
 
-    def __init__(self, container: Container) -> None:
-        self._container = container
+    def __init__(self, place: Place) -> None:
+        self._place = place
 
     async def __call__(self, *keys: str) -> Table:
         """Count the dead letters of what runs in this container, or of ``keys``."""
-        infos = [] if keys else [await describe(self._container)]
-        keys = keys or tuple(dlq.keys_of(infos, self._container.sysname))
-        return dlq.queues_table(await deadletters.list_dead_letters(self._endpoint, keys))
+        infos = [] if keys else [await self._place.describe()]
+        keys = keys or tuple(dlq.keys_of(infos, self._place.sysname))
+        return dlq.queues_table(await deadletters.list_dead_letters(self._place.endpoint, keys))
 
     async def show(self, key: str, *ids: str, limit: int = dlq.SHOWN) -> Table:
         """Show the oldest dead letters of ``key``, or those of ``ids``; they stay."""
-        return dlq.letters_table(
-            await deadletters.peek(self._endpoint, key, limit, ids=ids or None)
-        )
+        endpoint = self._place.endpoint
+        return dlq.letters_table(await deadletters.peek(endpoint, key, limit, ids=ids or None))
 
     async def replay(self, key: str, *ids: str, limit: int | None = None) -> str:
         """Send dead letters back to where they died: all, the oldest, or those of ``ids``."""
-        count = await deadletters.replay(self._endpoint, key, ids=ids or None, limit=limit)
+        count = await deadletters.replay(self._place.endpoint, key, ids=ids or None, limit=limit)
         return f"replayed {count} of {key}"
 
     async def purge(self, key: str, *ids: str) -> str:
         """Drop dead letters for good: all, or those of ``ids``."""
-        count = await deadletters.purge(self._endpoint, key, ids=ids or None)
+        count = await deadletters.purge(self._place.endpoint, key, ids=ids or None)
         return f"purged {count} of {key}"
 
     def __repr__(self) -> str:
         return "dlq() counts the dead letters; dlq.show(key), dlq.replay(key), dlq.purge(key)"
 
-    @property
-    def _endpoint(self) -> Endpoint:
-        return self._container.endpoint
 
+class Common:
+    """The helpers that every prompt has, over one container, near or far.
 
-class Helpers:
-    """The helpers of one container."""
+    :param place: the container.
+    """
 
-    def __init__(self, container: Container) -> None:
-        self._container = container
-        self.svc = Services(container)
-        self.dlq = DeadLetters(container)
+    names: ClassVar[tuple[str, ...]] = (
+        "info",
+        "help",
+        "ps",
+        "svc",
+        "ms",
+        "apps",
+        "nodes",
+        "dlq",
+        "send",
+        "rpc_send",
+        "spawn",
+        "kill",
+        "restart",
+        "ping",
+        "loglevel",
+    )
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self.svc = Services(place)
+        self.dlq = DeadLetters(place)
 
     def namespace(self) -> dict[str, Any]:
         """Return what the shell can name."""
-        helpers = {name: getattr(self, name) for name in _HELPERS}
         return {
             "__name__": "ion.shell",
             "__builtins__": builtins,
             "asyncio": asyncio,
-            "container": self._container,
-            "cc": self._container,
-            "Process": Process,
-            "Service": Service,
             "ServiceClient": ServiceClient,
             "ApplicationError": ApplicationError,
-            **helpers,
+            **{name: getattr(self, name) for name in self.names},
         }
 
-    async def banner(self) -> str:
-        """Return what the shell says first: where one is, and the next thing to type."""
-        info = await describe(self._container)
-        apps = ", ".join(str(app["name"]) for app in info["apps"]) or "none"
-        return (
-            f"ION {__version__}  container {info['container']}  system {info['sysname']}\n"
-            f"broker {info['broker']}  apps: {apps}\n\n"
-            f"Type:  {next_to_type(info['services'])}\n"
-            "info() tells what else there is; exit() or Ctrl-D stops the container."
-        )
+    def others(self) -> list[dict[str, str]]:
+        """Return what else can be typed: rows with ``type`` and ``to``."""
+        return []
 
     async def info(self) -> Table:
         """Tell what can be typed here."""
         rows = [
             {"type": _usage(name, getattr(self, name)), "to": _first_line(getattr(self, name))}
-            for name in _HELPERS
+            for name in self.names
         ]
-        rows.append({"type": "container, cc", "to": "The container, with all it offers."})
-        rows.append({"type": "exit(), Ctrl-D", "to": "Drain and stop the container."})
-        services = (await describe(self._container))["services"]
-        note = f"container {self._container.id}  next: {next_to_type(services)}"
-        return Table(("type", "to"), rows, note)
+        services = (await self._place.describe()).get("services", [])
+        note = f"container {self._place.id}  next: {next_to_type(services)}"
+        return Table(("type", "to"), [*rows, *self.others()], note)
 
     async def help(self, thing: Any = None) -> Table | None:
         """Tell what can be typed here, or print what is known of a thing."""
@@ -158,46 +155,74 @@ class Helpers:
 
     async def ps(self) -> Table:
         """List the processes of this container."""
-        return system.processes_table(system.processes([await describe(self._container)]))
+        return system.processes_table(system.processes([await self._place.describe()]))
 
     async def apps(self) -> Table:
         """List the apps that run in this container."""
-        return system.apps_table(system.apps([await describe(self._container)]))
+        return system.apps_table(system.apps([await self._place.describe()]))
 
     async def ms(self) -> Table:
         """List the messaging names of this container: queues and the keys that lead to them."""
-        return system.names_table(system.names([await describe(self._container)]))
+        return system.names_table(system.names([await self._place.describe()]))
 
     async def nodes(self) -> Table:
         """Ask the whole system: list its containers."""
-        return system.nodes_table(system.nodes(await system.ask(self._container.endpoint)))
+        return system.nodes_table(system.nodes(await system.ask(self._place.endpoint)))
 
     async def send(self, to: str | int, op: str, content: Any = None) -> None:
         """Send a message one way; a number is a process of this container."""
-        await self._container.send(self._address(to), op, _content(content))
+        await self._place.send(self._address(to), op, _content(content))
 
     async def rpc_send(
         self, to: str | int, op: str, content: Any = None, timeout: float | None = None
     ) -> Any:
         """Call an op and return its answer; a number is a process of this container."""
-        return await self._container.rpc_send(self._address(to), op, _content(content), timeout)
+        caller = self._place.caller
+        return await caller.rpc_send(self._address(to), op, _content(content), timeout)
 
     async def spawn(
         self, target: type | str, name: str | None = None, args: Mapping[str, Any] | None = None
     ) -> str:
         """Spawn a process of a class or a dotted name 'pkg.mod:Class'; return its pid."""
-        return await self._container.spawn(target, name=name, args=args)
+        return await self._place.spawn(target, name, args)
 
     async def kill(self, pid: str | int) -> None:
         """Terminate a process of this container."""
-        await self._container.terminate_process(self._address(pid))
+        await self._place.kill(self._address(pid))
+
+    async def restart(self, app: str) -> None:
+        """Restart an app of this container; what it has begun ends first."""
+        await self._place.restart(app)
 
     async def ping(self, to: str | int, timeout: float = PING_TIMEOUT) -> str:
         """Ask a service or process for a sign of life; say how long it took."""
         address = self._address(to)
         begun = time.perf_counter()
-        await self._container.rpc_send(address, "ping", {}, timeout)
+        await self._place.caller.rpc_send(address, "ping", {}, timeout)
         return f"Ping ok: {address} in {(time.perf_counter() - begun) * 1000:.1f} ms"
+
+    def _address(self, to: str | int) -> str:
+        return f"{self._place.id}.{to}" if isinstance(to, int) else to
+
+
+class Helpers(Common):
+    """The helpers of the prompt inside a container."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(Here(container))
+        self._container = container
+
+    def namespace(self) -> dict[str, Any]:
+        """Return what the shell can name: the container and its classes, too."""
+        container = {"container": self._container, "cc": self._container}
+        return {**super().namespace(), **container, "Process": Process, "Service": Service}
+
+    def others(self) -> list[dict[str, str]]:
+        """Return what else can be typed."""
+        return [
+            {"type": "container, cc", "to": "The container, with all it offers."},
+            {"type": "exit(), Ctrl-D", "to": "Drain and stop the container."},
+        ]
 
     def loglevel(self, level: str | None = None, logger: str = "") -> str:
         """Show or set the least level that is logged, of all loggers or of one."""
@@ -206,37 +231,26 @@ class Helpers:
         effective = logging.getLogger(logger or None).getEffectiveLevel()
         return logging.getLevelName(effective).lower()
 
-    def _address(self, to: str | int) -> str:
-        return f"{self._container.id}.{to}" if isinstance(to, int) else to
+    async def banner(self) -> str:
+        """Return what the shell says first: where one is, and the next thing to type."""
+        return (
+            f"{headline(await self._place.describe())}\n"
+            "info() tells what else there is; exit() or Ctrl-D stops the container."
+        )
 
 
-_HELPERS = (
-    "info",
-    "help",
-    "ps",
-    "svc",
-    "ms",
-    "apps",
-    "nodes",
-    "dlq",
-    "send",
-    "rpc_send",
-    "spawn",
-    "kill",
-    "ping",
-    "loglevel",
-)
-
-_WAITING = frozenset({"nodes", "dlq", "send", "rpc_send", "spawn", "kill", "ping"})
+WAITING = frozenset({"nodes", "dlq", "send", "rpc_send", "spawn", "kill", "restart", "ping"})
 
 
-async def describe(container: Container) -> dict[str, Any]:
-    """Return what the container's agent tells of it, asked without the bus."""
-    agent = container.processes.get(f"{container.id}.0")
-    if isinstance(agent, ContainerAgent):
-        return await agent.op_info()
-    message = f"container {container.id} has no agent (any more)"
-    raise Unavailable(message)
+def headline(info: Mapping[str, Any]) -> str:
+    """Return where one is, and the next thing to type."""
+    apps = ", ".join(str(app["name"]) for app in info.get("apps", [])) or "none"
+    return (
+        f"ION {info.get('version')}  container {info.get('container')}  "
+        f"system {info.get('sysname')}\n"
+        f"broker {info.get('broker')}  apps: {apps}\n\n"
+        f"Type:  {next_to_type(info.get('services', []))}"
+    )
 
 
 def next_to_type(services: list[dict[str, Any]]) -> str:
@@ -266,7 +280,7 @@ def _content(content: Any) -> Any:
 
 
 def _usage(name: str, helper: Any) -> str:
-    prefix = "await " if name in _WAITING else ""
+    prefix = "await " if name in WAITING else ""
     parameters = inspect.signature(helper).parameters.values()
     words = [
         p.name if p.default is p.empty and p.kind is not p.VAR_POSITIONAL else f"[{p.name}]"

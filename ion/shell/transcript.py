@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
 from ion.base.errors import ConfigurationError
 from ion.shell.exits import one_line
+from ion.shell.render import Table
 from ion.shell.session import Outcome
 
 _VARYING: Sequence[tuple[re.Pattern[str], str]] = (
@@ -26,6 +28,8 @@ _VARYING: Sequence[tuple[re.Pattern[str], str]] = (
     (re.compile(r"\b\d+(\.\d+)?(?= (ms|us|s)\b)"), "<n>"),
     (re.compile(r"(?<=[\w\]]):\d{4,5}\b"), ":<port>"),
 )
+# Whole columns of tables.
+_CELLS = {"host": "<host>", "os pid": "<n>"}
 # What would be read as the next statement, or as the rest of the last one.
 _PROMPTS = re.compile(r"^ *>>>|\A *\.\.\.", re.MULTILINE)
 
@@ -42,11 +46,25 @@ def masked(text: str, ids: Iterable[str] = ()) -> str:
     return text
 
 
-def written(outcome: Outcome, ids: Iterable[str] = ()) -> str:
+def written(outcome: Outcome, ids: Sequence[str] = ()) -> str:
     """Return the lines that a transcript has for an outcome, each with its end."""
+    value = outcome.value
+    if isinstance(value, Table):  # masked cell by cell, its columns stay straight
+        outcome = replace(outcome, value=_masked_table(value, ids))
     text = _PROMPTS.sub("<prompt>", masked(outcome.text(), ids))
     lines = [line.rstrip() or "<BLANKLINE>" for line in text.splitlines()]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _masked_table(table: Table, ids: Sequence[str]) -> Table:
+    rows = [
+        {
+            column: _CELLS.get(column) or masked(cell, ids)
+            for column, cell in zip(table.columns, cells, strict=True)
+        }
+        for cells in table.cells()
+    ]
+    return Table(table.columns, rows, masked(table.note, ids))
 
 
 def typed(statement: str) -> str:
