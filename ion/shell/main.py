@@ -29,7 +29,7 @@ def main(words: Sequence[str] | None = None) -> int:
     from ion.shell import exits
     from ion.shell.options import START, parse
 
-    commands = {START: _start, "check": _check, "config": _config}
+    commands = {START: _start, "check": _check, "config": _config, "doctor": _doctor}
     try:
         options = parse(sys.argv[1:] if words is None else words, _version)
         code = commands.get(options.command, _remote)(options)
@@ -112,6 +112,13 @@ def _check(options: Options) -> int:
     _see_working_directory()
     _heed_interrupts()
     return check(options)
+
+
+def _doctor(options: Options) -> int:
+    from ion.shell.doctor.command import doctor
+
+    _see_working_directory()
+    return _run(doctor(options))
 
 
 def _config(options: Options) -> int:

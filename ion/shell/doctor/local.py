@@ -1,0 +1,162 @@
+"""Checks that need nobody else: settings, Python, limits and files of this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from ion.base.errors import Unavailable
+from ion.base.plugin import installed
+from ion.messaging import runtime
+from ion.shell.doctor.faults import Diagnosis, found
+from ion.shell.doctor.scene import NotLooked, Scene
+from ion.shell.render import to_json
+
+PACKAGE = "ioncore"
+MIN_FILES = 1024
+MIN_FREE = 100 << 20  # bytes
+_SQLITE = "sqlite:///"
+_MAGIC = b"SQLite format 3\0"
+_ENVIRONMENT = "environment "
+
+
+def settings(scene: Scene) -> Iterator[Diagnosis]:
+    """Files, variables and options say what settings are, and nothing else."""
+    for finding in scene.findings:
+        yield found("configuration", str(finding))
+    for name in scene.configuration.unknown_variables:
+        yield found("unknown-variable", f"environment {name} means nothing to ION", f"unset {name}")
+
+
+def overrides(scene: Scene) -> Iterator[Diagnosis]:
+    """No variable hides what a file says."""
+    for one in scene.configuration.explanations():
+        if not one.origin.startswith(_ENVIRONMENT):
+            continue
+        for value, origin in one.overridden:
+            if ":" in origin and value != one.value:
+                message = (
+                    f"{one.key} is {to_json(one.value)} by {one.origin}, over {to_json(value)} "
+                    f"from {origin}"
+                )
+                yield found(
+                    "setting-overridden", message, f"unset {one.origin.removeprefix(_ENVIRONMENT)}"
+                )
+
+
+def packages(scene: Scene) -> Iterator[Diagnosis]:
+    """Python and the packages that ION needs have the versions it was made for."""
+    del scene
+    try:
+        from packaging.requirements import Requirement
+        from packaging.specifiers import SpecifierSet
+    except ImportError:
+        message = "the package packaging is not installed"
+        raise NotLooked(message) from None
+    own = installed(PACKAGE)
+    if own is None:
+        message = f"{PACKAGE} runs from a folder, without what an installed package says of itself"
+        raise NotLooked(message)
+    python = platform.python_version()
+    if not SpecifierSet(own.python).contains(python, prereleases=True):
+        yield found("python", f"this is Python {python}; ION needs {own.python}")
+    for text in own.requires:
+        requirement = Requirement(text)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        there = installed(requirement.name)
+        remedy = f"pip install '{requirement.name}{requirement.specifier}'"
+        if there is None:
+            yield found("dependency", f"{requirement.name} is not installed", remedy)
+        elif not requirement.specifier.contains(there.version, prereleases=True):
+            message = f"{requirement.name} is {there.version}; ION needs {requirement.specifier}"
+            yield found("dependency", message, remedy)
+
+
+def file_descriptors(scene: Scene) -> Iterator[Diagnosis]:
+    """Enough files may be open."""
+    del scene
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < MIN_FILES:
+        message = f"an OS process may open {soft} files here; {MIN_FILES} are little for a busy one"
+        reachable = hard == resource.RLIM_INFINITY or hard >= MIN_FILES
+        yield found("file-descriptors", message, "ulimit -n 4096" if reachable else "")
+
+
+def data_folder(scene: Scene) -> Iterator[Diagnosis]:
+    """The folder of the store's file can be written to, and has room."""
+    store = _store_of(scene)
+    folder = next(path for path in store.parents if path.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        what = "cannot be written to" if folder.is_dir() else "is no folder"
+        yield found("data-folder", f"{folder} {what}: nothing can be kept at {store}")
+        return
+    free = shutil.disk_usage(folder).free
+    size = store.stat().st_size if store.is_file() else 0
+    if free < max(MIN_FREE, size // 10):
+        yield found(
+            "disk-space", f"{free >> 20} MiB are free at {folder}; the store has {size >> 20} MiB"
+        )
+
+
+def store_file(scene: Scene) -> Iterator[Diagnosis]:
+    """The file of the store is one, and can be written to."""
+    store = _store_of(scene)
+    if not os.path.lexists(store):
+        return
+    if not store.is_file():
+        yield found("store-file", f"the store {store} is no file")
+    elif not os.access(store, os.R_OK | os.W_OK):
+        yield found("store-file", f"the store {store} cannot be written to", f"chmod u+rw {store}")
+    else:
+        with store.open("rb") as file:
+            begin = file.read(len(_MAGIC))
+        if begin and begin != _MAGIC:
+            yield found("store-file", f"the store {store} is no SQLite file")
+
+
+def runtime_folder(scene: Scene) -> Iterator[Diagnosis]:
+    """The folder where ``local://`` looks is this user's alone."""
+    del scene
+    named = os.environ.get("XDG_RUNTIME_DIR", "")
+    if named and not runtime.is_own(Path(named)):
+        there = "is not this user's alone" if Path(named).exists() else "is not there"
+        message = (
+            f"XDG_RUNTIME_DIR names {named}, which {there}: {runtime.folder()} is used instead"
+        )
+        yield found("runtime-folder", message, f"mkdir -p {named}; chmod 700 {named}")
+    folder = runtime.folder()
+    if os.path.lexists(folder) and not runtime.is_own(folder):
+        message = f"{folder} is not this user's alone: nothing is looked for there"
+        yield found("runtime-folder", message, f"chmod 700 {folder}")
+
+
+def runtime_file(scene: Scene) -> Iterator[Diagnosis]:
+    """The runtime file is of a container that lives."""
+    path = runtime.folder() / f"{scene.sysname}.json"
+    try:
+        said = runtime.claimed(scene.sysname)
+    except Unavailable as error:
+        yield found("runtime-file", error.message, f"rm {path}")
+        return
+    if said is None and path.exists():
+        yield found("runtime-file", f"the runtime file {path} is not whole", f"rm {path}")
+    elif said is not None and not runtime.is_running(said.pid):
+        message = f"the runtime file {path} is of process {said.pid}, which is gone"
+        yield found("runtime-file", message, f"rm {path}")
+
+
+def _store_of(scene: Scene) -> Path:
+    """Return the file of the store.
+
+    :raises NotLooked: the store is no file.
+    """
+    url = scene.settings.store_url()
+    if not url.startswith(_SQLITE):
+        message = f"the store is no file, but {url.partition(':')[0]}"
+        raise NotLooked(message)
+    return Path(url.removeprefix(_SQLITE)).absolute()

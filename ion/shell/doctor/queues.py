@@ -1,0 +1,172 @@
+"""Checks of exchanges and queues: nothing is made, nothing is taken.
+
+A passive look first; what is there is then declared as ION would, which changes nothing where it
+is so, and makes the broker say what is otherwise where it is not.
+"""
+
+from __future__ import annotations
+
+from ion.base.errors import ConfigurationError, IonError
+from ion.messaging.address import PROCESSES, suspect_queue
+from ion.messaging.amqp.failures import is_locked
+from ion.messaging.transport import ExchangeSpec, QueueSpec
+from ion.shell.doctor.faults import Diagnosis, found
+from ion.shell.doctor.scene import Scene, service_of
+
+_DEAD = ".dlq"
+_SUSPECT = ".suspect"
+
+
+async def exchanges(scene: Scene) -> list[Diagnosis]:
+    """The exchanges of the system are as ION declares them; that for dead letters is there."""
+    names, asker = scene.namespace, scene.broker.asker
+    diagnoses = []
+    has_system = await asker.has_exchange(names.xs)
+    for spec in (names.exchange_space(), names.dead_letter_exchange()):
+        diagnoses += await _otherwise(scene, spec)
+    if has_system and not await asker.has_exchange(names.dlx):
+        message = f"there is no exchange {names.dlx!r}: dead letters are lost"
+        remedy = f"ioncc -n{scene.here} ...   (any container declares it)"
+        diagnoses.append(found("no-dead-letter-exchange", message, remedy))
+    return diagnoses
+
+
+async def _otherwise(scene: Scene, spec: ExchangeSpec) -> list[Diagnosis]:
+    asker = scene.broker.asker
+    if not await asker.has_exchange(spec.name):
+        return []
+    try:
+        await asker.declare_exchange(spec)
+    except ConfigurationError as error:
+        vhost = scene.broker.vhost
+        remedy = (
+            "stop the containers, then: rabbitmqctl -p "
+            f'{vhost} eval \'rabbit_exchange:delete(rabbit_misc:r(<<"{vhost}">>, exchange, '
+            f'<<"{spec.name}">>), false, <<"doctor">>).\''
+        )
+        return [found("exchange", error.message, remedy)]
+    return []
+
+
+async def services(scene: Scene) -> list[Diagnosis]:
+    """The queues of services are as ION declares them, and have one for their dead letters."""
+    diagnoses = []
+    for key in scene.service_keys():
+        spec = scene.namespace.service_queue(key, quorum=scene.is_replicated(key))
+        if await scene.queue(spec.name) is None:
+            continue
+        dead = scene.namespace.dead_letter_queue(key)
+        for queue in (spec, suspect_queue(spec), dead):
+            diagnoses += await _differing(scene, queue, key)
+        if await scene.queue(dead.name) is None:
+            message = f"{spec.name!r} has no queue {dead.name!r}: its dead letters are lost"
+            remedy = (
+                f"ioncc -n{scene.here} ...   (a container with {service_of(key)!r} declares it)"
+            )
+            diagnoses.append(found("no-dead-letter-queue", message, remedy))
+    return diagnoses
+
+
+async def _differing(scene: Scene, spec: QueueSpec, key: str) -> list[Diagnosis]:
+    fault = await _fault_of(scene, spec)
+    if not fault:
+        return []
+    remedy = (
+        f"set services.{service_of(key)}.queue as it was declared; or stop the service, then: "
+        f"rabbitmqctl delete_queue -p {scene.broker.vhost} {spec.name}"
+    )
+    return [found("queue", fault, remedy)]
+
+
+async def _fault_of(scene: Scene, spec: QueueSpec) -> str:
+    """Say what is otherwise about a queue; nothing where it is not there."""
+    if await scene.queue(spec.name) is None:
+        return ""
+    try:
+        await scene.broker.asker.declare_queue(spec)
+    except ConfigurationError as error:
+        return error.message
+    return ""
+
+
+async def ladder(scene: Scene) -> list[Diagnosis]:
+    """The steps of the retry ladder bring back what takes them."""
+    diagnoses = []
+    for delay, quorum in sorted(_steps(scene)):
+        exchange, queue = scene.namespace.retry_queue(delay, quorum=quorum)
+        remedy = f"rabbitmqctl delete_queue -p {scene.broker.vhost} {queue.name}"
+        info = await scene.queue(queue.name)
+        if info is None:
+            if await scene.broker.asker.has_exchange(exchange.name):
+                message = f"the exchange {exchange.name!r} has lost its queue"
+                diagnoses.append(found("retry-ladder", message))
+            continue
+        fault = await _fault_of(scene, queue)
+        if fault:
+            diagnoses.append(found("retry-ladder", fault, remedy))
+        if info.consumers:
+            message = f"somebody consumes {queue.name!r}: what waits there does not come back"
+            diagnoses.append(found("retry-ladder", message, "stop what consumes it"))
+    return diagnoses
+
+
+def _steps(scene: Scene) -> set[tuple[int, bool]]:
+    services = [
+        scene.settings.service,
+        *map(scene.settings.service_settings, scene.settings.services),
+    ]
+    return {
+        (round(seconds * 1000), service.queue == "quorum")
+        for service in services
+        for seconds in service.retry_delays
+    }
+
+
+async def unconsumed(scene: Scene) -> list[Diagnosis]:
+    """Nothing waits where nobody takes."""
+    diagnoses = []
+    for name in scene.lasting_queues():
+        for code, queue in (("queue-unconsumed", name), ("suspects", f"{name}{_SUSPECT}")):
+            info = await scene.queue(queue)
+            if info is None or info.consumers or not info.messages:
+                continue
+            message = f"{info.messages} messages wait in {queue!r}, and nobody consumes it"
+            remedy = (
+                f"start the service; or, where it is given up: rabbitmqctl delete_queue "
+                f"-p {scene.broker.vhost} {queue}"
+            )
+            diagnoses.append(found(code, message, remedy))
+    return diagnoses
+
+
+async def dead_letters(scene: Scene) -> list[Diagnosis]:
+    """No dead letters wait."""
+    prefix = f"{scene.sysname}."
+    keys = [name.removeprefix(prefix) for name in scene.lasting_queues()]
+    diagnoses = []
+    for key in dict.fromkeys([*keys, PROCESSES]):
+        info = await scene.queue(f"{prefix}{key}{_DEAD}")
+        if info is not None and info.messages:
+            count = f"{info.messages} dead letter{'' if info.messages == 1 else 's'}"
+            message = f"{count} of {key!r} wait for somebody to look"
+            remedy = f"ioncc dlq show {key}{scene.here}"
+            diagnoses.append(found("dead-letters", message, remedy))
+    return diagnoses
+
+
+async def container_name(scene: Scene) -> list[Diagnosis]:
+    """No container has the name that one started here would have."""
+    name = scene.settings.container.name
+    if name is None:
+        return []
+    try:
+        info = await scene.queue(scene.namespace.container_queue(name).name)
+    except IonError as error:
+        if not is_locked(error):
+            raise
+    else:
+        if info is None:
+            return []
+    origin = scene.configuration.explain("container.name").origin
+    message = f"container.name is {name!r} (from {origin}), and such a container runs already"
+    return [found("container-name", message)]

@@ -1,0 +1,150 @@
+"""Checks of the containers, by what they answer, and of the key that commands them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+
+import msgspec
+
+from ion.base.errors import ConfigurationError
+from ion.process import key as keys
+from ion.process.connection import connect
+from ion.shell.doctor.faults import Diagnosis, found
+from ion.shell.doctor.scene import Answers, Info, Scene
+from ion.shell.system import ask
+
+NOTABLE_SKEW = 2.0  # seconds
+_WITHIN = 1.0
+_ACTIVE = "ACTIVE"
+
+
+async def survey(scene: Scene) -> list[Diagnosis]:
+    """Ask the containers, and put their answers on the scene."""
+    broker = scene.broker
+    if not await broker.asker.has_exchange(scene.namespace.xs):
+        scene.no_answers = (
+            f"no container of system {scene.sysname!r} ever ran on vhost {broker.vhost!r}"
+        )
+        return []
+    scene.no_answers = "the containers could not be asked"
+    config = msgspec.to_builtins(scene.settings)
+    async with connect(str(broker.url), sysname=scene.sysname, config=config) as connection:
+        asked = time.time()
+        infos = await ask(connection.endpoint, _WITHIN)
+    if infos:
+        scene.answers = Answers(infos, asked, time.time())
+    else:
+        scene.no_answers = f"no container of system {scene.sysname!r} answered"
+    return []
+
+
+async def clocks(scene: Scene) -> list[Diagnosis]:
+    """The containers' clocks go as the one here does."""
+    answers = scene.answers
+    allowed = scene.settings.messaging.clock_skew
+    diagnoses = []
+    for info in answers.infos:
+        now = info.get("now")
+        if isinstance(now, int | float):
+            skew = off_by(now, answers)
+            diagnoses += skewed(f"the clock of {_named(info)}", skew, allowed)
+    return diagnoses
+
+
+def off_by(now: float, answers: Answers) -> float:
+    """Return by how many seconds a clock is off, at least; over 0: it is ahead.
+
+    :param now: what it showed at some time between question and answer.
+    """
+    return now - min(max(now, answers.asked), answers.answered)
+
+
+def skewed(whose: str, skew: float, allowed: float) -> list[Diagnosis]:
+    """Return what a clock that is off by so many seconds means."""
+    if abs(skew) < NOTABLE_SKEW:
+        return []
+    way = "ahead of" if skew > 0 else "behind"
+    message = f"{whose} is {abs(skew):.1f} s {way} the one here"
+    return [found("clock" if abs(skew) > allowed else "clock-drift", message)]
+
+
+async def one_system(scene: Scene) -> list[Diagnosis]:
+    """All containers of the name have one key."""
+    by_key: dict[str, list[str]] = defaultdict(list)
+    for info in scene.answers.infos:
+        if info.get("key"):
+            by_key[str(info["key"])].append(_named(info))
+    if len(by_key) < 2:  # noqa: PLR2004 - two make a difference
+        return []
+    listed = "; ".join(f"{key}: {', '.join(whose)}" for key, whose in sorted(by_key.items()))
+    return [found("two-systems", f"the system {scene.sysname!r} has {len(by_key)} keys: {listed}")]
+
+
+async def key_file(scene: Scene) -> list[Diagnosis]:
+    """The key is here, for this user alone, and that of the containers."""
+    try:
+        key = await asyncio.to_thread(keys.find, scene.settings.agent, scene.sysname)
+    except ConfigurationError as error:
+        return [found("key-unusable", error.message)]
+    others = {str(info["key"]): _named(info) for info in scene.known_infos if info.get("key")}
+    place = keys.path_of(scene.settings.agent, scene.sysname)
+    if key is None:
+        if not others:
+            return []  # the first container that starts makes it
+        return [found("key-missing", f"there is no key of system {scene.sysname!r} at {place}")]
+    if others and key.id not in others:
+        told = ", ".join(f"{one} at {whose}" for one, whose in sorted(others.items()))
+        message = f"the key in {key.place} is {key.id}, but the containers' is {told}"
+        return [found("key-differs", message, f"copy the containers' key file to {place}")]
+    return []
+
+
+async def ion_versions(scene: Scene) -> list[Diagnosis]:
+    """All containers run one version of ION."""
+    by_version: dict[str, list[str]] = defaultdict(list)
+    for info in scene.answers.infos:
+        by_version[str(info.get("version"))].append(_named(info))
+    if len(by_version) < 2:  # noqa: PLR2004 - two make a difference
+        return []
+    listed = "; ".join(f"{v}: {', '.join(whose)}" for v, whose in sorted(by_version.items()))
+    return [found("ion-versions", f"containers run different versions of ION: {listed}")]
+
+
+async def service_versions(scene: Scene) -> list[Diagnosis]:
+    """The plain name of a service leads to one major version."""
+    versions: dict[str, set[str]] = defaultdict(set)
+    for info in scene.answers.infos:
+        for service in info.get("services") or ():
+            versions[str(service.get("name"))].add(str(service.get("version")))
+    return list(_ambiguous(scene, versions))
+
+
+def _ambiguous(scene: Scene, versions: dict[str, set[str]]) -> Iterator[Diagnosis]:
+    for name, some in sorted(versions.items()):
+        majors = {version.partition(".")[0] for version in some}
+        own = scene.settings.services.get(name)
+        if len(majors) > 1 and (own is None or own.major is None):
+            message = f"{name!r} runs as versions {', '.join(sorted(some))}, all by its plain name"
+            highest = max(majors, key=lambda major: (len(major), major))
+            remedy = f"set services.{name}.major: {highest} in all containers (or another one)"
+            yield found("service-versions", message, remedy)
+
+
+async def states(scene: Scene) -> list[Diagnosis]:
+    """All containers are active."""
+    return [
+        found("container-state", f"{_named(info)} is {info['state']}{_why(info)}")
+        for info in scene.answers.infos
+        if info.get("state") not in (None, _ACTIVE)
+    ]
+
+
+def _why(info: Info) -> str:
+    return f": {info['reason']}" if info.get("reason") else ""
+
+
+def _named(info: Info) -> str:
+    return f"container {info.get('container')} on {info.get('host')}"
