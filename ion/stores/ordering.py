@@ -28,15 +28,25 @@ def sorted_after(query: Query, found: Iterable[Entry]) -> Page[Entry]:
 
 def page_of(query: Query, entries: list[Entry]) -> Page[Entry]:
     """Return a page of entries in order, of which one more than ``limit`` was looked for."""
+    page = _fitting(entries, query.limit)
+    is_last = len(page) == len(entries)
+    return Page(page, None if is_last else cursor_of(query, position(query, page[-1])))
+
+
+def page_by_key(entries: list[Entry], limit: int) -> Page[Entry]:
+    """Return a page of a scan; as :func:`page_of`, its cursor is the last key."""
+    page = _fitting(entries, limit)
+    return Page(page, None if len(page) == len(entries) else page[-1].key)
+
+
+def _fitting(entries: list[Entry], limit: int) -> list[Entry]:
     size = taken = 0
-    for entry in entries[: query.limit]:
+    for entry in entries[:limit]:
         taken += 1
         size += len(entry.value)
         if size >= PAGE_BYTES:
             break
-    page = entries[:taken]
-    is_last = taken == len(entries)
-    return Page(page, None if is_last else cursor_of(query, position(query, page[-1])))
+    return entries[:taken]
 
 
 def position(query: Query, entry: Entry) -> Position:

@@ -1,0 +1,236 @@
+"""A datastore in one SQLite file, which several containers of a machine may share."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+from ion.base.errors import ConfigurationError, InvalidRequest, Unavailable
+from ion.stores.limits import check_changes, check_indices, check_name, key_bytes, merged_indices
+from ion.stores.sqlite import schema
+from ion.stores.sqlite.failures import mapped
+from ion.stores.sqlite.job import step_of
+from ion.stores.sqlite.reading import Reader
+from ion.stores.sqlite.store import SqliteStore
+from ion.stores.sqlite.table import Table
+from ion.stores.sqlite.writer import Writer
+from ion.stores.store import Change, Indices, Read, UnitOfWork
+from ion.stores.unit import unit_of_work
+
+_SCHEME = "sqlite://"
+TIMEOUT = 30.0
+_PRIVATE_FOLDER = 0o700
+_PRIVATE_FILE = 0o600
+_CACHE_KIB = 16_384
+
+T = TypeVar("T")
+
+
+class SqliteDatastore:
+    """See :class:`~ion.stores.store.Datastore`.
+
+    :param url: ``sqlite:///path`` with an absolute path (so there are three slashes).
+    :param timeout: seconds for one call, waiting for others that write to the file included.
+    """
+
+    scheme = "sqlite"
+    has_transactions = True
+
+    def __init__(self, url: str, *, timeout: float = TIMEOUT, sysname: str = "") -> None:
+        self.url = url
+        self._path = _path_of(url)
+        self._timeout = timeout
+        self._tables: dict[str, Table] = {}
+        self._writer: Writer | None = None
+        self._reader: Reader | None = None
+
+    async def open(self) -> None:
+        """See :meth:`Datastore.open`."""
+        if self._writer is not None:
+            return
+        await asyncio.to_thread(_make_file, self._path)
+        writer = Writer(self._path, self._connect_writer, self._timeout)
+        writer.start()
+        try:
+            self._tables = await writer.special(self._bring_up)
+            self._reader = await asyncio.to_thread(
+                Reader, self._path, self._connect_reader, self._timeout
+            )
+        except sqlite3.Error as error:
+            await writer.close()
+            raise mapped(error, self._path) from error
+        except BaseException:
+            await writer.close()
+            raise
+        self._writer = writer
+
+    async def close(self) -> None:
+        """See :meth:`Datastore.close`."""
+        writer, self._writer = self._writer, None
+        reader, self._reader = self._reader, None
+        if writer is not None:
+            await writer.close()
+        if reader is not None:
+            await reader.close()
+
+    async def store(self, name: str) -> SqliteStore:
+        """See :meth:`Datastore.store`."""
+        table = self._tables.get(check_name(name)) or await self._made(name, is_indexed=False)
+        if table.indices is not None:
+            message = f"{name!r} is an index store: open it with its attributes"
+            raise InvalidRequest(message)
+        return self._store(table)
+
+    async def index_store(self, name: str, indices: Indices) -> SqliteStore:
+        """See :meth:`Datastore.index_store`."""
+        declared = check_indices(indices)
+        table = self._tables.get(check_name(name)) or await self._made(name, is_indexed=True)
+        merged = merged_indices(name, table.indices, declared)
+        if merged != table.indices:
+            await self._special(lambda c: self._add_attributes(c, table, declared))
+        return self._store(table)
+
+    async def names(self) -> list[str]:
+        """See :meth:`Datastore.names`."""
+        tables = await self._special(schema.load)
+        return sorted(tables)
+
+    async def drop(self, name: str) -> None:
+        """See :meth:`Datastore.drop`."""
+        check_name(name)
+        await self._special(_transaction(lambda c: schema.drop(c, name)))
+        self._tables.pop(name, None)
+
+    async def commit(self, changes: Sequence[Change], reads: Sequence[Read] = ()) -> list[int]:
+        """See :meth:`Datastore.commit`."""
+        check_changes(changes, reads)
+        steps = [step_of(self._table(change.store), change.write) for change in changes]
+        stale = [(self._table(r.store), key_bytes(r.key), r.revision) for r in reads]
+        if steps or stale:
+            await self._opened().commit(steps, stale)
+        return [step.revision for step in steps]
+
+    def unit_of_work(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        """See :meth:`Datastore.unit_of_work`."""
+        return unit_of_work(self, {name: table.indices for name, table in self._tables.items()})
+
+    # stores
+
+    def _store(self, table: Table) -> SqliteStore:
+        assert self._reader is not None
+        return SqliteStore(table, self._opened(), self._reader)
+
+    def _table(self, name: str) -> Table:
+        table = self._tables.get(name)
+        if table is None:
+            message = f"store {name!r} is not open: open it with the datastore first"
+            raise InvalidRequest(message)
+        return table
+
+    async def _made(self, name: str, *, is_indexed: bool) -> Table:
+        """Make a store, unless another container has, and return its table."""
+
+        def make(connection: sqlite3.Connection) -> Table:
+            schema.create(connection, name, is_indexed=is_indexed)
+            return schema.load(connection)[name]
+
+        made = await self._special(_transaction(make))
+        return self._tables.setdefault(name, made)
+
+    def _add_attributes(
+        self, connection: sqlite3.Connection, table: Table, declared: Indices
+    ) -> None:
+        """Add what is missing, looking again at what others have added meanwhile."""
+
+        def add(connection: sqlite3.Connection) -> Mapping[str, Any]:
+            there = schema.load(connection)[table.name]
+            merged = merged_indices(table.name, there.indices, declared)
+            schema.add_attributes(connection, there, merged)
+            return merged
+
+        table.declare(_transaction(add)(connection))
+
+    # connections
+
+    async def _special(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        result: T = await self._opened().special(work)
+        return result
+
+    def _opened(self) -> Writer:
+        if self._writer is None:
+            message = f"the datastore {self.url} is not open"
+            raise Unavailable(message)
+        return self._writer
+
+    def _bring_up(self, connection: sqlite3.Connection) -> dict[str, Table]:
+        schema.bring_up(connection, self._path)
+        return schema.load(connection)
+
+    def _connect_writer(self) -> sqlite3.Connection:
+        connection = _connect(self._path, self._timeout * 0.8)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA journal_size_limit = 67108864")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        connection = _connect(self._path, self._timeout * 0.8)
+        connection.execute("PRAGMA query_only = TRUE")
+        return connection
+
+
+def _path_of(url: str) -> Path:
+    text = unquote(url.removeprefix(_SCHEME))
+    if not text.startswith("/") or text.endswith("/") or "\0" in text or ":memory:" in text:
+        hint = "memory:// is the store in memory" if ":memory:" in text else "give a path"
+        message = f"{url!r} names no file: {hint}, as in sqlite:////var/lib/ion/data.db"
+        raise ConfigurationError(message)
+    # sqlite:///x is /x, and sqlite:////x too: both are seen in the field
+    return Path("/" + text.lstrip("/"))
+
+
+def _make_file(path: Path) -> None:
+    """Make the folder and the file, for this user alone, where they are not there.
+
+    :raises Unavailable: that is not allowed, or there is no room.
+    """
+    try:
+        path.parent.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
+        if path.is_dir():
+            message = f"{path} is a folder, not a store file: give the path of a file"
+            raise Unavailable(message, details={"file": str(path)})
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE_FILE))
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        message = f"the store file {path} cannot be opened: {why}; set store.url to another place"
+        raise Unavailable(message, details={"file": str(path)}) from error
+
+
+def _connect(path: Path, timeout: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=timeout, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    return connection
+
+
+def _transaction(work: Callable[[sqlite3.Connection], T]) -> Callable[[sqlite3.Connection], T]:
+    """Return ``work`` within a transaction; whoever calls it rolls back where it fails."""
+
+    def run(connection: sqlite3.Connection) -> T:
+        connection.execute("BEGIN IMMEDIATE")
+        result = work(connection)
+        connection.execute("COMMIT")
+        return result
+
+    return run

@@ -1,0 +1,204 @@
+"""A store in an SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from ion.stores.compiling import Compiler, order_by
+from ion.stores.limits import (
+    PAGE_BYTES,
+    after_prefix,
+    check_batch,
+    check_limit,
+    check_many,
+    key_bytes,
+    key_text,
+    prefix_bytes,
+)
+from ion.stores.ordering import page_by_key, page_of
+from ion.stores.query import Query, checked
+from ion.stores.sqlite.job import put_step, step_of
+from ion.stores.sqlite.reading import Reader
+from ion.stores.sqlite.table import Table
+from ion.stores.sqlite.writer import Writer
+from ion.stores.store import Attributes, Entry, Indices, Page, Put, Reindex, Remove, Write
+
+_KEYS_AT_A_TIME = 500
+_TOO_LARGE = 0  # what stands for a value that is not read on the event loop
+
+
+class SqliteStore:
+    """A store and, where attributes are declared, an index store."""
+
+    def __init__(self, table: Table, writer: Writer, reader: Reader) -> None:
+        self.name = table.name
+        self._table = table
+        self._writer = writer
+        self._reader = reader
+
+    @property
+    def indices(self) -> Indices:
+        """The declared attributes and their types."""
+        return self._table.kinds
+
+    async def get(self, key: str) -> bytes | None:
+        """See :meth:`Store.get`."""
+        parameters = (key_bytes(key),)
+        row = self._reader.one(self._table.get, parameters)
+        if row is not None and row[0] == _TOO_LARGE:
+            sql = self._table.value
+            row = await self._reader.run(lambda c: c.execute(sql, parameters).fetchone())
+        value: bytes | None = row[0] if row is not None else None
+        return value
+
+    async def entry(self, key: str) -> Entry | None:
+        """See :meth:`Store.entry`."""
+        parameters = (key_bytes(key),)
+        sql = self._table.entry
+        row = await self._reader.run(lambda c: c.execute(sql, parameters).fetchone())
+        return self._entry(row) if row is not None else None
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """See :meth:`Store.get_many`."""
+        check_many(keys)
+        wanted = {key_bytes(key): key for key in keys}
+        rows = await self._reader.run(lambda c: self._read_many(c, list(wanted)))
+        return {wanted[data]: value for data, value in rows}
+
+    def _read_many(self, connection: sqlite3.Connection, keys: list[bytes]) -> list[Any]:
+        rows = []
+        for start in range(0, len(keys), _KEYS_AT_A_TIME):
+            some = keys[start : start + _KEYS_AT_A_TIME]
+            marks = ", ".join("?" * len(some))
+            sql = f"SELECT key, value FROM {self._table.sql} WHERE key IN ({marks})"
+            rows += connection.execute(sql, some).fetchall()
+        return rows
+
+    async def has(self, key: str) -> bool:
+        """See :meth:`Store.has`."""
+        return self._reader.one(self._table.has, (key_bytes(key),)) is not None
+
+    async def put(
+        self,
+        key: str,
+        value: bytes,
+        *,
+        revision: int | None = None,
+        index: Attributes | None = None,
+    ) -> int:
+        """See :meth:`IndexStore.put`."""
+        step = put_step(self._table, Put(key, value, revision, index))
+        await self._writer.commit((step,))
+        return step.revision
+
+    async def update_index(
+        self, key: str, index: Attributes, *, revision: int | None = None
+    ) -> int:
+        """See :meth:`IndexStore.update_index`."""
+        step = step_of(self._table, Reindex(key, index, revision))
+        await self._writer.commit((step,))
+        return step.revision
+
+    async def remove(self, key: str, *, revision: int | None = None) -> bool:
+        """See :meth:`Store.remove`."""
+        step = step_of(self._table, Remove(key, revision))
+        _, removed = await self._writer.commit((step,))
+        return bool(removed)
+
+    async def write(self, batch: Sequence[Write]) -> list[int]:
+        """See :meth:`Store.write`."""
+        check_batch(batch)
+        steps = [step_of(self._table, write) for write in batch]
+        if steps:
+            await self._writer.commit(steps)
+        return [step.revision for step in steps]
+
+    async def scan(
+        self, prefix: str = "", *, after: str | None = None, limit: int = 1000
+    ) -> Page[Entry]:
+        """See :meth:`Store.scan`."""
+        condition, parameters = _range(prefix, after)
+        sql = (
+            f"SELECT key, value, revision{self._table.columns} FROM {self._table.sql} "
+            f"WHERE {condition} ORDER BY key LIMIT {check_limit(limit) + 1}"
+        )
+        rows = await self._reader.run(lambda c: _fetch(c, sql, parameters, limit))
+        entries = [self._entry(row) for row in rows]
+        return page_by_key(entries, limit)
+
+    async def keys(
+        self, prefix: str = "", *, after: str | None = None, limit: int = 1000
+    ) -> Page[str]:
+        """See :meth:`Store.keys`."""
+        condition, parameters = _range(prefix, after)
+        sql = (
+            f"SELECT key FROM {self._table.sql} "
+            f"WHERE {condition} ORDER BY key LIMIT {check_limit(limit) + 1}"
+        )
+        rows = await self._reader.run(lambda c: c.execute(sql, parameters).fetchall())
+        keys = [key_text(row[0]) for row in rows[:limit]]
+        return Page(keys, keys[-1] if len(rows) > limit else None)
+
+    async def clear(self) -> None:
+        """See :meth:`Store.clear`."""
+        sql = f"DELETE FROM {self._table.sql}"
+        await self._writer.special(lambda c: c.execute(sql))
+
+    async def query(self, query: Query) -> Page[Entry]:
+        """See :meth:`IndexStore.query`."""
+        query = checked(query, self.indices)
+        compiler = Compiler(_mark)
+        condition = compiler.where(query, paged=True)
+        sql = (
+            f"SELECT key, value, revision{self._table.columns} FROM {self._table.sql} "
+            f"WHERE {condition} ORDER BY {order_by(query)} LIMIT {query.limit + 1}"
+        )
+        found = compiler.parameters
+        rows = await self._reader.run(lambda c: _fetch(c, sql, found, query.limit))
+        return page_of(query, [self._entry(row) for row in rows])
+
+    async def count(self, query: Query) -> int:
+        """See :meth:`IndexStore.count`."""
+        compiler = Compiler(_mark)
+        condition = compiler.where(checked(query, self.indices), paged=False)
+        sql = f"SELECT count(*) FROM {self._table.sql} WHERE {condition}"
+        found = compiler.parameters
+        count: int = (await self._reader.run(lambda c: c.execute(sql, found).fetchone()))[0]
+        return count
+
+    def _entry(self, row: tuple[Any, ...]) -> Entry:
+        return Entry(key_text(row[0]), row[1], row[2], self._table.index_of(row[3:]))
+
+
+def _mark(_: int) -> str:
+    return "?"
+
+
+def _range(prefix: str, after: str | None) -> tuple[str, list[bytes]]:
+    """Return the condition of a scan."""
+    least = prefix_bytes(prefix)
+    end = after_prefix(least)
+    conditions, parameters = ["key >= ?"], [least]
+    if end is not None:
+        conditions.append("key < ?")
+        parameters.append(end)
+    if after is not None:
+        conditions.append("key > ?")
+        parameters.append(key_bytes(after))
+    return " AND ".join(conditions), parameters
+
+
+def _fetch(
+    connection: sqlite3.Connection, sql: str, parameters: list[Any], limit: int
+) -> list[tuple[Any, ...]]:
+    """Return rows, and one more than make a page."""
+    rows: list[tuple[Any, ...]] = []
+    size = 0
+    for row in connection.execute(sql, parameters):
+        rows.append(row)
+        if size >= PAGE_BYTES or len(rows) > limit:
+            break
+        size += len(row[1])
+    return rows
