@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 
 from ion.base.errors import IonError
 from ion.base.ids import checked_name
-from ion.shell import dlqwords
+from ion.shell import dlqwords, operatewords
 from ion.shell.arguments import AppArguments
 from ion.shell.content import parse_content, split_target
+from ion.shell.doctor import words as doctorwords
 
 START = "start"  # the command where no reserved word was given
 DLQ = "dlq"
@@ -27,11 +28,11 @@ _ADDRESS = re.compile(
     r"(\d+(\.\d+){3}|\[[^]]*\]|localhost)(:\d*)?|[\w.-]*:\d+|[0-9A-Fa-f]*:[0-9A-Fa-f:]*|\d+",
     re.ASCII,
 )
-LEVELS = ("debug", "info", "warning", "error", "critical")
+LEVELS = operatewords.LEVELS
 
 
 @dataclass
-class Options:
+class Options(operatewords.Fields):
     """What was asked for. Optional values are None (or empty) where nothing was said.
 
     :ivar command: ``start`` or a reserved word.
@@ -88,6 +89,11 @@ commands against a running system (an app of such a name is given with its suffi
   send       send SERVICE.OP one way         check      validate app, rel and config files
   config     show settings and where they come from
   dlq        list, show, replay or purge dead letters
+  doctor     say what is wrong with the set-up, and what helps
+  top        show rates and the busiest        tail       follow the logs of containers
+  spawn      start a process                   kill       terminate a process
+  restart    restart an app or a process       drain      stop a container in good order
+  loglevel   show or set what is logged
 "ioncc COMMAND --help" tells more about each.
 
 examples:
@@ -131,6 +137,7 @@ def _checked(options: Options, parser: argparse.ArgumentParser) -> Options:
         AppArguments(options.args)
         if options.command == DLQ:
             dlqwords.check(options)
+        operatewords.check(options.command, options, options.content)
     except IonError as error:
         parser.error(error.message)
     for word in options.settings:
@@ -354,6 +361,18 @@ def _dlq_parser(word: str) -> argparse.ArgumentParser:
     return parser
 
 
+def _doctor_parser(word: str) -> argparse.ArgumentParser:
+    return _remote_parser(f"ioncc {word}", doctorwords.DESCRIPTION, doctorwords.EPILOG)
+
+
+def _operating_parser(word: str) -> argparse.ArgumentParser:
+    said = operatewords.WORDS[word]
+    parser = _remote_parser(f"ioncc {word}", said.description, said.epilog)
+    _add_timeout(parser, "longest wait for an answer, in seconds")
+    said.add(parser)
+    return parser
+
+
 _COMMANDS: dict[str, Callable[[str], argparse.ArgumentParser]] = {
     "ps": _listing("the processes"),
     "services": _listing("the services"),
@@ -364,5 +383,7 @@ _COMMANDS: dict[str, Callable[[str], argparse.ArgumentParser]] = {
     "check": _check_parser,
     "config": _config_parser,
     DLQ: _dlq_parser,
+    "doctor": _doctor_parser,
+    **dict.fromkeys(operatewords.WORDS, _operating_parser),
 }
 RESERVED = frozenset(_COMMANDS)

@@ -16,13 +16,15 @@ import msgspec
 from ion.base.errors import IonError, Unavailable
 from ion.messaging import runtime
 from ion.process.connection import Connection, connect
-from ion.shell import exits
+from ion.shell import exits, steering
 from ion.shell.config import read_settings
 from ion.shell.content import needs_types, parse_content, split_target
 from ion.shell.dlq import dead_letters
 from ion.shell.options import DLQ, Options
 from ion.shell.render import printable, show_json, to_json
 from ion.shell.system import ANSWERS_WITHIN, LISTINGS, ask
+from ion.shell.tail import tail
+from ion.shell.top import top
 
 _Command = Callable[[Connection, Options], Awaitable[int]]
 MEMORY = "memory"
@@ -149,4 +151,11 @@ _COMMANDS: dict[str, _Command] = {
     "call": _call,
     "send": _send,
     DLQ: dead_letters,
+    "tail": tail,
+    "top": top,
+    "spawn": steering.spawn,
+    "kill": steering.kill,
+    "restart": steering.restart,
+    "drain": steering.drain,
+    "loglevel": steering.loglevel,
 }

@@ -18,6 +18,7 @@ from ion.container.app import load_app
 from ion.container.container import Container
 from ion.container.lookup import APP, find
 from ion.observe.logging import get_logger, set_up
+from ion.observe.tailing import keep_recent
 from ion.shell import exits
 from ion.shell.arguments import AppArguments
 from ion.shell.config import read_settings
@@ -79,6 +80,7 @@ def _container(options: Options) -> Container:
     """Return a container with the settings of the command line, not started yet."""
     configuration = read_settings(options)
     set_up(configuration.settings.logging, cast(TextIO, _CurrentStderr()))
+    keep_recent()
     for name in configuration.unknown_variables:
         log.info("environment %s means nothing to ION: misspelt?", name)
     return Container(settings=configuration.settings)

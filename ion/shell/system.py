@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ion.process.discovery import gather_info
+from ion.process.discovery import AGENTS, gather_info, survey
 from ion.process.endpoint import Endpoint
 from ion.shell.render import Table
 
@@ -28,6 +28,18 @@ async def ask(endpoint: Endpoint, timeout: float = ANSWERS_WITHIN) -> list[dict[
     """
     infos = await gather_info(endpoint, timeout)
     return sorted(infos, key=lambda info: str(info.get("container", "")))
+
+
+async def present(endpoint: Endpoint, timeout: float = ANSWERS_WITHIN) -> list[str]:
+    """Return the ids of all containers of the endpoint's system that answer, in order.
+
+    :param timeout: longest wait, seconds.
+    :raises Unavailable: the broker is away.
+    """
+    answers = await survey(endpoint, AGENTS, "ping", {}, timeout)
+    return sorted(
+        {str(a["container"]) for a in answers if isinstance(a, dict) and "container" in a}
+    )
 
 
 def processes(infos: Sequence[Info]) -> Rows:
