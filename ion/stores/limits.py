@@ -143,7 +143,7 @@ def attribute_value(name: str, value: Any, indices: Mapping[str, str]) -> Any:
     if value is None:
         return None
     if kind == "float" and type(value) is int:
-        value = float(value)
+        value = _float(name, value)
     if type(value) is not _TYPES[kind]:
         message = f"index attribute {name!r} is of type {kind}, not {type(value).__name__}"
         raise InvalidRequest(message)
@@ -156,6 +156,14 @@ def attribute_value(name: str, value: Any, indices: Mapping[str, str]) -> Any:
     if kind == "str":
         _check_text(name, value)
     return value
+
+
+def _float(name: str, value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        message = f"index attribute {name!r} is beyond all floats"
+        raise InvalidRequest(message) from None
 
 
 def _check_text(name: str, value: str) -> None:

@@ -5,7 +5,7 @@ No I/O: the unit hands in what the engine gave it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -50,6 +50,7 @@ class Overlay:
     """What a unit has written to one store, and read of it.
 
     :param indices: the declared attributes; None: it is a plain store.
+    :ivar size: the bytes of all values that are to be written.
     """
 
     def __init__(self, name: str, indices: Indices | None) -> None:
@@ -58,6 +59,7 @@ class Overlay:
         self.is_indexed = indices is not None
         self.own: dict[bytes, Own] = {}
         self.reads: dict[bytes, int] = {}
+        self.size = 0
 
     def seen(self, key: bytes) -> int | None:
         """Return the revision that the unit knows a key to be of; None: it has not read it."""
@@ -113,9 +115,15 @@ class Overlay:
         kept = Reindex(write.key, changed, becomes=revision)
         return Own(kept, Entry(write.key, before.value, revision, index))
 
-    def size(self) -> int:
-        """Return the bytes of all values that are to be written."""
-        return sum(write_size(own.write) for own in self.own.values())
+    def growth(self, done: Mapping[bytes, Own]) -> tuple[int, int]:
+        """Return how many writes and bytes of values there will be more, once these are added."""
+        replaced = [self.own[key] for key in done if key in self.own]
+        return len(done) - len(replaced), _size(done.values()) - _size(replaced)
+
+    def add(self, done: Mapping[bytes, Own]) -> None:
+        """Take up what :meth:`applied` has returned, by key."""
+        self.size += self.growth(done)[1]
+        self.own.update(done)
 
     def changes(self) -> Iterator[Change]:
         """Give the writes to be done: what was read expects the revision that was read."""
@@ -177,14 +185,19 @@ class Overlay:
         """Return a page of the engine's answer to a checked query as the unit sees it."""
         rank = sort_key(query)
         entries = [entry for entry in page.items if key_bytes(entry.key) not in self.own]
-        start = position_of(query)
-        end = position_of(msgspec.structs.replace(query, cursor=page.cursor))
+        start, end = (
+            rank(place) if place is not None else None
+            for place in (
+                position_of(query),
+                position_of(msgspec.structs.replace(query, cursor=page.cursor)),
+            )
+        )
         for own in self.own.values():
             entry = own.entry
             if entry is None or not is_true(query.where, entry.index):
                 continue
             place = rank(position(query, entry))
-            if (start is None or rank(start) < place) and (end is None or place <= rank(end)):
+            if (start is None or start < place) and (end is None or not end < place):
                 entries.append(entry)
         entries.sort(key=lambda entry: rank(position(query, entry)))
         merged = page_of(query, entries[: query.limit + 1])
@@ -210,6 +223,10 @@ def _put(
         Put(key, value, index=index, becomes=revision),
         Entry(key, value, revision, index),
     )
+
+
+def _size(owns: Iterable[Own]) -> int:
+    return sum(write_size(own.write) for own in owns)
 
 
 def _is_found(query: Query, entry: Entry | None) -> bool:

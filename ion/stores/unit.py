@@ -21,7 +21,6 @@ from ion.stores.limits import (
     check_sum,
     key_bytes,
     prefix_bytes,
-    write_size,
 )
 from ion.stores.overlay import Overlay, Own
 from ion.stores.query import Query, checked
@@ -135,7 +134,7 @@ class _Unit:
         overlays = self._overlays.values()
         check_sum(
             more + sum(len(overlay.own) for overlay in overlays),
-            size + sum(overlay.size() for overlay in overlays),
+            size + sum(overlay.size for overlay in overlays),
             reads + sum(len(overlay.reads) for overlay in overlays),
         )
 
@@ -297,15 +296,12 @@ class _View:
 
     async def _write(self, batch: Sequence[Write]) -> list[int]:
         before = await self._entries([write.key for write in batch if self._must_read(write)])
-        own = self._overlay.own
         done = {
             key_bytes(write.key): self._overlay.applied(write, before.get(write.key))
             for write in batch
         }
-        size = sum(write_size(one.write) for one in done.values())
-        replaced = sum(write_size(own[key].write) for key in done if key in own)
-        self._unit.check_room(sum(key not in own for key in done), size - replaced)
-        own.update(done)
+        self._unit.check_room(*self._overlay.growth(done))
+        self._overlay.add(done)
         return [one.entry.revision if one.entry is not None else ABSENT for one in done.values()]
 
     def _must_read(self, write: Write) -> bool:
