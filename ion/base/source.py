@@ -8,14 +8,26 @@ from __future__ import annotations
 
 import ast
 import builtins
-import importlib.util
 from collections.abc import Callable
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+MAX_STEPS = 20  # from a class to its bases, and from module to module
+
+
+class ModuleSpec(Protocol):
+    """What is asked of a spec of the import system."""
+
+    name: str
+    origin: str | None
+    submodule_search_locations: list[str] | None
+
+    @property
+    def parent(self) -> str | None:
+        """The package that it is in, or is."""
+
 
 FindSpec = Callable[[str], ModuleSpec | None]
-MAX_STEPS = 20  # from a class to its bases, and from module to module
 
 
 def syntax_error(spec: ModuleSpec) -> str | None:
@@ -79,11 +91,11 @@ class Ancestry:
         self, spec: ModuleSpec, node: ast.ImportFrom, name: str, root: type, steps: int
     ) -> bool | None:
         origin = next(a.name for a in node.names if name in (a.asname, a.name))
-        package = spec.name if spec.submodule_search_locations is not None else spec.parent
-        try:
-            target = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-        except ImportError:
-            return None
+        target = node.module or ""
+        if node.level:
+            package = (spec.parent or "").split(".")
+            above = package[: len(package) - node.level + 1]
+            target = ".".join([*above, *target.split(".")]).rstrip(".")
         return self.derives(target, origin, root, steps)
 
     def _any_base(self, module: str, node: ast.ClassDef, root: type, steps: int) -> bool | None:

@@ -16,13 +16,12 @@ from ion.base import lifecycle
 from ion.base.errors import ConfigurationError, IonError, LifecycleError, StartError
 from ion.base.tasks import Tasks
 from ion.container.app import load_app
-from ion.container.plan import Start, plan
+from ion.container.plan import Start, plan, renewed
 from ion.container.release import load_rel
-from ion.container.running import AppHost, RunningApp
+from ion.container.running import AppHost, Overlay, RunningApp
 from ion.process.ending import ERROR, End
 
 log = logging.getLogger(__name__)
-Overlay = tuple[Mapping[str, Any], Mapping[str, Any]]  # configuration and arguments
 
 
 class Launcher:
@@ -68,10 +67,15 @@ class Launcher:
         self.apps.pop(name, None)
 
     async def restart_app(self, name: str) -> None:
-        """Stop a running app, and start it as it was; see :meth:`Container.restart_app`."""
+        """Stop a running app, and start it anew; see :meth:`Container.restart_app`."""
         app = self._find(name)
+        *needed, start = renewed(app.begun, self.apps)
+        again = self._running(start, *app.overlay, name=name)
+        again.prepare()
+        if needed:
+            await self._start_all(needed, {})
+            self._put_before(name, [each.name for each in needed])
         await app.stop(self._container, self._container.drain_timeout)
-        again = RunningApp(name, app.begun, app.config, self._ended)
         if self.apps.get(name) is not app:
             return  # it was stopped meanwhile, too
         self.apps[name] = again  # it keeps its place, in front of those that depend on it
@@ -108,6 +112,13 @@ class Launcher:
                 self.apps.pop(app.name, None)
             raise _failure(begun[-1].name if begun else "?", error) from error
 
+    def _put_before(self, name: str, needed: Sequence[str]) -> None:
+        """Have apps that were started last stop after one that needs them."""
+        moved = {each: self.apps.pop(each) for each in needed}
+        behind = list(self.apps)[list(self.apps).index(name) :] if name in self.apps else []
+        rest = {each: self.apps.pop(each) for each in behind}
+        self.apps.update({**moved, **rest})
+
     def _find(self, name: str) -> RunningApp:
         app = self.apps.get(name)
         if app is None:
@@ -136,15 +147,21 @@ class Launcher:
             del self.apps[app.name]
 
     def _running(
-        self, start: Start, config: Mapping[str, Any], args: Mapping[str, Any]
+        self, start: Start, config: Mapping[str, Any], args: Mapping[str, Any], *, name: str = ""
     ) -> RunningApp:
-        name, serial = start.name, 1
-        while name in self.apps:
-            serial += 1
-            name = f"{start.name}#{serial}"
         merged = self._container.settings.app_config(start.name, start.config, config)
         together = dataclasses.replace(start, args={**start.args, **args})
-        return RunningApp(name, together, merged, self._ended)
+        app = RunningApp(name or self._free_name(start.name), together, merged, self._ended)
+        app.overlay = (config, args)
+        return app
+
+    def _free_name(self, name: str) -> str:
+        """Return the name of an app, with a number where one of that name runs already."""
+        free, serial = name, 1
+        while free in self.apps:
+            serial += 1
+            free = f"{name}#{serial}"
+        return free
 
 
 def _failure(name: str, error: BaseException) -> BaseException:

@@ -67,6 +67,26 @@ def plan(
     return planner.starts
 
 
+def renewed(start: Start, running: Iterable[str]) -> list[Start]:
+    """Return what to start in place of an app that runs, as its file says it now.
+
+    Apps that it needs by now, and that do not run, come before it. One that a release makes of a
+    process stays as it was: the release is not read again.
+
+    :raises ConfigurationError: the file is wrong, or is that of another app.
+    """
+    app = start.app
+    if app.file is None or app.place:
+        return [start]
+    again = read_app(app.file)
+    if again.name != app.name:
+        message = f"{again.where('name')}: name: is {again.name!r} now, and was {app.name!r}"
+        raise ConfigurationError(message, details=_place(again, "name"))
+    planner = _Planner({*running} - {app.name})
+    planner.add(again)
+    return [*planner.starts[:-1], _start(again, start.said)]
+
+
 class _Planner:
     """Walks from app to app; ``trail`` is the way from the one that was asked for."""
 

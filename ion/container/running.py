@@ -23,6 +23,7 @@ from ion.process.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 LAST_MOMENT = 1.0  # seconds that a module's stop has at least
+Overlay = tuple[Mapping[str, Any], Mapping[str, Any]]  # configuration and arguments
 
 
 class AppHost(Host, Protocol):
@@ -40,6 +41,7 @@ class RunningApp:
 
     :ivar name: of the app; a second start by ``mult`` is ``<name>#2``, and so on.
     :ivar config: what holds for it.
+    :ivar overlay: configuration and arguments that were given when it was started, over its files'.
     :ivar supervisor: of its processes; None where it has none, or has ended.
     :param ended: called when its supervisor has ended without being told to.
     """
@@ -56,12 +58,14 @@ class RunningApp:
         self.spec: AppSpec = start.app
         self.config = config
         self.args = start.args
+        self.overlay: Overlay = ({}, {})
         self.state = lifecycle.INIT
         self.supervisor: Supervisor | None = None
         self._ended = ended
         self._stopping: asyncio.Future[None] | None = None
         self._stop: Callable[..., Any] | None = None
         self._result: Any = None
+        self._prepared: tuple[list[ChildSpec], Any] | None = None
 
     @property
     def pids(self) -> list[str]:
@@ -75,8 +79,8 @@ class RunningApp:
         :raises IonError: something did not come up; :meth:`stop` undoes what did.
         """
         self.state = lifecycle.LIFECYCLE.next_state(self.state, "initialize")
-        children = self._listed()
-        module = self._module(children)
+        self.prepare()
+        children, module = self._prepared or ([], None)
         if children:
             await self._start_processes(container, children)
         if module is not None:
@@ -85,6 +89,15 @@ class RunningApp:
             message = f"its processes have ended: {self.supervisor._end.error}"
             raise StartError(message)
         self.state = lifecycle.LIFECYCLE.next_state(self.state, "activate")
+
+    def prepare(self) -> None:
+        """Find what its file names, without starting anything; may be called before the start.
+
+        :raises IonError: a class or module is not there, or nobody takes an argument.
+        """
+        if self._prepared is None:
+            children = self._listed()
+            self._prepared = (children, self._module(children))
 
     def _listed(self) -> list[ChildSpec]:
         """Return the processes that its file lists.

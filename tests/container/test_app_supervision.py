@@ -195,6 +195,78 @@ async def test_a_restart_that_fails_leaves_nothing(embedded: Container, files: A
     assert embedded.state == "ACTIVE"
 
 
+async def test_a_restart_takes_its_file_as_it_is_now(embedded: Container, files: Any) -> None:
+    path = files("one", "processes: [{id: a, class: 'HERE:Part'}]\nconfig: {depth: 1, k: 0}\n")
+    files("user", "applications: [one]\nprocesses: [{id: u, class: 'HERE:Part'}]\n")
+    await embedded.start_app(path, config={"k": 5})
+    await embedded.start_app("./user.app")
+    files("low", "processes: [{id: l, class: 'HERE:Part'}]\n")
+    files(
+        "one",
+        """
+        version: 2.0.0
+        applications: [low]
+        processes: [{id: a, class: "HERE:Part"}, {id: b, class: "HERE:Part"}]
+        config: {depth: 2, k: 0}
+        """,
+    )
+    await embedded.restart_app("one")
+    assert EVENTS == ["+a", "+u", "+l", "-a", "+a", "+b"]
+    assert embedded.apps["one"].spec.version == "2.0.0"
+    assert embedded.config_for("one") == {"depth": 2, "k": 5}  # what it was given still holds
+    assert list(embedded.apps) == ["low", "one", "user"]
+    await embedded.stop()
+    assert EVENTS[6:] == ["-u", "-b", "-a", "-l"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "processes: [{id: a, class: 'HERE:Part', restart: often}]",
+            r"one\.app:3: processes\.0\.re",
+        ),
+        (
+            "processes: [{id: a, class: 'HERE:Nope'}]",
+            r"one\.app:3: processes\.0\.class: .* no 'Nope'",
+        ),
+        ("processes: [{id: a, class: 'json:dumps'}]", r"one\.app:3: .*no process class"),
+        ("applications: [gone]", r"one\.app:3: applications\.0: there is no app 'gone'"),
+        ("applications: [one]", "in a circle"),
+        ("]", "one.app:3: not YAML"),
+    ],
+)
+async def test_a_file_that_is_broken_by_now_leaves_the_app_as_it_was(
+    embedded: Container, files: Any, text: str, said: str
+) -> None:
+    await embedded.start_app(files("one", "processes: [{id: a, class: 'HERE:Part'}]\n"))
+    before = embedded.apps["one"].pids
+    files("one", text + "\n")
+    with pytest.raises(ConfigurationError, match=said):
+        await embedded.restart_app("one")
+    assert (embedded.apps["one"].pids, EVENTS) == (before, ["+a"])
+    files("one", "processes: [{id: a, class: 'HERE:Part'}]\n").rename("two.app")
+    with pytest.raises(ConfigurationError, match=r"one\.app: cannot be read"):
+        await embedded.restart_app("one")
+    (embedded.apps["one"].spec.file or Path()).write_text(
+        "type: application\nname: two\napplications: [ioncore]\n"
+    )
+    with pytest.raises(ConfigurationError, match=r"one\.app:2: name: is 'two' now, and was 'one'"):
+        await embedded.restart_app("one")
+    assert (embedded.apps["one"].pids, EVENTS) == (before, ["+a"])
+
+
+async def test_a_restart_of_an_app_that_a_release_makes(embedded: Container, files: Any) -> None:
+    rel = Path("r.rel")
+    entry = "{name: p, processapp: [p, " + __name__ + ", Part], config: {k: 1}}"
+    rel.write_text(f"type: release\nname: r\napps:\n  - {entry}\n")
+    await embedded.start_rel(rel)
+    rel.unlink()
+    await embedded.restart_app("p")
+    assert EVENTS == ["+p", "-p", "+p"]
+    assert embedded.config_for("p") == {"k": 1}
+
+
 async def test_a_process_that_is_gone_before_the_app_is_up_fails_its_start(
     embedded: Container, files: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
