@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from ion.base.errors import IonError
 from ion.base.ids import checked_name
-from ion.shell import dlqwords, operatewords
+from ion.shell import attachwords, dlqwords, operatewords
 from ion.shell.arguments import AppArguments
 from ion.shell.content import parse_content, split_target
 from ion.shell.doctor import words as doctorwords
@@ -32,7 +32,7 @@ LEVELS = operatewords.LEVELS
 
 
 @dataclass
-class Options(operatewords.Fields):
+class Options(operatewords.Fields, attachwords.Fields):
     """What was asked for. Optional values are None (or empty) where nothing was said.
 
     :ivar command: ``start`` or a reserved word.
@@ -93,7 +93,7 @@ commands against a running system (an app of such a name is given with its suffi
   top        show rates and the busiest        tail       follow the logs of containers
   spawn      start a process                   kill       terminate a process
   restart    restart an app or a process       drain      stop a container in good order
-  loglevel   show or set what is logged
+  loglevel   show or set what is logged        attach     open the shell of a container
 "ioncc COMMAND --help" tells more about each.
 
 examples:
@@ -365,8 +365,11 @@ def _doctor_parser(word: str) -> argparse.ArgumentParser:
     return _remote_parser(f"ioncc {word}", doctorwords.DESCRIPTION, doctorwords.EPILOG)
 
 
+_WORDS = {**operatewords.WORDS, attachwords.ATTACH: attachwords.WORD}
+
+
 def _operating_parser(word: str) -> argparse.ArgumentParser:
-    said = operatewords.WORDS[word]
+    said = _WORDS[word]
     parser = _remote_parser(f"ioncc {word}", said.description, said.epilog)
     _add_timeout(parser, "longest wait for an answer, in seconds")
     said.add(parser)
@@ -384,6 +387,6 @@ _COMMANDS: dict[str, Callable[[str], argparse.ArgumentParser]] = {
     "config": _config_parser,
     DLQ: _dlq_parser,
     "doctor": _doctor_parser,
-    **dict.fromkeys(operatewords.WORDS, _operating_parser),
+    **dict.fromkeys(_WORDS, _operating_parser),
 }
 RESERVED = frozenset(_COMMANDS)

@@ -17,6 +17,7 @@ from ion.base.errors import IonError, Unavailable
 from ion.messaging import runtime
 from ion.process.connection import Connection, connect
 from ion.shell import exits, steering
+from ion.shell.attachwords import ATTACH
 from ion.shell.config import read_settings
 from ion.shell.content import needs_types, parse_content, split_target
 from ion.shell.dlq import dead_letters
@@ -134,6 +135,12 @@ def types_of(infos: Sequence[Mapping[str, Any]], to: str, op: str) -> dict[str, 
     return found
 
 
+async def _attach(connection: Connection, options: Options) -> int:
+    from ion.shell.attach import attach  # brings the prompt, which takes long to load
+
+    return await attach(connection, options)
+
+
 def _show_error(error: IonError, options: Options) -> None:
     if options.json:
         print(to_json(error.as_content()), file=sys.stderr)
@@ -151,6 +158,7 @@ _COMMANDS: dict[str, _Command] = {
     "call": _call,
     "send": _send,
     DLQ: dead_letters,
+    ATTACH: _attach,
     "tail": tail,
     "top": top,
     "spawn": steering.spawn,

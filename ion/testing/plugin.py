@@ -1,12 +1,16 @@
-"""The pytest plugin: private servers as fixtures.
+"""The pytest plugin: private servers as fixtures, and transcripts as tests.
 
 A server starts once a session, at the first test that asks for it; each test gets a virtual host
 or database of its own. A server that is not installed is an error, never a skip.
+
+With the ini option ``ion_transcripts`` files ``*.transcript`` are collected, too
+(:mod:`ion.testing.transcripts`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,8 +19,24 @@ pytest.register_assert_rewrite("ion.testing.contracts")
 
 if TYPE_CHECKING:
     from ion.testing.servers import PostgresServer, RabbitServer, RedisServer
+    from ion.testing.transcripts import TranscriptFile
 
+_TRANSCRIPTS = "ion_transcripts"
 pytest_plugins = ["ion.testing.blocking"]  # the fixture no_blocking
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take the ini option that lets transcripts be collected."""
+    parser.addini(_TRANSCRIPTS, "collect *.transcript files as tests", type="bool", default=False)
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> TranscriptFile | None:
+    """Collect a transcript, where the ini option says so."""
+    if file_path.suffix != ".transcript" or not parent.config.getini(_TRANSCRIPTS):
+        return None
+    from ion.testing.transcripts import TranscriptFile
+
+    return TranscriptFile.from_parent(parent, path=file_path)
 
 
 @pytest.fixture(scope="session")
