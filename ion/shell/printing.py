@@ -7,11 +7,13 @@ oldest are dropped, and counted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 WAITING = 10_000  # lines
 STDOUT = 1
@@ -21,10 +23,12 @@ STDERR = 2
 class Printer:
     """Writes lines to the standard streams, in order.
 
+    :param streams: file descriptors of standard output and standard error.
     :ivar broken: set when nothing can be written any more; ``error`` says why.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, streams: tuple[int, int] = (STDOUT, STDERR)) -> None:
+        self._streams = streams
         self.broken = asyncio.Event()
         self.error: OSError | None = None
         self._loop = asyncio.get_running_loop()
@@ -39,11 +43,11 @@ class Printer:
 
     def print(self, lines: Iterable[str]) -> None:
         """Write lines to standard output; never waits."""
-        self._put((STDOUT, line) for line in lines)
+        self._put((self._streams[0], line) for line in lines)
 
     def tell(self, line: str) -> None:
         """Write a line to standard error; never waits."""
-        self._put([(STDERR, line)])
+        self._put([(self._streams[1], line)])
 
     def take_lost(self) -> int:
         """Return how many lines were dropped since this was last asked."""
@@ -86,6 +90,18 @@ class Printer:
             while not self._lines and not self._is_closing:
                 self._change.wait()
             return [self._lines.popleft() for _ in range(min(len(self._lines), 100))]
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Keep what is logged here off the terminal, where the command itself tells it."""
+    log = logging.getLogger("ion")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _write(stream: int, data: bytes) -> None:

@@ -28,11 +28,13 @@ from ion.shell.content import parse_content
 from ion.shell.nodes import need_some, node_named, nodes_named
 from ion.shell.operatewords import is_pid
 from ion.shell.options import Options
+from ion.shell.printing import quietly
 from ion.shell.render import Table, printable, show_json
 from ion.shell.system import ANSWERS_WITHIN, Info, apps, ask, present
 
 GONE_WITHIN = 300.0  # seconds that a drain is waited for
 LOOK_EVERY = 0.1
+LOOK_WITHIN = 0.5
 _LISTENS = "memory"
 _STANDBY = "STANDBY"
 T = TypeVar("T")
@@ -83,17 +85,17 @@ async def _restart_app(connection: Connection, options: Options) -> int:
             f"no container runs app {options.subject!r}; there are {', '.join(names) or 'none'}"
         )
         raise ServiceNotFound(message, type="AppNotFound", details={"apps": names})
-    operator, done = Operator(connection), []
-    try:
-        with _commanding():
-            for node, name in found:
-                await operator.restart_app(node, name, timeout=options.timeout or PATIENCE)
-                done.append({"app": name, "container": node})
-                if not options.json:
-                    print(f"restarted {printable(name)} in {node}", flush=True)
-    finally:
+    operator = Operator(connection)
+    done: list[dict[str, str]] = []
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_commanding())
         if options.json:
-            show_json(done)
+            stack.callback(lambda: show_json(done))  # what was done before an error, too
+        for node, name in found:
+            await operator.restart_app(node, name, timeout=options.timeout or PATIENCE)
+            done.append({"app": name, "container": node})
+            if not options.json:
+                print(f"restarted {printable(name)} in {node}", flush=True)
     return exits.OK
 
 
@@ -145,13 +147,13 @@ async def drain(connection: Connection, options: Options) -> int:
     # The one whose bus the others are on goes last.
     hosts = [str(info["container"]) for info in infos if _is_host(info)]
     done: list[dict[str, Any]] = []
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(quietly())
+        if options.json:
+            stack.callback(lambda: show_json(done))
         for wave in ([n for n in nodes if n not in hosts], [n for n in nodes if n in hosts]):
             together = [_drain(connection, node, options, is_host=node in hosts) for node in wave]
             done += await _all(together)
-    finally:
-        if options.json:
-            show_json(done)
     return exits.OK
 
 
@@ -185,7 +187,7 @@ async def _until_gone(connection: Connection, node: str, within: float, *, is_ho
 
 async def _is_there(connection: Connection, node: str, *, is_host: bool) -> bool:
     try:
-        await connection.rpc_send(agent_of(node), "ping", {}, 1.0)
+        await connection.rpc_send(agent_of(node), "ping", {}, LOOK_WITHIN)
     except ServiceNotFound:
         return False
     except Unavailable:  # of a memory bus, nothing is left when its container has gone

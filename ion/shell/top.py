@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ion.base.errors import IonError
@@ -18,6 +17,7 @@ from ion.shell.leaving import first_of, until_told
 from ion.shell.nodes import need_some, nodes_named
 from ion.shell.operatewords import ALL
 from ion.shell.options import Options
+from ion.shell.printing import quietly
 from ion.shell.rates import Rows, Sample, Stats, sample
 from ion.shell.render import Table, printable, to_json
 from ion.shell.screen import Screen, can_draw
@@ -64,7 +64,7 @@ async def _print(watch: _Watch, options: Options, told: asyncio.Event) -> None:
 
 async def _draw(watch: _Watch, options: Options, told: asyncio.Event) -> None:
     """Draw each sample over the one before."""
-    with _quietly(), Screen(told) as screen:
+    with quietly(), Screen(told) as screen:
         lines: list[str] = []
         while not told.is_set():
             try:
@@ -75,20 +75,6 @@ async def _draw(watch: _Watch, options: Options, told: asyncio.Event) -> None:
                 lines = [printable(exits.one_line(error)), *lines[1:]]
             screen.draw(lines)
             await first_of(told, timeout=options.every)
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep what is logged here off the screen; what matters is drawn."""
-    import logging
-
-    log = logging.getLogger("ion")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
 
 
 class _Watch:

@@ -1,0 +1,53 @@
+"""What a word on the command line means: a container's id, the beginning of one, or all."""
+
+from __future__ import annotations
+
+import pytest
+
+from ion.base.errors import ServiceNotFound
+from ion.shell.exits import NOT_FOUND, UNREACHABLE, NobodyAnswered, code_of
+from ion.shell.nodes import need_some, node_named, nodes_named
+
+THERE = ["lab_1", "lab_12", "lab_2", "quay"]
+
+
+@pytest.mark.parametrize(
+    ("word", "found"), [("lab_1", "lab_1"), ("lab_12", "lab_12"), ("q", "quay"), ("lab_2", "lab_2")]
+)
+def test_an_id_or_a_beginning_that_only_one_has(word, found):
+    assert node_named(word, THERE) == found
+    assert nodes_named(word, THERE) == [found]
+
+
+def test_all_are_all():
+    assert nodes_named("all", reversed(THERE)) == THERE
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("lab", "'lab' is the beginning of 3 containers: lab_1, lab_12, lab_2"),
+        ("box", "there is no container 'box'; there are lab_1, lab_12, lab_2, quay"),
+        ("", "there is no container ''; there are lab_1"),
+        ("all", "there is no container 'all'"),
+    ],
+)
+def test_what_is_no_container_is_told_with_those_there_are(word, said):
+    with pytest.raises(ServiceNotFound) as raised:
+        node_named(word, THERE)
+    assert raised.value.message.startswith(said)
+    assert raised.value.type == "ContainerNotFound"
+    assert set(raised.value.details["containers"]) <= set(THERE)
+    assert code_of(raised.value) == NOT_FOUND
+
+
+def test_a_long_list_is_cut():
+    with pytest.raises(ServiceNotFound, match=r"box_19 and 80 more$"):
+        node_named("x", [f"box_{n:02}" for n in range(100)])
+
+
+def test_nobody_is_unreachable():
+    need_some(["lab_1"], "ion", 1.0)
+    with pytest.raises(NobodyAnswered) as raised:
+        need_some([], "ion", 1.0)
+    assert code_of(raised.value) == UNREACHABLE
