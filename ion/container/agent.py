@@ -17,8 +17,10 @@ from typing import Any, Protocol, TypeVar
 from ion.base import lifecycle
 from ion.base.errors import ApplicationError, ConfigurationError, IonError, LifecycleError
 from ion.container.describing import Described, info_of, stats_of
+from ion.container.health import Health
 from ion.container.lookup import find
 from ion.container.notices import Notices
+from ion.container.reports import Health as HealthReport
 from ion.container.reports import Info, Stats, schemas
 from ion.observe.context import current_call
 from ion.observe.logging import set_level
@@ -40,6 +42,7 @@ class Governed(Described, Protocol):
     """What the agent asks of its container."""
 
     notices: Notices
+    health: Health
     gave_up: asyncio.Event
 
     async def spawn(
@@ -100,7 +103,11 @@ class ContainerAgent(Process):
 
     async def op_stats(self) -> Stats:
         """Return numbers; two answers give rates."""
-        return stats_of(self._container)
+        return stats_of(self._container, self._container.health.lag)
+
+    async def op_health(self) -> HealthReport:
+        """Return whether the container is alive and ready, and what is wrong where it is not."""
+        return await self._container.health.tell()
 
     async def op_schemas(self) -> dict[str, Any]:
         """Return the JSON schemas of the answers of this agent, by op."""
@@ -251,6 +258,18 @@ class ContainerAgent(Process):
     async def op_unmonitor(self, pid: str, watcher: str) -> None:
         """Undo op ``monitor``."""
         self._container.notices.unwatch(pid, watcher)
+
+    @command
+    async def op_link(self, pid: str, other: str) -> bool:
+        """Link the process ``pid`` with ``other``, of another container, which is linked already.
+
+        Return whether there is such a process. It is a command: what is linked can be ended.
+        """
+        return self._container.notices.linked(pid, other)
+
+    async def op_unlink(self, pid: str, other: str) -> None:
+        """Undo op ``link``."""
+        self._container.notices.unlinked(pid, other)
 
     async def op_down(self, notice: DownNotice, watchers: list[str]) -> None:
         """Hear that a process of another container has ended, and tell those here who watch it."""

@@ -51,9 +51,9 @@ class Hosting:
         """Let a process hear of the end of another; see :meth:`Process.monitor`."""
         await self.notices.monitor(process, pid, linked=linked)
 
-    async def unmonitor(self: _Rooms, process: Process, pid: str) -> None:
-        """Undo :meth:`monitor`; see :meth:`Process.unmonitor`."""
-        await self.notices.unmonitor(process, pid)
+    async def unmonitor(self: _Rooms, process: Process, pid: str, *, linked: bool = False) -> None:
+        """Undo :meth:`monitor`; see :meth:`Process.unmonitor` and :meth:`Process.unlink`."""
+        await self.notices.unmonitor(process, pid, linked=linked)
 
     def config_for(self: _Rooms, name: str) -> Mapping[str, Any]:
         """Return the configuration of an app: its file's, the rel's, and ``apps.<name>``."""

@@ -3,7 +3,8 @@
 Each container knows who watches its processes, and tells the agents of theirs: one message a
 container and death, at control priority, and again until the broker has it or there is no such
 container. Whom its own processes watch it knows, too: what was not asked for is not heard, and what
-was is heard once.
+was is heard once. A link is two watches, one each way: the container of the other one enters its
+half on request, and that request is a command, for what is linked can be ended.
 """
 
 from __future__ import annotations
@@ -12,8 +13,18 @@ import asyncio
 import contextlib
 import logging
 
+import msgspec
+
 from ion.base import lifecycle
-from ion.base.errors import IonError, ProcessNotFound, ServiceNotFound, Unavailable, Unroutable
+from ion.base.errors import (
+    Forbidden,
+    IonError,
+    ProcessNotFound,
+    ReceivedError,
+    ServiceNotFound,
+    Unavailable,
+    Unroutable,
+)
 from ion.base.tasks import Tasks
 from ion.messaging import codec
 from ion.messaging.address import CONTROL_PRIORITY
@@ -34,6 +45,8 @@ log = logging.getLogger(__name__)
 PAUSE = 0.2  # seconds before a notice that the broker did not take is tried again
 PATIENCE = 5.0  # seconds for the broker to take a notice
 LAST_MOMENT = 1.0  # seconds that untold notices have when the container stops
+FORBIDDEN = Forbidden.default_code
+MONITORED, LINKED = 1, 2  # what a process wants to hear of another for: bits
 
 
 class Notices:
@@ -47,8 +60,10 @@ class Notices:
         self._container = container
         self._processes = processes
         self._watched: dict[str, set[str]] = {}  # pid here -> pids, anywhere, that watch it
-        self._watching: dict[str, dict[str, bool]] = {}  # pid here -> pid -> whether linked
-        self._tasks = Tasks(f"{container}.notices")
+        self._watching: dict[str, dict[str, int]] = {}  # pid here -> pid -> what for
+        self._watchers: dict[str, Process] = {}  # those of _watching: some are only starting
+        self._tasks = Tasks("notices")
+        self._linking: set[asyncio.Task[bool]] = set()
 
     # for the processes of this container
 
@@ -56,35 +71,34 @@ class Notices:
         """See :meth:`Process.monitor` and :meth:`Process.link`."""
         if process._end is not None or process._state == lifecycle.TERMINATED:
             return  # there will be nobody to hear of it
-        watching = self._watching.setdefault(process.id, {})
-        is_new = pid not in watching
-        watching[pid] = linked or watching.get(pid, False)
+        if linked and pid == process.id:
+            return
+        bond = LINKED if linked else MONITORED
+        before = self._watching.get(process.id, {}).get(pid, 0)
+        self._enter(process, pid, bond)
         try:
-            is_there = await self._ask(pid, process.id)
+            is_there = await (self._link(process, pid) if linked else self._ask(pid, process.id))
         except BaseException:
-            if is_new:
-                self._forget(process.id, pid)
+            self._loosen(process.id, pid, bond & ~before)
             raise
         if not is_there:
             self.heard(DownNotice(pid, "", NO_SUCH_PROCESS), [process.id])
 
-    async def unmonitor(self, process: Process, pid: str) -> None:
-        """See :meth:`Process.unmonitor`."""
-        if not self._forget(process.id, pid):
-            return
-        if self._container_of(pid) == self._container:
-            self.unwatch(pid, process.id)
-        else:
-            self._tell(pid, "unmonitor", {"pid": pid, "watcher": process.id})
+    async def unmonitor(self, process: Process, pid: str, *, linked: bool) -> None:
+        """See :meth:`Process.unmonitor` and :meth:`Process.unlink`."""
+        bond = self._watching.get(process.id, {}).get(pid, 0)
+        if not linked:
+            self._loosen(process.id, pid, MONITORED)
+        elif bond & LINKED:
+            self._loosen(process.id, pid, LINKED)
+            self._tell_unlinked(pid, process.id)
 
     def ended(self, process: Process, end: End) -> None:
         """Tell all who watch a process that it has ended; what it watched is of no interest now."""
         pid = process.id
+        self._watchers.pop(pid, None)
         for other in self._watching.pop(pid, ()):
-            if self._container_of(other) == self._container:
-                self.unwatch(other, pid)
-            else:
-                self._tell(other, "unmonitor", {"pid": other, "watcher": pid})
+            self._tell_unwatched(other, pid)
         watchers = self._watched.pop(pid, None)
         if watchers:
             self._tell_all(DownNotice(pid, process.name, end.reason, end.error), watchers)
@@ -106,22 +120,31 @@ class Notices:
             if not watchers:
                 del self._watched[pid]
 
+    def linked(self, pid: str, other: str) -> bool:
+        """Enter this container's half of a link; return whether there is such a process here."""
+        process = self._processes.get(pid)
+        if process is None or process._end is not None:
+            return False
+        self._enter(process, other, LINKED)
+        return True
+
+    def unlinked(self, pid: str, other: str) -> None:
+        """Undo :meth:`linked`."""
+        self._loosen(pid, other, LINKED)
+
     def heard(self, notice: DownNotice, watchers: list[str]) -> None:
         """Tell processes here of an end, those that still want to know."""
         for watcher in watchers:
-            linked = self._watching.get(watcher, {}).get(notice.pid)
-            process = self._processes.get(watcher)
-            if linked is None or process is None:
+            bond = self._watching.get(watcher, {}).get(notice.pid, 0)
+            process = self._watchers.get(watcher)
+            if not bond or process is None:
                 continue
             self._forget(watcher, notice.pid)
-            if not linked:
+            self.unwatch(watcher, notice.pid)
+            if bond & LINKED and notice.reason != "normal":
+                self._end_linked(process, notice)
+            elif bond & MONITORED:
                 hear(process, notice)
-            elif notice.reason == SHUTDOWN:
-                self._tasks.start(self._end_with(process), "link")
-            elif notice.reason != "normal":
-                why = notice.error and f": {notice.error}"
-                message = f"linked process {notice.pid} {notice.name} is down: {notice.reason}{why}"
-                process._host.fail_process(process, message)  # its class may have a `fail`
 
     def lost(self, container: str) -> None:
         """Take note that a container has vanished: its processes are lost, and watch nobody.
@@ -153,6 +176,72 @@ class Notices:
         except (ServiceNotFound, ProcessNotFound):
             return False
 
+    async def _link(self, process: Process, pid: str) -> bool:
+        """Enter both halves of a link; return whether the other process is there."""
+        container = self._container_of(pid)
+        if container == self._container or not container:
+            return self.linked(pid, process.id)
+        task = asyncio.ensure_future(self._ask_link(process, pid))
+        self._linking.add(task)  # it is seen through, also where nobody waits for it any more
+        task.add_done_callback(self._asked)
+        return await asyncio.shield(task)
+
+    def _asked(self, task: asyncio.Task[bool]) -> None:
+        self._linking.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.debug("not linked: %s", task.exception())
+
+    async def _ask_link(self, process: Process, pid: str) -> bool:
+        here, to = process.id, f"{self._container_of(pid)}.0"
+        body = codec.encode({"pid": pid, "other": here}, MSGPACK)[0]
+        endpoint = self._endpoint
+        signed = endpoint.permission.sign(to, "link", body) if endpoint.permission else {}
+        try:
+            raw = msgspec.Raw(body)
+            is_there = bool(await endpoint.rpc(here, to, "link", raw, None, MSGPACK, dict(signed)))
+        except (ServiceNotFound, ProcessNotFound):
+            return False  # its container is gone
+        except ReceivedError as error:
+            if error.code != FORBIDDEN:
+                raise
+            raise Forbidden(error.message, details=error.details) from error
+        except IonError:
+            self._tell_unlinked(pid, here)  # it may have heard of it all the same
+            raise
+        end = process._end
+        if end is not None:  # its notice may have overtaken the request
+            notice = DownNotice(here, process.name, end.reason, end.error)
+            self._tell(pid, "down", {"notice": notice, "watchers": [pid]})
+        elif not self._watching.get(here, {}).get(pid, 0) & LINKED:
+            self._tell_unlinked(pid, here)
+        return is_there
+
+    def _enter(self, process: Process, pid: str, bond: int) -> None:
+        """Note what a process here wants to hear of another one for."""
+        self._watchers[process.id] = process
+        watching = self._watching.setdefault(process.id, {})
+        watching[pid] = watching.get(pid, 0) | bond
+        if bond & LINKED:
+            self._watched.setdefault(process.id, set()).add(pid)
+
+    def _loosen(self, watcher: str, pid: str, bond: int) -> None:
+        """Take back what :meth:`_enter` noted; where nothing is left, the other is not watched."""
+        watching = self._watching.get(watcher, {})
+        left = watching.get(pid, 0) & ~bond
+        if left:
+            watching[pid] = left
+        elif self._forget(watcher, pid):
+            self._tell_unwatched(pid, watcher)
+
+    def _end_linked(self, process: Process, notice: DownNotice) -> None:
+        """End a process with the one that it is linked to."""
+        if notice.reason == SHUTDOWN and process.id in self._processes:
+            self._tasks.start(self._end_with(process), "link")
+            return
+        why = notice.error and f": {notice.error}"
+        message = f"linked process {notice.pid} {notice.name} is down: {notice.reason}{why}"
+        process._host.fail_process(process, message)  # its class may have a `fail`
+
     async def _end_with(self, process: Process) -> None:
         with contextlib.suppress(ProcessNotFound):
             await process._host.terminate_process(process.id, end=STOPPED)
@@ -163,7 +252,20 @@ class Notices:
             return False
         if not watching:
             del self._watching[watcher]
+            del self._watchers[watcher]
         return True
+
+    def _tell_unwatched(self, pid: str, watcher: str) -> None:
+        if self._container_of(pid) == self._container:
+            self.unwatch(pid, watcher)
+        else:
+            self._tell(pid, "unmonitor", {"pid": pid, "watcher": watcher})
+
+    def _tell_unlinked(self, pid: str, other: str) -> None:
+        if self._container_of(pid) == self._container:
+            self.unlinked(pid, other)
+        else:
+            self._tell(pid, "unlink", {"pid": pid, "other": other})
 
     def _tell_all(self, notice: DownNotice, watchers: set[str]) -> None:
         by_container: dict[str, list[str]] = {}

@@ -62,5 +62,5 @@ class Host(Subscriber, Protocol):
     async def monitor(self, process: Any, pid: str, *, linked: bool) -> None:
         """Let ``process`` hear of the end of another one, or end with it; see :class:`Living`."""
 
-    async def unmonitor(self, process: Any, pid: str) -> None:
+    async def unmonitor(self, process: Any, pid: str, *, linked: bool = False) -> None:
         """Undo :meth:`monitor`."""
