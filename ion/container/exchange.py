@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -300,10 +301,18 @@ class ExchangeManager:
         if delivery.envelope.op == "ping":
             for process in instances:
                 call = incoming_call(self._endpoint, process.id, delivery)
-                call.answer({"pong": "pong", "pid": process.id, "container": self._id})
+                call.answer(self._pong(process))
         else:
             for process in instances:
                 process.take(TO_ALL, delivery)
+
+    def _pong(self, process: Process) -> dict[str, Any]:
+        """Return what a process answers to a ping of all instances."""
+        pong: dict[str, Any] = {"pong": "pong", "pid": process.id, "container": self._id}
+        if isinstance(process, Service):
+            pong["version"], pong["keys"] = process.version, self.keys_of(process)
+            pong["taking"] = not process._draining
+        return pong
 
     def _nobody(self, delivery: Delivery) -> None:
         """Answer, or dead-letter, what is addressed to a process that is not there."""

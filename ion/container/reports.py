@@ -21,11 +21,17 @@ class Pong(Report, frozen=True):
     :param pong: always ``pong``.
     :param pid: of the process that answers.
     :param container: id of its container.
+    :param version: of a service.
+    :param keys: the routing keys that a service takes from, beside its pid.
+    :param taking: whether it begins what it is given; not where it is being stopped.
     """
 
     pong: str = "pong"
     pid: str | None = None
     container: str | None = None
+    version: str | None = None
+    keys: list[str] = []
+    taking: bool = True
 
 
 class AppInfo(Report, frozen=True):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import msgspec
 
 from ion.base.errors import CodecError
 from ion.base.ids import checked_name
 from ion.process.stream import CREDIT, StreamConversation
+
+if TYPE_CHECKING:
+    from ion.process.calling import Calling
 
 
 class Caller(Protocol):
@@ -49,8 +52,10 @@ class ServiceClient:
 
     :param service: name, or a process id.
     :param caller: a container, a process, or what ``ion.connect`` gives.
-    :param version: a major version; without, the one that the plain name leads to.
+    :param version: a major version, or a range such as ``>=1.2,<3`` (see
+        docs/how-to/call-a-service.md); without, the one that the plain name leads to.
     :param timeout: default deadline of this client's calls, seconds.
+    :raises ConfigurationError: ``version`` is no range.
     """
 
     _service: ClassVar[str] = ""  # not `service`, which may be an op
@@ -65,7 +70,7 @@ class ServiceClient:
         service: str | Caller,
         caller: Caller | None = None,
         *,
-        version: int | None = None,
+        version: int | str | None = None,
         timeout: float | None = None,
     ) -> None:
         if isinstance(service, str):
@@ -75,8 +80,8 @@ class ServiceClient:
         if caller is None or not name:
             message = "a client needs its service and a caller: ServiceClient('hello', container)"
             raise TypeError(message)
-        self._to = name if version is None else f"{name}.v{version}"
-        self._caller = caller
+        self._to = f"{name}.v{version}" if isinstance(version, int) else name
+        self._caller = _ranged(caller, name, version) if isinstance(version, str) else caller
         self._timeout = timeout
 
     async def _call(
@@ -138,3 +143,9 @@ class ServiceClient:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._to!r}>"
+
+
+def _ranged(caller: Caller, service: str, version: str) -> Caller:
+    from ion.process.versions import Ranged  # few need it
+
+    return Ranged(cast("Calling", caller), service, version)
