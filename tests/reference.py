@@ -20,6 +20,7 @@ from msgspec import inspect
 from ion.base import errors
 from ion.base.fsm import MachineSpec
 from ion.base.lifecycle import LIFECYCLE
+from ion.base.schema import NAME_PATTERN
 from ion.base.settings import ServiceOverride, Settings
 from ion.conversation.generic import GENERIC
 from ion.conversation.oneway import ONE_WAY
@@ -81,7 +82,7 @@ def _kind(info: Any) -> str:
         case inspect.DictType():
             return f"map of {_kind(info.value_type)}"
         case inspect.StrType():
-            return "name" if info.pattern else "text"
+            return "name" if info.pattern == NAME_PATTERN else "text"
         case inspect.FloatType():
             return "seconds"
         case inspect.IntType():

@@ -69,11 +69,11 @@ class Configuration:
         history = [(_shown(e), _origin_under(e, path)) for e in said]
         if not said or len(said[0].path) > len(path):
             places = "; ".join(dict.fromkeys(place for _, place in history))
-            return Explanation(key, masked(value, path[-1]), places or str(DEFAULT), [])
+            return Explanation(key, masked(value, ".".join(path)), places or str(DEFAULT), [])
         default = _default_at(path)
         if default is not msgspec.UNSET:
             history.append((default, str(DEFAULT)))
-        return Explanation(key, masked(value, path[-1]), history[0][1], history[1:])
+        return Explanation(key, masked(value, ".".join(path)), history[0][1], history[1:])
 
     def explanations(self) -> Iterator[Explanation]:
         """Explain every key there is, in the order of the schema."""
@@ -184,7 +184,7 @@ def _within(path: KeyPath, outer: KeyPath) -> bool:
 
 
 def _shown(entry: Entry) -> Any:
-    return masked(entry.value, entry.path[-1])
+    return masked(entry.value, ".".join(entry.path))
 
 
 def _origin_under(entry: Entry, path: KeyPath) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 MASK = "***"
 _URL_PASSWORD = re.compile(r"(?P<head>[A-Za-z][\w+.-]*://[^\s/:@]*):[^\s/]*@")
 _SECRET_KEY = re.compile(
-    r"(^|[_-])(password|passwd|secret|token|credentials?|api[_-]?key)$", re.IGNORECASE
+    r"(^|[._-])(password|passwd|secret|token|credentials?|api[_-]?key)$|^agent\.key$",
+    re.IGNORECASE,
 )
 
 
@@ -24,17 +25,18 @@ def mask_urls(text: str) -> str:
 
 
 def is_secret(key: str) -> bool:
-    """Tell whether a key of that name holds a secret, going by its name."""
+    """Tell whether a key of that name holds a secret, going by its name, dotted or not."""
     return _SECRET_KEY.search(key) is not None
 
 
 def masked(value: Any, key: str = "") -> Any:
     """Return ``value``, as data of maps and lists, with its secrets masked.
 
-    :param key: the name under which it stands.
+    :param key: the name under which it stands, dotted where those above it are known.
     """
     if isinstance(value, Mapping):
-        return {name: masked(item, str(name)) for name, item in value.items()}
+        above = f"{key}." if key else ""
+        return {name: masked(item, f"{above}{name}") for name, item in value.items()}
     if key and value is not None and is_secret(key):
         return MASK
     if isinstance(value, str):

@@ -128,7 +128,7 @@ def _check_leaf(data: Any, schema: Any, path: Path) -> list[Fault]:
     try:
         msgspec.convert(data, schema, strict=True)
     except msgspec.ValidationError as error:
-        said = f"{_readable(str(error))}, not {shown(data)}"
+        said = f"{_readable(str(error))}, not {shown(data, path)}"
         is_number = isinstance(data, int | float) and not isinstance(data, bool)
         hint = " (put it in quotes)" if is_number and said.startswith("must be text") else ""
         return [Fault(path, said + hint)]
@@ -167,17 +167,22 @@ def _readable(message: str) -> str:
     message = message.removeprefix("Expected ")
     if message.endswith(f"matching regex {NAME_PATTERN!r}"):
         return "must be a name of letters, digits, '_' and '-'"
+    message, _, pattern = message.partition(" matching regex ")
     for word, plain in _WORDS.items():
         message = message.replace(word, plain)
     if "|" in message:
         names = [_WORDS.get(f"`{name.strip()}`", name) for name in message.strip("`").split("|")]
         message = " or ".join(names)
-    return f"must be {message}"
+    form = pattern.strip("'").removeprefix(r"\\A").removesuffix(r"\\Z")
+    return f"must be {message} of the form {form}" if form else f"must be {message}"
 
 
-def shown(value: Any) -> str:
-    """Return ``value`` for a message: short, and without passwords."""
-    text = repr(masked(value))
+def shown(value: Any, path: Path = ()) -> str:
+    """Return ``value`` for a message: short, and without secrets.
+
+    :param path: where it stands.
+    """
+    text = repr(masked(value, ".".join(map(str, path))))
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
 
 

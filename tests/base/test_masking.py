@@ -24,12 +24,17 @@ def test_urls(text: str, shown: str) -> None:
     assert mask_urls(text) == shown
 
 
-@pytest.mark.parametrize("key", ["password", "DB_PASSWORD", "api-key", "token", "client_secret"])
+@pytest.mark.parametrize(
+    "key",
+    ["password", "DB_PASSWORD", "api-key", "token", "client_secret", "agent.key", "apps.x.token"],
+)
 def test_keys_that_hold_secrets(key: str) -> None:
     assert is_secret(key)
 
 
-@pytest.mark.parametrize("key", ["url", "passwords_file", "keys", "tokens_per_second", ""])
+@pytest.mark.parametrize(
+    "key", ["url", "passwords_file", "keys", "tokens_per_second", "key", "apps.agent.key", ""]
+)
 def test_keys_that_do_not(key: str) -> None:
     assert not is_secret(key)
 
@@ -42,4 +47,7 @@ def test_data() -> None:
         "secret": {"c": "y"},
     }
     assert masked("y", "password") == "***"
+    assert masked({"agent": {"key": "y", "key_file": "z"}}) == {
+        "agent": {"key": "***", "key_file": "z"}
+    }
     assert data["a"][0] == "amqp://x:y@z"
