@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from pamqp.commands import Basic
 
@@ -102,19 +103,21 @@ async def permissions(scene: Scene) -> list[Diagnosis]:
     names = scene.namespace
     async with _apart(scene) as broker:
         me = new_container_id()
-        spec = names.container_queue(me)
+        # Plain: dead letters would ask for more than the right to configure.
+        queue = replace(names.container_queue(me), arguments={})
         steps = _Steps(broker)
-        has_queue = await steps.may("configure", broker.asker.declare_queue(spec), exchange="write")
+        has_queue = await steps.may("configure", broker.asker.declare_queue(queue))
         if has_queue:
-            await steps.may("read", steps.take(spec.name))
+            await steps.may("read", steps.take(queue.name))
         await steps.may("write", steps.publish("", f"{me}.none"))
-        if await broker.asker.has_exchange(names.xs):
+        for spec in (names.exchange_space(), names.dead_letter_exchange()):
+            if not await broker.asker.has_exchange(spec.name):
+                continue
             # As it is, or refused for being otherwise, which another check tells.
-            again = broker.asker.declare_exchange(names.exchange_space())
-            await steps.may("configure", again)
-            await steps.may("write", steps.publish(names.xs, f"{me}.none"))
+            await steps.may("configure", broker.asker.declare_exchange(spec))
+            await steps.may("write", steps.publish(spec.name, f"{me}.none"))
             if has_queue:
-                bound = broker.asker.bind(spec.name, names.xs, f"{me}.*")
+                bound = broker.asker.bind(queue.name, spec.name, f"{me}.*")
                 await steps.may("write", bound, exchange="read")
         return steps.diagnoses
 

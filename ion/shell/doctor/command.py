@@ -95,7 +95,7 @@ async def doctor(options: Options) -> int:
     try:
         await examine_all(scene, report)
     finally:
-        await _leave(scene)
+        await leave(scene)
     if options.json:
         _show_json(scene, report)
     else:
@@ -140,7 +140,8 @@ async def _make(check: Check, scene: Scene, report: Report, within: float) -> No
         report.checked += 1
 
 
-async def _leave(scene: Scene) -> None:
+async def leave(scene: Scene) -> None:
+    """Close the connection to the broker, where there is one. Never raises."""
     try:
         reached = scene.broker
     except NotLooked:

@@ -50,6 +50,7 @@ async def _otherwise(scene: Scene, spec: ExchangeSpec) -> list[Diagnosis]:
 
 async def services(scene: Scene) -> list[Diagnosis]:
     """The queues of services are as ION declares them, and have one for their dead letters."""
+    _ = scene.broker
     diagnoses = []
     for key in scene.service_keys():
         spec = scene.namespace.service_queue(key, quorum=scene.is_replicated(key))
@@ -124,7 +125,7 @@ def _steps(scene: Scene) -> set[tuple[int, bool]]:
 
 async def unconsumed(scene: Scene) -> list[Diagnosis]:
     """Nothing waits where nobody takes."""
-    diagnoses = []
+    vhost, diagnoses = scene.broker.vhost, []
     for name in scene.lasting_queues():
         for code, queue in (("queue-unconsumed", name), ("suspects", f"{name}{_SUSPECT}")):
             info = await scene.queue(queue)
@@ -133,7 +134,7 @@ async def unconsumed(scene: Scene) -> list[Diagnosis]:
             message = f"{info.messages} messages wait in {queue!r}, and nobody consumes it"
             remedy = (
                 f"start the service; or, where it is given up: rabbitmqctl delete_queue "
-                f"-p {scene.broker.vhost} {queue}"
+                f"-p {vhost} {queue}"
             )
             diagnoses.append(found(code, message, remedy))
     return diagnoses

@@ -56,7 +56,7 @@ class Scene:
     urls: list[str] = field(default_factory=list)
     is_local: bool = False
     no_broker: str = "no broker was reached"
-    no_answers: str = "no broker was reached"
+    no_answers: str = "the containers were not asked"
     _reached: Reached | None = None
     _answers: Answers | None = None
 
@@ -104,7 +104,7 @@ class Scene:
         :raises NotLooked: they were not asked.
         """
         if self._answers is None:
-            raise NotLooked(self.no_answers)
+            raise NotLooked(self.no_answers if self._reached is not None else self.no_broker)
         return self._answers
 
     @answers.setter
