@@ -24,6 +24,7 @@ from ion.base.settings import Settings
 from ion.container.agent import ContainerAgent
 from ion.container.exchange import AGENT, ExchangeManager
 from ion.container.hosting import Hosting
+from ion.container.health import Health
 from ion.container.launcher import Launcher
 from ion.container.notices import Notices
 from ion.container.pulse import Pulse
@@ -93,6 +94,7 @@ class Container(Calling, Hosting):
         self.exchange: ExchangeManager
         self.notices: Notices
         self.pulse: Pulse
+        self.health: Health
         self._spawner = Spawner(self, self.processes, self.settings)
         self._endings = self._spawner.endings
         self._launcher = Launcher(self)
@@ -146,6 +148,9 @@ class Container(Calling, Hosting):
             )
             self._rooms.push_async_callback(self.pulse.close)
             await self.pulse.open()
+            self.health = Health(self)
+            self._rooms.push_async_callback(self.health.close)
+            await self.health.open()
         except BaseException:
             self._step("fail")
             await self._rooms.aclose()
@@ -358,7 +363,7 @@ class Container(Calling, Hosting):
 
     def __getattr__(self, name: str) -> Any:
         """Say what is missing where a room is asked for before it was opened."""
-        if name in ("endpoint", "_endpoint", "exchange", "workers", "notices", "pulse"):
+        if name in ("endpoint", "_endpoint", "exchange", "workers", "notices", "pulse", "health"):
             message = (
                 f"container {self.id} is not started: use `async with Container(...)`, "
                 "or `await container.start()` first"

@@ -106,6 +106,13 @@ class Living:
         if self._keep_state is not None:
             self._keep_state(data)
 
+    async def on_health(self) -> None:
+        """Raise where this process cannot do its work now: its container is not ready then.
+
+        Asked every few seconds while it is ACTIVE, beside its messages; has two seconds. What it
+        raises is what people read: a sentence that says what is missing.
+        """
+
     # that of others
 
     async def monitor(self, pid: str) -> None:
@@ -119,16 +126,23 @@ class Living:
         await self._host.monitor(self, pid, linked=False)
 
     async def unmonitor(self, pid: str) -> None:
-        """Do not hear of the end of a process any more: undo :meth:`monitor` and :meth:`link`."""
+        """Do not hear of the end of a process any more: undo :meth:`monitor`."""
         await self._host.unmonitor(self, pid)
 
     async def link(self, pid: str) -> None:
-        """End this process when another one ends, unless that has ended normally.
+        """End this process when another one ends, and that one when this ends; not after a normal
+        end.
 
-        Where that was told to end, this one is terminated; else it fails, with a message that says
-        why. For both ways, both link. Errors as of :meth:`monitor`.
+        Where one was told to end, the other is terminated; else it fails, with a message that says
+        why. Nothing happens where it is this process itself. Errors as of :meth:`monitor`, and:
+
+        :raises Forbidden: it is in another container, and that has another key.
         """
         await self._host.monitor(self, pid, linked=True)
+
+    async def unlink(self, pid: str) -> None:
+        """Undo a link, whoever of the two has made it."""
+        await self._host.unmonitor(self, pid, linked=True)
 
     async def on_down(self, notice: DownNotice) -> None:
         """Hear that a monitored process has ended. Handled like a message: one after another.

@@ -91,7 +91,7 @@ class Process(Living, Calling, Replying, Subscribing):
             message = f"class {cls.__qualname__}: unknown {', '.join(keywords)} (known: {known})"
             raise TypeError(message)
         super().__init_subclass__()
-        for hook in ("on_init", "on_activate", "on_terminate", "on_down"):
+        for hook in ("on_init", "on_activate", "on_terminate", "on_down", "on_health"):
             if not inspect.iscoroutinefunction(inspect.unwrap(getattr(cls, hook))):
                 message = (
                     f"{cls.__qualname__}.{hook} must be an async method: async def {hook}(self)"

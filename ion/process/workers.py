@@ -50,7 +50,7 @@ class Workers:
         self.loop = loop
         self.idle: list[_Worker] = []
         self._context = context
-        self._all: set[asyncio.Task[None]] = set()
+        self._all: dict[asyncio.Task[None], _Worker] = {}
         self._eager = EAGER
         self._resting: list[_Worker] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -79,6 +79,15 @@ class Workers:
         finally:
             _enter_task(self.loop, current)
 
+    def at_work(self) -> list[Any]:
+        """Return the calls that are being handled."""
+        return [worker.call for worker in self._all.values() if worker.call is not None]
+
+    def call_of(self, task: asyncio.Task[Any]) -> Any:
+        """Return the call that a task handles; None: it is no worker. From any thread."""
+        worker = self._all.get(task)
+        return None if worker is None else worker.call
+
     async def close(self) -> None:
         """End all workers; what they handle is cancelled."""
         if self._timer is not None:
@@ -94,8 +103,8 @@ class Workers:
         context = self._context.copy()
         task = asyncio.Task(worker.work(), loop=self.loop, name="ion worker", context=context)
         worker.task = call.task = task
-        self._all.add(task)
-        task.add_done_callback(self._all.discard)
+        self._all[task] = worker
+        task.add_done_callback(self._all.pop)
         if self._timer is None:
             self._timer = self.loop.call_later(REST, self._let_go)
 
