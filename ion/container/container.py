@@ -23,8 +23,8 @@ from ion.base.ids import checked_name, new_container_id
 from ion.base.settings import Settings
 from ion.container.agent import ContainerAgent
 from ion.container.exchange import AGENT, ExchangeManager
-from ion.container.hosting import Hosting
 from ion.container.health import Health
+from ion.container.hosting import Hosting
 from ion.container.launcher import Launcher
 from ion.container.notices import Notices
 from ion.container.pulse import Pulse
