@@ -80,6 +80,8 @@ class Notices:
             is_there = await (self._link(process, pid) if linked else self._ask(pid, process.id))
         except BaseException:
             self._loosen(process.id, pid, bond & ~before)
+            if bond & ~before & LINKED:  # it may have been made just now
+                self._tell_unlinked(pid, process.id)
             raise
         if not is_there:
             self.heard(DownNotice(pid, "", NO_SUCH_PROCESS), [process.id])
@@ -205,9 +207,6 @@ class Notices:
             if error.code != FORBIDDEN:
                 raise
             raise Forbidden(error.message, details=error.details) from error
-        except IonError:
-            self._tell_unlinked(pid, here)  # it may have heard of it all the same
-            raise
         end = process._end
         if end is not None:  # its notice may have overtaken the request
             notice = DownNotice(here, process.name, end.reason, end.error)
