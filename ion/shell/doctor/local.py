@@ -6,6 +6,7 @@ import os
 import platform
 import resource
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,9 +92,11 @@ def data_folder(scene: Scene) -> Iterator[Diagnosis]:
     """The folder of the store's file can be written to, and has room."""
     store = _store_of(scene)
     folder = next(path for path in store.parents if path.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        what = "cannot be written to" if folder.is_dir() else "is no folder"
-        yield found("data-folder", f"{folder} {what}: nothing can be kept at {store}")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()  # leaves nothing
+    except OSError as error:
+        message = f"nothing can be kept at {store}: {folder}: {error.strerror}"
+        yield found("data-folder", message)
         return
     free = shutil.disk_usage(folder).free
     size = store.stat().st_size if store.is_file() else 0
@@ -108,13 +111,12 @@ def store_file(scene: Scene) -> Iterator[Diagnosis]:
     store = _store_of(scene)
     if not os.path.lexists(store):
         return
-    if not store.is_file():
-        yield found("store-file", f"the store {store} is no file")
-    elif not os.access(store, os.R_OK | os.W_OK):
-        yield found("store-file", f"the store {store} cannot be written to", f"chmod u+rw {store}")
-    else:
-        with store.open("rb") as file:
+    try:
+        with store.open("r+b") as file:  # as the store does; nothing is written
             begin = file.read(len(_MAGIC))
+    except OSError as error:
+        yield found("store-file", f"the store {store} cannot be written to: {error.strerror}")
+    else:
         if begin and begin != _MAGIC:
             yield found("store-file", f"the store {store} is no SQLite file")
 

@@ -48,6 +48,7 @@ class Reached:
     """A live connection.
 
     :ivar url: that leads to it, with its password; never to be shown.
+    :ivar product: what the broker calls itself, with its version.
     :ivar asker: for questions.
     :ivar timeout: seconds for one answer.
     """
@@ -56,18 +57,13 @@ class Reached:
     link: Link
     watching: Watching
     asker: Asker
+    product: str
     timeout: float = ANSWER_WITHIN
 
     @property
     def version(self) -> Version | None:
         """The version; None where it is no RabbitMQ."""
         return self.link.version
-
-    @property
-    def product(self) -> str:
-        """What the broker calls itself: product and version."""
-        properties = self.link.properties
-        return " ".join(_text(properties.get(key)) for key in ("product", "version")).strip()
 
     @property
     def user(self) -> str:
@@ -102,7 +98,8 @@ async def reach(url: URL) -> Reached:
     watching = Watching()
     settings = LinkSettings(connect_timeout=CONNECT_WITHIN, name=NAME)
     link = await open_link([url], settings, lambda: watching)
-    return Reached(url, link, watching, Asker(link, ANSWER_WITHIN))
+    told = (_text(link.properties.get(key)) for key in ("product", "version"))
+    return Reached(url, link, watching, Asker(link, ANSWER_WITHIN), " ".join(told).strip())
 
 
 def parsed(url: str, heartbeat: int) -> URL:
