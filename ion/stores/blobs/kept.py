@@ -1,0 +1,116 @@
+"""The stores that a blob store is kept in, and what is done to one blob's records.
+
+The races are won by revisions. Whoever puts a content that is there, or links it, touches its
+record; who removes it expects the record as it was before the links were looked at. So a blob that
+somebody was just told of is not removed.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from ion.base.errors import Conflict, NotFound
+from ion.stores.blobs.blob import Manifest, Place, manifest_of
+from ion.stores.store import ABSENT, Datastore, Entry, IndexStore, Remove, Store
+
+_SOME = 64  # chunks that are removed at a time
+_TRIES = 100
+
+
+class Kept:
+    """Stores of one blob store.
+
+    :ivar blobs: hash -> :class:`Manifest`, by time and size.
+    :ivar places: place -> :class:`Place`, by time.
+    :ivar links: ``<hash>/<owner>`` -> nothing.
+    :ivar chunks: :func:`chunk_key` -> bytes.
+    """
+
+    def __init__(self, blobs: IndexStore, places: IndexStore, links: Store, chunks: Store) -> None:
+        self.blobs = blobs
+        self.places = places
+        self.links = links
+        self.chunks = chunks
+
+    async def manifest(self, hash: str) -> Manifest | None:
+        """Return a blob's record, or None."""
+        data = await self.blobs.get(hash)
+        return manifest_of(hash, data) if data is not None else None
+
+    async def touch(self, hash: str) -> bool:
+        """Put off the removal of a blob; return whether it is there."""
+        try:
+            await self.blobs.update_index(hash, {"at": time.time()})
+        except NotFound:
+            return False
+        return True
+
+    async def enter(self, hash: str, manifest: Manifest) -> bool:
+        """Make a blob visible; return False where it is there already: that one is touched.
+
+        :raises Conflict: others put and remove it all the while.
+        """
+        data = msgspec.msgpack.encode(manifest)
+        for _ in range(_TRIES):
+            try:
+                index = {"at": time.time(), "size": manifest.size}
+                await self.blobs.put(hash, data, revision=ABSENT, index=index)
+            except Conflict:
+                if await self.touch(hash):
+                    return False
+            else:
+                return True
+        message = f"blob {hash} is put and removed all the while"
+        raise Conflict(message, details={"hash": hash})
+
+    async def begin(self, place: str, chunk: int) -> None:
+        """Enter a new place.
+
+        :raises Conflict: it is there already.
+        """
+        data = msgspec.msgpack.encode(Place(chunk))
+        await self.places.put(place, data, revision=ABSENT, index={"at": time.time()})
+
+    async def settle(self, place: str, chunk: int, hash: str) -> None:
+        """Say which blob a place is for."""
+        data = msgspec.msgpack.encode(Place(chunk, hash))
+        await self.places.put(place, data, index={"at": time.time()})
+
+    async def clear(self, place: str) -> None:
+        """Remove a place, chunks first."""
+        while True:
+            page = await self.chunks.keys(f"{place}/", limit=_SOME)
+            if page.items:
+                await self.chunks.write([Remove(key) for key in page.items])
+            if page.cursor is None:
+                break
+        await self.places.remove(place)
+
+    async def is_linked(self, hash: str) -> bool:
+        """Return whether anybody owns a blob."""
+        return bool((await self.links.keys(f"{hash}/", limit=1)).items)
+
+    async def forget(self, entry: Entry) -> bool:
+        """Remove a blob that nobody owns, as its record ``entry`` has it; return whether it was."""
+        if await self.is_linked(entry.key):
+            return False
+        try:
+            await self.blobs.remove(entry.key, revision=entry.revision)
+        except Conflict:
+            return False  # put or linked again
+        return True
+
+
+async def kept(datastore: Datastore, name: str) -> Kept:
+    """Open the stores of a blob store.
+
+    :raises InvalidRequest: ``name`` is none, or of other stores.
+    """
+    return Kept(
+        await datastore.index_store(f"{name}_blobs", {"at": "float", "size": "int"}),
+        await datastore.index_store(f"{name}_places", {"at": "float"}),
+        await datastore.store(f"{name}_links"),
+        await datastore.store(f"{name}_chunks"),
+    )
