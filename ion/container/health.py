@@ -14,6 +14,8 @@ import time
 from functools import partial
 from typing import Any, Protocol
 
+from msgspec import structs
+
 from ion.base import lifecycle
 from ion.base.settings import HealthSettings, Settings
 from ion.base.tasks import Tasks
@@ -140,14 +142,14 @@ class Health:
         was, self._ready, now = self._ready, report.ready, time.time()
         lasted, self._since = now - self._since, now
         if report.ready:
-            log.info("container %s is ready", report.container)
+            log.log(logging.DEBUG if was is None else logging.INFO, "%s is ready", report.container)
         elif was and self._container._stopping is None:
             told = report.state == lifecycle.DEGRADED  # by the container
-            wrong = "; ".join(f"{c.name}: {c.message}" for c in report.checks if not c.ok)
-            words = "container %s is not ready, after %.1f s: %s"
-            log.log(
-                logging.INFO if told else logging.WARNING, words, report.container, lasted, wrong
+            wrong = "; ".join(
+                f"{each.name}: {each.message}" for each in report.checks if not each.ok
             )
+            level = logging.INFO if told else logging.WARNING
+            log.log(level, "%s is not ready, after %.1f s: %s", report.container, lasted, wrong)
 
     async def _keep_looking(self) -> None:
         while True:
@@ -186,7 +188,8 @@ class Health:
         """
         if self._time() - self._sight.at > FRESH and not self._tasks.stopping.is_set():
             await asyncio.wait({self._begin_look()}, timeout=ASKER_WAITS)
-        return self.report()
+        members = sorted({self._container.id, *(each.id for each in self._container.pulse.members)})
+        return structs.replace(self.report(), members=members)
 
     def report(self) -> HealthReport:
         """Return what is known now; from any thread."""

@@ -6,7 +6,8 @@ containers of a system may be of different releases. Times are seconds since 197
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -57,6 +58,41 @@ class AppInfo(Report, frozen=True):
     description: str = ""
 
 
+class ProcessInfo(Report, frozen=True, rename={"class_": "class"}):
+    """A process, as ``ioncc ps`` shows it.
+
+    :param pid: of the process.
+    :param name: of the process.
+    :param class_: dotted name.
+    :param state: INIT, READY, ACTIVE, TERMINATED or ERROR.
+    :param parent: pid of the process that it is terminated with, or null.
+    :param service: the service that it is an instance of, or null.
+    :param version: of that service, or null.
+    :param mailbox: messages that wait in it.
+    :param active: messages that it handles.
+    :param handled: messages that it has handled, those that failed included.
+    :param failed: messages whose handling failed.
+    :param restarts: how often its supervisor has started it again.
+    :param strategy: of a supervisor, or null.
+    :param children: of a supervisor: how many it has, up or not; or null.
+    """
+
+    pid: str = ""
+    name: str = ""
+    class_: str = ""
+    state: str = ""
+    parent: str | None = None
+    service: str | None = None
+    version: str | None = None
+    mailbox: int = 0
+    active: int = 0
+    handled: int = 0
+    failed: int = 0
+    restarts: int = 0
+    strategy: str | None = None
+    children: int | None = None
+
+
 class ServiceInfo(Report, frozen=True):
     """One version of a service in this container.
 
@@ -77,6 +113,19 @@ class ServiceInfo(Report, frozen=True):
     ops: dict[str, dict[str, Any]] = {}
 
 
+class NameInfo(Report, frozen=True):
+    """A messaging name of a container.
+
+    :param queue: its name.
+    :param key: the routing key that leads to it, or "".
+    :param kind: answers, processes, control, service or subscription.
+    """
+
+    queue: str = ""
+    key: str = ""
+    kind: str = ""
+
+
 class Info(Report, frozen=True):
     """The answer to ``info``: what a container is and hosts.
 
@@ -94,9 +143,9 @@ class Info(Report, frozen=True):
     :param broker: URL, the password masked.
     :param key: what its key is known by; null: it has none, or needs none.
     :param apps: in the order of starting.
-    :param processes: as ``ioncc ps`` shows them.
+    :param processes: in the order of starting; the first one is its agent.
     :param services: one entry a version.
-    :param names: messaging names: queue, key, kind.
+    :param names: its messaging names.
     """
 
     container: str = ""
@@ -112,10 +161,10 @@ class Info(Report, frozen=True):
     reason: str = ""
     broker: str = ""
     key: str | None = None
-    apps: list[dict[str, Any]] = []
-    processes: list[dict[str, Any]] = []
+    apps: list[AppInfo] = []
+    processes: list[ProcessInfo] = []
     services: list[ServiceInfo] = []
-    names: list[dict[str, str]] = []
+    names: list[NameInfo] = []
 
 
 class ProcessStats(Report, frozen=True):
@@ -268,6 +317,8 @@ class Health(Report, frozen=True):
     :param checks: what was looked at.
     :param stuck: ops that have run for too long, the longest first; the first 20.
     :param blocked: what holds up its event loop now; null: it turns.
+    :param members: the containers that it knows of by their beats, itself included; some may be
+        silent.
     """
 
     container: str = ""
@@ -280,6 +331,16 @@ class Health(Report, frozen=True):
     checks: list[Check] = []
     stuck: list[SlowOp] = []
     blocked: Blocked | None = None
+    members: list[str] = []
+
+
+R = TypeVar("R", bound=Report)
+
+
+def report_of(kind: type[R], told: Mapping[str, Any]) -> R:
+    """Return a report with those of its keys that ``told`` has."""
+    fields = msgspec.structs.fields(kind)
+    return kind(**{f.name: told[f.encode_name] for f in fields if f.encode_name in told})
 
 
 REPORTS: dict[str, type[Report]] = {"ping": Pong, "info": Info, "stats": Stats, "health": Health}

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ion.base.errors import CodecError, ServiceNotFound
+from ion.base.errors import CodecError, ReceivedError, ServiceNotFound
 from ion.conversation import conversation as c
 from ion.conversation.rpc import RPC
 from ion.messaging.envelope import Envelope
@@ -37,6 +37,7 @@ async def survey(
     """Ask all that a routing key reaches, and return the contents of their results.
 
     :param timeout: seconds at most; less where no answer came for 150 ms after the last one.
+    :raises ReceivedError: all that have answered have failed; the first failure.
     :raises Unavailable: the broker is away.
     """
     timeout = await endpoint.writable(timeout)
@@ -51,12 +52,16 @@ async def survey(
     finally:
         call.state = c.DONE
         endpoint.end(call)
-    contents = []
+    contents, failure = [], None
     for envelope in call.answers:
         try:
             contents.append(endpoint.content_of(envelope))
         except CodecError:
             continue
+        except ReceivedError as error:  # of an older container, which has no such op, or a sick one
+            failure = failure or error
+    if failure is not None and not contents:
+        raise failure
     return contents
 
 

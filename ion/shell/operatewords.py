@@ -1,7 +1,7 @@
 """The command line of the words that watch and steer a running system: their arguments, as data.
 
-``top``, ``tail``, ``spawn``, ``kill``, ``restart``, ``drain``, ``loglevel``. What they do is in a
-module of each; here is only what may be typed after them.
+``health``, ``top``, ``tail``, ``spawn``, ``kill``, ``restart``, ``drain``, ``loglevel``. What they
+do is in a module of each; here is only what may be typed after them.
 """
 
 from __future__ import annotations
@@ -206,6 +206,13 @@ user of the containers (see docs/how-to/operate.md).
 """
 
 WORDS = {
+    "health": Word(
+        "tell whether all is alive and ready",
+        "Tell whether containers are alive and ready for work, and what is wrong where they are\n"
+        "not. Exits 0 where all are ready, else 1.",
+        "",
+        _add_node,
+    ),
     "top": Word(
         "show rates and the busiest, again and again",
         "Show how busy containers, services and processes are: rates between two samples.\n"

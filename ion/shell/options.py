@@ -90,6 +90,7 @@ commands against a running system (an app of such a name is given with its suffi
   config     show settings and where they come from
   dlq        list, show, replay or purge dead letters
   doctor     say what is wrong with the set-up, and what helps
+  health     tell whether all is alive and ready
   top        show rates and the busiest        tail       follow the logs of containers
   spawn      start a process                   kill       terminate a process
   restart    restart an app or a process       drain      stop a container in good order

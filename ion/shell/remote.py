@@ -21,6 +21,7 @@ from ion.shell.attachwords import ATTACH
 from ion.shell.config import read_settings
 from ion.shell.content import needs_types, parse_content, split_target
 from ion.shell.dlq import dead_letters
+from ion.shell.health import HEALTH, health
 from ion.shell.options import DLQ, Options
 from ion.shell.render import printable, show_json, to_json
 from ion.shell.system import ANSWERS_WITHIN, LISTINGS, ask
@@ -159,6 +160,7 @@ _COMMANDS: dict[str, _Command] = {
     "send": _send,
     DLQ: dead_letters,
     ATTACH: _attach,
+    HEALTH: health,
     "tail": tail,
     "top": top,
     "spawn": steering.spawn,
