@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Literal
 
 from ion.base.errors import ContentTooLarge, InvalidRequest
@@ -204,20 +204,21 @@ def check_many(keys: Sequence[str]) -> None:
 def check_batch(batch: Sequence[Any]) -> None:
     """Refuse a batch that is too large, or has a key twice.
 
-    :raises InvalidRequest: it has.
+    :raises InvalidRequest: it has, or one that is none.
     :raises ContentTooLarge: it is.
     """
-    _check_once([write.key for write in batch])
+    _check_once({key_bytes(write.key) for write in batch}, len(batch))
     check_sum(len(batch), sum(write_size(write) for write in batch))
 
 
 def check_changes(changes: Sequence[Any], reads: Sequence[Any] = ()) -> None:
     """Refuse changes to stores as :func:`check_batch` does a batch, and too many reads.
 
-    :raises InvalidRequest: a key of one store is changed twice.
+    :raises InvalidRequest: a key of one store is changed twice, or is none.
     :raises ContentTooLarge: they are too large, or too many.
     """
-    _check_once([(change.store, change.write.key) for change in changes])
+    keys = {(change.store, key_bytes(change.write.key)) for change in changes}
+    _check_once(keys, len(changes))
     check_sum(len(changes), sum(write_size(change.write) for change in changes), len(reads))
 
 
@@ -247,12 +248,8 @@ def write_size(write: Any) -> int:
         return 0  # no value: check_value says so
 
 
-def _check_once(keys: Sequence[Any]) -> None:
-    try:
-        distinct = len(set(keys))
-    except TypeError:  # a key that is no text: key_bytes says so
-        return
-    if distinct < len(keys):
+def _check_once(keys: Set[Any], count: int) -> None:
+    if len(keys) < count:
         message = "a batch has each key once"
         raise InvalidRequest(message)
 
