@@ -15,13 +15,19 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ion.base import lifecycle
-from ion.base.errors import ApplicationError, ConfigurationError, IonError, LifecycleError
-from ion.container.describing import Described, info_of, stats_of
+from ion.base.errors import (
+    ApplicationError,
+    ConfigurationError,
+    Forbidden,
+    IonError,
+    LifecycleError,
+)
+from ion.container.describing import Described, info_of, process_of, stats_of
 from ion.container.health import Health
 from ion.container.lookup import find
 from ion.container.notices import Notices
 from ion.container.reports import Health as HealthReport
-from ion.container.reports import Info, Stats, schemas
+from ion.container.reports import Info, ProcessInfo, Stats, schemas
 from ion.observe.context import current_call
 from ion.observe.logging import set_level
 from ion.observe.tailing import Tails, wanted
@@ -96,10 +102,10 @@ class ContainerAgent(Process):
         """Return what the container is and hosts."""
         return info_of(self._container)
 
-    async def op_info_of(self, pid: str) -> dict[str, Any] | None:
+    async def op_info_of(self, pid: str) -> ProcessInfo | None:
         """Return what ``ps`` shows of one process, or None where there is none."""
         process = self._container.processes.get(pid)
-        return process.describe() if process is not None else None
+        return process_of(process) if process is not None else None
 
     async def op_stats(self) -> Stats:
         """Return numbers; two answers give rates."""
@@ -229,7 +235,10 @@ class ContainerAgent(Process):
         """Check that who has asked by a message may command; called directly, everybody may."""
         call = current_call.get()
         if isinstance(call, IncomingCall) and call.process == self.id:
-            demand()
+            try:
+                demand()
+            except Forbidden as error:  # the caller's fault, not a failure of the op
+                raise ApplicationError(error.message, 403, error.type, error.details) from error
 
     async def _start(self, work: Coroutine[Any, Any, T]) -> T:
         """Do what is to be undone where the caller gives up."""

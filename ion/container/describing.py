@@ -11,11 +11,21 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from ion.base.version import __version__
 from ion.container.exchange import ExchangeManager
-from ion.container.reports import Info, ProcessStats, ServiceInfo, ServiceStats, Stats
+from ion.container.reports import (
+    AppInfo,
+    Info,
+    NameInfo,
+    ProcessInfo,
+    ProcessStats,
+    ServiceInfo,
+    ServiceStats,
+    Stats,
+    report_of,
+)
 from ion.container.running import RunningApp
 from ion.process.endpoint import Endpoint
 from ion.process.process import Process
@@ -72,11 +82,16 @@ def info_of(container: Described) -> Info:
         reason=container.reason,
         broker=container.broker,
         key=key.id if key is not None else None,
-        apps=[app.describe() for app in container.apps.values()],
-        processes=[process.describe() for process in container.processes.values()],
+        apps=[report_of(AppInfo, app.describe()) for app in container.apps.values()],
+        processes=[process_of(process) for process in container.processes.values()],
         services=[_service(instances) for instances in _services(container)],
-        names=container.exchange.names(),
+        names=[report_of(NameInfo, name) for name in container.exchange.names()],
     )
+
+
+def process_of(process: Process) -> ProcessInfo:
+    """Return what ``ps`` shows of a process."""
+    return report_of(ProcessInfo, process.describe())
 
 
 def stats_of(container: Described, lag: float = 0.0) -> Stats:
@@ -139,16 +154,16 @@ def _service_numbers(instances: list[Service]) -> ServiceStats:
 
 
 def _numbers(process: Process) -> ProcessStats:
-    told: dict[str, Any] = process.describe()
+    told = process_of(process)
     return ProcessStats(
         pid=process.id,
         name=process.name,
-        service=told["service"],
-        state=told["state"],
-        waiting=told["mailbox"],
-        active=told["active"],
-        handled=told["handled"],
-        failed=told["failed"],
+        service=told.service,
+        state=told.state,
+        waiting=told.mailbox,
+        active=told.active,
+        handled=told.handled,
+        failed=told.failed,
     )
 
 

@@ -84,18 +84,19 @@ def find_or_make(settings: AgentSettings, sysname: str) -> Key:
     if settings.key is not None:
         return given(settings.key)
     path = path_of(settings, sysname)
-    key = _read(path)
+    try:
+        key = _read(path)
+    except ConfigurationError as error:
+        if settings.key_file is None and isinstance(error.__cause__, OSError):
+            raise _unwritable(path, sysname, error.__cause__) from error
+        raise
     if key is not None:
         return key
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _make(path)
     except OSError as error:
-        message = (
-            f"the key of system {sysname!r} cannot be kept at {path}: {error.strerror}; set "
-            "agent.key_file to a file that can be written, or agent.key"
-        )
-        raise Unwritable(message) from error
+        raise _unwritable(path, sysname, error) from error
     key = _read(path)
     if key is None:
         message = f"the key file {path} was deleted while it was made"
@@ -105,6 +106,14 @@ def find_or_make(settings: AgentSettings, sysname: str) -> Key:
 
 class Unwritable(IonError):
     """There is no key, and none can be made."""
+
+
+def _unwritable(path: Path, sysname: str, error: OSError) -> Unwritable:
+    message = (
+        f"the key of system {sysname!r} cannot be kept at {path}: {error.strerror}; set "
+        "agent.key_file to a file that can be written, or agent.key"
+    )
+    return Unwritable(message)
 
 
 def _make(path: Path) -> None:
