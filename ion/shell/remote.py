@@ -23,6 +23,7 @@ from ion.shell.content import needs_types, parse_content, split_target
 from ion.shell.dlq import dead_letters
 from ion.shell.health import HEALTH, health
 from ion.shell.options import DLQ, Options
+from ion.shell.printing import quietly
 from ion.shell.render import printable, show_json, to_json
 from ion.shell.system import ANSWERS_WITHIN, LISTINGS, ask
 from ion.shell.tail import tail
@@ -31,14 +32,16 @@ from ion.shell.top import top
 _Command = Callable[[Connection, Options], Awaitable[int]]
 MEMORY = "memory"
 LOCAL = "local://"
+_QUIET = ("tail", "top", "drain")  # they tell themselves what becomes of their connection
 
 
 async def run(options: Options) -> int:
     """Run the command that ``options`` name and return its exit code."""
     command = _COMMANDS[options.command]
     try:
-        async with _connected(options) as connection:
-            return await command(connection, options)
+        with quietly() if options.command in _QUIET else contextlib.nullcontext():
+            async with _connected(options) as connection:
+                return await command(connection, options)
     except IonError as error:
         _show_error(error, options)
         return exits.code_of(error)

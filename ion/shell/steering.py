@@ -28,7 +28,6 @@ from ion.shell.content import parse_content
 from ion.shell.nodes import need_some, node_named, nodes_named
 from ion.shell.operatewords import is_pid
 from ion.shell.options import Options
-from ion.shell.printing import quietly
 from ion.shell.render import Table, printable, show_json
 from ion.shell.system import ANSWERS_WITHIN, Info, apps, ask, present
 
@@ -148,7 +147,6 @@ async def drain(connection: Connection, options: Options) -> int:
     hosts = [str(info["container"]) for info in infos if _is_host(info)]
     done: list[dict[str, Any]] = []
     with contextlib.ExitStack() as stack:
-        stack.enter_context(quietly())
         if options.json:
             stack.callback(lambda: show_json(done))
         for wave in ([n for n in nodes if n not in hosts], [n for n in nodes if n in hosts]):

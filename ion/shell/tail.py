@@ -13,7 +13,7 @@ from ion.shell.leaving import first_of, until_told
 from ion.shell.nodes import need_some, nodes_named
 from ion.shell.operatewords import ALL
 from ion.shell.options import Options
-from ion.shell.printing import Printer, quietly
+from ion.shell.printing import Printer
 from ion.shell.render import printable, to_json
 from ion.shell.system import ANSWERS_WITHIN, present
 
@@ -44,7 +44,7 @@ async def tail(connection: Connection, options: Options) -> int:
     chosen = nodes_named(options.node, there)
     printer = Printer()
     followers = Followers(connection, options, printer)
-    with until_told() as told, quietly():
+    with until_told() as told:
         try:
             await followers.begin(chosen)
             if options.follow:

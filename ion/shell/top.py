@@ -17,7 +17,6 @@ from ion.shell.leaving import first_of, until_told
 from ion.shell.nodes import need_some, nodes_named
 from ion.shell.operatewords import ALL
 from ion.shell.options import Options
-from ion.shell.printing import quietly
 from ion.shell.rates import Rows, Sample, Stats, sample
 from ion.shell.render import Table, printable, to_json
 from ion.shell.screen import Screen, can_draw
@@ -64,7 +63,7 @@ async def _print(watch: _Watch, options: Options, told: asyncio.Event) -> None:
 
 async def _draw(watch: _Watch, options: Options, told: asyncio.Event) -> None:
     """Draw each sample over the one before."""
-    with quietly(), Screen(told) as screen:
+    with Screen(told) as screen:
         lines: list[str] = []
         while not told.is_set():
             try:
