@@ -60,7 +60,7 @@ CHECKS = (
     Check("clocks", system.clocks),
     Check("versions of ION", system.ion_versions),
     Check("versions of services", system.service_versions),
-    Check("states of containers", system.states),
+    Check("health of containers", system.health),
     Check("queues of services", queues.services),
     Check("retry ladder", queues.ladder),
     Check("queues without consumers", queues.unconsumed),
@@ -130,9 +130,11 @@ async def _make(check: Check, scene: Scene, report: Report, within: float) -> No
             report.diagnoses += await check.look(scene)
     except NotLooked as reason:
         report.unchecked[check.name] = str(reason)
+    except IonError as error:
+        report.unchecked[check.name] = exits.one_line(error)
     except TimeoutError:
         report.unchecked[check.name] = f"no result within {within:g} s"
-    except (IonError, OSError) as error:
+    except OSError as error:
         report.unchecked[check.name] = exits.one_line(error)
     except Exception as error:  # noqa: BLE001 - a check that is broken must not hide the others
         report.unchecked[check.name] = f"{type(error).__name__}: {exits.one_line(error)}"

@@ -367,10 +367,17 @@ _SYSTEM = (
         "Set `services.NAME.major` in all containers.",
     ),
     Fault(
-        "container-state",
+        "not-ready",
+        ERROR,
+        "A container says that it is not ready for work: it starts or stops, its broker is away "
+        "(DEGRADED), nobody takes from a queue of its, a message waits for too long, ...",
+        "`ioncc health` tells more, and the container's log.",
+    ),
+    Fault(
+        "stuck-op",
         WARNING,
-        "A container is not ACTIVE: it starts, stops, or is DEGRADED (its way to the broker).",
-        "Its log says why; see also the faults of the broker.",
+        "An op has run for longer than `health.slow_op`.",
+        "`ioncc health` shows the stack where it waits; `ioncc kill PID` ends it.",
     ),
     Fault(
         "container-name",

@@ -29,13 +29,15 @@ class Answers:
     """What the containers answered, and when that was.
 
     :ivar infos: a map each, as the op ``info`` of their agents.
-    :ivar asked: seconds since the epoch.
+    :ivar asked: when for it, seconds since the epoch.
     :ivar answered: likewise.
+    :ivar healths: a map each, as the op ``health``; older containers have none.
     """
 
     infos: Sequence[Info]
     asked: float
     answered: float
+    healths: Sequence[Info] = ()
 
 
 @dataclass

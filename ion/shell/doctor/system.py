@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator, Sequence
+from typing import Any
 
 import msgspec
 
-from ion.base.errors import ConfigurationError
+from ion.base.errors import ConfigurationError, IonError
 from ion.process import key as keys
-from ion.process.connection import connect
+from ion.process.connection import Connection, connect
 from ion.shell.doctor.faults import Diagnosis, found
 from ion.shell.doctor.scene import Answers, Info, Scene
 from ion.shell.system import ask
 
 NOTABLE_SKEW = 2.0  # seconds
-_WITHIN = 1.0
+# A container whose clock is ahead takes a question for late, and does not answer: it gets a day.
+_DEADLINE = 86_400.0
+_WITHIN = 2.0
+_HEALTH_WITHIN = 3.0
+MOST_ASKED = 200  # containers, for their health
 _ACTIVE = "ACTIVE"
 
 
@@ -33,12 +38,36 @@ async def survey(scene: Scene) -> list[Diagnosis]:
     config = msgspec.to_builtins(scene.settings)
     async with connect(str(broker.url), sysname=scene.sysname, config=config) as connection:
         asked = time.time()
-        infos = await ask(connection.endpoint, _WITHIN)
+        infos = await _infos(connection)
+        answered = time.time()
+        healths = await asyncio.gather(*_health_of_all(connection, infos))
     if infos:
-        scene.answers = Answers(infos, asked, time.time())
+        scene.answers = Answers(infos, asked, answered, [each for each in healths if each])
     else:
         scene.no_answers = f"no container of system {scene.sysname!r} answered"
     return []
+
+
+async def _infos(connection: Connection) -> list[dict[str, Any]]:
+    try:
+        async with asyncio.timeout(_WITHIN):
+            return await ask(connection.endpoint, _DEADLINE)
+    except TimeoutError:
+        return []
+
+
+def _health_of_all(connection: Connection, infos: Sequence[Info]) -> list[Awaitable[Info]]:
+    """Ask containers for their health, all at once; one that cannot tell hides no other."""
+    return [_health_of(connection, f"{info.get('container')}.0") for info in infos[:MOST_ASKED]]
+
+
+async def _health_of(connection: Connection, agent: str) -> Info:
+    try:
+        async with asyncio.timeout(_HEALTH_WITHIN):
+            answer = await connection.rpc_send(agent, "health", {}, _DEADLINE)
+    except (IonError, TimeoutError):  # an older container has no such op
+        return {}
+    return answer if isinstance(answer, dict) else {}
 
 
 async def clocks(scene: Scene) -> list[Diagnosis]:
@@ -133,17 +162,33 @@ def _ambiguous(scene: Scene, versions: dict[str, set[str]]) -> Iterator[Diagnosi
             yield found("service-versions", message, remedy)
 
 
-async def states(scene: Scene) -> list[Diagnosis]:
-    """All containers are active."""
-    return [
-        found("container-state", f"{_named(info)} is {info['state']}{_why(info)}")
-        for info in scene.answers.infos
-        if info.get("state") not in (None, _ACTIVE)
-    ]
+async def health(scene: Scene) -> list[Diagnosis]:
+    """All containers are ready for work, and none of their ops is stuck."""
+    answers = scene.answers
+    told = {health.get("container"): health for health in answers.healths}
+    diagnoses: list[Diagnosis] = []
+    for info in answers.infos:
+        report = told.get(info.get("container"))
+        if report is None or not isinstance(report.get("ready"), bool):
+            if info.get("state") not in (None, _ACTIVE):
+                diagnoses.append(_not_ready(info, f"{info['state']}, {info.get('reason')}"))
+            continue
+        if not report["ready"]:
+            failed = [check for check in report.get("checks") or () if not check.get("ok", True)]
+            said = "; ".join(f"{check.get('name')}: {check.get('message')}" for check in failed)
+            diagnoses.append(_not_ready(info, said or "it does not say why"))
+        diagnoses += [_stuck(info, op) for op in report.get("stuck") or ()]
+    return diagnoses
 
 
-def _why(info: Info) -> str:
-    return f": {info['reason']}" if info.get("reason") else ""
+def _not_ready(info: Info, why: str) -> Diagnosis:
+    return found("not-ready", f"{_named(info)} is not ready: {why}")
+
+
+def _stuck(info: Info, op: Info) -> Diagnosis:
+    seconds = op.get("seconds", 0.0)
+    who = f"op {op.get('op')!r} of {op.get('name')} ({op.get('pid')}) on {info.get('host')}"
+    return found("stuck-op", f"{who} has run for {seconds:.0f} s")
 
 
 def _named(info: Info) -> str:
