@@ -16,6 +16,7 @@ from ion.base.errors import (
     ConfigurationError,
     DeadlineExceeded,
     Forbidden,
+    IonError,
     OpNotFound,
     ServiceNotFound,
     Unavailable,
@@ -31,6 +32,7 @@ from ion.shell.render import Table
 
 DETACHES = "detaches, and the container goes on"
 _PROVE_WITHIN = 10.0  # seconds
+_BUS_WITHIN = 2.0
 _AWAY = (ServiceNotFound, Unavailable, DeadlineExceeded)
 
 
@@ -105,9 +107,12 @@ class There(Place):
     async def _reached(self) -> AsyncIterator[Operator]:
         """Give the operator, for the time of one call to the agent.
 
+        A person waits: a bus that is away is not waited for as long as a program would.
+
         :raises Unavailable: the container is not there now, or cannot be reached.
         """
         try:
+            await self.endpoint.writable(_BUS_WITHIN)
             if not self._is_proven:
                 await self.prove()
             yield self.operator
@@ -147,7 +152,10 @@ class There(Place):
             )
             raise ConfigurationError(message)
         async with self._reached() as operator:
-            return await operator.spawn(self._node, target, name=name, args=args)
+            pid = await operator.spawn(self._node, target, name=name, args=args)
+        with contextlib.suppress(IonError):  # what it offers now is only for completion
+            await self.describe()
+        return pid
 
     async def kill(self, pid: str) -> None:
         """Terminate a process, of this container or another."""
@@ -234,9 +242,7 @@ def stats_table(stats: Mapping[str, Any]) -> Table:
     columns = ("pid", "name", "service", "state", "waiting", "active", "handled", "failed")
     note = (
         f"up {stats.get('uptime', 0.0):.1f} s, cpu {stats.get('cpu', 0.0):.1f} s, "
-        f"{stats.get('rss', 0) / 2**20:.1f} MiB, loop late {stats.get('lag', 0.0) * 1000:.1f} ms, "
-        f"messages {stats.get('messages_in')} in {stats.get('messages_out')} out, "
-        f"calls {stats.get('calls_open')} open {stats.get('calls_at_hand')} at hand"
+        f"{stats.get('rss', 0) / 2**20:.1f} MiB, loop late {stats.get('lag', 0.0) * 1000:.1f} ms"
     )
     return Table(columns, stats.get("processes", []), note)
 

@@ -25,11 +25,11 @@ _VARYING: Sequence[tuple[re.Pattern[str], str]] = (
     (re.compile(r"\b[\w-]+_\d+_[0-9a-f]{8}\b", re.ASCII), "<id>"),
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{32}\b"), "<id>"),
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)?"), "<time>"),
-    (re.compile(r"\b\d+(\.\d+)?(?= (ms|us|s)\b)"), "<n>"),
+    (re.compile(r"(?<![\w.])\d+(\.\d+)?(?= (ms|us|s|MiB)\b)"), "<n>"),
     (re.compile(r"(?<=[\w\]]):\d{4,5}\b"), ":<port>"),
 )
 # Whole columns of tables.
-_CELLS = {"host": "<host>", "os pid": "<n>"}
+_CELLS = {"host": "<host>", "os pid": "<n>", "handled": "<n>"}
 # What would be read as the next statement, or as the rest of the last one.
 _PROMPTS = re.compile(r"^ *>>>|\A *\.\.\.", re.MULTILINE)
 
