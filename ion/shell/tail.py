@@ -130,19 +130,25 @@ class Followers:
             "recent": recent,
             "after": self._last.get(id, 0),
         }
-        stream = self._connection.stream(f"{id}.0", "log", wanted, timeout=SILENCE)
         try:
-            async with stream as batches:
-                async for batch in batches:
-                    self._take(id, batch)
-                    if not options.follow:
-                        return
-            self._tell(id, "stopped", "has stopped")
+            await self._take_all(id, wanted)
         except IonError as error:
             self._failed(id, error)
         finally:
             self._tasks.pop(id, None)
             self._came(id)
+
+    async def _take_all(self, id: str, wanted: Mapping[str, Any]) -> None:
+        """Take what a container logs until it stops; only the recent ones where none is followed.
+
+        :raises IonError: it cannot be followed, or not any more.
+        """
+        async with self._connection.stream(f"{id}.0", "log", wanted, timeout=SILENCE) as batches:
+            async for batch in batches:
+                self._take(id, batch)
+                if not self._options.follow:
+                    return
+        self._tell(id, "stopped", "has stopped")
 
     def _take(self, id: str, batch: Mapping[str, Any]) -> None:
         records = batch.get("records", [])

@@ -36,7 +36,10 @@ def test_all_options_of_a_start():
     assert options.no_history
 
 
-@pytest.mark.parametrize("word", sorted(RESERVED - {"call", "send", "check"}))
+NEEDY = {"call", "send", "check", "attach", "spawn", "kill", "restart", "drain"}
+
+
+@pytest.mark.parametrize("word", sorted(RESERVED - NEEDY))
 def test_common_options_stand_before_or_after_the_word(word):
     before = parse(["-b", URL, "-s", "x", "--json", word])
     after = parse([word, "-b", URL, "-s", "x", "--json"])
