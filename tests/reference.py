@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from inspect import getdoc
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from ion.base.fsm import MachineSpec
 from ion.base.lifecycle import LIFECYCLE
 from ion.base.schema import NAME_PATTERN
 from ion.base.settings import ServiceOverride, Settings
+from ion.container.agent import ContainerAgent
+from ion.container.reports import REPORTS
 from ion.conversation.generic import GENERIC
 from ion.conversation.oneway import ONE_WAY
 from ion.conversation.request import REQUEST_PROTOCOL
@@ -29,6 +31,7 @@ from ion.conversation.rpc import RPC
 from ion.conversation.stream import STREAM
 from ion.process import supervision
 from ion.process.supervision.decisions import MACHINE as SUPERVISION
+from tests.shell.doctoring import faults_table
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -155,6 +158,83 @@ def _table(text: str) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+# the agent
+
+
+def agent_ops() -> str:
+    """Return the table of the ops of an agent."""
+    rows = ["| op | takes | | what it does |", "|---|---|---|---|"]
+    for name, op in sorted(ContainerAgent.ops.items()):
+        marks = {"a command": op.is_command, "a stream": op.streams}
+        mark = ", ".join(word for word, is_so in marks.items() if is_so)
+        takes = ", ".join(
+            f"`{p.name}: {p.type.replace('typing.Any', 'any')}`"
+            + ("" if p.required else f" = `{json.dumps(p.default)}`")
+            for p in op.parameters
+        )
+        rows.append(f"| `{name}` | {takes.replace('|', 'or')} | {mark} | {_prose(op.doc)} |")
+    return "\n".join(rows)
+
+
+def agent_reports() -> str:
+    """Return the tables of what an agent answers: the reports, and what they hold."""
+    parts = []
+    for report in _held(REPORTS.values()):
+        first, _, rest = (getdoc(report) or "").partition("\n\n")
+        notes = rest.partition(":param")[0].strip()
+        text = _prose(" ".join(f"{first}\n{notes}".split()))
+        rows = [f"### {report.__name__}", "", text, "", "| key | type | meaning |", "|---|---|---|"]
+        meanings = dict(_PARAM.findall(report.__doc__ or ""))
+        for field in msgspec.structs.fields(report):
+            meaning = _prose(" ".join(meanings[field.name].split()))
+            rows.append(
+                f"| `{field.encode_name}` | {_shape(inspect.type_info(field.type))} | {meaning} |"
+            )
+        parts.append("\n".join(rows))
+    return "\n\n".join(parts)
+
+
+def _held(reports: Iterable[type]) -> list[type]:
+    """Return the reports, each followed by those that stand in it."""
+    found: dict[type, None] = {}
+    for report in reports:
+        found[report] = None
+        inner = [_struct_in(inspect.type_info(f.type)) for f in msgspec.structs.fields(report)]
+        found.update(dict.fromkeys(_held(each for each in inner if each is not None)))
+    return list(found)
+
+
+def _struct_in(info: Any) -> type | None:
+    match info:
+        case inspect.StructType():
+            return info.cls
+        case inspect.ListType():
+            return _struct_in(info.item_type)
+        case inspect.UnionType():
+            return next((s for each in info.types if (s := _struct_in(each)) is not None), None)
+    return None
+
+
+def _shape(info: Any) -> str:
+    """Say in words what a field of a report holds."""
+    match info:
+        case inspect.StructType():
+            return info.cls.__name__
+        case inspect.UnionType():
+            return " or ".join(_shape(each) for each in info.types)
+        case inspect.ListType():
+            return f"list of {_shape(info.item_type)}"
+        case inspect.DictType():
+            return f"map of {_shape(info.value_type)}"
+        case inspect.FloatType():
+            return "number"
+    return _kind(info)
+
+
+def _prose(text: str) -> str:
+    return text.replace("``", "`")
+
+
 GENERATED: dict[str, Callable[[], str]] = {
     "settings": settings,
     "error-tree": error_tree,
@@ -165,8 +245,11 @@ GENERATED: dict[str, Callable[[], str]] = {
     "stream": diagram(STREAM.machine),
     "generic": diagram(GENERIC.machine),
     "one-way": diagram(ONE_WAY.machine),
+    "agent-ops": agent_ops,
+    "agent-reports": agent_reports,
     "supervision": diagram(SUPERVISION),
     "supervision-rules": supervision_rules,
+    "faults": faults_table,
 }
 
 
