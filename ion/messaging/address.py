@@ -20,6 +20,7 @@ RETRY_LIMIT = 100_000
 SUBSCRIPTION_LIMIT = 100_000
 PRIVATE_LIMIT = 10_000
 REPLY_LIMIT = 100_000
+LEASE_LIMIT = 1000
 BACK = ".retry.back"  # end of the name of the exchange that brings messages off the ladder
 STEP = re.compile(r"([^.]+)\.retry\.(\d+)(\.quorum)?")  # the name of a step of the ladder
 BEAT = "beat"  # the op of a container's signs of life, and their control key
@@ -151,6 +152,18 @@ class Namespace:
             f"{self.sysname}.{container_id}.reply",
             arguments={"x-expires": REPLY_EXPIRES_MS, "x-max-length": REPLY_LIMIT},
         )
+
+    def lease_queue(self, name: str, *, quorum: bool = False) -> QueueSpec:
+        """Return the queue of a lease: one consumer at a time is given what is in it."""
+        arguments: dict[str, Any] = {
+            "x-single-active-consumer": True,
+            "x-expires": DAY_MS,
+            "x-max-length": LEASE_LIMIT,
+            "x-overflow": "reject-publish",
+        }
+        if quorum:
+            arguments["x-queue-type"] = "quorum"
+        return QueueSpec(f"{self.sysname}.lease.{name}", arguments=arguments)
 
     def control_key(self, service: str) -> str:
         """Return the key that reaches every container which hosts ``service``."""
