@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from ion.shell.doctor.command import Report, examine_all, leave, scene_of
-from ion.shell.doctor.faults import FAULTS
+from ion.shell.doctor.faults import FAULTS, GROUPS
 from ion.shell.options import Options
 
 
@@ -51,3 +51,20 @@ class Seen:
         assert found[0]["message"]
         assert found[0]["remedy"]
         return found[0]["message"], found[0]["remedy"]
+
+
+def faults_table():
+    """Return the faults as the reference shows them: a table a group, a row a fault."""
+    lines = []
+    for title, faults in GROUPS.items():
+        lines += [
+            f"### {title}",
+            "",
+            "| code | | what it means | what helps |",
+            "|---|---|---|---|",
+        ]
+        for fault in faults:
+            cells = (f"`{fault.code}`", fault.severity, fault.meaning, fault.remedy)
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append("")
+    return "\n".join(lines[:-1])

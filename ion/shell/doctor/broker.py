@@ -37,9 +37,9 @@ _SETTLES = 0.2  # seconds; the broker tells of an alarm when somebody publishes,
 
 async def version(scene: Scene) -> list[Diagnosis]:
     """It is RabbitMQ, of a series that ION works with and that is looked after."""
+    broker = scene.broker
     if scene.is_local:
         return []
-    broker = scene.broker
     if broker.version is None:
         return [found("broker-product", f"the broker calls itself {broker.product!r}")]
     if broker.version < OLDEST:
@@ -53,10 +53,10 @@ async def version(scene: Scene) -> list[Diagnosis]:
 
 async def login(scene: Scene) -> list[Diagnosis]:
     """The login is not everybody's, and does not travel in the clear."""
+    url, vhost = scene.broker.url, scene.broker.vhost
     if scene.is_local:
         return []
-    url, diagnoses = scene.broker.url, []
-    vhost = scene.broker.vhost
+    diagnoses = []
     if scene.broker.user == "guest" and (url.password or "guest") == "guest":
         message = f"guest logs in to {url.host} with the default password"
         remedy = (

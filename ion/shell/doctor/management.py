@@ -38,9 +38,9 @@ class Told:
 
 async def look(scene: Scene) -> list[Diagnosis]:
     """The broker's clock goes as the one here; queues of the system that nobody consumes end."""
+    url = scene.broker.url
     if scene.is_local:
         return []
-    url = scene.broker.url
     try:
         told = await asyncio.to_thread(ask, url)
     except (OSError, http.client.HTTPException, ValueError) as error:

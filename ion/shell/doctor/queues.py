@@ -157,6 +157,7 @@ async def dead_letters(scene: Scene) -> list[Diagnosis]:
 
 async def container_name(scene: Scene) -> list[Diagnosis]:
     """No container has the name that one started here would have."""
+    _ = scene.broker
     name = scene.settings.container.name
     if name is None:
         return []
