@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 
 from ion.stores.opening import open_datastore
 from ion.testing.contracts.stores.bench import NewDatastore
-from ion.testing.contracts.stores.contract import StoreContract, TransactionsContract
+from ion.testing.contracts.stores.contract import (
+    KeepingContract,
+    StoreContract,
+    TransactionsContract,
+)
 
 _names = itertools.count(1)
 
@@ -18,3 +23,9 @@ class TestMemory(StoreContract, TransactionsContract):
     def new_datastore(self) -> NewDatastore:
         url = f"memory://contract-{next(_names)}"
         return lambda: open_datastore(url)
+
+
+class TestSqlite(StoreContract, TransactionsContract, KeepingContract):
+    @pytest.fixture
+    def new_datastore(self, tmp_path: Path) -> NewDatastore:
+        return lambda: open_datastore(f"sqlite://{tmp_path}/data.db")

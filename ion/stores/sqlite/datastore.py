@@ -123,8 +123,9 @@ class SqliteDatastore:
     # stores
 
     def _store(self, table: Table) -> SqliteStore:
+        writer = self._opened()
         assert self._reader is not None
-        return SqliteStore(table, self._opened(), self._reader)
+        return SqliteStore(table, writer, self._reader)
 
     def _table(self, name: str) -> Table:
         table = self._tables.get(name)
