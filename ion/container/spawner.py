@@ -14,7 +14,7 @@ from ion.base.settings import ServiceOverride, Settings
 from ion.base.tasks import Interrupted, Overdue, contained, within
 from ion.container.endings import Endings, title_of
 from ion.container.exchange import ExchangeManager
-from ion.process.ending import Guardian, failed, text_of
+from ion.process.ending import ERROR, Guardian, failed, text_of
 from ion.process.host import Host
 from ion.process.process import Process
 from ion.process.service import Service
@@ -79,7 +79,9 @@ class Spawner:
         except BaseException as error:
             await self._undo(process, error)
             message = f"{title_of(process)} did not start: {text_of(error)}"
-            raise StartError(message, details={"process": process.name}) from error
+            reason = process._end.reason if process._end is not None else ERROR
+            details = {"process": process.name, "reason": reason}
+            raise StartError(message, details=details) from error
         finally:
             self._starting.pop(process.id, None)
         return process.id

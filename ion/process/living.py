@@ -48,8 +48,17 @@ class Living:
     async def terminate(self) -> None:
         """End this process, for the reason ``normal``. From within an op, that is answered first.
 
+        From within ``on_init`` or ``on_activate`` its start fails; for its supervisor, it has
+        declined, and is not missed.
+
         :raises ProcessNotFound: it has ended already.
         """
+        if self._state == lifecycle.INIT:  # nobody knows it yet: whoever starts it undoes that
+            self._end = self._end or ENDED
+            if self._hook is not None:
+                self._hook.cancel()
+            await asyncio.sleep(0)  # where the hook is cut off
+            return
         call = current_call.get()
         if isinstance(call, IncomingCall) and call.process == self.id and call.task is not None:
             call.at_end(self._terminate_later)

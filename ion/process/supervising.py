@@ -28,7 +28,7 @@ from ion.process.supervision.actions import (
     Wait,
 )
 from ion.process.supervision.children import Phase
-from ion.process.supervision.decisions import ENDED, Supervision
+from ion.process.supervision.decisions import ENDED, NORMAL, Supervision
 from ion.process.supervision.spec import ChildSpec
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,10 @@ class Driving(Process):
         except asyncio.CancelledError:
             self._not_started(instance, "it was given up")
         except StartError as error:
-            self._not_started(instance, text_of(error.__cause__ or error))
+            if error.details.get("reason") == NORMAL:
+                self._declined(instance)
+            else:
+                self._not_started(instance, text_of(error.__cause__ or error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the child has not come up
             self._not_started(instance, text_of(error))
         else:
@@ -107,6 +110,13 @@ class Driving(Process):
             log.warning("%r: child %r did not start: %s", self, instance.id, cause)
         actions = self._core.start_failed(instance.id, cause, self._now())
         self._down(instance.id, actions, cause)
+
+    def _declined(self, instance: Instance) -> None:
+        """Hear that a child has ended itself while it started: that is as it should be."""
+        log.info("%r: child %r has declined to start", self, instance.id)
+        self._act(self._core.declined(instance.id, self._now()))
+        self._requests.met(instance.id, UP)
+        self._requests.met(instance.id, DOWN)
 
     def _ended(self, instance: Instance, end: End) -> None:
         """Hear of the end of a child that was up."""

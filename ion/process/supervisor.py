@@ -73,6 +73,8 @@ class Supervisor(Driving):
     async def start_child(self, spec: ChildSpec | Mapping[str, Any]) -> str:
         """Start one more child, as the last one, and return its pid once it is ACTIVE.
 
+        The pid is "" where it has ended itself in a hook of its start: it has declined.
+
         :raises ConfigurationError: the spec is wrong, or its id is taken.
         :raises LifecycleError: it did not come up, and is forgotten; or this supervisor ends.
         """
@@ -201,7 +203,8 @@ class Supervisor(Driving):
         future = self._requests.add(id, UP)
         self._act(actions)
         await future
-        return self._instances[id].pid
+        instance = self._instances.get(id)
+        return instance.pid if instance is not None else ""
 
     async def _ask_down(self, id: str, actions: list[Action]) -> None:
         future = self._requests.add(id, DOWN)

@@ -27,6 +27,7 @@ class World:
     :ivar told: what it was told since it was last looked at, as short words: "+a" starts a, "-a"
         terminates it, "~3" waits until 3.0.
     :ivar broken: ids of children that do not come up.
+    :ivar declining: ids of children that end normally while they start.
     """
 
     def __init__(self, flags, *children, draw=lambda: 1.0, hold=False):
@@ -35,6 +36,7 @@ class World:
         self.told = []
         self.up = []
         self.broken = set()
+        self.declining = set()
         self.todo = []
         self.hold = hold
         self.budgets = {}
@@ -78,6 +80,8 @@ class World:
 
     def _done(self, action):
         if isinstance(action, Start):
+            if action.id in self.declining:
+                return self.core.declined(action.id, self.now)
             if action.id in self.broken:
                 return self.core.start_failed(action.id, "no luck", self.now)
             self.up.append(action.id)
@@ -474,6 +478,65 @@ def test_a_stop_during_a_back_off_is_the_end_of_it():
     world.die("b")
     assert world.ask("stop") == "-c -a finished:stopped"
     assert world.pass_time(10.0) == ""
+
+
+# Declining (OTP's ``ignore``)
+
+
+def test_a_child_that_declines_is_down_and_the_others_go_on():
+    world = World(flags(), *[child(name) for name in "abc"])
+    world.declining = {"b"}
+    assert world.ask("start") == "+a +b +c ready"
+    assert world.core.phase_of("b") is Phase.DOWN
+    assert world.core.ids == ["a", "b", "c"]
+    assert world.core.restarts == []
+    assert world.ask("stop") == "-c -a finished:stopped"
+
+
+def test_one_that_declined_is_asked_again_with_its_group_and_on_request():
+    world = World(flags("one_for_all"), child("a"), child("b"))
+    world.declining = {"b"}
+    world.start()
+    assert world.die("a") == "+a +b"
+    assert world.up == ["a"]
+    world.declining = set()
+    assert world.ask("restart", "b") == "+b"
+
+
+def test_a_temporary_one_that_declines_is_forgotten():
+    world = World(flags(), child("a", "temporary"), child("b"))
+    world.declining = {"a"}
+    assert world.ask("start") == "+a forget:a +b ready"
+    assert world.ask("add", child("a", "temporary")) == "+a forget:a"
+
+
+def test_one_of_a_pool_that_declines_is_forgotten():
+    world = World(flags("pool")).start()
+    world.declining = {"a"}
+    assert world.ask("add", child("a")) == "+a forget:a"
+    assert world.core.ids == []
+
+
+def test_an_added_one_that_declines_is_kept():
+    world = running(ids="a")
+    world.declining = {"b"}
+    assert world.ask("add", child("b")) == "+b"
+    assert world.core.ids == ["a", "b"]
+
+
+def test_a_restart_that_is_declined_is_no_failure():
+    world = running(intensity=1)
+    world.declining = {"b"}
+    assert world.die("b") == "+b"
+    assert world.core.restarts == [0.0]
+    assert not world.core.is_waiting("b")
+
+
+def test_a_significant_one_that_declines_does_not_end_the_supervisor():
+    one = child("a", "transient", significant=True)
+    world = World(flags(auto_shutdown="any_significant"), one, child("b"))
+    world.declining = {"a"}
+    assert world.ask("start") == "+a +b ready"
 
 
 # Deaths in the midst of something

@@ -54,6 +54,7 @@ with_first_starts = {
     "flags": any_flags,
     "kinds": some_kinds,
     "broken": st.sampled_from([*"...........", *IDS]),  # does not come up at first
+    "declines": st.sampled_from([*"...........", *IDS]),
 }
 with_a_start = {
     "flags": any_flags,
@@ -109,6 +110,7 @@ class ByTheBook:
         self.flags = flags
         self.children = [BookChild(spec) for spec in specs]
         self.failing = failing
+        self.declining: dict[str, bool] = {}
         self.now = 0.0
         self.restarts: list[float] = []
         self.did: list[str] = []
@@ -118,7 +120,12 @@ class ByTheBook:
         return next(child for child in self.children if child.spec.id == name)
 
     def start_one(self, child: BookChild) -> bool:
+        """Start a child, which may fail, or decline: that is no failure, and it is down."""
         self.did.append(f"start {child.spec.id}")
+        if self.declining.pop(child.spec.id, None):
+            if child.spec.restart == "temporary" or self.flags.strategy == "pool":
+                self.forget(child)
+            return True
         if self.failing.get(child.spec.id, 0):
             self.failing[child.spec.id] -= 1
             return False
@@ -143,7 +150,7 @@ class ByTheBook:
         self.over = True
 
     def start(self) -> None:
-        for child in self.children:
+        for child in self.children[:]:
             if not self.start_one(child):
                 self.finish("escalate")
                 return
@@ -224,18 +231,20 @@ class AtRest(RuleBasedStateMachine):
 
     @precondition(lambda self: self.book.over)
     @rule(**with_first_starts)
-    def begin_anew(self, flags: Flags, kinds: Any, broken: str) -> None:
-        self.begin(flags, kinds, broken)
+    def begin_anew(self, flags: Flags, kinds: Any, broken: str, declines: str) -> None:
+        self.begin(flags, kinds, broken, declines)
 
     @initialize(**with_first_starts)
-    def begin(self, flags: Flags, kinds: Any, broken: str) -> None:
+    def begin(self, flags: Flags, kinds: Any, broken: str, declines: str) -> None:
         pairs = zip(IDS, kinds, strict=False) if flags.strategy != "pool" else ()
         specs = [spec_of(flags, name, *kind) for name, kind in pairs]
         self.flags = flags
         self.failing = {broken: 1}
+        self.declining: dict[str, bool] = {}
         self.now = 0.0
         self.did: list[str] = []
         self.book = ByTheBook(flags, specs, {broken: 1})
+        self.may_decline(declines)
         self.core = Supervision(flags, specs, draw=lambda: DRAW)
         self.up: set[str] = set()
         self.book.start()
@@ -266,12 +275,18 @@ class AtRest(RuleBasedStateMachine):
             return self.core.stopped(action.id, self.now)
         if not isinstance(action, Start):
             return []
+        if self.declining.pop(action.id, None):
+            return self.core.declined(action.id, self.now)
         if self.failing.get(action.id, 0):
             self.failing[action.id] -= 1
             return self.core.start_failed(action.id, "broken", self.now)
         assert action.id not in self.up
         self.up.add(action.id)
         return self.core.started(action.id, self.now)
+
+    def may_decline(self, name: str) -> None:
+        """Let the next start of a child be one that it declines."""
+        self.declining[name] = self.book.declining[name] = True
 
     def is_running(self) -> bool:
         return not self.book.over
@@ -283,9 +298,11 @@ class AtRest(RuleBasedStateMachine):
         return data.draw(st.sampled_from(self.book.children))
 
     @precondition(lambda self: self.is_running() and bool(self.up))
-    @rule(data=st.data(), reason=REASONS, fails=st.integers(0, 2))
-    def die(self, data: Any, reason: Any, fails: int) -> None:
+    @rule(data=st.data(), reason=REASONS, fails=st.integers(0, 2), declines=st.booleans())
+    def die(self, data: Any, reason: Any, fails: int, declines: bool) -> None:
         name = data.draw(st.sampled_from(sorted(self.up)))
+        if declines:
+            self.may_decline(self.one_of(data).spec.id)
         broken = self.one_of(data).spec.id
         for failing in (self.failing, self.book.failing):
             failing[broken] = fails
@@ -545,11 +562,16 @@ class Interleaved(RuleBasedStateMachine):
         return self.entry(data.draw(st.sampled_from(names)))
 
     @has("coming", "going")
-    @rule(data=st.data(), how=st.sampled_from(["", "", "died", "up before", "no start"]))
+    @rule(
+        data=st.data(), how=st.sampled_from(["", "", "died", "up before", "no start", "declines"])
+    )
     def moves(self, data: Any, how: str) -> None:
         """Something that was begun comes to its end."""
         e = self.pick(data, "coming", "going")
         name = e.spec.id
+        if how == "declines":
+            self.declines(e)
+            return
         if e.state == "coming" and how != "no start":
             e.state, e.why, e.since = "up", "again", self.now
             self.follow(self.core.started(name, self.now))
@@ -563,6 +585,15 @@ class Interleaved(RuleBasedStateMachine):
             self.follow(self.core.start_failed(name, "broken", self.now))
         else:
             self.follow(self.core.stopped(name, self.now))
+
+    def declines(self, e: Entry) -> None:
+        """A start ends with a child that is down, and that is meant to be."""
+        is_meant = not e.must_go and e.state == "coming"
+        e.why = "again"
+        if is_meant:
+            e.should = False
+        self.absent(e)
+        self.follow(self.core.declined(e.spec.id, self.now))
 
     @has("up")
     @rule(data=st.data(), reason=REASONS)

@@ -27,6 +27,7 @@ pool           nobody                               none; the pool begins empty,
 - More than ``intensity`` restarts within ``period``: all are terminated, in reverse, and the
   supervisor has failed. A group that is restarted together counts as one restart. A restarted
   child that does not come up has failed again.
+- A child that ends itself normally while it starts has declined: it is down, and not missed.
 - A restart waits for its back-off; in a group all wait, in one_for_one and pool nobody else does.
 - A failure in the midst of a restart counts at once; what is not up to date is given up.
 - A child that was terminated on request stays down until a restart of it is requested, whatever

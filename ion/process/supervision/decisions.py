@@ -207,6 +207,22 @@ class Supervision:
             raise _not_starting(child)
         return self._over(child, ERROR, at, cause)
 
+    def declined(self, id: str, at: float) -> list[Action]:
+        """Hear that a child has ended normally while it was started: it is down, and not missed.
+
+        :raises LifecycleError: it was not being started.
+        """
+        child = self._children[id]
+        if child.phase not in {Phase.STARTING, Phase.STOPPING}:
+            raise _not_starting(child)
+        self._now = max(self._now, at)
+        expected = child.leaving or child.phase is Phase.STOPPING
+        child.leaving, child.occasion = False, Occasion.AGAIN
+        child.wanted = child.wanted and expected
+        self._children.shift(child, Phase.DOWN)
+        self._settle(child)
+        return self._proceed(at)
+
     def died(self, id: str, reason: Reason, at: float, cause: str = "") -> list[Action]:
         """Hear that a child has ended by itself.
 
