@@ -57,8 +57,9 @@ def services(infos: Sequence[Info]) -> Rows:
     for info in infos:
         for service in info.get("services", []):
             key = str(service.get("name", "")), str(service.get("version", ""))
-            row = merged.setdefault(key, {**service, "instances": 0, "containers": []})
+            row = merged.setdefault(key, {**service, "instances": 0, "pids": [], "containers": []})
             row["instances"] += service.get("instances", 0)
+            row["pids"] += service.get("pids", [])
             row["containers"].append(info.get("container"))
     return [merged[key] for key in sorted(merged)]
 
