@@ -77,6 +77,7 @@ class Health:
         self._door: HealthDoor | None = None
         self._pace = settings.look_every
         self._ready: bool | None = None
+        self._was_ready = False
         self._since = time.time()
 
     @property
@@ -142,7 +143,8 @@ class Health:
         was, self._ready, now = self._ready, report.ready, time.time()
         lasted, self._since = now - self._since, now
         if report.ready:
-            log.log(logging.DEBUG if was is None else logging.INFO, "%s is ready", report.container)
+            again, self._was_ready = self._was_ready, True
+            log.log(logging.INFO if again else logging.DEBUG, "%s is ready", report.container)
         elif was and self._container._stopping is None:
             told = report.state == lifecycle.DEGRADED  # by the container
             wrong = "; ".join(
