@@ -32,16 +32,22 @@ class Survey(OutgoingCall, eq=False):
 
 
 async def survey(
-    endpoint: Endpoint, to: str, op: str, content: Any = None, timeout: float = 1.0
+    endpoint: Endpoint,
+    to: str,
+    op: str,
+    content: Any = None,
+    timeout: float = 1.0,
+    extra: dict[str, Any] | None = None,
 ) -> list[Any]:
     """Ask all that a routing key reaches, and return the contents of their results.
 
     :param timeout: seconds at most; less where no answer came for 150 ms after the last one.
+    :param extra: further headers.
     :raises ReceivedError: all that have answered have failed; the first failure.
     :raises Unavailable: the broker is away.
     """
     timeout = await endpoint.writable(timeout)
-    call = endpoint.begin(RPC, endpoint.id, to, op, content, timeout, kind=Survey)
+    call = endpoint.begin(RPC, endpoint.id, to, op, content, timeout, kind=Survey, extra=extra)
     assert isinstance(call, Survey)
     try:
         await _settle(call)

@@ -30,7 +30,11 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 def command(handler: Handler) -> Handler:
-    """Mark an op as a command: a message without the system's signature is answered 403."""
+    """Mark an op as a command: a message without the system's signature is answered 403.
+
+    For ops of processes that are called by their pid, as agents and supervisors are: what a
+    signature was used for is known to one container only.
+    """
     setattr(handler, _MARK, True)
     return handler
 
@@ -220,9 +224,14 @@ def op_table(cls: type) -> dict[str, Op]:
             )
             raise TypeError(message)
         name = attribute.removeprefix(PREFIX)
-        kind = CommandOp if hasattr(method, _MARK) else Op
+        kind = CommandOp if _is_command(cls, attribute) else Op
         table[name] = kind(name, method, cls.__qualname__)
     return table
+
+
+def _is_command(cls: type, attribute: str) -> bool:
+    """Tell whether a handler is marked; one in place of a marked one is a command, too."""
+    return any(hasattr(vars(base).get(attribute), _MARK) for base in cls.__mro__)
 
 
 def _is_async(method: Any) -> bool:

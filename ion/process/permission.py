@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ion.process.incoming import IncomingCall
 
 log = logging.getLogger(__name__)
+QUIET = 1000  # ms between two lines of the log on what was refused
 
 
 class Permission:
@@ -46,6 +47,7 @@ class Permission:
         self._window = int(window * 1000)
         self._since = _now()
         self._nonces = signing.Nonces()
+        self._noted = 0
 
     @property
     def is_open(self) -> bool:
@@ -119,6 +121,13 @@ class Permission:
             raise Forbidden(message, details={"reason": "time"})
         self._nonces.use(signature, now, self._window)
 
+    def note(self, what: str, error: Forbidden) -> None:
+        """Log a command that was refused; at most one a second, as anybody can send them."""
+        now = _now()
+        if now - self._noted >= QUIET:
+            self._noted = now
+            log.warning("refused command %s: %s", what, error)
+
 
 def demand() -> None:
     """Check that the message that is being handled may command.
@@ -131,7 +140,12 @@ def demand() -> None:
     if permission is None:
         message = "nobody can command this party: it was made without a key"
         raise Forbidden(message, details={"reason": "no key"})
-    permission.check(call.delivery.key, envelope.op, envelope.body, envelope.headers)
+    try:
+        permission.check(call.delivery.key, envelope.op, envelope.body, envelope.headers)
+    except Forbidden as error:
+        permission.note(f"{envelope.op!r} of {call.sender or 'nobody known'}", error)
+        call.endpoint.counts["forbidden"] += 1
+        raise
 
 
 def _now() -> int:

@@ -33,6 +33,7 @@ from ion.process.signing import HEADER
 from ion.services.hello.service import HelloService
 
 Bus = tuple[str, dict[str, object]]
+on_rabbitmq = pytest.mark.parametrize("bus", ["amqp", "amqp-plain"], indirect=True)
 
 
 class Worker(Service, name="agent-worker", version="1.2.0"):
@@ -165,11 +166,10 @@ async def test_ops_that_change_something_are_marked(container: Container) -> Non
     assert not commands & {"ping", "info", "info_of", "stats", "health", "schemas", "log"}
 
 
+@on_rabbitmq
 async def test_a_command_that_is_recorded_cannot_be_played_again(
     bus: Bus, container: Container, other: Container
 ) -> None:
-    if container.transport.is_private:
-        pytest.skip("a private bus has no signatures")
     seen: list[Envelope] = []
     endpoint = other.endpoint
     endpoint.outbound = (lambda envelope: seen.append(envelope) or envelope,)  # type: ignore[func-returns-value]
@@ -192,13 +192,54 @@ async def test_a_command_that_is_recorded_cannot_be_played_again(
     assert len(container.processes) == 2
 
 
+@on_rabbitmq
+async def test_a_command_to_all_agents_is_signed_for_all(
+    container: Container, other: Container, caplog: pytest.LogCaptureFixture
+) -> None:
+    endpoint, body = other.endpoint, codec.encode({"level": "DEBUG", "logger": "ion.test.all"})[0]
+    assert endpoint.permission is not None
+    agent = f"{container.id}.0"
+    content = msgspec.Raw(body)
+    headers = endpoint.permission.sign("ctl.agent", "log_level", body)
+    try:
+        told = await survey(endpoint, "ctl.agent", "log_level", content, extra=headers)
+        assert told == ["DEBUG", "DEBUG"]
+        with pytest.raises(Forbidden, match="given before"):
+            await survey(endpoint, "ctl.agent", "log_level", content, extra=headers)
+        with pytest.raises(Forbidden, match="another receiver"):
+            await endpoint.rpc("x.1", agent, "log_level", content, 9, MSGPACK, headers)
+        headers = endpoint.permission.sign(agent, "log_level", body)
+        with pytest.raises(Forbidden, match="another receiver"):
+            await survey(endpoint, "ctl.agent", "log_level", content, extra=headers)
+    finally:
+        logging.getLogger("ion.test.all").setLevel(logging.NOTSET)
+    assert container.endpoint.counts["forbidden"] >= 2
+    assert "refused command 'log_level' of" in caplog.text
+
+
+def mirror(_: Any) -> Any:
+    """Make an interceptor that turns bodies round."""
+    return lambda envelope: envelope.replace(body=envelope.body[::-1])
+
+
+async def test_interceptors_may_change_what_is_signed(bus: Bus) -> None:
+    url, config = bus
+    both = {"in": [f"{__name__}:mirror"], "out": [f"{__name__}:mirror"]}
+    config = {**config, "messaging.interceptors": both}
+    async with (
+        Container(url, sysname="test", config=config) as container,
+        ion.connect(url, sysname="test", config=config) as connection,
+    ):
+        pid = await Operator(connection).spawn(container.id, f"{__name__}:Worker")
+        assert await connection.rpc_send(pid, "work") == "done"
+
+
+@on_rabbitmq
 async def test_a_command_from_a_clock_that_is_wrong(
     container: Container, other: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     permission = other.endpoint.permission
     assert permission is not None
-    if container.transport.is_private:
-        pytest.skip("a private bus has no signatures")
     sign = permission.sign
     for apart, words in ((-3_600_000, "3600.. s before"), (3_600_000, "3600.. s after|3599.. s")):
         now = int(time.time() * 1000) + apart
