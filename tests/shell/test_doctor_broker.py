@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import shlex
 import socket
 
 import pytest
@@ -156,6 +157,7 @@ async def test_one_of_two_brokers_is_away(amqp_url):
 async def test_a_url_that_is_none():
     assert (await diagnose("ampq://localhost/")).codes == ["broker-url"]
     assert (await diagnose("amqp://:bad:port/")).codes == ["broker-url"]
+    assert (await diagnose("amqp://localhost/", "memory://")).codes == ["broker-url"]
 
 
 async def test_a_wrong_password(amqp_url):
@@ -164,9 +166,15 @@ async def test_a_wrong_password(amqp_url):
     assert "wrong" not in str(seen)
 
 
-async def test_no_such_vhost(amqp_url):
-    seen = await diagnose(str(URL(amqp_url).with_path("/nowhere")))
-    assert seen.one("broker-vhost")[1].startswith("rabbitmqctl add_vhost nowhere;")
+async def test_no_such_vhost_and_the_remedy_for_it(amqp_url, rabbitmq_server):
+    url = str(URL(amqp_url).with_path("/a new one"))
+    remedy = (await diagnose(url)).one("broker-vhost")[1]
+    for command in remedy.split("; "):
+        words = shlex.split(command)
+        assert words[0] == "rabbitmqctl"
+        rabbitmq_server.ctl(*words[1:])
+    assert (await diagnose(url)).codes == ALWAYS
+    rabbitmq_server.ctl("delete_vhost", "a new one")
 
 
 async def test_a_vhost_that_is_closed_to_the_user(amqp_url, rabbitmq_server):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -54,8 +55,9 @@ async def test_an_exchange_that_is_otherwise(amqp_url, broker, spec, said):
 async def test_the_remedy_for_an_exchange_works(amqp_url, broker, rabbitmq_server):
     await broker.declare_exchange(ExchangeSpec("test.xs", kind="fanout"))
     remedy = (await diagnose(amqp_url)).one("exchange")[1]
-    expression = remedy.partition("eval '")[2].removesuffix("'").removesuffix(".")
-    rabbitmq_server.eval(expression)
+    words = shlex.split(remedy.partition("then: ")[2])
+    assert words[0] == "rabbitmqctl"
+    rabbitmq_server.ctl(*words[1:])
     async with Container(amqp_url, sysname="test"):
         assert (await diagnose(amqp_url)).codes == ALWAYS
 
@@ -99,6 +101,14 @@ async def test_a_queue_as_the_settings_say(amqp_url, broker):
         await broker.declare_queue(right)
     seen = await diagnose(amqp_url, settings=["services.hello.queue=quorum"])
     assert seen.codes == ALWAYS
+
+
+async def test_the_queue_of_a_singleton(amqp_url, broker):
+    spec = NAMES.service_queue("hello")
+    single = replace(spec, arguments={**spec.arguments, "x-single-active-consumer": True})
+    for right in (single, suspect_queue(single), NAMES.dead_letter_queue("hello")):
+        await broker.declare_queue(right)
+    assert (await diagnose(amqp_url, settings=HELLO)).codes == ALWAYS
 
 
 async def test_messages_that_nobody_takes(amqp_url):

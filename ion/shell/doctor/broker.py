@@ -14,6 +14,7 @@ from ion.base.ids import new_container_id
 from ion.messaging.amqp.dialect import Version
 from ion.messaging.amqp.failures import guarded, is_refused
 from ion.messaging.amqp.link import Channel
+from ion.shell.doctor import remedies
 from ion.shell.doctor.faults import Diagnosis, found
 from ion.shell.doctor.reach import Reached, is_loopback
 from ion.shell.doctor.scene import NotLooked, Scene
@@ -32,7 +33,6 @@ LONG_HEARTBEAT = 60
 SMALL_FRAME = 1 << 16
 LARGEST_SENT = 16 << 20  # bytes; more is not sent only to see whether it is taken
 SMALL = b"doctor"
-_SETTLES = 0.2  # seconds; the broker tells of an alarm when somebody publishes, a moment later
 
 
 async def version(scene: Scene) -> list[Diagnosis]:
@@ -59,11 +59,7 @@ async def login(scene: Scene) -> list[Diagnosis]:
     diagnoses = []
     if scene.broker.user == "guest" and (url.password or "guest") == "guest":
         message = f"guest logs in to {url.host} with the default password"
-        remedy = (
-            "rabbitmqctl add_user ion PASSWORD; "
-            f'rabbitmqctl set_permissions -p {vhost} ion ".*" ".*" ".*"; '
-            "rabbitmqctl delete_user guest"
-        )
+        remedy = f"{remedies.own_user(vhost)}; rabbitmqctl delete_user guest"
         diagnoses.append(found("guest-login", message, remedy))
     if url.scheme == "amqp" and not await asyncio.to_thread(is_loopback, url.host or ""):
         message = f"the way to {url.host} has no TLS: the password goes in the clear"
@@ -152,7 +148,7 @@ class _Steps:
             permission = exchange
         user, vhost = self._broker.user, self._broker.vhost
         message = f"user {user!r} has no permission to {permission}: {error.message}"
-        remedy = f'rabbitmqctl set_permissions -p {vhost} {user} ".*" ".*" ".*"'
+        remedy = remedies.permit(vhost, user)
         self.diagnoses.append(found("permission", message, remedy))
 
     async def publish(self, exchange: str, key: str) -> None:

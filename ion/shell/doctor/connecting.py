@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from shlex import quote
 
 from yarl import URL
 
@@ -10,6 +11,7 @@ from ion.base.errors import ConfigurationError, Unavailable
 from ion.messaging import runtime
 from ion.messaging.amqp import failures
 from ion.messaging.opening import scheme_of
+from ion.shell.doctor import remedies
 from ion.shell.doctor.faults import Diagnosis, found
 from ion.shell.doctor.reach import Reached, is_loopback, parsed, reach
 from ion.shell.doctor.scene import NotLooked, Scene
@@ -67,6 +69,9 @@ async def _find_bus(scene: Scene) -> list[Diagnosis]:
     if not schemes & {MEMORY, LOCAL}:
         scene.urls = scene.settings.broker.urls
         return []
+    if schemes - {MEMORY, LOCAL}:
+        scene.no_broker = "the broker's URLs are of different kinds"
+        return [found("broker-url", f"{scene.no_broker}: {', '.join(sorted(schemes))}")]
     scene.is_local = True
     try:
         scene.urls = [(await asyncio.to_thread(runtime.find, scene.sysname)).url]
@@ -106,16 +111,12 @@ def _remedy(code: str, url: URL, said: str) -> str:
         )
     return {
         "broker-refused": f"systemctl start rabbitmq-server   (on {url.host})",
-        "broker-login": f"rabbitmqctl change_password {user} PASSWORD",
-        "guest-refused": f"rabbitmqctl add_user ion PASSWORD; {_permit(vhost, 'ion')}",
-        "broker-vhost": f"rabbitmqctl add_vhost {vhost}; {_permit(vhost, user)}",
-        "broker-access": _permit(vhost, user),
+        "broker-login": f"rabbitmqctl change_password {quote(user)} PASSWORD",
+        "guest-refused": remedies.own_user(vhost),
+        "broker-vhost": f"rabbitmqctl add_vhost {quote(vhost)}; {remedies.permit(vhost, user)}",
+        "broker-access": remedies.permit(vhost, user),
         "broker-foreign": _right_port(url),
     }.get(code, "")
-
-
-def _permit(vhost: str, user: str) -> str:
-    return f'rabbitmqctl set_permissions -p {vhost} {user} ".*" ".*" ".*"'
 
 
 def _right_port(url: URL) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from yarl import URL
 
+from ion.shell.doctor import remedies
 from ion.shell.doctor.faults import Diagnosis, found
 from ion.shell.doctor.scene import Answers, NotLooked, Scene
 from ion.shell.doctor.system import off_by, skewed
@@ -101,7 +102,7 @@ def unlimited(scene: Scene, queues: list[dict[str, Any]]) -> list[Diagnosis]:
             continue
         waiting = queue.get("messages", 0)
         message = f"the queue {name!r} has no limit and no consumer ({waiting} messages)"
-        remedy = f"rabbitmqctl delete_queue -p {scene.broker.vhost} {name}"
+        remedy = remedies.delete_queue(scene.broker.vhost, name)
         diagnoses.append(found("queue-unlimited", message, remedy))
     return diagnoses
 

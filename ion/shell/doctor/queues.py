@@ -6,15 +6,19 @@ is so, and makes the broker say what is otherwise where it is not.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ion.base.errors import ConfigurationError, IonError
 from ion.messaging.address import PROCESSES, suspect_queue
 from ion.messaging.amqp.failures import is_locked
 from ion.messaging.transport import ExchangeSpec, QueueSpec
+from ion.shell.doctor import remedies
 from ion.shell.doctor.faults import Diagnosis, found
 from ion.shell.doctor.scene import Scene, service_of
 
 _DEAD = ".dlq"
 _SUSPECT = ".suspect"
+_SINGLE = "x-single-active-consumer"
 
 
 async def exchanges(scene: Scene) -> list[Diagnosis]:
@@ -38,12 +42,8 @@ async def _otherwise(scene: Scene, spec: ExchangeSpec) -> list[Diagnosis]:
     try:
         await asker.declare_exchange(spec)
     except ConfigurationError as error:
-        vhost = scene.broker.vhost
-        remedy = (
-            "stop the containers, then: rabbitmqctl -p "
-            f'{vhost} eval \'rabbit_exchange:delete(rabbit_misc:r(<<"{vhost}">>, exchange, '
-            f'<<"{spec.name}">>), false, <<"doctor">>).\''
-        )
+        delete = remedies.delete_exchange(scene.broker.vhost, spec.name)
+        remedy = f"stop the containers, then: {delete}"
         return [found("exchange", error.message, remedy)]
     return []
 
@@ -74,7 +74,7 @@ async def _differing(scene: Scene, spec: QueueSpec, key: str) -> list[Diagnosis]
         return []
     remedy = (
         f"set services.{service_of(key)}.queue as it was declared; or stop the service, then: "
-        f"rabbitmqctl delete_queue -p {scene.broker.vhost} {spec.name}"
+        f"{remedies.delete_queue(scene.broker.vhost, spec.name)}"
     )
     return [found("queue", fault, remedy)]
 
@@ -83,6 +83,13 @@ async def _fault_of(scene: Scene, spec: QueueSpec) -> str:
     """Say what is otherwise about a queue; nothing where it is not there."""
     if await scene.queue(spec.name) is None:
         return ""
+    fault = await _refusal(scene, spec)
+    if _SINGLE in fault:  # whether a service is a singleton, its class may say
+        fault = await _refusal(scene, replace(spec, arguments={**spec.arguments, _SINGLE: True}))
+    return fault
+
+
+async def _refusal(scene: Scene, spec: QueueSpec) -> str:
     try:
         await scene.broker.asker.declare_queue(spec)
     except ConfigurationError as error:
@@ -95,7 +102,7 @@ async def ladder(scene: Scene) -> list[Diagnosis]:
     diagnoses = []
     for delay, quorum in sorted(_steps(scene)):
         exchange, queue = scene.namespace.retry_queue(delay, quorum=quorum)
-        remedy = f"rabbitmqctl delete_queue -p {scene.broker.vhost} {queue.name}"
+        remedy = remedies.delete_queue(scene.broker.vhost, queue.name)
         info = await scene.queue(queue.name)
         if info is None:
             if await scene.broker.asker.has_exchange(exchange.name):
@@ -132,10 +139,8 @@ async def unconsumed(scene: Scene) -> list[Diagnosis]:
             if info is None or info.consumers or not info.messages:
                 continue
             message = f"{info.messages} messages wait in {queue!r}, and nobody consumes it"
-            remedy = (
-                f"start the service; or, where it is given up: rabbitmqctl delete_queue "
-                f"-p {vhost} {queue}"
-            )
+            delete = remedies.delete_queue(vhost, queue)
+            remedy = f"start the service; or, where it is given up: {delete}"
             diagnoses.append(found(code, message, remedy))
     return diagnoses
 
