@@ -31,10 +31,10 @@ from ion.container.reports import Info, ProcessInfo, Stats, schemas
 from ion.observe.context import current_call
 from ion.observe.logging import set_level
 from ion.observe.tailing import Tails, wanted
+from ion.process.commanding import demand
 from ion.process.ending import DownNotice
 from ion.process.incoming import IncomingCall
 from ion.process.ops import command
-from ion.process.permission import demand
 from ion.process.process import Process
 from ion.process.proof import is_nonce, proof
 
@@ -124,8 +124,9 @@ class ContainerAgent(Process):
     ) -> AsyncIterator[dict[str, Any]]:
         """Give log records: recent ones, then new ones, until the container stops.
 
-        Each item has ``records``, ``lost`` (how many were dropped, as they were read too slowly)
-        and ``last``, the number to go on ``after``; there is one a second at least.
+        Each item has ``records``, ``lost`` (how many were dropped, as they were read too slowly),
+        ``last``, the number to go on ``after``, and ``more``, whether others wait already; there
+        is one a second at least.
         """
         if len(self._tails) >= MAX_TAILS:
             message = f"{MAX_TAILS} follow the log of {self._container.id} already"

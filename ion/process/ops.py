@@ -19,7 +19,8 @@ import msgspec
 from ion.base.errors import BadRequest, CodecError
 from ion.messaging import codec
 from ion.messaging.envelope import JSON, MSGPACK, Envelope
-from ion.process import permission, streaming
+from ion.process import streaming
+from ion.process.commanding import demand
 
 PREFIX = "op_"
 RAW_PARAMETERS = ("content", "headers", "msg")
@@ -202,7 +203,7 @@ class CommandOp(Op):
 
         :raises Forbidden: it may not.
         """
-        permission.demand()
+        demand()
         return super().bind(envelope)
 
 

@@ -11,18 +11,14 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from ion.base.errors import Forbidden
 from ion.base.settings import AgentSettings
 from ion.messaging.transport import Transport
-from ion.observe.context import current_call
 from ion.process import key as keys
 from ion.process import signing
 from ion.process.key import Key
-
-if TYPE_CHECKING:
-    from ion.process.incoming import IncomingCall
 
 log = logging.getLogger(__name__)
 QUIET = 1000  # ms between two lines of the log on what was refused
@@ -127,25 +123,6 @@ class Permission:
         if now - self._noted >= QUIET:
             self._noted = now
             log.warning("refused command %s: %s", what, error)
-
-
-def demand() -> None:
-    """Check that the message that is being handled may command.
-
-    :raises Forbidden: it may not.
-    """
-    call = cast("IncomingCall", current_call.get())
-    envelope = call.envelope
-    permission = call.endpoint.permission
-    if permission is None:
-        message = "nobody can command this party: it was made without a key"
-        raise Forbidden(message, details={"reason": "no key"})
-    try:
-        permission.check(call.delivery.key, envelope.op, envelope.body, envelope.headers)
-    except Forbidden as error:
-        permission.note(f"{envelope.op!r} of {call.sender or 'nobody known'}", error)
-        call.endpoint.counts["forbidden"] += 1
-        raise
 
 
 def _now() -> int:
