@@ -104,11 +104,12 @@ class There(Place):
             raise Forbidden(message, details={"reason": "proof"})
 
     @contextlib.asynccontextmanager
-    async def _reached(self) -> AsyncIterator[Operator]:
+    async def _reached(self, node: str | None = None) -> AsyncIterator[Operator]:
         """Give the operator, for the time of one call to the agent.
 
         A person waits: a bus that is away is not waited for as long as a program would.
 
+        :param node: of another container.
         :raises Unavailable: the container is not there now, or cannot be reached.
         """
         try:
@@ -121,8 +122,8 @@ class There(Place):
                 raise
             self._is_proven = False
             message = (
-                f"container {self._node} is gone, or cannot be reached now ({error.message}): "
-                "try again when it is back"
+                f"container {node or self._node} is gone, or cannot be reached now "
+                f"({error.message}): try again when it is back"
             )
             raise Unavailable(message, details={"cause": error.as_content()}) from error
 
@@ -159,7 +160,7 @@ class There(Place):
 
     async def kill(self, pid: str) -> None:
         """Terminate a process, of this container or another."""
-        async with self._reached() as operator:
+        async with self._reached(pid.partition(".")[0]) as operator:
             await operator.terminate(pid)
 
     async def restart(self, name: str) -> None:

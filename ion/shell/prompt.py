@@ -21,6 +21,7 @@ class Prompt(Protocol):
         """Return the next statement.
 
         :raises EOFError: the user leaves, or the prompt was closed.
+        :raises UnicodeDecodeError: what was typed is no text.
         """
 
     def show(self, value: Any) -> None:

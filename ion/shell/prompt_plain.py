@@ -35,6 +35,7 @@ class LineReader:
         """Read one line; the thread is a daemon, for nothing can end a thread that reads.
 
         :raises EOFError: there is none any more, or the reader was closed.
+        :raises UnicodeDecodeError: it is no text.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[str] = loop.create_future()
@@ -121,6 +122,8 @@ def _read_line(prompt: str, loop: asyncio.AbstractEventLoop, future: asyncio.Fut
     outcome: str | BaseException
     try:
         outcome = input(prompt)
+    except UnicodeDecodeError as error:
+        outcome = error
     except (EOFError, KeyboardInterrupt, OSError, ValueError):
         outcome = EOFError()  # closed by the user, or under our feet
 

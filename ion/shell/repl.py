@@ -92,6 +92,8 @@ class Repl:
             stopped.cancel()
             running.cancel()
             await asyncio.wait({running}, timeout=CLOSE_WITHIN)
+        if stopping.is_set() and self._scripted:
+            return False  # not all of it was run
         return running.result() if running.done() and not running.cancelled() else True
 
     async def _serve(self) -> bool:
@@ -100,6 +102,11 @@ class Repl:
                 text = await self._prompt.read()
             except (EOFError, OSError):
                 return True
+            except UnicodeDecodeError as error:
+                print(f"a line that is no text: {error}", file=sys.stderr)
+                if self._scripted:
+                    return False
+                continue
             outcome = await self._session.run(text, keep=self._recorder is not None)
             if outcome.leaving:
                 return True

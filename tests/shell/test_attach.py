@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,35 @@ def test_the_first_error_ends_a_script(ioncc, west):
     assert json.loads(ioncc.run("call", "hello.hello", "text=x").stdout) == "Hello there, x"
 
 
+def test_what_is_no_text_ends_a_script(ioncc, west):
+    command = [*ioncc.command, "attach", "west"]
+    script = b"1\n'\xff'\n2\n"
+    env = {**ioncc.env, "PYTHONIOENCODING": "utf-8:strict"}
+    options = {"cwd": ioncc.folder, "env": env, "input": script, "timeout": 60}
+    result = subprocess.run(command, capture_output=True, check=False, **options)
+    assert result.returncode == 1
+    assert b"a line that is no text" in result.stderr
+    assert b"2" not in result.stdout
+
+
+def test_a_script_that_is_stopped_has_failed(ioncc, west):
+    process = subprocess.Popen(
+        [*ioncc.command, "attach", "west"],
+        cwd=ioncc.folder,
+        env=ioncc.env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        process.stdin.write("'begun'\nawait asyncio.sleep(60)\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "'begun'\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT) == 1
+    assert west.process.poll() is None
+
+
 def test_a_transcript_is_a_script(ioncc, west):
     result = attach(ioncc, LOOK.read_text(), "west")
     assert (result.returncode, result.stderr) == (0, "")
@@ -104,6 +134,9 @@ def test_what_was_recorded_replays(ioncc, west):
     assert (again.returncode, again.stdout) == (2, "")
     assert "is there already" in again.stderr
     assert path.read_text() == said
+    nowhere = attach(ioncc, "1\n", "west", "--record", "no/such/folder")
+    assert (nowhere.returncode, nowhere.stdout) == (2, "")
+    assert "no transcript can be written" in nowhere.stderr
 
 
 # --- which container
@@ -229,6 +262,7 @@ async def test_the_prompt_stays_when_the_container_goes_and_works_when_it_is_bac
                 "Unavailable (503): container <id> is gone, or cannot be reached"
             )
         assert await shown(session, "1 + 1") == "2"
+        assert "container east is gone" in await shown(session, "kill('east.3')")
         async with Container(url, sysname="ion", config=config) as again:
             await again.start_app("hello")
             assert await shown(session, "len(await ps())") == "3"
@@ -248,6 +282,15 @@ async def test_one_that_comes_back_without_the_key_is_told(amqp_url):
             pretend(impostor)
             line = await shown(session, "ps()")
             assert line.startswith("Forbidden (403): whoever answers for container")
+
+
+async def test_how_it_is(container):
+    session = Replay(container, container.id)
+    await session.begin()
+    health = await session._helpers.health()
+    assert health.note == "live, ready"
+    assert {row["ok"] for row in health.rows} == {"yes"}
+    assert [row["name"] for row in (await session._helpers.stats()).rows] == ["agent"]
 
 
 async def test_completion_knows_what_the_container_offers(container):
