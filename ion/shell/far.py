@@ -25,7 +25,6 @@ from ion.process.calling import Calling
 from ion.process.endpoint import Endpoint
 from ion.process.operator import Operator, agent_of
 from ion.process.proof import holds
-from ion.shell import helpers
 from ion.shell.helpers import Common, headline
 from ion.shell.places import Place
 from ion.shell.render import Table
@@ -193,7 +192,6 @@ class FarHelpers(Common):
     """The helpers of a prompt that is attached to a container."""
 
     names = (*Common.names, "drain", "stats", "health")
-    waiting = helpers.WAITING | {"loglevel", "drain"}
 
     def __init__(self, there: There) -> None:
         super().__init__(there)

@@ -239,7 +239,7 @@ class Helpers(Common):
         )
 
 
-WAITING = frozenset({"nodes", "dlq", "send", "rpc_send", "spawn", "kill", "restart", "ping"})
+_WAITING = frozenset({"nodes", "dlq", "send", "rpc_send", "spawn", "kill", "restart", "ping"})
 
 
 def headline(info: Mapping[str, Any]) -> str:
@@ -280,7 +280,7 @@ def _content(content: Any) -> Any:
 
 
 def _usage(name: str, helper: Any) -> str:
-    prefix = "await " if name in WAITING else ""
+    prefix = "await " if name in _WAITING else ""
     parameters = inspect.signature(helper).parameters.values()
     words = [
         p.name if p.default is p.empty and p.kind is not p.VAR_POSITIONAL else f"[{p.name}]"

@@ -81,6 +81,7 @@ def test_helpers(shell):
     ask(shell, "loglevel('error')", "error")
     ask(shell, "pid = await spawn('ion:Process', 'extra'); pid[-2:]", r"'\.\d")
     ask(shell, "await kill(pid); pid in cc.processes", "False")
+    ask(shell, "await restart('hello'); 'aga' + 'in'", "'again'")
     shell.send("class Twice(Service, name='twice'):\r")
     shell.send("    async def op_twice(self, n: int): return 2 * n\r" + "\r" * 2)
     shell.expect(PROMPT)
