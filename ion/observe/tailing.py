@@ -202,10 +202,11 @@ class Reader:
                 found.append(self._waiting.popleft().data)
                 size += len(found[-1])
             lost, self.lost = self.lost, 0
-            last = self._waiting[0].number - 1 if self._waiting else self.last
+            more = bool(self._waiting)
+            last = self._waiting[0].number - 1 if more else self.last
         own = {"container": self.wanted.container}
         records = [{**msgspec.json.decode(data), **own} for data in found]
-        return {"records": records, "lost": lost, "last": last}
+        return {"records": records, "lost": lost, "last": last, "more": more}
 
     def end(self) -> None:
         """Have :meth:`batch` return now."""
@@ -244,8 +245,8 @@ class Tails:
         """Give recent records, then new ones, until :meth:`end`.
 
         Each item is a map: ``records`` (maps as of ``--log-format json``), ``lost`` (how many were
-        dropped before them) and ``last`` (for ``after``). The first comes at once, the next within
-        a second, even where there is nothing to tell.
+        dropped before them), ``last`` (for ``after``) and ``more`` (whether others wait already).
+        The first comes at once, the next within a second, even where there is nothing to tell.
         """
         source = _recent()
         passing = source is None

@@ -24,12 +24,13 @@ from ion.base.errors import (
 from ion.process.connection import Connection
 from ion.process.operator import AT_ONCE, PATIENCE, Operator, agent_of
 from ion.shell import exits
+from ion.shell.choosing import chosen, containers
 from ion.shell.content import parse_content
-from ion.shell.nodes import need_some, node_named, nodes_named
+from ion.shell.nodes import node_named
 from ion.shell.operatewords import is_pid
 from ion.shell.options import Options
 from ion.shell.render import Table, printable, show_json
-from ion.shell.system import ANSWERS_WITHIN, Info, apps, ask, present
+from ion.shell.system import Info, apps, ask
 
 GONE_WITHIN = 300.0  # seconds that a drain is waited for
 LOOK_EVERY = 0.1
@@ -41,7 +42,7 @@ T = TypeVar("T")
 
 async def spawn(connection: Connection, options: Options) -> int:
     """Start a process and print its pid."""
-    node = node_named(options.node, await _there(connection))
+    node = node_named(options.node, await containers(connection))
     args = parse_content(options.content)
     operator = Operator(connection)
     with _commanding():
@@ -74,11 +75,11 @@ async def restart(connection: Connection, options: Options) -> int:
 
 
 async def _restart_app(connection: Connection, options: Options) -> int:
-    infos = await ask(connection.endpoint)
-    need_some([str(info["container"]) for info in infos], connection.sysname, ANSWERS_WITHIN)
-    nodes = nodes_named(options.node, [str(info["container"]) for info in infos])
-    found = _running(options.subject, [info for info in infos if info["container"] in nodes])
-    if not found:
+    nodes = await chosen(connection, options.node)
+    infos = [info for info in await ask(connection.endpoint) if info["container"] in nodes]
+    found = _running(options.subject, infos)
+    silent = sorted(set(nodes) - {str(info["container"]) for info in infos})
+    if not found and not silent:
         names = sorted({str(row.get("name")) for row in apps(infos)})
         message = (
             f"no container runs app {options.subject!r}; there are {', '.join(names) or 'none'}"
@@ -95,6 +96,9 @@ async def _restart_app(connection: Connection, options: Options) -> int:
             done.append({"app": name, "container": node})
             if not options.json:
                 print(f"restarted {printable(name)} in {node}", flush=True)
+    if silent:
+        message = f"whether {options.subject!r} runs there is not known: no answer of "
+        raise DeadlineExceeded(message + ", ".join(silent), details={"containers": silent})
     return exits.OK
 
 
@@ -140,9 +144,8 @@ async def _child_id(connection: Connection, supervisor: str, pid: str) -> str | 
 
 async def drain(connection: Connection, options: Options) -> int:
     """Have containers stop in good order, and wait until they are gone."""
+    nodes = await chosen(connection, options.node)
     infos = await ask(connection.endpoint)
-    need_some([str(info["container"]) for info in infos], connection.sysname, ANSWERS_WITHIN)
-    nodes = nodes_named(options.node, [str(info["container"]) for info in infos])
     # The one whose bus the others are on goes last.
     hosts = [str(info["container"]) for info in infos if _is_host(info)]
     done: list[dict[str, Any]] = []
@@ -199,7 +202,7 @@ async def _is_there(connection: Connection, node: str, *, is_host: bool) -> bool
 
 async def loglevel(connection: Connection, options: Options) -> int:
     """Show, or set, at what level containers log."""
-    nodes = nodes_named(options.node, await _there(connection))
+    nodes = await chosen(connection, options.node)
     operator, level = Operator(connection), options.level or None
     within = options.timeout or AT_ONCE
     with _commanding():
@@ -238,19 +241,13 @@ def _commanding() -> Iterator[None]:
         ) from error
 
 
-async def _there(connection: Connection) -> list[str]:
-    found = await present(connection.endpoint)
-    need_some(found, connection.sysname, ANSWERS_WITHIN)
-    return found
-
-
 async def _pid(connection: Connection, word: str) -> str:
     """Return a pid whose container may be given by a beginning of its id.
 
     :raises ServiceNotFound: there is no such container.
     """
     _, _, number = word.partition(".")
-    return f"{node_named(_node_of(word), await _there(connection))}.{number}"
+    return f"{node_named(_node_of(word), await containers(connection))}.{number}"
 
 
 def _node_of(pid: str) -> str:

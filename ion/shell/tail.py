@@ -9,8 +9,8 @@ from typing import Any
 from ion.base.errors import DeadlineExceeded, IonError, OpNotFound, ServiceNotFound, Unavailable
 from ion.process.connection import Connection
 from ion.shell import exits
+from ion.shell.choosing import chosen
 from ion.shell.leaving import first_of, until_told
-from ion.shell.nodes import need_some, nodes_named
 from ion.shell.operatewords import ALL
 from ion.shell.options import Options
 from ion.shell.printing import Printer
@@ -38,15 +38,12 @@ async def tail(connection: Connection, options: Options) -> int:
     :raises NobodyAnswered: there is none at all.
     :raises Unavailable: the broker is away.
     """
-    within = options.timeout or ANSWERS_WITHIN
-    there = await present(connection.endpoint, within)
-    need_some(there, connection.sysname, within)
-    chosen = nodes_named(options.node, there)
+    nodes = await chosen(connection, options.node, options.timeout or ANSWERS_WITHIN)
     printer = Printer()
     followers = Followers(connection, options, printer)
     with until_told() as told:
         try:
-            await followers.begin(chosen)
+            await followers.begin(nodes)
             if options.follow:
                 await _stay(followers, told, printer)
         finally:
@@ -79,11 +76,11 @@ class Followers:
         self._chosen: set[str] | None = None
         self._is_away = False
 
-    async def begin(self, chosen: list[str]) -> None:
-        """Show the recent records of ``chosen`` in the order of time, and follow them."""
-        self._chosen = None if self._options.node == ALL else set(chosen)
-        self._missing = set(chosen)
-        for each in chosen:
+    async def begin(self, nodes: list[str]) -> None:
+        """Show the recent records of ``nodes`` in the order of time, and follow them."""
+        self._chosen = None if self._options.node == ALL else set(nodes)
+        self._missing = set(nodes)
+        for each in nodes:
             self._follow(each, self._options.lines)
         await first_of(self._all_came, self._printer.broken, timeout=FIRST_WITHIN)
         early, self._early = self._early or [], None
@@ -146,7 +143,7 @@ class Followers:
         async with self._connection.stream(f"{id}.0", "log", wanted, timeout=SILENCE) as batches:
             async for batch in batches:
                 self._take(id, batch)
-                if not self._options.follow:
+                if not self._options.follow and not batch.get("more"):
                     return
         self._tell(id, "stopped", "has stopped")
 
@@ -158,7 +155,8 @@ class Followers:
             self._tell(id, "dropped", text)
         if self._early is not None:
             self._early += records
-            self._came(id)
+            if not batch.get("more"):
+                self._came(id)
         else:
             self._print(records)
 

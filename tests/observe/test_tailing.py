@@ -140,7 +140,7 @@ async def test_what_another_container_says_is_not_this_ones(recent):
 async def test_a_slow_reader_misses_the_oldest_and_is_told_how_many(recent, monkeypatch):
     monkeypatch.setattr(tailing, "WAITING", 10)
     async with reading(Tails()) as take:
-        assert await take() == {"records": [], "lost": 0, "last": 0}
+        assert await take() == {"records": [], "lost": 0, "last": 0, "more": False}
         for n in range(25):
             log.info("said %d", n)
         batch = await take()
@@ -188,6 +188,20 @@ async def test_it_goes_on_where_the_reader_was_cut_off(recent, monkeypatch):
         batch = await take()
     assert [r["message"] for r in batch["records"]] == ["said 5", "said 6"]
     assert batch["lost"] == 2
+
+
+async def test_what_does_not_go_into_one_message_goes_into_more(recent, monkeypatch):
+    monkeypatch.setattr(tailing, "BATCH", 4)
+    for n in range(10):
+        log.info("said %d", n)
+    async with reading(Tails(), recent=10) as take:
+        batches = [await take() for _ in range(3)]
+    assert [len(batch["records"]) for batch in batches] == [4, 4, 2]
+    assert [(batch["more"], batch["last"]) for batch in batches] == [
+        (True, 4),
+        (True, 8),
+        (False, 10),
+    ]
 
 
 async def test_there_is_a_sign_of_life_where_nothing_is_said(recent, monkeypatch):

@@ -178,6 +178,11 @@ def test_only_what_is_asked_for(say, recent):
     assert len(recent("-n", "1", "--grep", "needle")) == 1
 
 
+def test_as_many_as_are_kept_may_be_asked_for(say, recent):
+    say("plenty", times=600)  # more than go into one message
+    assert [r["n"] for r in recent("-n", "500", "--grep", "plenty")] == list(range(100, 600))
+
+
 def test_a_traceback_follows_and_brings_no_control_characters(module_ioncc, system):
     assert module_ioncc.run("call", "talker.fail").returncode == 1
     said = module_ioncc.run("tail", "--no-follow", "--grep", "RuntimeError", "-n", "1").stdout
