@@ -150,13 +150,17 @@ class Keeper:
         )
 
     async def bid(self, record: dict[str, Any], *, attempts: int, grace: float) -> None:
-        """Ask for a start, also of what was stopped or has failed.
+        """Ask for a start, also of what was stopped or has failed; and :meth:`open` it.
 
         :param attempts: how often in a row it may fail.
         :raises Unavailable: the broker is away.
         """
+        if self._leaving is not None:
+            await asyncio.wait({self._leaving})
+        await self._transport.declare_queue(self._spec)
         bid = self._core.bid(record, attempts=attempts)
         await self._say(msgspec.structs.replace(bid, grace=grace))
+        await self.open()  # not before: it would leave at once what was stopped
 
     async def release(self, state: State, error: str = "") -> None:
         """Give the lease away, once all that it was for has ended; nothing where it is not held.
@@ -195,7 +199,7 @@ class Keeper:
 
     def on_transport(self, state: TransportState) -> None:
         """Take a new state of the way to the broker."""
-        if state is TransportState.LOST:
+        if state in (TransportState.LOST, TransportState.CLOSED):
             self._was_cut = self._was_cut or self.is_taken
             self._drop()
             self._act(self._core.cut("the connection to the broker is lost"))
