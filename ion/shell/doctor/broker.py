@@ -15,7 +15,7 @@ from ion.messaging.amqp.dialect import Version
 from ion.messaging.amqp.failures import guarded, is_refused
 from ion.messaging.amqp.link import Channel
 from ion.shell.doctor import remedies
-from ion.shell.doctor.faults import Diagnosis, found
+from ion.shell.doctor.diagnosis import Diagnosis, found
 from ion.shell.doctor.reach import Reached, is_loopback
 from ion.shell.doctor.scene import NotLooked, Scene
 

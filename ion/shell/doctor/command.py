@@ -18,7 +18,7 @@ from ion.base.findings import ERROR
 from ion.shell import exits
 from ion.shell.config import said
 from ion.shell.doctor import broker, connecting, local, management, queues, system
-from ion.shell.doctor.faults import Diagnosis
+from ion.shell.doctor.diagnosis import Diagnosis
 from ion.shell.doctor.scene import Check, Look, NotLooked, Scene
 from ion.shell.options import Options
 from ion.shell.render import printable, show_json

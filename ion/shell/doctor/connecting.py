@@ -12,7 +12,7 @@ from ion.messaging import runtime
 from ion.messaging.amqp import failures
 from ion.messaging.opening import scheme_of
 from ion.shell.doctor import remedies
-from ion.shell.doctor.faults import Diagnosis, found
+from ion.shell.doctor.diagnosis import Diagnosis, found
 from ion.shell.doctor.reach import Reached, is_loopback, parsed, reach
 from ion.shell.doctor.scene import NotLooked, Scene
 

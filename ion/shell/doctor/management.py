@@ -15,7 +15,7 @@ from urllib.parse import quote
 from yarl import URL
 
 from ion.shell.doctor import remedies
-from ion.shell.doctor.faults import Diagnosis, found
+from ion.shell.doctor.diagnosis import Diagnosis, found
 from ion.shell.doctor.scene import Answers, NotLooked, Scene
 from ion.shell.doctor.system import off_by, skewed
 

@@ -13,7 +13,7 @@ from ion.messaging.address import PROCESSES, suspect_queue
 from ion.messaging.amqp.failures import is_locked
 from ion.messaging.transport import ExchangeSpec, QueueSpec
 from ion.shell.doctor import remedies
-from ion.shell.doctor.faults import Diagnosis, found
+from ion.shell.doctor.diagnosis import Diagnosis, found
 from ion.shell.doctor.scene import Scene, service_of
 
 _DEAD = ".dlq"

@@ -12,7 +12,7 @@ from ion.base.masking import mask_urls
 from ion.base.settings import Settings
 from ion.messaging.address import Namespace
 from ion.messaging.transport import QueueInfo
-from ion.shell.doctor.faults import Diagnosis
+from ion.shell.doctor.diagnosis import Diagnosis
 from ion.shell.doctor.reach import Reached
 from ion.shell.options import Options
 

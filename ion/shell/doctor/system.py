@@ -13,7 +13,7 @@ import msgspec
 from ion.base.errors import ConfigurationError, IonError
 from ion.process import key as keys
 from ion.process.connection import Connection, connect
-from ion.shell.doctor.faults import Diagnosis, found
+from ion.shell.doctor.diagnosis import Diagnosis, found
 from ion.shell.doctor.scene import Answers, Info, Scene
 from ion.shell.system import ask
 
