@@ -89,7 +89,7 @@ class ContainerAgent(Process):
     """Answers for its container, at ``<container id>.0``; ``ctl.agent`` reaches all of them."""
 
     name = "agent"
-    concurrency = 16
+    concurrency = 64
 
     def __init__(self, container: Governed) -> None:
         self._container = container
