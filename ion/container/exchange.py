@@ -8,7 +8,6 @@ the shared queue of its name.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -230,12 +229,11 @@ class ExchangeManager:
         await self._transport.declare_queue(spec)
         await self._transport.bind(spec.name, self._namespace.dlx, key)
 
-    def consumed(self) -> Counter[str]:
-        """Return how many consumers this container has on each queue that it takes from."""
-        queues = Counter(c.queue for consumers in self._consumers.values() for c in consumers)
-        queues.update(self.subscriptions.consumed())
-        queues.update([self._endpoint.reply_queue, self._queue])
-        return queues
+    def consumers(self) -> list[Consumer]:
+        """Return all consumers of this container, on whatever queue."""
+        own = [consumer for consumers in self._consumers.values() for consumer in consumers]
+        common = [self._endpoint._consumer, self._consumer]
+        return [*own, *self.subscriptions.consumers(), *filter(None, common)]
 
     def names(self) -> list[dict[str, str]]:
         """Return the messaging names of this container: queue, routing key, kind."""

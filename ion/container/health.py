@@ -155,7 +155,7 @@ class Health:
 
     async def _keep_looking(self) -> None:
         while True:
-            queues = len(self._container.exchange.consumed())
+            queues = len(self._container.exchange.consumers())
             self._pace = max(self._settings.look_every, queues / QUEUES_A_SECOND)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pace):

@@ -93,7 +93,7 @@ class Looker:
     async def _look_at_queues(self) -> dict[str, str]:
         """Return what is wrong with each queue that is consumed."""
         deadline = self._endpoint.loop.time() + ALL_WITHIN
-        wanted = self._exchange.consumed()
+        wanted = dict.fromkeys(consumer.queue for consumer in self._exchange.consumers())
         known = {queue: told for queue, told in self._queues.items() if queue in wanted}
         late = [queue for queue in wanted if queue not in known]
         for queue in [*late, *known]:
@@ -108,19 +108,27 @@ class Looker:
 
     async def _look_at(self, queue: str, timeout: float) -> str:
         """Return what is wrong with a queue; a fault counts once it was seen twice."""
-        for attempt in range(2):
-            if attempt:
+        try:
+            fault = await self._fault(queue, timeout)
+            if fault:
                 await asyncio.sleep(SECOND_LOOK)
-            try:
-                info = await self._endpoint.transport.queue_info(queue, timeout)
-            except IonError as error:
-                return error.message
-            wanted = self._exchange.consumed()[queue]  # it may have changed meanwhile
-            if wanted == 0 or (info is not None and info.consumers >= wanted):
-                return ""
+                fault = await self._fault(queue, timeout)
+        except IonError as error:
+            return error.message
+        return fault
+
+    async def _fault(self, queue: str, timeout: float) -> str:
+        info = await self._endpoint.transport.queue_info(queue, timeout)
+        ours = [c.is_running for c in self._exchange.consumers() if c.queue == queue]
+        if not ours:
+            return ""  # it is not consumed any more
         if info is None:
             return "it is not there"
-        return f"the broker knows of {info.consumers} consumers, and {wanted} are ours"
+        if not all(ours):
+            return "it is not consumed: the broker has ended the consumer, and not taken it back"
+        if info.consumers < len(ours):
+            return f"the broker knows of {info.consumers} of its {len(ours)} consumers"
+        return ""
 
     # processes
 

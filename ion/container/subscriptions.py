@@ -174,9 +174,9 @@ class Subscriptions:
         """Return the open subscriptions of a process."""
         return [subscription for subscription in self._open if subscription.process == pid]
 
-    def consumed(self) -> list[str]:
-        """Return the queue of each consumer; a queue may be there more than once."""
-        return [consumer.queue for feed in self._open.values() for consumer in feed.consumers]
+    def consumers(self) -> list[Consumer]:
+        """Return the consumers of all subscriptions."""
+        return [consumer for feed in self._open.values() for consumer in feed.consumers]
 
     def names(self) -> list[dict[str, str]]:
         """Return queue, patterns and kind of each subscription."""

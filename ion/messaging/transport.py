@@ -99,6 +99,13 @@ class Consumer(Protocol):
 
     queue: str
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it takes, as far as this side knows: it is not cancelled, and the broker has it.
+
+        False for as long as it is being brought back after the broker has ended it.
+        """
+
     async def cancel(self) -> None:
         """Stop taking. Deliveries already handed out can still be settled; never raises."""
 

@@ -70,7 +70,7 @@ class Watch:
     @property
     def block(self) -> Block | None:
         """The block that goes on now; None where the loop turns."""
-        return self._dog.block
+        return self._dog.held()
 
     @property
     def last(self) -> Block | None:
@@ -98,7 +98,7 @@ def watch(limit: float, namer: Namer = lambda task: "") -> Watch:
 class Watchdog:
     """Watches the event loop whose thread makes it; :func:`watch` is what to call.
 
-    :ivar block: the block that goes on now; None where the loop turns.
+    :ivar block: the block that went on at the last look.
     :ivar last: the last one that is over.
     """
 
@@ -141,6 +141,11 @@ class Watchdog:
     def lag(self) -> float:
         """Return by how much the loop is late, or was at the worst lately."""
         return max(self._silence(time.monotonic()), *tuple(self._lags))
+
+    def held(self) -> Block | None:
+        """Return the block that goes on now, which the loop may have left since the last look."""
+        block = self.block
+        return block if block is not None and self._silence(time.monotonic()) > 0 else None
 
     def _set_pace(self) -> None:
         self._limit = min(watch.limit for watch in self._watches)
@@ -195,7 +200,7 @@ class Watchdog:
         silence = self._silence(time.monotonic())
         if silence >= self._limit:
             self._begin()
-        elif self.block is not None and silence < self._tick:
+        elif self.block is not None and silence < self._tick:  # it has turned since
             block, self.block = self.block, None
             self.last = Block(block.since, block.what, block.stack, block.seconds)
             log.warning("the event loop turns again after %.1f s", self.last.seconds)

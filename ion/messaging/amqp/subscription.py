@@ -41,6 +41,11 @@ class Subscription:
         self._on_ended = on_ended
         self._on_cancelled = on_cancelled
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it takes now."""
+        return self.running is not None
+
     def on_ended(self, reason: str) -> None:
         """The broker ended the consumer."""
         self.running = None

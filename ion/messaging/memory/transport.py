@@ -49,6 +49,11 @@ class MemoryConsumer:
         self._taker = taker
         self.queue = taker.queue.name
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it takes: it is not cancelled, and its queue is there."""
+        return self._taker.active
+
     async def cancel(self) -> None:
         """Stop taking. Deliveries already handed out can still be settled; never raises."""
         self._taker.queue.unsubscribe(self._taker)
