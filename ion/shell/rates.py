@@ -61,15 +61,15 @@ def _container(then: Stats | None, now: Stats) -> dict[str, Any]:
         "out_per_s": _rate(then, now, "messages_out", _seconds(then, now)),
         "calls_open": now.get("calls_open"),
         "calls_at_hand": now.get("calls_at_hand"),
-        "processes": len(now.get("processes", [])),
+        "processes": len(_rows(now, "processes")),
     }
 
 
 def _processes(then: Stats | None, now: Stats) -> Rows:
     seconds = _seconds(then, now)
-    earlier = {each.get("pid"): each for each in (then or {}).get("processes", [])}
+    earlier = {each.get("pid"): each for each in _rows(then, "processes")}
     rows = []
-    for each in now.get("processes", []):
+    for each in _rows(now, "processes"):
         # One that was not there before has handled all that it has since then.
         since = None if then is None else earlier.get(each.get("pid"), {})
         row = {key: each.get(key) for key in ("pid", "name", "service", "state")}
@@ -92,8 +92,8 @@ def _services(pairs: Sequence[tuple[Stats | None, Stats]]) -> Rows:
     """Return one row a service and version, over all containers."""
     merged: dict[tuple[str, str], dict[str, Any]] = {}
     for then, now in pairs:
-        earlier = {_key(each): each for each in (then or {}).get("services", [])}
-        for each in now.get("services", []):
+        earlier = {_key(each): each for each in _rows(then, "services")}
+        for each in _rows(now, "services"):
             since = None if then is None else earlier.get(_key(each), {})
             _add(merged, each, _done(since, each, _seconds(then, now)))
     return _busiest(list(merged.values()))
@@ -134,6 +134,11 @@ def _rate(then: Stats | None, now: Stats, key: str, seconds: float) -> float | N
     if then is None or seconds <= 0:
         return None
     return round(max(_number(now, key) - _number(then, key), 0) / seconds, _DIGITS)
+
+
+def _rows(answer: Stats | None, key: str) -> list[Stats]:
+    value = (answer or {}).get(key)
+    return [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
 
 
 def _number(answer: Stats, key: str) -> float:

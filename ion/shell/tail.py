@@ -140,7 +140,10 @@ class Followers:
 
         :raises IonError: it cannot be followed, or not any more.
         """
-        async with self._connection.stream(f"{id}.0", "log", wanted, timeout=SILENCE) as batches:
+        stream = self._connection.stream(
+            f"{id}.0", "log", wanted, timeout=SILENCE, returns=dict[str, Any]
+        )
+        async with stream as batches:
             async for batch in batches:
                 self._take(id, batch)
                 if not self._options.follow and not batch.get("more"):
@@ -148,7 +151,7 @@ class Followers:
         self._tell(id, "stopped", "has stopped")
 
     def _take(self, id: str, batch: Mapping[str, Any]) -> None:
-        records = batch.get("records", [])
+        records = [each for each in batch.get("records") or () if isinstance(each, Mapping)]
         self._last[id] = batch.get("last", 0)
         if batch.get("lost"):
             text = f"{batch['lost']} records were dropped: they were taken too slowly"

@@ -92,6 +92,8 @@ def test_an_answer_of_another_release_counts_as_nothing():
     assert found.containers[0]["cpu_percent"] is None
     assert found.processes[0]["pid"] == "old.1"
     assert lines_of(found, 5)
+    odd["processes"] = odd["services"] = [None, 3]
+    assert sample([odd], [{**odd, "processes": None}], 0.0, 1.0).processes == []
 
 
 counts = st.integers(0, 10_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 
 import pytest
@@ -132,6 +133,24 @@ def test_a_drain_that_takes_too_long_is_an_error(module_ioncc, ask, system):
     assert (result.returncode, result.stdout) == (1, "")
     assert f"{name} is being drained, and still there after 0.5 s" in result.stderr
     assert second.end(None) == 0
+
+
+def test_one_that_is_held_up_is_not_passed_over(module_ioncc, ask, system):
+    second = module_ioncc.serve("-n", "-b", "local://")
+    name = second.ready()["id"]
+    known = []
+    while name not in known:  # by the other one, which will be asked for it
+        rows = json.loads(ask("health", "--json").stdout)
+        known = next(row["members"] for row in rows if row["container"] == system.container)
+    second.signal(signal.SIGSTOP)
+    levels = ask("loglevel", "--timeout", "1")
+    assert (levels.returncode, levels.stdout) == (1, "")
+    assert levels.stderr.startswith("ioncc loglevel: DeadlineExceeded (504): ")
+    restarted = ask("restart", "hello")
+    assert restarted.stdout == f"restarted hello in {system.container}\n"
+    assert (restarted.returncode, f"no answer of {name}" in restarted.stderr) == (1, True)
+    second.signal(signal.SIGCONT)
+    assert second.end() == 0
 
 
 def test_loglevel_shows_and_sets(ask, told, system):
