@@ -22,6 +22,7 @@ from ion.testing.contracts.stores.opening import KeepingContract, OpeningContrac
 from ion.testing.contracts.stores.queries import QueriesContract
 from ion.testing.contracts.stores.revisions import RevisionsContract
 from ion.testing.contracts.stores.scanning import ScanningContract
+from ion.testing.contracts.stores.sequences import SequencesContract
 from ion.testing.contracts.stores.units import UnitRulesContract, UnitViewsContract
 from ion.testing.contracts.stores.values import ValuesContract
 
@@ -37,6 +38,7 @@ class StoreContract(
     IndicesContract,
     QueriesContract,
     LimitsContract,
+    SequencesContract,
 ):
     """What every engine does; derive from single parts to go step by step."""
 
