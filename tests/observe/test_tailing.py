@@ -164,7 +164,10 @@ async def test_what_is_kept_is_bounded_in_number_and_bytes(recent, monkeypatch):
         assert len((await take())["records"]) < 20
 
 
-async def test_a_record_that_is_too_long_or_no_data_tells_the_most(recent):
+async def test_a_record_that_is_too_long_or_no_data_tells_the_most(recent, monkeypatch):
+    for handler in logging.getLogger().handlers:  # the test runner's cannot pass on the third
+        if type(handler).__name__ == "LogCaptureHandler":
+            monkeypatch.setattr(handler, "level", logging.CRITICAL + 1)
     log.info("y" * 100_000)
     log.info("odd", extra={"thing": {(1, 2): 3}})
     log.info("sur\ud800rogate")
