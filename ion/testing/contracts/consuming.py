@@ -221,6 +221,24 @@ class ConsumingContract(Bench):
 
         await eventually(back, "the message is back")
 
+    async def test_a_consumer_knows_whether_it_runs(
+        self, transport: Transport, other: Transport
+    ) -> None:
+        """Until it is cancelled, or its queue, which is not its own to make, is deleted."""
+        await other.declare_queue(QueueSpec("q"))
+        await other.declare_queue(QueueSpec("w"))
+        first = await transport.consume("q", Inbox(), prefetch=1)
+        second = await transport.consume("w", Inbox(), prefetch=1)
+        assert (first.is_running, second.is_running) == (True, True)
+        await first.cancel()
+        await other.delete_queue("w")
+
+        async def over() -> bool:
+            return not (first.is_running or second.is_running)
+
+        await eventually(over, "neither runs")
+        await second.cancel()
+
     async def test_a_queue_deleted_under_its_consumer(
         self, transport: Transport, other: Transport
     ) -> None:
