@@ -98,13 +98,29 @@ class Tasks:
 async def contained(work: Coroutine[Any, Any, Any]) -> Any:
     """Await ``work``, with a sys.exit() in it as an error: in a task it would end the program.
 
-    :raises IonError: of type SystemExit.
+    So is a GeneratorExit that it raises, which would look as if it had been closed.
+
+    :raises IonError: of type SystemExit or GeneratorExit.
     """
+    task = asyncio.current_task()
     try:
         return await work
     except SystemExit as error:
         message = f"SystemExit: {error.code}"
         raise IonError(message, type="SystemExit") from error
+    except GeneratorExit as error:
+        if not is_running(task):
+            raise
+        message = f"GeneratorExit: {error}"
+        raise IonError(message, type="GeneratorExit") from error
+
+
+def is_running(task: asyncio.Task[Any] | None) -> bool:
+    """Tell whether a task is the one that runs now: one whose coroutine is closed is not."""
+    try:
+        return task is not None and asyncio.current_task() is task
+    except RuntimeError:  # no loop runs
+        return False
 
 
 class Overdue(TimeoutError):

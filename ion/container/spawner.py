@@ -18,6 +18,7 @@ from ion.process.ending import ERROR, Guardian, failed, text_of
 from ion.process.host import Host
 from ion.process.process import Process
 from ion.process.service import Service
+from ion.process.tenure import current_lease
 
 log = logging.getLogger(__name__)
 DEPENDENCY_POLL = 0.05
@@ -69,6 +70,9 @@ class Spawner:
         inherited = owner.app_config if owner is not None else {}
         process.app_config = app_config if app_config is not None else inherited
         self._configure(process)
+        process.lease = owner.lease if owner is not None else current_lease.get()
+        if process.lease is not None:
+            process.lease.guard(process)
         self._starting[process.id] = process
         try:
             await self._bring_up(process)
@@ -218,7 +222,9 @@ def _make(cls: type[Process], args: Mapping[str, Any]) -> Process:
     except TypeError as error:
         message = f"{cls.__qualname__} cannot be made with arguments {sorted(args)}: {error}"
         raise StartError(message) from error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         message = f"{cls.__qualname__} cannot be made: {type(error).__name__}: {error}"
         raise StartError(message) from error
 

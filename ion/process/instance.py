@@ -8,10 +8,10 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from ion.base.errors import IonError
+from ion.base.errors import IonError, StartError
 from ion.messaging import codec
 from ion.messaging.envelope import MSGPACK
-from ion.process.ending import End
+from ion.process.ending import End, text_of
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +71,12 @@ class Instance:
             return
         try:
             process.set_state(codec.decode(state, MSGPACK))
-        except BaseException:
-            del self._saved[self.id]
+        except KeyboardInterrupt:
             raise
+        except BaseException as error:
+            del self._saved[self.id]
+            message = f"its state was refused: {text_of(error)}"
+            raise StartError(message) from error
 
     def finishes(self, process: Any) -> None:
         """Take its state where it goes down on request."""
@@ -81,7 +84,9 @@ class Instance:
             return
         try:
             self._saved[self.id] = codec.encode(process.get_state(), MSGPACK)[0]
-        except (Exception, SystemExit) as error:  # the next one does with what was saved before
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # the next one does with what was saved before
             what = error.message if isinstance(error, IonError) else error
             log.exception("the state of %r could not be taken: %s", process, what)
 

@@ -14,6 +14,7 @@ from ion.base.errors import (
     OpNotFound,
     Refused,
 )
+from ion.base.tasks import is_running
 from ion.conversation import conversation as c
 from ion.process import incoming, retrying, streaming
 from ion.process.answering import plain_text
@@ -72,6 +73,16 @@ def settle_cancelled(call: IncomingCall, name: str) -> None:
     else:
         message = f"op {call.op!r} of {name} was cancelled from within"
         call.fail(IonError(message, type="Cancelled"))
+
+
+def settle_exit(call: IncomingCall, error: BaseException, name: str) -> None:
+    """Settle a message whose handler has raised what no handler should: GeneratorExit.
+
+    :raises BaseException: ``error``, where it is not the handler's: an interrupt, the end of all.
+    """
+    if isinstance(error, KeyboardInterrupt) or not is_running(call.task):
+        raise error
+    call.fail(failure_of(call, error, name))
 
 
 def _interrupted(call: IncomingCall, error: IonError) -> None:

@@ -33,6 +33,7 @@ from ion.process.pressure import Pressure
 from ion.process.replying import Replying
 from ion.process.source import MAIL, Source
 from ion.process.subscription import Subscribing
+from ion.process.tenure import Tenure
 
 log = logging.getLogger(__name__)
 SERVICE_KEYWORDS = "name, version, depends, concurrency, mailbox, prefetch, delivery, attempts"
@@ -58,6 +59,8 @@ class Process(Living, Calling, Replying, Subscribing):
     :ivar id: process id (pid), ``<container id>.<n>``.
     :ivar app_config: configuration of the app it belongs to; empty where it belongs to none.
     :ivar state: INIT, READY, ACTIVE, TERMINATED or ERROR.
+    :ivar lease: of the failover app it belongs to: its fencing token, and whether it is held; else
+        None.
     """
 
     name: str = ""
@@ -73,6 +76,7 @@ class Process(Living, Calling, Replying, Subscribing):
     parent: str | None = None
     spawn_args: Mapping[str, Any] = {}
     app_config: Mapping[str, Any] = {}
+    lease: Tenure | None = None
     _handled: int = 0
     _failed: int = 0
     _restarts: int = 0
@@ -256,8 +260,8 @@ class Process(Living, Calling, Replying, Subscribing):
         except asyncio.CancelledError:
             outcomes.settle_cancelled(call, self.name)
             raise
-        except (GeneratorExit, KeyboardInterrupt):
-            raise
+        except (GeneratorExit, KeyboardInterrupt) as error:
+            outcomes.settle_exit(call, error, self.name)
         except BaseException as error:  # noqa: BLE001 - a sys.exit() in an op must not end us all
             self._failed += 1
             call.fail(outcomes.failure_of(call, error, self.name))
