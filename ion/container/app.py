@@ -96,6 +96,19 @@ class Supervision(msgspec.Struct, frozen=True, kw_only=True):
         return flags
 
 
+class FailoverSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How another container takes the app over.
+
+    :param grace: seconds after which it is started elsewhere when its container vanished, and for
+        nearly as long its container may be without proof that it holds it; null: as the setting
+        ``system.grace`` says.
+    :param attempts: how often in a row it may fail within 10 seconds, wherever; then it stays down.
+    """
+
+    grace: Seconds | None = None
+    attempts: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
+
+
 _SUPERVISION = Supervision()
 
 
@@ -105,7 +118,7 @@ class AppSpec:
 
     :ivar place: where in the document the app is said; () for the whole of it.
     :ivar mod: None where the app only has ``processes`` or ``applications``.
-    :ivar failover: true, or a map that says how, where another container shall take over.
+    :ivar failover: true, or what says how, where another container shall take over.
     """
 
     name: str
@@ -119,7 +132,7 @@ class AppSpec:
     processes: tuple[ChildSpec, ...] = ()
     supervision: Supervision = _SUPERVISION
     start_type: Lifetime = "temporary"
-    failover: bool | Mapping[str, Any] = False
+    failover: bool | FailoverSpec = False
     file: Path | None = None
     document: Document | None = field(default=None, compare=False, repr=False)
     place: KeyPath = ()
@@ -128,6 +141,13 @@ class AppSpec:
     def built_in(self) -> bool:
         """Whether it is one of the original's apps that every container is in itself."""
         return self.name in BUILT_IN
+
+    @property
+    def takeover(self) -> FailoverSpec | None:
+        """How another container takes over; None where none does."""
+        if isinstance(self.failover, FailoverSpec):
+            return self.failover
+        return FailoverSpec() if self.failover else None
 
     def where(self, *path: str | int) -> str:
         """Return file and line of a key, for messages."""
@@ -168,7 +188,7 @@ class _AppFile(msgspec.Struct, kw_only=True):
     processes: list[ChildSpec] = []
     supervision: Supervision = Supervision()
     start_type: Lifetime = "temporary"
-    failover: bool | dict[str, Any] = False
+    failover: bool | FailoverSpec = False
 
 
 def load_app(name_or_path: str | Path) -> AppSpec:
@@ -237,6 +257,9 @@ def _further_faults(data: Mapping[str, Any]) -> list[Fault]:
     faults: list[Fault] = []
     if not any(data.get(key) for key in ("mod", "processes", "applications")):
         faults.append(Fault((), "starts nothing: give 'mod', 'processes' or 'applications'"))
+    if data.get("failover") not in (None, False) and data.get("start_type") != "permanent":
+        message = "is for apps that are to run always: say start_type: permanent, too"
+        faults.append(Fault(("failover",), message))
     seen: dict[str, int] = {}
     for index, child in enumerate(data.get("processes", ())):
         path = ("processes", index)

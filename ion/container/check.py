@@ -149,8 +149,6 @@ def _about_app(app: AppSpec, read: Document, path: Path) -> list[Finding]:
         said.append((("name",), f"{app.name!r} is built into every container: starts nothing"))
     elif app.name != path.stem:
         said.append((("name",), f"others find this app as {path.stem!r}, the name of its file"))
-    if app.failover:
-        said.append((("failover",), "not acted upon yet"))
     return [read.finding(place, message, WARNING) for place, message in said]
 
 

@@ -23,6 +23,7 @@ from ion.base.ids import checked_name, new_container_id
 from ion.base.settings import Settings
 from ion.container.agent import ContainerAgent
 from ion.container.exchange import AGENT, ExchangeManager
+from ion.container.failover import Failover
 from ion.container.health import Health
 from ion.container.hosting import Hosting
 from ion.container.launcher import Launcher
@@ -94,6 +95,7 @@ class Container(Calling, Hosting):
         self.exchange: ExchangeManager
         self.notices: Notices
         self.pulse: Pulse
+        self.failover: Failover
         self.health: Health
         self._spawner = Spawner(self, self.processes, self.settings)
         self._endings = self._spawner.endings
@@ -147,6 +149,8 @@ class Container(Calling, Hosting):
                 self.endpoint, self.exchange, self.settings.system, self.notices.lost
             )
             self._rooms.push_async_callback(self.pulse.close)
+            self.failover = self._launcher.failover = Failover(self, self._launcher)
+            self._rooms.push_async_callback(self.failover.close)
             await self.pulse.open()
             self.health = Health(self)
             self._rooms.push_async_callback(self.health.close)
@@ -199,6 +203,7 @@ class Container(Calling, Hosting):
         if at_hand:
             log.info("stopping %s: %d messages at hand, %g s at most", self.id, at_hand, budget)
         try:
+            await self.failover.retire()
             await self._launcher.stop_all(deadline)
             await self._endings.terminate_all(max(deadline - now(), 0.0))
         except Exception:

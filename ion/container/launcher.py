@@ -10,18 +10,25 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ion.base import lifecycle
 from ion.base.errors import ConfigurationError, IonError, LifecycleError, StartError
 from ion.base.tasks import Tasks
-from ion.container.app import load_app
+from ion.container.app import AppSpec, load_app
 from ion.container.plan import Start, plan, renewed
 from ion.container.release import load_rel
 from ion.container.running import AppHost, Overlay, RunningApp
 from ion.process.ending import ERROR, End
 
 log = logging.getLogger(__name__)
+
+
+class Failovers(Protocol):
+    """What the launcher asks of the keeper of failover apps."""
+
+    def app(self, name: str, start: Start, config: Mapping[str, Any]) -> RunningApp:
+        """Return an app that runs where its lease is held, and stands by elsewhere."""
 
 
 class Launcher:
@@ -31,6 +38,7 @@ class Launcher:
         self._container = container
         self.apps: dict[str, RunningApp] = {}
         self._tasks = Tasks("launcher")
+        self.failover: Failovers
 
     async def start_app(
         self,
@@ -65,6 +73,7 @@ class Launcher:
             raise LifecycleError(message)
         await app.stop(self._container, self._container.drain_timeout)
         self.apps.pop(name, None)
+        await app.let_go(final=True)
 
     async def restart_app(self, name: str) -> None:
         """Stop a running app, and start it anew; see :meth:`Container.restart_app`."""
@@ -84,6 +93,7 @@ class Launcher:
         except BaseException as error:
             await again.stop(self._container, self._container.drain_timeout)
             self.apps.pop(name, None)
+            await again.let_go(final=False)
             raise _failure(name, error) from error
 
     async def stop_all(self, deadline: float) -> None:
@@ -92,6 +102,15 @@ class Launcher:
         for app in reversed(list(self.apps.values())):
             await app.stop(self._container, max(deadline - loop.time(), 0.0))
             self.apps.pop(app.name, None)
+            await app.let_go(final=False)
+
+    async def take_over(self, spec: AppSpec, overlay: Overlay) -> None:
+        """Start a failover app that is held here now, after what it depends on; errors as always.
+
+        It takes the place of the one that stands by.
+        """
+        self.apps.pop(spec.name, None)
+        await self._start_all(plan(spec, running=self.apps), {spec.name: overlay})
 
     async def _start_all(
         self,
@@ -110,6 +129,7 @@ class Launcher:
             for app in reversed(begun):
                 await app.stop(self._container, self._container.drain_timeout)
                 self.apps.pop(app.name, None)
+                await app.undo()
             raise _failure(begun[-1].name if begun else "?", error) from error
 
     def _put_before(self, name: str, needed: Sequence[str]) -> None:
@@ -151,7 +171,11 @@ class Launcher:
     ) -> RunningApp:
         merged = self._container.settings.app_config(start.name, start.config, config)
         together = dataclasses.replace(start, args={**start.args, **args})
-        app = RunningApp(name or self._free_name(start.name), together, merged, self._ended)
+        name = name or self._free_name(start.name)
+        if start.app.takeover is not None:
+            app = self.failover.app(name, together, merged)
+        else:
+            app = RunningApp(name, together, merged, self._ended)
         app.overlay = (config, args)
         return app
 

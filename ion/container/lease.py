@@ -69,7 +69,7 @@ class Keeper:
 
     :param own: this container, unique for ever.
     :param quorum: whether the queue is a replicated one.
-    :param grace: seconds, where nobody has started it yet; see ``system.grace``.
+    :ivar grace: seconds, where nobody has started it yet; see ``system.grace``.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Keeper:
         self._tenant = tenant
         self._spec = endpoint.namespace.lease_queue(name, quorum=quorum)
         self._core = Lease(own, new_mark, grace)
-        self._own = own
+        self.grace = grace
         self._tags = itertools.count(1)
         self._deliveries: dict[int, Delivery] = {}
         self._consumer: Consumer | None = None

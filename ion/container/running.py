@@ -20,6 +20,7 @@ from ion.process.host import Host
 from ion.process.process import Process
 from ion.process.supervision.spec import ChildSpec
 from ion.process.supervisor import Supervisor
+from ion.process.tenure import Tenure
 
 log = logging.getLogger(__name__)
 LAST_MOMENT = 1.0  # seconds that a module's stop has at least
@@ -43,8 +44,11 @@ class RunningApp:
     :ivar config: what holds for it.
     :ivar overlay: configuration and arguments that were given when it was started, over its files'.
     :ivar supervisor: of its processes; None where it has none, or has ended.
+    :ivar lease: that it runs under, where it is a failover app.
     :param ended: called when its supervisor has ended without being told to.
     """
+
+    lease: Tenure | None = None
 
     def __init__(
         self,
@@ -179,6 +183,16 @@ class RunningApp:
         if self._stopping is None:
             self._stopping = asyncio.ensure_future(self._stop_all(container, timeout))
         await asyncio.shield(self._stopping)
+
+    async def let_go(self, *, final: bool) -> None:
+        """Give up what it holds in the system, once it has stopped.
+
+        :param final: no other container is to start it.
+        :raises Unavailable: the broker is away: another one may start it.
+        """
+
+    async def undo(self) -> None:
+        """Give up what it was given for a start that was undone. Never raises."""
 
     async def _stop_all(self, container: AppHost, timeout: float) -> None:
         now = asyncio.get_running_loop().time

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from ion.messaging.transport import Delivery
+from ion.process import incoming
 from ion.process.source import Source
 
 
@@ -45,3 +47,21 @@ class Tenure:
             take(source, delivery)
 
         vars(process)["take"] = guarded
+
+
+# The lease under which processes are spawned that have no parent; set while an app starts.
+current_lease: ContextVar[Tenure | None] = ContextVar("current_lease", default=None)
+
+
+def silence(process: Any) -> None:
+    """Cancel all that a process does, now; its end is somebody else's to begin.
+
+    What it was given by a connection that is lost, others get: nothing is answered. All other calls
+    are answered that it was terminated.
+    """
+    process._draining = True
+    if process._tasks is not None:
+        process._tasks.cancel()
+    for call in process._begun():
+        if call.task is not None:
+            call.cancel(incoming.ABANDONED if call.delivery.lost else incoming.TERMINATED)

@@ -147,11 +147,10 @@ def test_a_cycle(here: Path) -> None:
 
 
 def test_warnings(here: Path) -> None:
-    Path("x.app").write_text("type: application\nname: y\nmod: checked.app\nfailover: true\n")
+    Path("x.app").write_text("type: application\nname: y\nmod: checked.app\n")
     Path("ccagent.app").write_text("type: application\nname: ccagent\nmod: not.there\n")
     assert said("x.app", "ccagent.app") == [
         "warning: x.app:2: name: others find this app as 'x', the name of its file",
-        "warning: x.app:4: failover: not acted upon yet",
         "warning: ccagent.app:2: name: 'ccagent' is built into every container: starts nothing",
     ]
 
