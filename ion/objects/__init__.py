@@ -1,0 +1,1 @@
+"""Floor 3: typed objects, and repositories of versions of them."""

@@ -1,0 +1,182 @@
+"""Elements and heads of repositories in the stores of a datastore: a peer that is here.
+
+Elements nobody refers to any more are removed in two steps (:mod:`ion.objects.collecting`). In
+between, those that are condemned count as missing: who needs one puts it again, and it stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from ion.base.errors import Conflict, Damaged, InvalidRequest, NotFound
+from ion.objects.cache import Cache
+from ion.objects.element import HASH, MAX_ELEMENT, hash_of, links_of, verified
+from ion.objects.names import checked_branch, checked_repository
+from ion.objects.peer import BATCH_BYTES, MAX_ASKED
+from ion.stores.store import ABSENT, Datastore, Entry, Put, Store
+
+CACHE_BYTES = 16 * 1024 * 1024
+CONDEMNED = "condemned/"  # of keys: elements that are to be removed
+
+
+class KeptPeer:
+    """See :class:`~ion.objects.peer.Peer`; made by :meth:`open`."""
+
+    def __init__(self, elements: Store, heads: Store) -> None:
+        self.elements = elements
+        self.heads_store = heads
+        self._cache = Cache(CACHE_BYTES)
+
+    @classmethod
+    async def open(cls, datastore: Datastore, name: str = "objects") -> KeptPeer:
+        """Open the stores of elements and heads; made where there are none yet."""
+        elements = await datastore.store(f"{name}_elements")
+        return cls(elements, await datastore.store(f"{name}_heads"))
+
+    # elements
+
+    async def get(self, hash: bytes) -> bytes:
+        """Return an element.
+
+        :raises NotFound: it is not there.
+        :raises Damaged: it is not what its hash says.
+        """
+        data = self._cache.get(hash)
+        if data is None:
+            data = await self.elements.get(hash.hex())
+            if data is None:
+                message = f"there is no element {hash.hex()}"
+                raise NotFound(message, details={"hash": hash.hex()})
+            self._cache.put(hash, verified(hash, data))
+        return data
+
+    async def has(self, hash: bytes) -> bool:
+        """Return whether an element is there, and stays."""
+        return not await self.missing([hash])
+
+    async def missing(self, hashes: Sequence[bytes]) -> list[bytes]:
+        """See :meth:`Elements.missing`."""
+        _check_hashes(hashes)
+        there = await asyncio.gather(*(self.elements.has(each.hex()) for each in hashes))
+        page = await self.elements.keys(CONDEMNED, limit=1)
+        condemned: tuple[bool, ...] | list[bool] = [False] * len(hashes)
+        if page.items:
+            marks = (self.elements.has(CONDEMNED + each.hex()) for each in hashes)
+            condemned = list(await asyncio.gather(*marks))
+        found = zip(hashes, there, condemned, strict=True)
+        return [each for each, is_there, is_condemned in found if not is_there or is_condemned]
+
+    async def fetch(self, hashes: Sequence[bytes]) -> list[bytes]:
+        """See :meth:`Elements.fetch`."""
+        _check_hashes(hashes)
+        found: list[bytes] = []
+        size = 0
+        for each in hashes:
+            try:
+                data = await self.get(each)
+            except NotFound:
+                if not found:
+                    raise
+                break
+            size += len(data)
+            if found and size > BATCH_BYTES:
+                break
+            found.append(data)
+        return found
+
+    async def offer(self, elements: Sequence[bytes]) -> None:
+        """See :meth:`Elements.offer`."""
+        offered: dict[bytes, bytes] = {}
+        needed: dict[bytes, None] = {}
+        for data in elements:
+            if len(data) > MAX_ELEMENT:
+                message = f"an element has at most {MAX_ELEMENT} bytes, not {len(data)}"
+                raise InvalidRequest(message)
+            needed.update((h, None) for h in links_of(data) if h not in offered)
+            offered[hash_of(data)] = data
+        await self._refuse_open_ends(list(needed))
+        await self.keep(offered)
+
+    async def _refuse_open_ends(self, needed: list[bytes]) -> None:
+        for start in range(0, len(needed), MAX_ASKED):
+            missing = await self.missing(needed[start : start + MAX_ASKED])
+            if missing:
+                message = (
+                    f"element {missing[0].hex()} is referred to, and not there: "
+                    "elements are put leaves first"
+                )
+                raise Conflict(message, details={"missing": [h.hex() for h in missing[:100]]})
+
+    async def keep(self, elements: Mapping[bytes, bytes]) -> None:
+        """Put elements by their hashes, which are right; what they refer to is there."""
+        if elements:
+            await self.elements.write([Put(h.hex(), data) for h, data in elements.items()])
+
+    # heads
+
+    async def heads(self, repository: str) -> dict[str, bytes]:
+        """See :meth:`Peer.heads`."""
+        prefix = f"{checked_repository(repository)}/"
+        found: dict[str, bytes] = {}
+        cursor: str | None = None
+        while True:
+            page = await self.heads_store.scan(prefix, after=cursor)
+            for entry in page.items:
+                found[entry.key.removeprefix(prefix)] = _head(entry)
+            cursor = page.cursor
+            if cursor is None:
+                return found
+
+    async def set_head(
+        self, repository: str, branch: str, expected: bytes | None, commit: bytes
+    ) -> None:
+        """See :meth:`Peer.set_head`."""
+        key = f"{checked_repository(repository)}/{checked_branch(branch)}"
+        if not await self.has(commit):
+            message = f"there is no commit {commit.hex()}: put its elements first"
+            raise NotFound(message, details={"hash": commit.hex()})
+        entry = await self.heads_store.entry(key)
+        now = _head(entry) if entry is not None else None
+        if now != expected:
+            raise _stale(repository, branch, expected, now, commit)
+        revision = entry.revision if entry is not None else ABSENT
+        try:
+            await self.heads_store.put(key, commit, revision=revision)
+        except Conflict:
+            data = await self.heads_store.get(key)
+            raise _stale(repository, branch, expected, data, commit) from None
+
+    async def remove_head(self, repository: str, branch: str) -> bool:
+        """Remove a branch; its commits stay until they are collected."""
+        key = f"{checked_repository(repository)}/{checked_branch(branch)}"
+        return await self.heads_store.remove(key)
+
+
+def _check_hashes(hashes: Sequence[bytes]) -> None:
+    if len(hashes) > MAX_ASKED or any(len(each) != HASH for each in hashes):
+        message = f"give at most {MAX_ASKED} hashes, of {HASH} bytes each"
+        raise InvalidRequest(message)
+
+
+def _head(entry: Entry) -> bytes:
+    if len(entry.value) != HASH:
+        message = f"the head {entry.key!r} is no hash of a commit"
+        raise Damaged(message)
+    return entry.value
+
+
+def _stale(
+    repository: str, branch: str, expected: bytes | None, now: bytes | None, ours: bytes
+) -> Conflict:
+    theirs = now.hex() if now is not None else None
+    message = (
+        f"branch {branch!r} of {repository!r} ends with {theirs or 'nothing'} by now, not with "
+        f"{expected.hex() if expected is not None else 'nothing'}: pull, merge, and push again"
+    )
+    details = {
+        "expected": expected.hex() if expected is not None else None,
+        "theirs": theirs,
+        "ours": ours.hex(),
+    }
+    return Conflict(message, details=details)

@@ -1,0 +1,157 @@
+"""Three-way merge: what either side changed is taken; what both did differently is a conflict.
+
+Maps are merged key by key, as deep as they go; typed messages field by field, where their type is
+known (:mod:`ion.objects.registry`). All else is one value: a list that both sides changed is a
+conflict. Nobody wins by being later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from ion.base.errors import InvalidRequest
+from ion.objects.chunking import map_entry
+from ion.objects.editing import Below, Edit, Path, Put, Removed, Set
+from ion.objects.element import Kind, Link, Typed
+from ion.objects.thawing import NOTHING, Get, leaf_entries, leaf_refs, opened, thaw
+
+MAX_CONFLICTS = 10_000
+
+MergeTyped = Callable[[Any, Typed, Typed], tuple[Typed, list[tuple[str, Any, Any, Any]]] | None]
+
+
+class Conflict(msgspec.Struct, frozen=True):
+    """What both sides changed, each in its own way.
+
+    :ivar path: from the root.
+    :ivar base: the value before; NOTHING: there was none.
+    :ivar ours: NOTHING: we have removed it.
+    :ivar theirs: likewise.
+    """
+
+    path: Path
+    base: Any
+    ours: Any
+    theirs: Any
+
+
+class Merged(msgspec.Struct):
+    """What a merge comes to.
+
+    :ivar changes: that make theirs of ours, where they do not conflict.
+    :ivar conflicts: in the order of their paths; ours stays there.
+    """
+
+    changes: Below
+    conflicts: list[Conflict]
+
+
+async def merge(
+    base: Any, ours: Any, theirs: Any, get: Get, *, typed: MergeTyped | None = None
+) -> Merged:
+    """Merge frozen values that are maps.
+
+    :param base: what both come from; an empty map where nothing is in common.
+    :param typed: merges typed messages; returns None where their type is not known.
+    :raises InvalidRequest: there are more than :data:`MAX_CONFLICTS`.
+    """
+    work = _Merge(get, typed)
+    changes = await work.maps(base, ours, theirs, ())
+    work.conflicts.sort(key=lambda conflict: conflict.path)
+    return Merged(changes, work.conflicts)
+
+
+class _Merge:
+    def __init__(self, get: Get, typed: MergeTyped | None) -> None:
+        self._get = get
+        self._typed = typed
+        self.conflicts: list[Conflict] = []
+
+    async def maps(self, base: Any, ours: Any, theirs: Any, path: Path) -> Below:
+        """Return the changes of theirs that ours is to have."""
+        mine = await differing(base, ours, self._get)
+        other = await differing(base, theirs, self._get)
+        result = Below({})
+        for key, (before, after) in other.items():
+            own = mine[key][1] if key in mine else before
+            edit = await self._one(before, own, after, (*path, key))
+            if edit is not None:
+                result.changes[key] = edit
+        return result
+
+    async def _one(self, base: Any, ours: Any, theirs: Any, path: Path) -> Edit | None:
+        """Return the change that ours is to have at ``path``, or None."""
+        if ours == theirs:
+            return None
+        if ours == base:
+            return Removed() if theirs is NOTHING else Put(theirs)
+        if await self._are_maps(ours, theirs):
+            before = base if await self._are_maps(base) else {}
+            below = await self.maps(before, ours, theirs, path)
+            return below if below.changes else None
+        if isinstance(ours, Typed) and isinstance(theirs, Typed) and self._typed is not None:
+            merged = self._typed(base, ours, theirs)
+            if merged is not None:
+                value, conflicts = merged
+                for name, *sides in conflicts:
+                    self._add((*path, name), *sides)
+                return Set(value) if value != ours else None
+        thawed = [await self._thawed(side) for side in (base, ours, theirs)]
+        self._add(path, *thawed)
+        return None
+
+    async def _are_maps(self, *values: Any) -> bool:
+        for value in values:
+            kind, body = await opened(value, self._get) if value is not NOTHING else (None, None)
+            is_map = isinstance(body, dict) if kind is None else kind in _MAPS
+            if not is_map:
+                return False
+        return True
+
+    async def _thawed(self, value: Any) -> Any:
+        return value if value is NOTHING else await thaw(value, self._get)
+
+    def _add(self, path: Path, base: Any, ours: Any, theirs: Any) -> None:
+        if len(self.conflicts) >= MAX_CONFLICTS:
+            message = f"there are more than {MAX_CONFLICTS} conflicts: merge in smaller steps"
+            raise InvalidRequest(message)
+        self.conflicts.append(Conflict(path, base, ours, theirs))
+
+
+_MAPS = (Kind.MAP_LEAF, Kind.MAP_NODE)
+
+
+async def differing(old: Any, new: Any, get: Get) -> dict[str, tuple[Any, Any]]:
+    """Return the keys whose values differ between two frozen maps, with both values, frozen.
+
+    Leaves that both have are not read.
+    """
+    if old == new:
+        return {}
+    before, after = await _unshared(old, new, get)
+    return {
+        key: (before.get(key, NOTHING), after.get(key, NOTHING))
+        for key in sorted({*before, *after})
+        if before.get(key, NOTHING) != after.get(key, NOTHING)
+    }
+
+
+async def _unshared(old: Any, new: Any, get: Get) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return the entries of two maps that are not in leaves that both have."""
+    sides: list[dict[str, Any]] = []
+    leaves = [await leaf_refs(m, get) if isinstance(m, Link) else [] for m in (old, new)]
+    shared = {ref.hash for ref in leaves[0]} & {ref.hash for ref in leaves[1]}
+    for frozen, refs in zip((old, new), leaves, strict=True):
+        entries = [
+            entry
+            for ref in refs
+            if ref.hash not in shared
+            for entry in await leaf_entries(ref, get)
+        ]
+        if not isinstance(frozen, Link):
+            entries = [map_entry(key, value) for key, value in frozen.items()]
+        sides.append({entry.key: entry.value for entry in entries})
+    return sides[0], sides[1]
