@@ -94,8 +94,25 @@ def _small(results: Results) -> str:
         "worked_bytes": ("KB, once it has worked", 1 / 1024),
         "seconds": ("s", 1.0),
     }
+    return _listed(results, rows.SMALL_ROWS, units)
+
+
+def _supervision(results: Results) -> str:
+    units = {
+        "p50_ms": ("ms, p50 of 1,000", 1.0),
+        "p99_ms": ("ms, p99", 1.0),
+        "max_ms": ("ms, the slowest", 1.0),
+        "start_seconds": ("s, to start in order", 1.0),
+        "stop_seconds": ("s, to stop in reverse", 1.0),
+    }
+    return _listed(results, rows.SUPERVISION_ROWS, units)
+
+
+def _listed(
+    results: Results, of: tuple[rows.Row, ...], units: Mapping[str, tuple[str, float]]
+) -> str:
     body = []
-    for row in rows.SMALL_ROWS:
+    for row in of:
         for figure, (unit, factor) in units.items():
             median, best = results.median(row.key, figure), results.best(row.key, figure)
             if median is not None and best is not None:
@@ -138,6 +155,7 @@ def full(run: Mapping[str, Any], results: Results) -> str:
     for mode, promise in rows.MODES.items():
         parts[f"One way over RabbitMQ: {promise}"] = _one_way(results, mode)
     parts["Small costs"] = _small(results)
+    parts["Supervision"] = _supervision(results)
     failures = [f"- `{key}`: {text.splitlines()[-1]}" for key, text in run["failures"].items()]
     texts = [f"### {title}\n\n{text}" for title, text in parts.items() if text.count("\n") > 1]
     if failures:

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 SIZES = {"1KB": 1024, "64KB": 65_536, "1MB": 1_048_576}
 WINDOW = 64  # one way, confirmed: messages under way at once
 RPC, MEMORY, ONE_WAY, SPAWN, START, STEP = "rpc", "memory", "oneway", "spawn", "start", "step"
+SUPERVISION = "supervision"
 C, OURS, PEERS = "c", "ours", "peers"  # what runs a row: the C program, our Python, the peers'
 
 
@@ -32,7 +33,7 @@ class Row:
 
     @property
     def group(self) -> str:
-        """RPC, MEMORY, ONE_WAY, SPAWN, START or STEP."""
+        """RPC, MEMORY, ONE_WAY, SPAWN, START, STEP or SUPERVISION."""
         return self.key.split(".", 1)[0]
 
     @property
@@ -122,6 +123,15 @@ SMALL_ROWS = (
     ),
 )
 
+SUPERVISION_ROWS = tuple(
+    _local(f"supervision.{key}", label, OURS, "ion_supervision", _options(variant=key))
+    for key, label in (
+        ("process", "a crashed process is back, beyond its back-off"),
+        ("service", "a crashed service is back, beyond its back-off"),
+        ("many", "10,000 supervised processes"),
+    )
+)
+
 # A mode of one way is what a message is promised; only rows of one mode are compared.
 BLAST, CONFIRMED, SEND = "blast", "confirmed", "send"
 MODES = {
@@ -162,7 +172,7 @@ def _one_way(mode: str, size: str) -> list[Row]:
 
 
 ONE_WAY_ROWS = tuple(row for mode in MODES for size in SIZES for row in _one_way(mode, size))
-ALL_ROWS = RPC_ROWS + MEMORY_ROWS + ONE_WAY_ROWS + SMALL_ROWS
+ALL_ROWS = RPC_ROWS + MEMORY_ROWS + ONE_WAY_ROWS + SMALL_ROWS + SUPERVISION_ROWS
 
 
 def _matches(key: str, word: str) -> bool:
