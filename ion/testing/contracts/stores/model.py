@@ -135,6 +135,11 @@ class UnitModel:
         return in_order({key: row for key, row in rows.items() if row is not None})
 
     @property
+    def is_used(self) -> bool:
+        """Whether it has read or written anything."""
+        return bool(self.own or self.reads)
+
+    @property
     def conflicts(self) -> bool:
         """Whether its end must conflict."""
         return any(
