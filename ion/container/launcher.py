@@ -49,7 +49,7 @@ class Launcher:
     ) -> None:
         """Start an app after what it depends on; see :meth:`Container.start_app`."""
         spec = load_app(app)
-        starts = plan(spec, running=self.apps)
+        starts = plan(spec, running=self._specs())
         over: dict[str, Overlay] = {name: ({}, own) for name, own in (args_of or {}).items()}
         over[spec.name] = (config or {}, args or {})
         await self._start_all(starts, over)
@@ -58,7 +58,7 @@ class Launcher:
         self, rel: str | Path, args: Mapping[str, Mapping[str, Any]] | None = None
     ) -> None:
         """Start the apps of a release; see :meth:`Container.start_rel`."""
-        starts = plan(load_rel(rel), running=self.apps)
+        starts = plan(load_rel(rel), running=self._specs())
         await self._start_all(starts, {name: ({}, own) for name, own in (args or {}).items()})
 
     async def stop_app(self, name: str) -> None:
@@ -138,6 +138,9 @@ class Launcher:
         behind = list(self.apps)[list(self.apps).index(name) :] if name in self.apps else []
         rest = {each: self.apps.pop(each) for each in behind}
         self.apps.update({**moved, **rest})
+
+    def _specs(self) -> dict[str, AppSpec]:
+        return {name: app.spec for name, app in self.apps.items()}
 
     def _find(self, name: str) -> RunningApp:
         app = self.apps.get(name)

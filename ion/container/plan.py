@@ -48,17 +48,17 @@ class Start:
 def plan(
     items: AppSpec | RelSpec | str | Path | Iterable[AppSpec | RelSpec | str | Path],
     *,
-    running: Iterable[str] = (),
+    running: Mapping[str, AppSpec] | Iterable[str] = (),
 ) -> list[Start]:
     """Return what to start, in order; each app once, save those that a release says ``mult`` of.
 
     :param items: apps and releases; a name or path is that of an app.
-    :param running: names of apps that run already, and are not started again.
+    :param running: apps that run already by name, or their names; they are not started again.
     :raises ConfigurationError: see above; ``details`` holds file, line and key.
     """
     if isinstance(items, AppSpec | RelSpec | str | Path):
         items = [items]
-    planner = _Planner(set(running))
+    planner = _Planner(running)
     for item in items:
         if isinstance(item, RelSpec):
             planner.add_release(item)
@@ -90,10 +90,11 @@ def renewed(start: Start, running: Iterable[str]) -> list[Start]:
 class _Planner:
     """Walks from app to app; ``trail`` is the way from the one that was asked for."""
 
-    def __init__(self, running: set[str]) -> None:
+    def __init__(self, running: Mapping[str, AppSpec] | Iterable[str]) -> None:
         self.starts: list[Start] = []
         self.planned: dict[str, AppSpec] = {}
-        self.running = running
+        self.running = set(running)
+        self.specs = running if isinstance(running, Mapping) else {}
         self.trail: list[AppSpec] = []
         self.entries: dict[str, Said] = {}
 
@@ -136,11 +137,11 @@ class _Planner:
         if entry is not None and entry.mult:
             return False
         other = self.planned.get(app.name)
+        runs = self.specs.get(app.name)
         if other is not None and not _same(other, app):
-            message = (
-                f"two apps are named {app.name!r}: {other.where('name')} and {app.where('name')}"
-            )
-            raise ConfigurationError(message, details=_place(app, "name"))
+            raise _two(app, other.where("name"))
+        if runs is not None and not _same_file(runs, app):
+            raise _two(app, f"{runs.where('name')}, which runs here,")
         return other is not None or app.name in self.running
 
     def refuse_cycle(self, app: AppSpec) -> None:
@@ -189,6 +190,18 @@ def _place(app: AppSpec, key: str) -> dict[str, Any]:
 
 def _same(one: AppSpec, other: AppSpec) -> bool:
     return one.name == other.name and one.file == other.file and one.mod == other.mod
+
+
+def _same_file(one: AppSpec, other: AppSpec) -> bool:
+    """Tell whether two are of one file, which may have been edited meanwhile."""
+    if one.file is None or other.file is None:
+        return one.file is other.file
+    return one.file.resolve() == other.file.resolve()
+
+
+def _two(app: AppSpec, other: str) -> ConfigurationError:
+    message = f"two apps are named {app.name!r}: {other} and {app.where('name')}"
+    return ConfigurationError(message, details=_place(app, "name"))
 
 
 def _unknown(name: str, where: str, key: str, near: Path | None) -> ConfigurationError:

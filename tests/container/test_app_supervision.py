@@ -256,6 +256,24 @@ async def test_a_file_that_is_broken_by_now_leaves_the_app_as_it_was(
     assert (embedded.apps["one"].pids, EVENTS) == (before, ["+a"])
 
 
+async def test_two_apps_of_one_name_are_not_taken_for_one(embedded: Container, files: Any) -> None:
+    path = files("one", "processes: [{id: a, class: 'HERE:Part'}]\n")
+    files("user", "applications: [one]\nprocesses: [{id: u, class: 'HERE:Part'}]\n")
+    other = path.with_name("two.app")
+    other.write_text(path.read_text())
+    await embedded.start_app(path)
+    said = r"two apps are named 'one': .*one\.app:2, which runs here, and .*two\.app:2"
+    with pytest.raises(ConfigurationError, match=said):
+        await embedded.start_app(other)
+    await embedded.start_app("./one.app")  # it runs already
+    await embedded.start_app("./user.app")
+    assert EVENTS == ["+a", "+u"]
+    await embedded.stop_app("user")
+    await embedded.stop_app("one")
+    await embedded.start_app(other)
+    assert EVENTS[-1] == "+a"
+
+
 async def test_a_restart_of_an_app_that_a_release_makes(embedded: Container, files: Any) -> None:
     rel = Path("r.rel")
     entry = "{name: p, processapp: [p, " + __name__ + ", Part], config: {k: 1}}"
