@@ -36,6 +36,7 @@ from ion.process.workers import Workers
 log = logging.getLogger(__name__)
 
 SAMPLE = 1.0  # seconds between two samples, at most
+LEAST_SAMPLE = 0.02
 SAMPLES_A_LIMIT = 4  # what has a limit is sampled so many times before it is reached
 QUEUES_A_SECOND = 50  # that are looked at, on average: where there are many, looks are rarer
 FRESH = 2.0  # seconds: no look is made for one who asks, where the last is no older
@@ -123,10 +124,7 @@ class Health:
         return f"op {call.op!r} of {process.name if process else 'a process'} ({call.process})"
 
     async def _keep_sampling(self) -> None:
-        limits = [
-            seconds for seconds in (self._settings.slow_op, self._settings.max_wait) if seconds
-        ]
-        period = min(SAMPLE, *(seconds / SAMPLES_A_LIMIT for seconds in limits))
+        period = _period(self._settings.slow_op, self._settings.max_wait)
         while True:
             now = self._time()
             self._slow.sample(now)
@@ -259,6 +257,12 @@ class Health:
             heard=2.0 * self._container.settings.broker.heartbeat,
             sight=3 * self._pace + ALL_WITHIN + settings.max_confirm,
         )
+
+
+def _period(*limits: float | None) -> float:
+    """Return the seconds between two samples of what has these limits."""
+    wanted = min([SAMPLE, *(seconds / SAMPLES_A_LIMIT for seconds in limits if seconds)])
+    return max(wanted, LEAST_SAMPLE)
 
 
 def _blocked(block: Block | None) -> Blocked | None:

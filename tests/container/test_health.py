@@ -423,6 +423,18 @@ async def test_stopping_it_in_the_middle_of_a_look_is_quick(on_rabbitmq: Contain
     assert len(on_rabbitmq.health._tasks) == 0
 
 
+@pytest.mark.parametrize("limit", [None, 1e-9])
+async def test_limits_that_are_off_or_absurd(limit: float | None) -> None:
+    config = {**QUICK, "health.slow_op": limit, "health.max_wait": limit}
+    async with Container("memory://", config=config) as container:
+        await looked(container)
+        await until(lambda: container.health._ready)
+        assert container.health._tasks.names == [
+            f"{container.id}.health.looks",
+            f"{container.id}.health.samples",
+        ]
+
+
 async def test_what_it_says_of_itself_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, health_module.__name__)
     config = {**QUICK, "health.max_wait": 0.2}  # sampled four times as often
