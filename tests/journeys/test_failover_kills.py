@@ -20,7 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from ion import Container, IonError
+from ion import IonError, connect
+from ion.process.connection import Connection
 from tests.container.test_failover import APP
 from tests.journeys.faults.fleet import PATIENCE, ROOT
 
@@ -125,8 +126,8 @@ class Ioncc:
 class Load:
     """Calls at a steady rate, until it is over, and what became of each."""
 
-    def __init__(self, container: Container) -> None:
-        self.container = container
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
         self.sent = 0
         self.failed: dict[str, int] = {}
         self.answered: list[tuple[float, float]] = []  # begun, ended
@@ -145,7 +146,7 @@ class Load:
     async def _call(self, key: str) -> None:
         began = time.monotonic()
         try:
-            answer = await self.container.rpc_send("alone", "add", {"key": key}, timeout=TIMEOUT)
+            answer = await self.connection.rpc_send("alone", "add", {"key": key}, timeout=TIMEOUT)
         except IonError as error:
             self.failed[type(error).__name__] = self.failed.get(type(error).__name__, 0) + 1
         else:
@@ -188,8 +189,9 @@ async def until(condition, complaint: str, patience: float = PATIENCE) -> None:
 
 @contextlib.asynccontextmanager
 async def loaded(url: str):
-    async with Container(url, sysname="kills") as container:
-        load = Load(container)
+    # no container: that would stand by, too, and be killed for it
+    async with connect(url, sysname="kills") as connection:
+        load = Load(connection)
         running = asyncio.create_task(load.run())
         try:
             yield load
