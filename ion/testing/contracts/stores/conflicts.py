@@ -113,10 +113,8 @@ class UnitConflictsContract(Bench):
                 tries += 1
                 try:
                     async with clients[number % 2].unit_of_work() as unit:
-                        for name, key, sum_ in zip(names, keys, (-7, 7), strict=True):
-                            there = await unit.store(name).get(key)
-                            assert there is not None
-                            await unit.store(name).put(key, b"%d" % (int(there) + sum_))
+                        await _add(unit.store(names[0]), keys[0], -7)
+                        await _add(unit.store(names[1]), keys[1], 7)
                 except Conflict:
                     continue
                 return tries
@@ -147,3 +145,9 @@ class UnitConflictsContract(Bench):
         done = await asyncio.gather(leave(datastore, "a", "b"), leave(other, "b", "a"))
         assert sum(done) == 1
         assert sorted((await values(store)).values()) == [b"off", b"on"]
+
+
+async def _add(store: Store, key: str, amount: int) -> None:
+    there = await store.get(key)
+    assert there is not None
+    await store.put(key, b"%d" % (int(there) + amount))
