@@ -22,7 +22,7 @@ from ion.base.errors import (
     IonError,
     LifecycleError,
 )
-from ion.container.describing import Described, info_of, process_of, stats_of
+from ion.container.describing import Described, info_of, process_of, processes_of, stats_of
 from ion.container.health import Health
 from ion.container.lookup import find
 from ion.container.notices import Notices
@@ -101,6 +101,10 @@ class ContainerAgent(Process):
     async def op_info(self) -> Info:
         """Return what the container is and hosts."""
         return info_of(self._container)
+
+    async def op_processes(self, start: int = 0) -> list[ProcessInfo]:
+        """Return what ``info`` tells of processes, from the ``start``-th on; empty: no more."""
+        return processes_of(self._container, max(start, 0))
 
     async def op_info_of(self, pid: str) -> ProcessInfo | None:
         """Return what ``ps`` shows of one process, or None where there is none."""

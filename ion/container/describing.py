@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import os
 import platform
 import resource
@@ -31,6 +33,7 @@ from ion.process.endpoint import Endpoint
 from ion.process.process import Process
 from ion.process.service import Service
 
+LISTED = 2_000  # processes in one answer: what is told of them fits into a message
 _STATM = Path("/proc/self/statm")
 _PAGE = resource.getpagesize()
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
@@ -83,10 +86,17 @@ def info_of(container: Described) -> Info:
         broker=container.broker,
         key=key.id if key is not None else None,
         apps=[report_of(AppInfo, app.describe()) for app in container.apps.values()],
-        processes=[process_of(process) for process in container.processes.values()],
+        processes=processes_of(container, 0),
+        total=len(container.processes),
         services=[_service(instances) for instances in _services(container)],
         names=[report_of(NameInfo, name) for name in container.exchange.names()],
     )
+
+
+def processes_of(container: Described, start: int) -> list[ProcessInfo]:
+    """Return what ``ps`` shows of processes, from the ``start``-th on: :data:`LISTED` at most."""
+    some = itertools.islice(container.processes.values(), start, start + LISTED)
+    return [process_of(process) for process in some]
 
 
 def process_of(process: Process) -> ProcessInfo:
@@ -115,7 +125,7 @@ def stats_of(container: Described, lag: float = 0.0) -> Stats:
         calls_open=len(endpoint.conversations.open),
         calls_at_hand=len(endpoint.calls),
         counts=dict(endpoint.counts),
-        processes=processes,
+        processes=_busiest(processes),
         services=[_service_numbers(instances) for instances in _services(container)],
     )
 
@@ -136,7 +146,7 @@ def _service(instances: list[Service]) -> ServiceInfo:
         version=one.version,
         doc=(type(one).__doc__ or "").strip().partition("\n")[0],
         instances=len(instances),
-        pids=[each.id for each in instances],
+        pids=[each.id for each in instances[:LISTED]],
         ops={name: op.describe() for name, op in sorted(one.ops.items())},
     )
 
@@ -151,6 +161,13 @@ def _service_numbers(instances: list[Service]) -> ServiceStats:
         failed=sum(each.failed for each in numbers),
         in_flight=sum(each.active + each.waiting for each in numbers),
     )
+
+
+def _busiest(processes: list[ProcessStats]) -> list[ProcessStats]:
+    """Return all processes in their order; of very many those that have most to do, or had."""
+    if len(processes) <= LISTED:
+        return processes
+    return heapq.nlargest(LISTED, processes, key=lambda p: (p.waiting + p.active, p.handled))
 
 
 def _numbers(process: Process) -> ProcessStats:

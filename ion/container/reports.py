@@ -143,7 +143,9 @@ class Info(Report, frozen=True):
     :param broker: URL, the password masked.
     :param key: what its key is known by; null: it has none, or needs none.
     :param apps: in the order of starting.
-    :param processes: in the order of starting; the first one is its agent.
+    :param processes: in the order of starting; the first one is its agent. Of very many the first
+        ones: op ``processes`` tells the others.
+    :param total: how many processes there are.
     :param services: one entry a version.
     :param names: its messaging names.
     """
@@ -163,6 +165,7 @@ class Info(Report, frozen=True):
     key: str | None = None
     apps: list[AppInfo] = []
     processes: list[ProcessInfo] = []
+    total: int = 0
     services: list[ServiceInfo] = []
     names: list[NameInfo] = []
 
@@ -227,7 +230,7 @@ class Stats(Report, frozen=True):
     :param calls_open: calls that its processes wait for.
     :param calls_at_hand: calls of others that are handled, or wait.
     :param counts: how often what is rare has happened, by its name; grows.
-    :param processes: one entry each.
+    :param processes: one entry each; of very many those that have most to do, or had.
     :param services: one entry a version.
     """
 

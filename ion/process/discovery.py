@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ion.base.errors import CodecError, ReceivedError, ServiceNotFound
+from ion.base.errors import CodecError, IonError, ReceivedError, ServiceNotFound
 from ion.conversation import conversation as c
 from ion.conversation.rpc import RPC
 from ion.messaging.envelope import Envelope
@@ -16,6 +16,7 @@ from ion.process.endpoint import Endpoint
 
 QUIET = 0.15  # seconds after the last answer until no more are awaited
 MAX_ANSWERS = 10_000
+MAX_LISTED = 1_000_000  # processes of one container
 AGENTS = "ctl.agent"
 
 
@@ -93,4 +94,23 @@ async def gather_info(endpoint: Endpoint, timeout: float = 1.0) -> list[dict[str
     """
     answers = await survey(endpoint, AGENTS, "info", {}, timeout)
     maps = [answer for answer in answers if isinstance(answer, dict) and "container" in answer]
+    await asyncio.gather(*(_complete(endpoint, each, timeout) for each in maps))
     return sorted(maps, key=lambda answer: str(answer["container"]))
+
+
+async def _complete(endpoint: Endpoint, info: dict[str, Any], timeout: float) -> None:
+    """Ask a container for the processes that its answer had no room for."""
+    processes = info.get("processes")
+    total = info.get("total", 0)
+    if not isinstance(processes, list) or not isinstance(total, int):
+        return
+    agent = f"{info['container']}.0"
+    try:
+        while len(processes) < min(total, MAX_LISTED):
+            start = {"start": len(processes)}
+            more = await endpoint.rpc(endpoint.id, agent, "processes", start, timeout)
+            if not isinstance(more, list) or not more:
+                return
+            processes += more
+    except IonError:  # it goes away, or is too busy: what it told before is what there is
+        return

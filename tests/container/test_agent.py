@@ -25,6 +25,7 @@ from ion import (
     Supervisor,
 )
 from ion.container import reports
+from ion.container.describing import LISTED
 from ion.container.reports import Info, Pong, ProcessInfo, Stats
 from ion.messaging import codec
 from ion.messaging.envelope import MSGPACK, Envelope
@@ -336,6 +337,20 @@ async def test_a_container_that_is_not_there(container: Container) -> None:
     with pytest.raises(ServiceNotFound):
         await Operator(container).spawn("nobody_1_ab", "x:Y")
     assert [info["container"] for info in await gather_info(container.endpoint)] == [container.id]
+
+
+async def test_thousands_of_processes_are_told_of_in_several_answers(
+    container: Container, other: Container
+) -> None:
+    count = 2 * LISTED + 10
+    for _ in range(count):
+        await container.spawn(Process)
+    infos = {info["container"]: info for info in await gather_info(other.endpoint, 5.0)}
+    info = infos[container.id]
+    pids = [process["pid"] for process in info["processes"]]
+    assert (info["total"], pids) == (count + 1, list(container.processes))
+    stats = await Operator(other).stats(container.id)
+    assert len(stats["processes"]) == LISTED
 
 
 async def test_a_drain_finishes_what_is_at_work(container: Container, other: Container) -> None:
