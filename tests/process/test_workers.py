@@ -176,9 +176,12 @@ async def test_a_ring_of_calls_is_refused(container: Container) -> None:
 
 
 async def test_idle_workers_are_let_go(container: Container, probe: Probe) -> None:
-    calls = [container.rpc_send("probe", "sleep", {"seconds": 0.01}) for _ in range(200)]
-    await asyncio.gather(*calls)
-    assert len(container.workers.idle) > 1
+    calls = [container.rpc_send("probe", "sleep", {"seconds": 0.2}) for _ in range(200)]
+    at_work = asyncio.gather(*calls)
+    async with asyncio.timeout(5):
+        while len(container.workers.at_work()) < 2:
+            await asyncio.sleep(0.001)
+    await at_work
     async with asyncio.timeout(5):
         while container.workers.idle:
             await asyncio.sleep(0.05)
