@@ -201,15 +201,27 @@ class HealthSettings(_Section, frozen=True):
 
 
 class StoreSettings(_Section, frozen=True):
-    """Where data is kept.
+    """Where data is kept, and how far back it is known what was handled.
 
     :param url: of the store; null: an SQLite file of the system's name in the user's data folder.
     """
 
     url: str | None = None
+    :param timeout: for one call of the store.
+    :param remember: for which a handled message is known, so that a repeat of it is not done again.
+    :param max_remembered: how many handled messages are known; beyond, the oldest are forgotten.
+    :param max_unsent: how many messages of units of work may wait for the broker; beyond, a unit
+        that sends one fails.
+    :param lease: for which a container that says nothing still has its unsent messages for itself;
+        then another one sends them.
 
 
 class LoggingSettings(_Section, frozen=True):
+    timeout: Seconds = 30.0
+    remember: Seconds = 86_400.0
+    max_remembered: Count = 1_000_000
+    max_unsent: Count = 100_000
+    lease: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 5.0
     """What is logged, on standard error.
 
     :param level: of all loggers.

@@ -31,6 +31,7 @@ from ion.container.notices import Notices
 from ion.container.pulse import Pulse
 from ion.container.running import RunningApp
 from ion.container.spawner import Spawner
+from ion.container.storeroom import StoreRoom
 from ion.messaging.address import Namespace
 from ion.messaging.transport import Transport, TransportState
 from ion.process.calling import Calling
@@ -42,6 +43,7 @@ from ion.process.workers import Workers
 
 log = logging.getLogger(__name__)
 LAST_MOMENT = 1.0  # seconds that hooks have where a drain has taken all its time
+_ROOMS = {"endpoint", "_endpoint", "exchange", "workers", "stores", "notices", "pulse", "health"}
 _REASONS = {
     TransportState.BLOCKED: "the broker takes no messages: it is short of memory or disk",
     TransportState.LOST: "the connection to the broker is lost; reconnecting",
@@ -94,6 +96,7 @@ class Container(Calling, Hosting):
         self.workers: Workers
         self.exchange: ExchangeManager
         self.notices: Notices
+        self.stores: StoreRoom
         self.pulse: Pulse
         self.failover: Failover
         self.health: Health
@@ -140,6 +143,7 @@ class Container(Calling, Hosting):
             await self.endpoint.open()
             self.workers = Workers(self.endpoint.loop, copy_context())
             self._rooms.push_async_callback(self.workers.close)
+            self._rooms.push_async_callback(self.stores.close)
             self._rooms.push_async_callback(self.exchange.close)
             self.notices = Notices(self.endpoint, self.id, self.processes)
             self._rooms.push_async_callback(self.notices.close)
@@ -226,6 +230,7 @@ class Container(Calling, Hosting):
         self.processes.clear()
         if self._starting is not None and self._starting.done():
             self.pulse.silence()
+            self.stores.silence()
         await self._rooms.aclose()
         if self.state != lifecycle.TERMINATED:
             self._step("terminate")
@@ -358,7 +363,9 @@ class Container(Calling, Hosting):
             await endpoint.permission.establish()
 
     def _exchange_manager(self) -> ExchangeManager:
-        return ExchangeManager(self.endpoint, self.id, self.processes, self.settings)
+        self.stores = StoreRoom(self.endpoint, self.settings, copy_context())
+        processes, settings = self.processes, self.settings
+        return ExchangeManager(self.endpoint, self.id, processes, settings, self.stores)
 
     async def _start_agent(self) -> None:
         self._spawner.exchange = self._endings.exchange = self.exchange
@@ -368,7 +375,7 @@ class Container(Calling, Hosting):
 
     def __getattr__(self, name: str) -> Any:
         """Say what is missing where a room is asked for before it was opened."""
-        if name in ("endpoint", "_endpoint", "exchange", "workers", "notices", "pulse", "health"):
+        if name in _ROOMS:
             message = (
                 f"container {self.id} is not started: use `async with Container(...)`, "
                 "or `await container.start()` first"

@@ -16,6 +16,7 @@ import msgspec
 
 from ion.base.errors import ProcessNotFound
 from ion.base.settings import Settings
+from ion.container.storeroom import StoreRoom
 from ion.container.subscriptions import Subscriptions
 from ion.conversation import conversation as c
 from ion.messaging.address import BEAT, PROCESSES, Namespace, suspect_queue
@@ -40,6 +41,7 @@ class ExchangeManager:
     :param processes: pid -> process, kept by the spawner.
     :param settings: queue kind of each service, and the major version its plain name goes to;
         without one, every instance takes from the plain name.
+    :ivar stores: where the inbox of an effectively-once service is, where a store is configured.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class ExchangeManager:
         container_id: str,
         processes: Mapping[str, Process],
         settings: Settings,
+        stores: StoreRoom,
     ) -> None:
+        self.stores = stores
         self._endpoint = endpoint
         self._transport: Transport = endpoint.transport
         self._namespace: Namespace = endpoint.namespace
@@ -133,9 +137,14 @@ class ExchangeManager:
         )
 
     async def declare_service(self, service: Service) -> None:
-        """Declare the queues of a service, with their dead letters, ladder and bindings."""
+        """Declare the queues of a service, with their dead letters, ladder and bindings.
+
+        :raises Unavailable: the broker is away, or the store that the service's inbox is in.
+        """
         quorum = self.is_replicated(service)
-        await self.declare_ladder(self.policy_of(service))
+        policy = self.policy_of(service)
+        await self.stores.ready_for(policy)
+        await self.declare_ladder(policy)
         for key in self.keys_of(service):
             spec = self._namespace.service_queue(key, quorum=quorum)
             await self.declare_dead_letters(key)
@@ -195,11 +204,14 @@ class ExchangeManager:
             source = self._source(service, key)
             await self.attach(service, source, prefetch_of(service))
             suspects = msgspec.structs.replace(source, queue=source.suspects)
+            if not source.suspects:
+                continue
             await self.attach(service, suspects, 1)
 
     def _source(self, service: Service, key: str) -> Source:
-        spec = self._namespace.service_queue(key)
-        return source_of(spec, key, self.policy_of(service), self._inboxes, service.service_name)
+        spec, inbox = self._namespace.service_queue(key), service.service_name
+        policy = self.policy_of(service)
+        return source_of(spec, key, policy, self._inboxes, inbox, self.stores.new_inbox)
 
     async def attach(self, process: Process, source: Source, prefetch: int) -> Consumer:
         """Let a process take from a source, until :meth:`detach`."""

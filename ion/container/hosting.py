@@ -10,8 +10,11 @@ from ion.container.endings import Endings
 from ion.container.exchange import ExchangeManager
 from ion.container.notices import Notices
 from ion.container.running import RunningApp
+from ion.container.storeroom import StoreRoom
+from ion.process.mailroom import Mailroom
 from ion.process.process import Process
 from ion.process.subscription import Subscription
+from ion.stores.store import Datastore
 
 
 class _Rooms(Protocol):
@@ -20,6 +23,7 @@ class _Rooms(Protocol):
     settings: Settings
     exchange: ExchangeManager
     notices: Notices
+    stores: StoreRoom
     _endings: Endings
 
     @property
@@ -54,6 +58,18 @@ class Hosting:
     async def unmonitor(self: _Rooms, process: Process, pid: str, *, linked: bool = False) -> None:
         """Undo :meth:`monitor`; see :meth:`Process.unmonitor` and :meth:`Process.unlink`."""
         await self.notices.unmonitor(process, pid, linked=linked)
+
+    async def datastore(self: _Rooms) -> Datastore:
+        """Return the datastore of the settings (``store.url``), which the first call opens.
+
+        :raises Unavailable: it is away; the next call tries again.
+        :raises StoreError: it cannot be read.
+        """
+        return await self.stores.datastore()
+
+    async def mailroom(self: _Rooms) -> Mailroom:
+        """Return the inbox and outbox in the datastore; errors as :meth:`datastore`."""
+        return await self.stores.mailroom()
 
     def config_for(self: _Rooms, name: str) -> Mapping[str, Any]:
         """Return the configuration of an app: its file's, the rel's, and ``apps.<name>``."""

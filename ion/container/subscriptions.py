@@ -17,6 +17,7 @@ import msgspec
 
 from ion.base import lifecycle
 from ion.base.errors import ConfigurationError, IonError, LifecycleError, Unavailable
+from ion.container.storeroom import StoreRoom
 from ion.messaging.address import PRIVATE_LIMIT, suspect_queue
 from ion.messaging.transport import Consumer, Delivery, QueueSpec, Transport
 from ion.process import retrying
@@ -41,6 +42,8 @@ SETUP_TIMEOUT = 15.0  # seconds for the broker to make what a subscription needs
 
 class Ground(Protocol):
     """What subscriptions need of the exchange manager."""
+
+    stores: StoreRoom
 
     def is_replicated(self, process: Process) -> bool:
         """Return whether the queues of a process's events are quorum queues."""
@@ -111,6 +114,7 @@ class Subscriptions:
         if source.policy is None:
             await self._transport.declare_queue(feed.spec)
         else:
+            await self._exchange.stores.ready_for(source.policy)
             await self._exchange.declare_ladder(source.policy)
             await self._exchange.declare_dead_letters(source.key)
             for queue in (suspect_queue(feed.spec), feed.spec):
@@ -151,7 +155,7 @@ class Subscriptions:
             await feed.end()
         await self._transport.delete_queue(subscription.queue)
         await self._transport.delete_queue(subscription.source.suspects)
-        self._inboxes.pop(subscription.queue, None)
+        self._inboxes.pop(subscription.source.key, None)
         for feed in shared:
             await self._begin(feed)
 
@@ -194,7 +198,8 @@ class Subscriptions:
         spec = self._namespace.subscription_queue(point, name, quorum=quorum)
         key = self._namespace.subscription_key(point, name)
         policy = self._exchange.policy_of(process)
-        return spec, source_of(spec, key, policy, self._inboxes, spec.name)
+        new_inbox = self._exchange.stores.new_inbox
+        return spec, source_of(spec, key, policy, self._inboxes, key, new_inbox)
 
 
 class _Feed:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ion.messaging.envelope import MSGPACK
 from ion.process import dialogue, publishing
+from ion.process.customs import checked_message_id
 from ion.process.dialogue import Dialogue
 from ion.process.endpoint import Endpoint
 from ion.process.publishing import Answer
@@ -34,9 +35,19 @@ class Calling:
         content: Any = None,
         timeout: float | None = None,
         content_type: str = MSGPACK,
+        message_id: str = "",
     ) -> Coroutine[Any, Any, Any]:
-        """Call an op and return the content of its answer; see :meth:`Endpoint.rpc`."""
-        return self._endpoint.rpc(self._sender, to, op, content, timeout, content_type)
+        """Call an op and return the content of its answer; see :meth:`Endpoint.rpc`.
+
+        :param message_id: what the call is known by for ever: whoever makes it once more, not
+            knowing whether it was done, gives the same. A service that is effectively-once, or an
+            op that works in a unit of work, does it once, and answers both times the same.
+        :raises BadRequest: (at once) ``message_id`` is no text of at most 255 bytes.
+        """
+        if message_id:
+            checked_message_id(message_id)
+        sender = self._sender
+        return self._endpoint.rpc(sender, to, op, content, timeout, content_type, None, message_id)
 
     def request(
         self,

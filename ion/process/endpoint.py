@@ -158,12 +158,13 @@ class Endpoint(Customs):
         timeout: float | None = None,
         content_type: str = MSGPACK,
         extra: dict[str, Any] | None = None,
+        message_id: str = "",
     ) -> Any:
         """Call an op and return the content of its answer.
 
         :param to: service name, ``name.v<major>`` or process id.
         :param timeout: seconds; within another call, at most what is left of that one.
-        :param extra: further headers.
+        :param extra: further headers; message_id: as in :meth:`send`, to call again with the same.
         :raises ServiceNotFound: no queue of that name exists.
         :raises ReceivedError: it answered with a failure.
         :raises DeadlineExceeded: no answer in time.
@@ -173,7 +174,7 @@ class Endpoint(Customs):
         if not self.transport.writable:
             timeout = await self.writable(timeout)
         begin, kind = self.begin, OutgoingCall
-        call = begin(RPC, sender, to, op, content, timeout, content_type, kind, extra)
+        call = begin(RPC, sender, to, op, content, timeout, content_type, kind, extra, message_id)
         try:
             reply = await call.future
         except asyncio.CancelledError:
@@ -207,10 +208,11 @@ class Endpoint(Customs):
         content_type: str = MSGPACK,
         kind: Callable[..., OutgoingCall] = OutgoingCall,
         extra: dict[str, Any] | None = None,
+        message_id: str = "",
     ) -> OutgoingCall:
         """Send a request and return its open conversation; whoever calls this calls :meth:`end`.
 
-        :param extra: headers of the protocol's own.
+        :param extra: headers of the protocol's own; message_id: a checked one.
         :raises Unavailable: the transport takes no messages now; see :meth:`writable`.
         :raises CallCycle: it would be more than 64 calls deep.
         """
@@ -235,9 +237,8 @@ class Endpoint(Customs):
         codec_ = codec.msgpack_codec if content_type == MSGPACK else codec.codec_for(content_type)
         body, content_type = codec_.encode(content, content_type)
         envelope = Envelope(op, body, content_type=content_type, headers=headers)
-        envelope.timestamp = int(now)
-        envelope.correlation_id = envelope.message_id = serial
-        envelope.reply_to = self.reply_queue
+        envelope.timestamp, envelope.reply_to = int(now), self.reply_queue
+        envelope.correlation_id, envelope.message_id = serial, message_id or serial
         if "." in to:
             envelope.priority = priority_of(to, op)
         if self.outbound or len(body) > self.max_content:
@@ -270,8 +271,7 @@ class Endpoint(Customs):
     ) -> None:
         """Say something more in a conversation that this side began; never raises, never waits.
 
-        It goes to the process that has answered, else to all that may have the request, before
-        any data that waits there.
+        It goes to the process that has answered, else to all that may have it, before any data.
 
         :param headers: further ones; ``_`` in a name stands for ``-``.
         """

@@ -7,8 +7,10 @@ from typing import Any, Protocol
 
 from ion.process.ending import STOPPED, End, Guardian
 from ion.process.endpoint import Endpoint
+from ion.process.mailroom import Mailroom
 from ion.process.subscription import Subscriber
 from ion.process.workers import Workers
+from ion.stores.store import Datastore
 
 
 class Host(Subscriber, Protocol):
@@ -27,6 +29,16 @@ class Host(Subscriber, Protocol):
 
     def config_for(self, name: str) -> Mapping[str, Any]:
         """Return the free-form configuration section of an app or service."""
+
+    async def datastore(self) -> Datastore:
+        """Return the datastore of the settings, opened at the first call.
+
+        :raises Unavailable: it is away; the next call tries again.
+        :raises StoreError: it cannot be read.
+        """
+
+    async def mailroom(self) -> Mailroom:
+        """Return the inbox and outbox in that datastore; errors as :meth:`datastore`."""
 
     async def spawn(
         self,

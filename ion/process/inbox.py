@@ -11,6 +11,18 @@ from typing import Protocol
 
 from ion.messaging.envelope import Envelope
 
+
+class Known(BaseException):
+    """A message was handled before: its handler is to end here, and the answer is kept.
+
+    No Exception: what a handler does about those is about this attempt, and there is to be none.
+    """
+
+    def __init__(self, answer: Envelope) -> None:
+        super().__init__("the message was handled before")
+        self.answer = answer
+
+
 MAX_KEPT = 100_000
 MAX_BYTES = 64 << 20
 

@@ -26,12 +26,14 @@ from ion.process.calling import Calling
 from ion.process.callstack import cycle
 from ion.process.endpoint import Endpoint
 from ion.process.host import Host
+from ion.process.inbox import Known
 from ion.process.incoming import IncomingCall
 from ion.process.living import Living
 from ion.process.ops import Arguments, Op, op_table
 from ion.process.pressure import Pressure
 from ion.process.replying import Replying
 from ion.process.source import MAIL, Source
+from ion.process.storing import Storing
 from ion.process.subscription import Subscribing
 from ion.process.tenure import Tenure
 
@@ -46,7 +48,7 @@ class _State:
         return lifecycle.INIT if process is None else process._state
 
 
-class Process(Living, Calling, Replying, Subscribing):
+class Process(Living, Calling, Replying, Subscribing, Storing):
     """Base class of processes. Write ops as ``async def op_<name>(self, ...)``.
 
     Spawn arguments are passed to ``__init__``; a class without one keeps them in
@@ -253,7 +255,7 @@ class Process(Living, Calling, Replying, Subscribing):
                     await call.talk.finish()
                 if not endpoint.transport.writable and envelope.reply_to:
                     await endpoint.transport.wait_writable(_time_left(call, endpoint.time()))
-                if source.careful:
+                if call.source.careful:  # a unit of work makes it so
                     await self.reply_ok(call, result)
                 else:
                     call.answer(result)
@@ -262,6 +264,8 @@ class Process(Living, Calling, Replying, Subscribing):
             raise
         except (GeneratorExit, KeyboardInterrupt) as error:
             outcomes.settle_exit(call, error, self.name)
+        except Known as known:
+            repeats.answer_known(call, known.answer)
         except BaseException as error:  # noqa: BLE001 - a sys.exit() in an op must not end us all
             self._failed += 1
             call.fail(outcomes.failure_of(call, error, self.name))

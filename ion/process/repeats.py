@@ -13,7 +13,7 @@ from ion.messaging.envelope import Envelope
 from ion.process import outcomes, retrying
 from ion.process.answers import DONE
 from ion.process.incoming import IncomingCall
-from ion.process.source import AT_MOST_ONCE, EFFECTIVELY_ONCE
+from ion.process.source import AT_MOST_ONCE
 
 
 def is_to_be_handled(call: IncomingCall) -> bool:
@@ -123,9 +123,15 @@ async def is_to_be_run(call: IncomingCall) -> bool:
         return False
     if answer is None:
         return True
-    call.endpoint.counts["known"] += 1
-    call.answer_again(answer)
+    answer_known(call, answer)
     return False
+
+
+def answer_known(call: IncomingCall, answer: Envelope) -> None:
+    """Answer a message that was handled before, as it was then."""
+    call.endpoint.counts["known"] += 1
+    if not call.replied:
+        call.answer_again(answer)
 
 
 def inbox_key(call: IncomingCall) -> str:
@@ -142,11 +148,9 @@ async def remember(call: IncomingCall, answer: Envelope | None) -> None:
     :param answer: None where nobody awaits one.
     :raises Unavailable: it cannot be kept.
     """
-    source, key = call.source, inbox_key(call)
-    if source.inbox is None or not key or source.policy is None:
-        return
-    if source.policy.mode == EFFECTIVELY_ONCE:
-        await source.inbox.keep(key, DONE if answer is None else answer)
+    inbox, key = call.source.inbox, inbox_key(call)
+    if inbox is not None and key:
+        await inbox.keep(key, DONE if answer is None else answer)
 
 
 def _claim(call: IncomingCall, key: str) -> bool:

@@ -5,6 +5,7 @@ Made once, when the queue is consumed; each message carries a reference to its s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -51,7 +52,7 @@ class Source(msgspec.Struct, frozen=True, eq=False):
     :ivar key: its dead-letter key; "": what fails is logged and dropped.
     :ivar policy: None: what fails is not tried again.
     :ivar suspects: the queue for messages that were delivered in vain more than once, or "".
-    :ivar inbox: of message ids that were handled, for effectively-once.
+    :ivar inbox: of message ids that were handled, where it is effectively-once; else None.
     :ivar handler: the op that is called, whatever the message asks for; None: the one it asks for.
     :ivar careful: whether something is to be done before a message is handled (anything but
         at-least-once).
@@ -81,19 +82,27 @@ TO_ALL = Source(key="")  # what is said to all instances of a service: nobody is
 
 
 def source_of(
-    spec: QueueSpec, key: str, policy: Policy, inboxes: dict[str, Inbox], inbox: str
+    spec: QueueSpec,
+    key: str,
+    policy: Policy,
+    inboxes: dict[str, Inbox],
+    inbox: str,
+    new_inbox: Callable[[str], Inbox | None],
 ) -> Source:
     """Return the source that a queue is whose messages are tried as a policy says.
 
     :param key: its dead-letter key.
     :param inboxes: of the container, by name; that named ``inbox`` is made where it is needed.
+    :param new_inbox: makes one of that name in the store; None: it is to be in memory.
     """
     is_once = policy.mode == EFFECTIVELY_ONCE
+    if is_once and inbox not in inboxes:
+        inboxes[inbox] = new_inbox(inbox) or MemoryInbox()
     return Source(
         spec.name,
         key,
         policy,
         suspect_queue(spec).name,
-        inboxes.setdefault(inbox, MemoryInbox()) if is_once else None,
+        inboxes[inbox] if is_once else None,
         careful=policy.mode != AT_LEAST_ONCE,
     )

@@ -1,0 +1,98 @@
+"""The store room: a container's datastore, opened when a process first asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextvars import Context
+
+from ion.base.settings import Settings
+from ion.process.endpoint import Endpoint
+from ion.process.mailroom import Mailroom, StoredInbox
+from ion.process.source import EFFECTIVELY_ONCE, Policy
+from ion.stores.opening import open_datastore
+from ion.stores.store import Datastore
+
+log = logging.getLogger(__name__)
+
+
+class StoreRoom:
+    """The datastore that the settings name; a container that uses none opens none.
+
+    :param context: of the container: what runs on behalf of the store is on no message's.
+    """
+
+    def __init__(self, endpoint: Endpoint, settings: Settings, context: Context) -> None:
+        self._endpoint = endpoint
+        self._settings = settings
+        self._context = context
+        self._opening: asyncio.Task[Mailroom] | None = None
+        self._is_silent = False
+
+    def new_inbox(self, name: str) -> StoredInbox | None:
+        """Return an inbox in the store; None where the settings name none.
+
+        So whoever has said nothing of stores gets no file.
+        """
+        if self._settings.store.url is None:
+            return None
+        return StoredInbox(self.mailroom, self._endpoint.namespace.sysname, name)
+
+    async def ready_for(self, policy: Policy) -> None:
+        """Open the store where messages that are tried as ``policy`` says need it.
+
+        :raises Unavailable: it is away.
+        """
+        if policy.mode == EFFECTIVELY_ONCE and self._settings.store.url is not None:
+            await self.mailroom()
+
+    async def datastore(self) -> Datastore:
+        """Return the datastore, opened.
+
+        :raises ConfigurationError: the URL is wrong, or its engine is not installed.
+        :raises Unavailable: it is away; the next call tries again.
+        :raises StoreError: it cannot be read.
+        """
+        return (await self.mailroom()).datastore
+
+    async def mailroom(self) -> Mailroom:
+        """Return the inbox and outbox in the datastore; errors as :meth:`datastore`."""
+        opening = self._opening
+        if opening is None or (opening.done() and (opening.cancelled() or opening.exception())):
+            loop = self._endpoint.loop
+            opening = loop.create_task(
+                self._open(), name="opening the store", context=self._context
+            )
+            self._opening = opening
+        elif opening.done():
+            return opening.result()
+        return await asyncio.shield(opening)  # others wait for the same
+
+    async def _open(self) -> Mailroom:
+        settings, sysname = self._settings, self._endpoint.namespace.sysname
+        url = settings.store_url(sysname)
+        datastore = open_datastore(url, timeout=settings.store.timeout, sysname=sysname)
+        await datastore.open()
+        try:
+            room = await Mailroom.open(datastore, self._endpoint, settings.store)
+        except BaseException:
+            await datastore.close()
+            raise
+        log.info("the store is %s", datastore.url)
+        return room
+
+    def silence(self) -> None:
+        """Send nothing of the outbox any more: others do."""
+        self._is_silent = True
+
+    async def close(self) -> None:
+        """Send what is left in the outbox, for a moment, and close the datastore. Never raises."""
+        opening, self._opening = self._opening, None
+        if opening is None:
+            return
+        await asyncio.wait({opening})
+        if opening.cancelled() or opening.exception() is not None:
+            return  # whoever has asked for it was told
+        room = opening.result()
+        await (room.close(0.0) if self._is_silent else room.close())
+        await room.datastore.close()
