@@ -11,6 +11,7 @@ from ion.stores.opening import open_datastore
 from ion.testing.contracts.stores.bench import NewDatastore
 from ion.testing.contracts.stores.contract import (
     KeepingContract,
+    NoUnitsContract,
     StoreContract,
     TransactionsContract,
 )
@@ -29,3 +30,16 @@ class TestSqlite(StoreContract, TransactionsContract, KeepingContract):
     @pytest.fixture
     def new_datastore(self, tmp_path: Path) -> NewDatastore:
         return lambda: open_datastore(f"sqlite://{tmp_path}/data.db")
+
+
+@pytest.mark.redis
+class TestRedis(StoreContract, NoUnitsContract, KeepingContract):
+    @pytest.fixture
+    def new_datastore(self, redis_url: str) -> NewDatastore:
+        return lambda: open_datastore(redis_url)
+
+
+class TestPostgres(StoreContract, TransactionsContract, KeepingContract):
+    @pytest.fixture
+    def new_datastore(self, postgres_url: str) -> NewDatastore:
+        return lambda: open_datastore(postgres_url)
