@@ -1,0 +1,1 @@
+"""The attribute store: values under keys, found by their attributes, shared by a whole system."""
