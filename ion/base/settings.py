@@ -138,6 +138,8 @@ class ServiceOverride(_Section, frozen=True):
     """One service: what is null is as in ``service`` and ``process``.
 
     :param major: the major version that the plain name goes to; null: to every instance.
+    :param singleton: whether one instance at a time takes requests, and another one when its
+        connection is gone; null: as the class says.
     """
 
     concurrency: Count | None = None
@@ -148,6 +150,7 @@ class ServiceOverride(_Section, frozen=True):
     retry_delays: Delays | None = None
     mailbox: Count | None = None
     major: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    singleton: bool | None = None
 
 
 class AgentSettings(_Section, frozen=True):
@@ -204,9 +207,6 @@ class StoreSettings(_Section, frozen=True):
     """Where data is kept, and how far back it is known what was handled.
 
     :param url: of the store; null: an SQLite file of the system's name in the user's data folder.
-    """
-
-    url: str | None = None
     :param timeout: for one call of the store.
     :param remember: for which a handled message is known, so that a repeat of it is not done again.
     :param max_remembered: how many handled messages are known; beyond, the oldest are forgotten.
@@ -214,14 +214,17 @@ class StoreSettings(_Section, frozen=True):
         that sends one fails.
     :param lease: for which a container that says nothing still has its unsent messages for itself;
         then another one sends them.
+    """
 
-
-class LoggingSettings(_Section, frozen=True):
+    url: str | None = None
     timeout: Seconds = 30.0
     remember: Seconds = 86_400.0
     max_remembered: Count = 1_000_000
     max_unsent: Count = 100_000
     lease: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 5.0
+
+
+class LoggingSettings(_Section, frozen=True):
     """What is logged, on standard error.
 
     :param level: of all loggers.

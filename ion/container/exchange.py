@@ -146,9 +146,10 @@ class ExchangeManager:
         await self.stores.ready_for(policy)
         await self.declare_ladder(policy)
         for key in self.keys_of(service):
-            spec = self._namespace.service_queue(key, quorum=quorum)
+            spec = self._namespace.service_queue(key, quorum=quorum, singleton=service.singleton)
             await self.declare_dead_letters(key)
-            for queue in (spec, suspect_queue(spec)):
+            # A singleton has no queue of suspects: another instance could be the one to take those.
+            for queue in (spec,) if service.singleton else (spec, suspect_queue(spec)):
                 await self.declare_tried(queue, replicated=quorum)
             await self._transport.bind(spec.name, self._namespace.xs, key)
 
@@ -203,15 +204,16 @@ class ExchangeManager:
         for key in self.keys_of(service):
             source = self._source(service, key)
             await self.attach(service, source, prefetch_of(service))
-            suspects = msgspec.structs.replace(source, queue=source.suspects)
             if not source.suspects:
                 continue
+            suspects = msgspec.structs.replace(source, queue=source.suspects)
             await self.attach(service, suspects, 1)
 
     def _source(self, service: Service, key: str) -> Source:
         spec, inbox = self._namespace.service_queue(key), service.service_name
         policy = self.policy_of(service)
-        return source_of(spec, key, policy, self._inboxes, inbox, self.stores.new_inbox)
+        source = source_of(spec, key, policy, self._inboxes, inbox, self.stores.new_inbox)
+        return msgspec.structs.replace(source, suspects="") if service.singleton else source
 
     async def attach(self, process: Process, source: Source, prefetch: int) -> Consumer:
         """Let a process take from a source, until :meth:`detach`."""

@@ -122,6 +122,8 @@ class Spawner:
         for attribute, value in wanted.items():
             if value and value != getattr(cls, attribute):
                 setattr(process, attribute, value)
+        if own.singleton is not None:
+            process.singleton = own.singleton
 
     async def _bring_up(self, process: Process) -> None:
         cls = type(process)

@@ -58,13 +58,20 @@ class Namespace:
         checked_name(service, "service name")
         return service if major is None else f"{service}.v{major}"
 
-    def service_queue(self, key: str, *, quorum: bool = False) -> QueueSpec:
-        """Return the queue that the instances of the service with routing key ``key`` share."""
+    def service_queue(
+        self, key: str, *, quorum: bool = False, singleton: bool = False
+    ) -> QueueSpec:
+        """Return the queue that the instances of the service with routing key ``key`` share.
+
+        :param singleton: one of them at a time takes from it; the broker says which.
+        """
         arguments: dict[str, Any] = {
             "x-dead-letter-exchange": self.dlx,
             "x-dead-letter-routing-key": key,
             "x-expires": DAY_MS,
         }
+        if singleton:
+            arguments["x-single-active-consumer"] = True
         return QueueSpec(f"{self.sysname}.{key}", arguments={**arguments, **_replicated(quorum)})
 
     def retry_queue(self, delay: int, *, quorum: bool = False) -> tuple[ExchangeSpec, QueueSpec]:

@@ -38,7 +38,9 @@ from ion.process.subscription import Subscribing
 from ion.process.tenure import Tenure
 
 log = logging.getLogger(__name__)
-SERVICE_KEYWORDS = "name, version, depends, concurrency, mailbox, prefetch, delivery, attempts"
+SERVICE_KEYWORDS = (
+    "name, version, depends, concurrency, mailbox, prefetch, delivery, attempts, singleton"
+)
 
 
 class _State:
@@ -262,10 +264,10 @@ class Process(Living, Calling, Replying, Subscribing, Storing):
         except asyncio.CancelledError:
             outcomes.settle_cancelled(call, self.name)
             raise
-        except (GeneratorExit, KeyboardInterrupt) as error:
-            outcomes.settle_exit(call, error, self.name)
         except Known as known:
             repeats.answer_known(call, known.answer)
+        except (GeneratorExit, KeyboardInterrupt) as error:
+            outcomes.settle_exit(call, error, self.name)
         except BaseException as error:  # noqa: BLE001 - a sys.exit() in an op must not end us all
             self._failed += 1
             call.fail(outcomes.failure_of(call, error, self.name))

@@ -34,6 +34,8 @@ class Service(Process):
         settings say.
     :param attempts: how often a message is tried before it goes to the dead letters; by default as
         the settings say.
+    :param singleton: one instance at a time takes requests, whichever the broker chooses; when its
+        connection is gone, another one does.
     """
 
     service_name: ClassVar[str] = ""
@@ -43,6 +45,7 @@ class Service(Process):
     prefetch: int | None = None
     delivery: str | None = None
     attempts: int | None = None
+    singleton: bool = False
 
     def __init_subclass__(
         cls,
@@ -55,6 +58,7 @@ class Service(Process):
         prefetch: int | None = None,
         delivery: str | None = None,
         attempts: int | None = None,
+        singleton: bool | None = None,
         **keywords: Any,
     ) -> None:
         super().__init_subclass__(**keywords)
@@ -67,6 +71,7 @@ class Service(Process):
             "prefetch": prefetch,
             "delivery": delivery,
             "attempts": attempts,
+            "singleton": singleton,
         }
         for attribute, value in given.items():
             if value is not None:
@@ -120,4 +125,6 @@ def prefetch_of(service: Service) -> int:
     """
     if service.prefetch is not None:
         return service.prefetch
+    if service.singleton:  # what it has in hand when it dies counts as tried
+        return service.concurrency
     return min(service.concurrency + service.mailbox + 1, MAX_PREFETCH)

@@ -1,0 +1,100 @@
+"""Singletons: one instance of a service at a time takes requests, and the broker chooses."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from ion import ConfigurationError, Container, Service
+
+
+class Lone(Service, name="lone", version="1.0.0", singleton=True, concurrency=1):
+    """Tells who it is."""
+
+    async def op_who(self) -> str:
+        return self.id
+
+    async def op_slow(self) -> str:
+        await asyncio.sleep(0.02)
+        return self.id
+
+
+class Many(Service, name="many", version="1.0.0"):
+    """Not a singleton, unless the settings say so."""
+
+    async def op_who(self) -> str:
+        return self.id
+
+
+async def who(container: Container, name: str = "lone") -> set[str]:
+    calls = [container.rpc_send(name, "who", {}, 20) for _ in range(20)]
+    return set(await asyncio.gather(*calls))
+
+
+async def test_one_instance_takes_all_until_it_ends(container, other):
+    first = await container.spawn(Lone)
+    second = await other.spawn(Lone)
+    assert await who(other) == {first}
+    assert await who(container, "lone.v1") == {first}
+    await container.terminate_process(first)
+    assert await who(other) == {second}
+    third = await container.spawn(Lone)
+    assert await who(container) == {second}
+    await other.kill()
+    assert await who(container) == {third}
+
+
+async def test_a_call_that_waits_goes_to_the_next_one(container, other):
+    first = await container.spawn(Lone)
+    second = await other.spawn(Lone)
+    calls = [asyncio.create_task(other.rpc_send("lone", "slow", {}, 20)) for _ in range(20)]
+    assert await calls[0] == first
+    await container.kill()
+    assert {await call for call in calls[10:]} == {second}
+
+
+async def test_the_settings_make_a_singleton(bus):
+    url, config = bus
+    settings: dict[str, Any] = {**config, "services": {"many": {"singleton": True}}}
+    async with (
+        Container(url, sysname="set", config=settings) as one,
+        Container(url, sysname="set", config=settings) as two,
+    ):
+        first = await one.spawn(Many)
+        await two.spawn(Many)
+        assert await who(two, "many") == {first}
+        assert await who(one, "many") == {first}
+
+
+async def test_the_settings_make_it_none(memory_pair):
+    one, two = memory_pair
+    first, second = await one.spawn(Lone), await two.spawn(Lone)
+    assert await who(one) == {first, second}
+
+
+@pytest.fixture
+async def memory_pair():
+    config = {"services": {"lone": {"singleton": False}}}
+    async with (
+        Container("memory://no-singleton", config=config) as one,
+        Container("memory://no-singleton", config=config) as two,
+    ):
+        yield one, two
+
+
+async def test_what_killed_the_one_before_is_tried_again_by_the_next(container, other):
+    await container.spawn(Lone)
+    second = await other.spawn(Lone)
+    queue = await other.transport.queue_info("test.lone.suspect")
+    assert queue is None  # or another instance could take from it, at the same time
+    await container.kill()
+    assert await who(other) == {second}
+
+
+async def test_a_queue_of_another_kind_is_refused(container, other):
+    await container.spawn(Many)
+    with pytest.raises(Exception, match="many") as caught:
+        await other.spawn(type("Many", (Many,), {"singleton": True}))
+    assert isinstance(caught.value.__cause__, ConfigurationError)
