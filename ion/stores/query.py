@@ -189,12 +189,13 @@ def _sizes(predicate: Predicate, depth: int) -> Iterator[int]:
         raise InvalidRequest(message)
     match predicate:
         case And(terms) | Or(terms):
+            yield 0 if terms else 1
             for term in terms:
                 yield from _sizes(term, depth + 1)
         case Not(term):
             yield from _sizes(term, depth + 1)
         case In(_, values):
-            yield len(values)
+            yield max(1, len(values))
         case _:
             yield 1
 

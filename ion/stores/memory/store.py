@@ -133,7 +133,7 @@ class MemoryStore:
     async def clear(self) -> None:
         """See :meth:`Store.clear`."""
         self._check()
-        self._table.clear()
+        self._commit([(self.name, Remove(key_text(data))) for data in self._table.rows])
 
     async def query(self, query: Query) -> Page[Entry]:
         """See :meth:`IndexStore.query`."""

@@ -120,6 +120,22 @@ class StoreMachine(RuleBasedStateMachine):
         if not errors:
             model.do(name, [one], [done])
 
+    @precondition(lambda self: self.model.unit is not None and self.model.unit.is_used)
+    @rule(pick=st.integers(0, 9), write=writes)
+    def meddle(self, pick: int, write: tuple[Any, ...]) -> None:
+        """Write, outside of the unit, a key that it has read or written."""
+        assert self.model.unit is not None
+        used = sorted({*self.model.unit.reads, *self.model.unit.own})
+        self.write_one(*used[pick % len(used)], write, False)
+
+    @precondition(lambda self: self.model.unit is not None and self.model.unit.is_used)
+    @rule(pick=st.integers(0, 9), write=writes)
+    def go_on(self, pick: int, write: tuple[Any, ...]) -> None:
+        """Write, inside of the unit, a key that it has read or written."""
+        assert self.model.unit is not None
+        used = sorted({*self.model.unit.reads, *self.model.unit.own})
+        self.write_one(*used[pick % len(used)], write, True)
+
     @rule(name=names, batch=st.dictionaries(keys, writes, max_size=4), inside=sides)
     def write_many(self, name: str, batch: dict[str, Any], inside: bool) -> None:
         """Write a batch."""

@@ -150,6 +150,23 @@ class UnitViewsContract(Bench):
             assert await own.count(Query(A("i") > 1)) == 1
         assert await scanned(indexed) == [entry]
 
+    async def test_a_put_whose_attributes_change(
+        self, indexed: IndexStore, datastore: Datastore
+    ) -> None:
+        """In the same unit: both are done, of a new key and of one that was there."""
+        await indexed.put("old", b"1", index={"i": 1, "s": "x"})
+        async with datastore.unit_of_work() as unit:
+            own = unit.index_store("found")
+            for key in ("old", "new"):
+                await own.put(key, b"2", index={"f": 2.0})
+                await own.update_index(key, {"i": 3})
+                await own.update_index(key, {"b": True})
+            there = await scanned(own)
+        assert await scanned(indexed) == there
+        assert [(entry.value, dict(entry.index)) for entry in there] == [
+            (b"2", {"b": True, "f": 2.0, "i": 3})
+        ] * 2
+
     async def test_queries_in_it(self, indexed: IndexStore, datastore: Datastore) -> None:
         """They see all that it has written, in order, on any page."""
         chance = random.Random(6)
