@@ -15,12 +15,12 @@ import msgspec
 
 from ion.base.errors import Damaged
 from ion.stores.limits import PAGE_BYTES
-from ion.stores.ordering import sort_key
+from ion.stores.ordering import page_of, sort_key
 from ion.stores.query import Position, Query, cursor_of, is_true, position_of
 from ion.stores.redis.lane import Lane
 from ion.stores.redis.layout import Space, unpack
 from ion.stores.redis.planning import ALL, Part, Walk, by_index, by_key, by_order
-from ion.stores.redis.scripts import FETCH, WALK
+from ion.stores.redis.scripts import FETCH, SCAN, WALK
 from ion.stores.store import Entry, Page
 
 _CHUNK = 1000  # entries looked at in one step
@@ -29,15 +29,16 @@ _FIRST_CHUNK = 50
 Decode = Callable[[bytes, bytes | None, bytes], Entry]
 
 
-class _Candidate(msgspec.Struct, frozen=True):
+class _Found(msgspec.Struct, frozen=True):
     """What may be in a page.
 
     :ivar attributes: as they are kept.
+    :ivar index: the same, decoded.
     """
 
-    rank: Any
-    position: Position
+    key: bytes
     attributes: bytes
+    index: dict[str, Any]
 
 
 class Finder:
@@ -56,7 +57,11 @@ class Finder:
     async def page(self, query: Query) -> Page[Entry]:
         """Return a page of a checked query."""
         while True:
-            best = await self._best(query, position_of(query))
+            start = position_of(query)
+            walk = await self._cheapest(query, start)
+            if walk.is_exact and walk.is_whole:
+                return await self._scanned(query, walk.parts[0])
+            best = await self._best(query, walk, start)
             page = await self._fetched(query, best)
             if page.items or page.cursor is None:
                 return page
@@ -72,7 +77,7 @@ class Finder:
             return size
         count = 0
         async for chunk in self._walked(walk, _CHUNK):
-            count += sum(is_true(query.where, index) for _, _, index in chunk)
+            count += sum(is_true(query.where, one.index) for one in chunk)
         return count
 
     # choosing a walk
@@ -113,54 +118,71 @@ class Finder:
 
     # walking
 
-    async def _best(self, query: Query, start: Position | None) -> list[_Candidate]:
-        """Return the candidates of a page, in order, and one more, where there is one."""
-        walk = await self._cheapest(query, start)
+    async def _scanned(self, query: Query, part: Part) -> Page[Entry]:
+        """Return the page that is at the beginning of a part: all of it is found, and in order."""
+        if part.is_empty():
+            return Page([])
+        width = part.width(self._indices)
+        count, size = b"%d" % (query.limit + 1), b"%d" % PAGE_BYTES
+        words = [part.sorted_set, *part.bounds(), count, size, b"%d" % width]
+        found = await self._lane.script(SCAN, self._space.base, words)
+        rows = zip(found[::3], found[1::3], found[2::3], strict=True)
+        return page_of(query, [self._decode(_key(m, width), r, a) for m, r, a in rows])
+
+    async def _best(self, query: Query, walk: Walk, start: Position | None) -> list[_Found]:
+        """Return what may be in a page, in order, and one more, where there is one."""
+        if walk.is_exact:
+            return await self._first_of(query, walk)
         best, is_settled = await self._best_of(query, walk, start)
         if walk.from_end and not is_settled and walk.parts[0].term is None:
             # All of the index was walked; now comes what has no such attribute.
             best, _ = await self._best_of(query, Walk((ALL,)), start)
         return best
 
+    async def _first_of(self, query: Query, walk: Walk) -> list[_Found]:
+        best: list[_Found] = []
+        async for chunk in self._walked(walk, query.limit + 1):
+            best += [one for one in chunk if is_true(query.where, one.index)]
+            if len(best) > query.limit:
+                break
+        return best[: query.limit + 1]
+
     async def _best_of(
         self, query: Query, walk: Walk, start: Position | None
-    ) -> tuple[list[_Candidate], bool]:
-        """Return the first candidates of a walk, and whether nothing else can come before."""
+    ) -> tuple[list[_Found], bool]:
+        """Return the first of all that a walk finds, and whether nothing else can come before."""
         order = sort_key(query)
         least = order(start) if start is not None else None
-        names = [name.removeprefix("-") for name in query.order]
-        best: list[_Candidate] = []
-        first = min(max(query.limit + 1, _FIRST_CHUNK), _CHUNK)
-        async for chunk in self._walked(walk, first):
-            rank: Any = ()
-            for key, attributes, index in chunk:
-                place = Position(tuple(index.get(name) for name in names), key)
-                rank = order(place)
-                if (least is None or least < rank) and is_true(query.where, index):
-                    best.append(_Candidate(rank, place, attributes))
+        best: list[tuple[Any, _Found]] = []
+        async for chunk in self._walked(walk, query.limit + 2):
+            ranked = [(order(_position(query, one)), one) for one in chunk]
+            best += [
+                (rank, one)
+                for rank, one in ranked
+                if (least is None or least < rank) and is_true(query.where, one.index)
+            ]
             best = heapq.nsmallest(query.limit + 1, best, key=_rank)
-            # equal in the first attribute, the rest of it may still come before
+            # What is equal in the first attribute to the last one may still come before it.
             is_full = walk.is_ordered and len(best) > query.limit
-            if is_full and (not query.order or rank[0] > best[-1].rank[0]):
-                return best, True
-        return best, len(best) > query.limit
+            if is_full and ranked[-1][0][0] > best[-1][0][0]:
+                return [one for _, one in best], True
+        return [one for _, one in best], len(best) > query.limit
 
-    async def _walked(
-        self, walk: Walk, size: int
-    ) -> AsyncIterator[list[tuple[bytes, bytes, dict[str, Any]]]]:
-        """Yield chunks of what is in the parts: key, attributes, and these decoded."""
+    async def _walked(self, walk: Walk, size: int) -> AsyncIterator[list[_Found]]:
+        """Yield chunks of what is in the parts; ``size`` may be all that is wanted."""
+        size = min(max(size, _FIRST_CHUNK), _CHUNK)
         for number, part in enumerate(walk.parts):
             before = [one.term for one in walk.parts[:number]]
             async for chunk in self._walked_part(part, size, from_end=walk.from_end):
                 yield (
-                    [one for one in chunk if not any(is_true(term, one[2]) for term in before)]
+                    [one for one in chunk if not any(is_true(term, one.index) for term in before)]
                     if before
                     else chunk
                 )
 
     async def _walked_part(
         self, part: Part, size: int, *, from_end: bool
-    ) -> AsyncIterator[list[tuple[bytes, bytes, dict[str, Any]]]]:
+    ) -> AsyncIterator[list[_Found]]:
         width = part.width(self._indices)
         low, high = part.bounds()
         while not part.is_empty():
@@ -171,7 +193,7 @@ class Finder:
             members = found[::2]
             if members:
                 yield [
-                    (_key(member, width), attributes, self._unpacked(attributes))
+                    _Found(_key(member, width), attributes, self._unpacked(attributes))
                     for member, attributes in zip(members, found[1::2], strict=True)
                 ]
             if len(members) < size:
@@ -180,7 +202,7 @@ class Finder:
                 high = b"(" + members[-1]
             else:
                 low = b"(" + members[-1]
-            size = _CHUNK
+            size = min(4 * size, _CHUNK)
 
     def _unpacked(self, attributes: bytes) -> dict[str, Any]:
         try:
@@ -191,13 +213,13 @@ class Finder:
 
     # reading the page
 
-    async def _fetched(self, query: Query, best: list[_Candidate]) -> Page[Entry]:
+    async def _fetched(self, query: Query, best: list[_Found]) -> Page[Entry]:
         """Return the page of candidates, without those that were written meanwhile."""
         wanted = best[: query.limit]
         entries: list[Entry] = []
         done = size = 0
         while done < len(wanted) and size < PAGE_BYTES:
-            keys = [one.position.key for one in wanted[done : done + _CHUNK]]
+            keys = [one.key for one in wanted[done : done + _CHUNK]]
             words = [b"%d" % (PAGE_BYTES - size), *keys]
             found = await self._lane.script(FETCH, self._space.base, words)
             for record, attributes in zip(found[::2], found[1::2], strict=True):
@@ -205,10 +227,10 @@ class Finder:
                 done += 1
                 size += len(record or b"")
                 if record is not None and attributes == one.attributes:
-                    entries.append(self._decode(one.position.key, record, attributes))
+                    entries.append(self._decode(one.key, record, attributes))
         cursor = None
         if done < len(best):
-            cursor = cursor_of(query, wanted[done - 1].position)
+            cursor = cursor_of(query, _position(query, wanted[done - 1]))
         return Page(entries, cursor)
 
 
@@ -216,8 +238,14 @@ def _first(pair: tuple[int, Any]) -> int:
     return pair[0]
 
 
-def _rank(candidate: _Candidate) -> Any:
-    return candidate.rank
+def _rank(pair: tuple[Any, _Found]) -> Any:
+    return pair[0]
+
+
+def _position(query: Query, found: _Found) -> Position:
+    return Position(
+        tuple(found.index.get(name.removeprefix("-")) for name in query.order), found.key
+    )
 
 
 def _key(member: bytes, width: int) -> bytes:

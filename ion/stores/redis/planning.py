@@ -52,14 +52,15 @@ class Walk(msgspec.Struct, frozen=True):
 
     An entry may be in several: it counts in the first.
 
-    :ivar is_ordered: whether entries come in the order of the query, as far as its first attribute
-        goes (or by key, where there is no order).
+    :ivar is_ordered: whether entries come in the order of the query's first attribute.
+    :ivar is_exact: whether they come in the order of the query, from its cursor on.
     :ivar from_end: whether it is walked from its end.
     :ivar is_whole: whether the query is true of all that is found.
     """
 
     parts: tuple[Part, ...]
     is_ordered: bool = False
+    is_exact: bool = False
     from_end: bool = False
     is_whole: bool = False
 
@@ -72,7 +73,8 @@ def by_key(query: Query, start: Position | None) -> Walk:
     if query.order:
         return Walk((ALL,), is_whole=query.where is None)
     least = _next(start.key) if start is not None else b""
-    return Walk((Part("", least),), is_ordered=True, is_whole=query.where is None)
+    is_whole = query.where is None
+    return Walk((Part("", least),), is_ordered=True, is_exact=True, is_whole=is_whole)
 
 
 def by_index(query: Query, indices: Indices, start: Position | None) -> Iterator[Walk]:
@@ -109,15 +111,17 @@ def _walk(
         return Walk(parts, is_whole=is_whole)
     part = parts[0]
     if not query.order:
-        is_ordered = _is_one_value(part, indices)
-        if is_ordered and start is not None:
+        is_exact = _is_one_value(part, indices)
+        if is_exact and start is not None:
             part = msgspec.structs.replace(part, least=_next(part.least + start.key))
-        return Walk((part,), is_ordered=is_ordered, is_whole=is_whole)
+        return Walk((part,), is_ordered=is_exact, is_exact=is_exact, is_whole=is_whole)
     from_end = query.order[0].startswith("-")
-    is_ordered = query.order[0].removeprefix("-") == part.name
-    if is_ordered and start is not None:
-        part = _begun(part, start.values[0], indices[part.name], from_end=from_end)
-    return Walk((part,), is_ordered, is_ordered and from_end, is_whole)
+    if query.order[0].removeprefix("-") != part.name:
+        return Walk((part,), is_whole=is_whole)
+    is_exact = len(query.order) == 1 and not from_end  # what is equal comes by key
+    if start is not None:
+        part = _begun(part, start, indices[part.name], from_end=from_end, is_exact=is_exact)
+    return Walk((part,), True, is_exact, from_end, is_whole)
 
 
 def _is_one_value(part: Part, indices: Indices) -> bool:
@@ -125,11 +129,14 @@ def _is_one_value(part: Part, indices: Indices) -> bool:
     return isinstance(part.term, Compare) and part.term.op == "EQ" and part.name in indices
 
 
-def _begun(part: Part, value: object, kind: Kind, *, from_end: bool) -> Part:
-    """Return what is left of a part where pages have come as far as ``value``."""
+def _begun(part: Part, start: Position, kind: Kind, *, from_end: bool, is_exact: bool) -> Part:
+    """Return what is left of a part where pages have come as far as ``start``."""
+    value = start.values[0]
     if value is None:  # those without the attribute come first, from the end last
         return msgspec.structs.replace(part, end=part.least) if from_end else part
     here = attribute_bytes(value, kind)
+    if is_exact:
+        return msgspec.structs.replace(part, least=max(part.least, _next(here + start.key)))
     if not from_end:
         return msgspec.structs.replace(part, least=max(part.least, here))
     end = after_prefix(here)

@@ -156,17 +156,21 @@ return found
 """
 )
 
-# least, end, count, bytes of a page: (key, record, attributes)..., and one more than fills a page.
+# sorted set, first bound, second bound, count, bytes of a page, width of the values in it:
+# (member, record, attributes)..., and one more than fills a page.
 SCAN = Script(
     """
-local values, hash = KEYS[1] .. 'v:', KEYS[1] .. 'a'
-local found, size, limit = {}, 0, tonumber(ARGV[4])
-local keys = redis.call('ZRANGEBYLEX', KEYS[1] .. 'k', ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[3])
-for i = 1, #keys do
-  local record = redis.call('GET', values .. keys[i])
-  found[3 * i - 2] = keys[i]
+local values, hash, width = KEYS[1] .. 'v:', KEYS[1] .. 'a', tonumber(ARGV[6])
+local found, size, limit = {}, 0, tonumber(ARGV[5])
+local members = redis.call('ZRANGEBYLEX', KEYS[1] .. ARGV[1], ARGV[2], ARGV[3], 'LIMIT', 0, ARGV[4])
+for i = 1, #members do
+  local at = width
+  if width < 0 then at = string.find(members[i], '\\0', 1, true) end
+  local key = string.sub(members[i], at + 1)
+  local record = redis.call('GET', values .. key)
+  found[3 * i - 2] = members[i]
   found[3 * i - 1] = record
-  found[3 * i] = redis.call('HGET', hash, keys[i]) or ''
+  found[3 * i] = redis.call('HGET', hash, key) or ''
   if size >= limit then break end
   size = size + (record and #record or 0)
 end

@@ -137,7 +137,9 @@ class RedisStore:
         self, prefix: str = "", *, after: str | None = None, limit: int = 1000
     ) -> Page[Entry]:
         """See :meth:`Store.scan`."""
-        words = [*_range(prefix, after), b"%d" % (check_limit(limit) + 1), b"%d" % PAGE_BYTES]
+        bounds = _range(prefix, after)
+        count = b"%d" % (check_limit(limit) + 1)
+        words = [b"k", *bounds, count, b"%d" % PAGE_BYTES, b"0"]
         found = await self._side().script(SCAN, self._space.base, words)
         entries = [
             self._entry(data, record, attributes)
