@@ -15,6 +15,7 @@ from ion.testing.contracts.stores.contract import (
     StoreContract,
     TransactionsContract,
 )
+from ion.testing.servers import PostgresServer
 
 _names = itertools.count(1)
 
@@ -41,5 +42,9 @@ class TestRedis(StoreContract, NoUnitsContract, KeepingContract):
 
 class TestPostgres(StoreContract, TransactionsContract, KeepingContract):
     @pytest.fixture
-    def new_datastore(self, postgres_url: str) -> NewDatastore:
-        return lambda: open_datastore(postgres_url)
+    def new_datastore(self, postgres_server: PostgresServer) -> NewDatastore:
+        postgres_server.resume()
+        postgres_server.start()
+        # a database for each of these many tests takes seconds to make, and gigabytes to keep
+        url = f"{postgres_server.url()}?schema=contract_{next(_names)}"
+        return lambda: open_datastore(url)

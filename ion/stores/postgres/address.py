@@ -1,0 +1,84 @@
+"""What a ``postgresql://`` URL says: where to, and what is ours in it."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import msgspec
+
+from ion.base.errors import ConfigurationError, InvalidRequest
+from ion.base.masking import mask_urls
+from ion.stores.limits import check_name
+
+SCHEMA = "ion"
+POOL = 8
+STATEMENTS = 100
+_MAX_POOL = 1000
+_MAX_STATEMENTS = 10_000
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where a database is, and how it is to be used.
+
+    :ivar dsn: for the driver; it may hold a password.
+    :ivar shown: for people, without one.
+    :ivar database: its name; empty: the driver's default.
+    :ivar schema: that the tables are in.
+    :ivar pool: connections at most.
+    :ivar statements: prepared statements of a connection at most; 0: none, and no settings of the
+        session either, as a pooler (pgbouncer) between us and the server needs it.
+    """
+
+    dsn: str
+    shown: str
+    database: str
+    schema: str
+    pool: int
+    statements: int
+
+    @property
+    def where(self) -> str:
+        """What an error says."""
+        return f"PostgreSQL ({self.shown})"
+
+
+def address_of(url: str) -> Address:
+    """Return what a URL says; what is not ours in its query is the driver's (``sslmode``).
+
+    :raises ConfigurationError: it is none.
+    """
+    try:
+        parts = urlsplit(url)
+        options = dict(
+            parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        )
+    except ValueError:
+        why = "it is no URL"
+        raise _wrong(why) from None
+    schema = options.pop("schema", SCHEMA)
+    try:
+        check_name(schema)
+    except InvalidRequest as error:
+        why = f"schema: {error}"
+        raise _wrong(why) from None
+    pool = _number(options, "pool", POOL, 1, _MAX_POOL)
+    statements = _number(options, "statement_cache_size", STATEMENTS, 0, _MAX_STATEMENTS)
+    dsn = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(options), ""))
+    shown = mask_urls(urlunsplit(("postgresql", parts.netloc, parts.path, "", "")))
+    if schema != SCHEMA:
+        shown += f"?schema={schema}"
+    return Address(dsn, shown, parts.path.strip("/"), schema, pool, statements)
+
+
+def _number(options: dict[str, str], name: str, default: int, least: int, most: int) -> int:
+    text = options.pop(name, str(default))
+    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+        why = f"{name} is {least} to {most}, not {text!r}"
+        raise _wrong(why)
+    return int(text)
+
+
+def _wrong(why: str) -> ConfigurationError:
+    # The URL may hold a password: it is not repeated.
+    form = "postgresql://user:password@host:port/database?schema=ion&pool=8"
+    return ConfigurationError(f"the store URL: {why}; give {form}")

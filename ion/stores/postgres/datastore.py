@@ -1,0 +1,194 @@
+"""A datastore in a PostgreSQL database, which any number of containers may share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TypeVar
+
+from ion.base.errors import InvalidRequest, Unavailable
+from ion.base.tasks import Tasks
+from ion.stores.limits import check_changes, check_indices, check_name, merged_indices
+from ion.stores.postgres import committing, failures
+from ion.stores.postgres.address import address_of
+from ion.stores.postgres.committing import Part
+from ion.stores.postgres.engine import Engine, Work
+from ion.stores.postgres.line import Line
+from ion.stores.postgres.pool import LAST_MOMENT, Pool
+from ion.stores.postgres.schema import Schema
+from ion.stores.postgres.step import Step, step_of
+from ion.stores.postgres.store import PostgresStore
+from ion.stores.postgres.table import Shape, Table
+from ion.stores.store import Change, Indices, Read, UnitOfWork
+from ion.stores.unit import unit_of_work
+
+TIMEOUT = 30.0
+T = TypeVar("T")
+
+
+class PostgresDatastore:
+    """See :class:`~ion.stores.store.Datastore`.
+
+    :param url: ``postgresql://user:password@host:port/database?schema=ion&pool=8``; with a pooler
+        such as pgbouncer in between, ``&statement_cache_size=0``; the rest of the query is
+        asyncpg's.
+    :param timeout: seconds for one call.
+    """
+
+    scheme = "postgresql"
+    has_transactions = True
+
+    def __init__(self, url: str, *, timeout: float = TIMEOUT, sysname: str = "") -> None:
+        self._address = address_of(url)
+        self.url = self._address.shown
+        self._timeout = timeout
+        self._schema = Schema(self._address)
+        self._stores: dict[str, PostgresStore] = {}
+        self._engine: Engine | None = None
+
+    async def open(self) -> None:
+        """See :meth:`Datastore.open`; ConfigurationError: the URL cannot be used."""
+        if self._engine is not None:
+            return
+        tasks = Tasks(f"store {self.url}")
+        pool = Pool(self._address, self._timeout, tasks)
+        engine = Engine(pool, tasks, self._timeout, self._refresh)
+        try:
+            await pool.open()
+            await engine.run(self._schema.bring_up)
+            shapes = await engine.run(self._schema.load, is_read=True)
+        except BaseException:
+            await pool.close()
+            await tasks.stop()
+            raise
+        self._engine = engine
+        self._stores = {name: self._made(name, shape) for name, shape in shapes.items()}
+
+    async def close(self) -> None:
+        """See :meth:`Datastore.close`."""
+        engine, self._engine = self._engine, None
+        if engine is None:
+            return
+        engine.is_closed = True
+        every = [rounds for store in self._stores.values() for rounds in store.rounds]
+        for rounds in every:
+            rounds.flush()
+        waiting = [future for rounds in every for future in rounds.waiting()]
+        if waiting:
+            await asyncio.wait(waiting, timeout=LAST_MOMENT)
+        for rounds in every:
+            rounds.close()
+        await engine.pool.close()
+        await engine.tasks.stop()
+
+    async def store(self, name: str) -> PostgresStore:
+        """See :meth:`Datastore.store`."""
+        store = await self._opened_store(check_name(name), is_indexed=False)
+        if store.table.shape.indices is not None:
+            message = f"{name!r} is an index store: open it with its attributes"
+            raise InvalidRequest(message)
+        return store
+
+    async def index_store(self, name: str, indices: Indices) -> PostgresStore:
+        """See :meth:`Datastore.index_store`."""
+        declared = check_indices(indices)
+        store = await self._opened_store(check_name(name), is_indexed=True)
+        known = store.table.shape.indices
+        if merged_indices(name, known, declared) != known:
+            shape = await self._run(lambda c: self._schema.add_attributes(c, name, declared))
+            if shape is None:
+                raise self._dropped(name)
+            merged_indices(name, shape.indices, declared)
+            store.table.shape = shape
+        return store
+
+    async def names(self) -> list[str]:
+        """See :meth:`Datastore.names`."""
+        return sorted(await self._run(self._schema.load, is_read=True))
+
+    async def drop(self, name: str) -> None:
+        """See :meth:`Datastore.drop`."""
+        check_name(name)
+        await self._run(lambda line: self._schema.drop(line, name))
+        self._stores.pop(name, None)
+
+    async def commit(self, changes: Sequence[Change], reads: Sequence[Read] = ()) -> list[int]:
+        """See :meth:`Datastore.commit`."""
+        check_changes(changes, reads)
+        parts: dict[str, Part] = {}
+        steps: dict[str, dict[bytes, Step]] = {}
+        revisions = []
+        for change in changes:
+            part = self._part(parts, change.store)
+            step = step_of(part.table, change.write)
+            steps.setdefault(change.store, {})[step.key] = step
+            part.steps.append(step)
+            revisions.append(step.revision)
+        for read in reads:
+            part = self._part(parts, read.store)
+            committing.add_read(part, read.key, read.revision, steps.get(read.store, {}))
+        if parts:
+            await self._commit([parts[name] for name in sorted(parts)])
+        return revisions
+
+    def unit_of_work(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        """See :meth:`Datastore.unit_of_work`."""
+        indices = {name: store.table.shape.indices for name, store in self._stores.items()}
+        return unit_of_work(self, indices)
+
+    async def _commit(self, parts: Sequence[Part]) -> None:
+        committing.prepare(parts)
+        tables = [part.table for part in parts]
+        await self._opened().run(lambda line: committing.commit(line, parts), tables)
+
+    def _part(self, parts: dict[str, Part], name: str) -> Part:
+        part = parts.get(name)
+        if part is None:
+            store = self._stores.get(name)
+            if store is None:
+                message = f"store {name!r} is not open: open it with the datastore first"
+                raise InvalidRequest(message)
+            part = parts[name] = Part(store.table)
+        return part
+
+    # stores
+
+    async def _opened_store(self, name: str, *, is_indexed: bool) -> PostgresStore:
+        self._opened()
+        store = self._stores.get(name)
+        if store is None:
+            shape = await self._run(
+                lambda line: self._schema.create(line, name, is_indexed=is_indexed)
+            )
+            store = self._stores.setdefault(name, self._made(name, shape))
+        return store
+
+    def _made(self, name: str, shape: Shape) -> PostgresStore:
+        return PostgresStore(Table(name, shape), self._opened(), self.commit)
+
+    async def _refresh(self, line: Line, table: Table, why: BaseException) -> None:
+        """Look how a table is now; see :class:`Engine`."""
+        shape = await self._schema.find(line, table.name)
+        if shape is None:
+            raise self._dropped(table.name)
+        if (shape.indices is None) != (table.shape.indices is None):
+            self._stores.pop(table.name, None)
+            message = f"store {table.name!r} was dropped, and is of another kind now: open it again"
+            raise InvalidRequest(message)
+        if shape.generation == table.shape.generation:
+            raise failures.damaged(why, self._address)
+        table.shape = shape
+
+    def _dropped(self, name: str) -> InvalidRequest:
+        self._stores.pop(name, None)
+        return InvalidRequest(f"store {name!r} was dropped by somebody else: open it again")
+
+    async def _run(self, work: Work[T], *, is_read: bool = False) -> T:
+        return await self._opened().run(work, is_read=is_read)
+
+    def _opened(self) -> Engine:
+        if self._engine is None:
+            message = f"the datastore {self.url} is not open"
+            raise Unavailable(message)
+        return self._engine

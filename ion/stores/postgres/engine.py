@@ -1,0 +1,113 @@
+"""Do work on a connection: again where nothing was done, and with our errors."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from ion.base.errors import IonError, Unavailable
+from ion.base.tasks import Tasks
+from ion.stores.postgres.driver import FOREIGN
+from ion.stores.postgres.failures import is_again, is_altered, is_lost, mapped
+from ion.stores.postgres.line import Line
+from ion.stores.postgres.pool import Pool
+from ion.stores.postgres.table import Table
+
+T = TypeVar("T")
+Work = Callable[[Line], Awaitable[T]]
+Refresh = Callable[[Line, Table, BaseException], Awaitable[None]]
+_FIRST_PAUSE = 0.005
+_LONGEST_PAUSE = 0.5
+_SHARE = 0.85  # of a call's time, after which nothing is begun any more
+
+
+class NotDoneError(Exception):
+    """Work that failed, and certainly did nothing, whatever its cause is."""
+
+
+class Engine:
+    """The connections, and how work is done on them.
+
+    :param timeout: seconds for one call.
+    :param refresh: looks how a table that is not as it was is now; raises where it is gone.
+    :ivar patience: seconds after which a call is given up.
+    """
+
+    def __init__(self, pool: Pool, tasks: Tasks, timeout: float, refresh: Refresh) -> None:
+        self.pool = pool
+        self.tasks = tasks
+        self.loop = asyncio.get_running_loop()
+        self.patience = timeout * _SHARE
+        self.is_closed = False
+        self._refresh = refresh
+
+    async def run(self, work: Work[T], tables: Sequence[Table] = (), *, is_read: bool = False) -> T:
+        """Return what ``work`` returns; it is done again where it did nothing.
+
+        :param tables: that it uses.
+        :param is_read: it changes nothing: it can be done again after the connection broke.
+        :raises IonError: what the engine's error means; of a write that it may be done.
+        """
+        if self.is_closed:
+            raise self.pool.not_open()
+        until = self.loop.time() + self.patience
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                async with asyncio.timeout_at(until):
+                    return await self.once(work, until)
+            except NotDoneError as error:
+                cause, can_again = error.__cause__ or error, True
+            except FOREIGN as error:
+                cause, can_again = error, self.is_undone(error, is_read=is_read)
+            if not can_again or self.loop.time() + pause > until:
+                raise self.mapped(cause, is_read=is_read or can_again) from cause
+            if is_altered(cause):
+                await self.once(self._look_again(tables, cause), until)
+            await asyncio.sleep(pause * random.random())
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def once(self, work: Work[T], until: float) -> T:
+        """Return what ``work`` returns or raises; the connection is given back.
+
+        :param until: the time that there must be one, on the loop's clock.
+        """
+        pool = self.pool
+        line = pool.take() or await pool.acquire(until)
+        try:
+            result = await work(line)
+        except BaseException as error:
+            self.give_back(line, error)
+            raise
+        pool.release(line)
+        return result
+
+    def give_back(self, line: Line, error: BaseException) -> None:
+        """Give back a connection after an error."""
+        if isinstance(error, NotDoneError) and error.__cause__ is not None:
+            error = error.__cause__
+        if isinstance(error, IonError) or (isinstance(error, FOREIGN) and not is_lost(error)):
+            self.pool.release(line)
+        else:  # broken, or somebody has gone away in the middle of it
+            self.pool.drop(line)
+
+    def is_undone(self, error: BaseException, *, is_read: bool) -> bool:
+        """Tell whether what failed so did nothing, and may be tried again."""
+        return is_again(error) or is_altered(error) or (is_read and is_lost(error))
+
+    def mapped(self, error: BaseException, *, is_read: bool) -> IonError:
+        """Return our error for one of the driver's."""
+        ours = mapped(error, self.pool.address)
+        if is_read or not is_lost(error) or not isinstance(ours, Unavailable):
+            return ours
+        message = f"{ours.message}; it is not known whether the write was done"
+        return Unavailable(message, details=ours.details)
+
+    def _look_again(self, tables: Sequence[Table], why: BaseException) -> Work[None]:
+        async def look(line: Line) -> None:
+            for table in tables:
+                await self._refresh(line, table, why)
+
+        return look

@@ -1,0 +1,270 @@
+"""Calls that wait together are done together: what came while a round trip is under way is the
+next one.
+
+Invariants: a call that has returned is done (committed). Writes to one key are done in the order
+in which they were called. A call whose caller has gone away does no harm to the others; nor does
+one that fails, or waits for a lock. Every call ends within its time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from ion.base.errors import IonError, Unavailable
+from ion.stores.postgres.driver import FOREIGN
+from ion.stores.postgres.engine import Engine
+from ion.stores.postgres.failures import is_again
+from ion.stores.postgres.line import Line
+from ion.stores.postgres.table import Table
+
+MAX_WAITING = 100_000  # calls; one more is refused
+MAX_ROUND = 1_000  # calls of one round
+ROUND_BYTES = 4 * 1024 * 1024
+MANY = 2
+FLIGHTS = 2  # rounds under way at a time
+_LOOKS = 10  # a call is given up at most a tenth of its patience too late
+
+
+class Job:
+    """A call.
+
+    :ivar group: jobs of one round are of the same.
+    :ivar size: bytes of the value that it brings.
+    """
+
+    __slots__ = ("future", "group", "key", "since", "size", "what")
+
+    def __init__(self, key: bytes, what: Any = None, group: Any = None, size: int = 0) -> None:
+        self.key = key
+        self.what = what
+        self.group = group
+        self.size = size
+        self.future: asyncio.Future[Any]
+        self.since = 0.0
+
+
+Do = Callable[[Line, Sequence[Job]], Awaitable[Sequence[Any]]]
+
+
+class Rounds:
+    """Calls of one kind on one table.
+
+    :param do: does jobs; returns what each returns, or an error.
+    :param is_read: they change nothing, and may be of the same key.
+    """
+
+    def __init__(self, engine: Engine, table: Table, do: Do, *, is_read: bool) -> None:
+        self._engine = engine
+        self._pool = engine.pool
+        self._table = table
+        self._do = do
+        self._is_read = is_read
+        self._pending: list[Job] = []
+        self._busy: set[bytes] = set()
+        self._under_way: list[Sequence[Job]] = []
+        self._flying = 0
+        self._last = 0  # calls of the last round
+        self._is_due = False
+        self._watch: asyncio.TimerHandle | None = None
+
+    async def call(self, job: Job) -> Any:
+        """Return what a job returns.
+
+        :raises Unavailable: too much waits already; or see :meth:`Engine.run`.
+        """
+        if self._engine.is_closed:
+            raise self._pool.not_open()
+        if self._last <= 1 and not self._flying and not self._pending:
+            line = self._pool.take()
+            if line is not None:
+                return await self._alone(line, job)
+        return await self._queued(job)
+
+    def flush(self) -> None:
+        """Begin what waits."""
+        if self._pending and self._flying < FLIGHTS:
+            self._flying += 1
+            self._engine.tasks.start(self._fly(), f"rounds on {self._table.name}")
+
+    def _queued(self, job: Job) -> asyncio.Future[Any]:
+        if len(self._pending) >= MAX_WAITING:
+            message = f"{len(self._pending)} calls wait for {self._pool.address.where} already"
+            raise Unavailable(message)
+        loop = self._engine.loop
+        job.future = loop.create_future()
+        job.since = loop.time()
+        self._pending.append(job)
+        if not self._is_due and self._flying < FLIGHTS:
+            self._is_due = True
+            loop.call_soon(self._begin)
+        if self._watch is None:
+            self._watch = loop.call_later(self._engine.patience / _LOOKS, self._look)
+        return job.future
+
+    async def _alone(self, line: Line, job: Job) -> Any:
+        """Do a job for a caller who is the only one: without a task, and a hop less."""
+        self._flying += 1
+        self._busy.add(job.key)
+        try:
+            (result,) = await self._do(line, (job,))
+        except BaseException as error:
+            self._engine.give_back(line, error)
+            if not isinstance(error, FOREIGN):
+                raise
+            if not self._engine.is_undone(error, is_read=self._is_read):
+                raise self._engine.mapped(error, is_read=self._is_read) from error
+        else:
+            self._pool.release(line)
+            if isinstance(result, IonError):
+                raise result
+            return result
+        finally:
+            self._flying -= 1
+            self._busy.discard(job.key)
+            if self._pending:
+                self.flush()
+        self._last = MANY
+        return await self._queued(job)
+
+    def _begin(self) -> None:
+        self._is_due = False
+        self.flush()
+
+    async def _fly(self) -> None:
+        """Do rounds while there is something to do."""
+        engine = self._engine
+        try:
+            while self._pending:
+                try:
+                    has_done = await engine.once(self._round, engine.loop.time() + engine.patience)
+                except FOREIGN:
+                    continue  # it is being mended
+                except IonError as error:  # no connection: so it is for all
+                    jobs, self._pending = self._pending, []
+                    self._end(jobs, [error] * len(jobs))
+                    return
+                if not has_done:
+                    return
+                await asyncio.sleep(0)  # whoever was answered calls again before the next round
+        finally:
+            self._flying -= 1
+
+    async def _round(self, line: Line) -> bool:
+        """Do one round; return whether there was anything to do."""
+        jobs = self._taken()
+        if not jobs:
+            return False
+        self._under_way.append(jobs)
+        try:
+            results = await self._do(line, jobs)
+        except FOREIGN as error:
+            self._engine.tasks.start(self._mend(jobs, error), f"mending {self._table.name}")
+            raise
+        self._under_way.remove(jobs)
+        self._end(jobs, results)
+        return True
+
+    def _taken(self) -> list[Job]:
+        """Take the jobs of the next round."""
+        if self._is_read and len(self._pending) <= MAX_ROUND:
+            pending, self._pending = self._pending, []
+            taken = [job for job in pending if not job.future.done()]
+        else:
+            taken = self._chosen()
+        self._last = len(taken)
+        return taken
+
+    def _chosen(self) -> list[Job]:
+        """Take jobs of one group, as many as fit; none comes before another of its key."""
+        taken: list[Job] = []
+        left: list[Job] = []
+        kept = set() if self._is_read else set(self._busy)
+        size = 0
+        for job in self._pending:
+            if job.future.done():
+                continue
+            fits = not taken or (size + job.size <= ROUND_BYTES and len(taken) < MAX_ROUND)
+            if fits and job.key not in kept and (not taken or job.group == taken[0].group):
+                taken.append(job)
+                size += job.size
+            else:
+                left.append(job)
+            if not self._is_read:
+                kept.add(job.key)
+        self._pending = left
+        if not self._is_read:
+            self._busy.update(job.key for job in taken)
+        return taken
+
+    async def _mend(self, jobs: Sequence[Job], error: BaseException) -> None:
+        """Do the jobs of a round that has failed again, if that may be; or tell who waits."""
+        engine = self._engine
+        if not engine.is_undone(error, is_read=self._is_read):
+            ours = engine.mapped(error, is_read=self._is_read)
+            self._end(jobs, [ours] * len(jobs))
+        elif is_again(error) and len(jobs) > 1:
+            # One of them is held up by somebody else: the others shall not be.
+            await asyncio.gather(*(self._patiently([job]) for job in jobs))
+        else:
+            await self._patiently(jobs)
+        self._under_way.remove(jobs)
+        self.flush()
+
+    async def _patiently(self, jobs: Sequence[Job]) -> None:
+        tables = (self._table,)
+        try:
+            results = await self._engine.run(
+                lambda line: self._do(line, jobs), tables, is_read=self._is_read
+            )
+        except IonError as error:
+            results = [error] * len(jobs)
+        self._end(jobs, results)
+
+    def _end(self, jobs: Sequence[Job], results: Sequence[Any]) -> None:
+        if not self._is_read:
+            self._busy.difference_update([job.key for job in jobs])
+        for job, result in zip(jobs, results, strict=True):
+            future = job.future
+            if future.done():
+                continue
+            if isinstance(result, IonError):
+                future.set_exception(again(result))
+            else:
+                future.set_result(result)
+
+    def _look(self) -> None:
+        """Give up what takes too long."""
+        self._watch = None
+        loop = self._engine.loop
+        until = loop.time() - self._engine.patience
+        for job in itertools.chain(self._pending, *self._under_way):
+            if job.since <= until and not job.future.done():
+                error = TimeoutError()
+                is_safe = self._is_read or job.key not in self._busy
+                job.future.set_exception(self._engine.mapped(error, is_read=is_safe))
+        self._pending = [job for job in self._pending if not job.future.done()]
+        if self._pending or self._under_way:
+            self._watch = loop.call_later(self._engine.patience / _LOOKS, self._look)
+
+    # the end
+
+    def waiting(self) -> list[asyncio.Future[Any]]:
+        """Return the futures of all calls that have not returned."""
+        jobs = itertools.chain(self._pending, *self._under_way)
+        return [job.future for job in jobs if not job.future.done()]
+
+    def close(self) -> None:
+        """Tell whoever waits yet."""
+        if self._watch is not None:
+            self._watch.cancel()
+        for future in self.waiting():
+            future.set_exception(self._pool.not_open())
+        self._pending = []
+
+
+def again(error: IonError) -> IonError:
+    """Return an error for one of several who wait: each raises its own."""
+    return type(error)(error.message, code=error.code, type=error.type, details=error.details)

@@ -1,0 +1,75 @@
+"""Scans and queries as SQL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ion.stores.compiling import Compiler, order_by
+from ion.stores.limits import PAGE_BYTES, after_prefix, key_bytes, prefix_bytes
+from ion.stores.postgres.table import Shape
+from ion.stores.query import Query
+
+Statement = tuple[str, list[Any]]
+
+
+class _Compiler(Compiler):
+    def __init__(self) -> None:
+        super().__init__(lambda number: f"${number}")
+
+    def _in(self, name: str, values: tuple[Any, ...]) -> str:
+        """One parameter for all: so the statement is the same for any number of them."""
+        return f"a_{name} = ANY({self.parameter(list(values))})"
+
+
+def query_of(shape: Shape, query: Query) -> Statement:
+    """Return the statement of a checked query's page.
+
+    :raises InvalidRequest: the cursor is not one of this query.
+    """
+    compiler = _Compiler()
+    condition = compiler.where(query, paged=True)
+    return _page(shape, condition, order_by(query), query.limit), compiler.parameters
+
+
+def count_of(shape: Shape, query: Query) -> Statement:
+    """Return the statement that counts what a checked query finds."""
+    compiler = _Compiler()
+    condition = compiler.where(query, paged=False)
+    return f"SELECT count(*) FROM {shape.sql} WHERE {condition}", compiler.parameters
+
+
+def scan_of(shape: Shape, prefix: str, after: str | None, limit: int) -> Statement:
+    """Return the statement of a scan's page."""
+    condition, parameters = _range(prefix, after)
+    return _page(shape, condition, "key", limit), parameters
+
+
+def keys_of(shape: Shape, prefix: str, after: str | None, limit: int) -> Statement:
+    """Return the statement of a page of keys."""
+    condition, parameters = _range(prefix, after)
+    sql = f"SELECT key FROM {shape.sql} WHERE {condition} ORDER BY key LIMIT {limit + 1}"
+    return sql, parameters
+
+
+def _range(prefix: str, after: str | None) -> Statement:
+    compiler = _Compiler()
+    least = prefix_bytes(prefix)
+    end = after_prefix(least)
+    conditions = [f"key >= {compiler.parameter(least)}"]
+    if end is not None:
+        conditions.append(f"key < {compiler.parameter(end)}")
+    if after is not None:
+        conditions.append(f"key > {compiler.parameter(key_bytes(after))}")
+    return " AND ".join(conditions), compiler.parameters
+
+
+def _page(shape: Shape, condition: str, order: str, limit: int) -> str:
+    """Return a page and one more; beyond :data:`PAGE_BYTES`, values are not read, and empty."""
+    columns = f"key, value, revision{shape.columns}"
+    return (
+        "SELECT key, CASE WHEN sum(octet_length(value)) OVER page - octet_length(value) "
+        f"< {PAGE_BYTES} THEN value ELSE '' END, revision{shape.columns} "
+        f"FROM (SELECT {columns} FROM {shape.sql} WHERE {condition} "
+        f"ORDER BY {order} LIMIT {limit + 1}) AS found "
+        f"WINDOW page AS (ORDER BY {order} ROWS UNBOUNDED PRECEDING) ORDER BY {order}"
+    )

@@ -1,0 +1,177 @@
+"""Writes made ready, and how several of one table are done: one statement a kind of write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ion.base.errors import IonError
+from ion.stores.conflicts import conflict, not_there
+from ion.stores.limits import check_attributes, check_value, key_bytes, key_text, new_revision
+from ion.stores.postgres.driver import FOREIGN
+from ion.stores.postgres.line import Line
+from ion.stores.postgres.table import Shape, Table
+from ion.stores.store import ABSENT, Put, Reindex, Remove, Write
+
+Outcome = int | IonError  # the revision; of a removal, whether there was something
+_CHUNK = 16 * 1024 * 1024  # bytes of values in one statement
+
+PUT, PUT_NEW, PUT_IF, REMOVE, REMOVE_IF, REINDEX, IS_ABSENT = range(7)
+
+
+class Step:
+    """One write.
+
+    :ivar kind: which statement does it.
+    :ivar expected: the revision that must be there; None: any.
+    :ivar names: of the attributes that it changes, where it is a reindex.
+    """
+
+    __slots__ = ("expected", "index", "key", "kind", "names", "revision", "value")
+
+    def __init__(
+        self,
+        kind: int,
+        key: bytes,
+        value: bytes,
+        revision: int,
+        expected: int | None,
+        index: Mapping[str, Any],
+        names: tuple[str, ...] = (),
+    ) -> None:
+        self.kind = kind
+        self.key = key
+        self.value = value
+        self.revision = revision
+        self.expected = expected
+        self.index = index
+        self.names = names
+
+
+_NO_INDEX: Mapping[str, Any] = {}
+
+
+def put_step(table: Table, write: Put) -> Step:
+    """Return a put made ready.
+
+    :raises InvalidRequest: key, value or attributes are none of this store's.
+    :raises ContentTooLarge: the value is.
+    """
+    key = key_bytes(write.key)
+    value = write.value
+    check_value(value, write.key)
+    index = check_attributes(write.index, table.shape.kinds) if write.index else _NO_INDEX
+    expected = write.revision
+    kind = PUT if expected is None else PUT_IF if expected != ABSENT else PUT_NEW
+    if type(value) is not bytes:
+        value = bytes(value)
+    return Step(kind, key, value, write.becomes or new_revision(), expected, index)
+
+
+def step_of(table: Table, write: Write) -> Step:
+    """Return a write made ready; errors as :func:`put_step`."""
+    if isinstance(write, Put):
+        return put_step(table, write)
+    key = key_bytes(write.key)
+    expected = write.revision
+    if isinstance(write, Reindex):
+        index = check_attributes(write.index, table.shape.kinds)
+        revision = write.becomes or new_revision()
+        return Step(REINDEX, key, b"", revision, expected, index, tuple(sorted(write.index)))
+    assert isinstance(write, Remove)
+    kind = REMOVE if expected is None else REMOVE_IF if expected != ABSENT else IS_ABSENT
+    return Step(kind, key, b"", ABSENT, expected, _NO_INDEX)
+
+
+async def do_steps(line: Line, table: Table, steps: Sequence[Step]) -> list[Outcome]:
+    """Do writes of different keys; return what became of each.
+
+    Each that fails has done nothing. Rows are locked in the order of their keys, as far as one can
+    say so: who writes the same keys waits, and seldom for each other.
+    """
+    shape = table.shape
+    if len(steps) == 1 and steps[0].kind == PUT:
+        step = steps[0]
+        await line.rows(shape.put_one, step.key, step.value, step.revision, *shape.row(step.index))
+        return [step.revision]
+    done: set[bytes] = set()
+    for kind, names, some in _groups(steps):
+        done |= await _do(line, shape, kind, names, some)
+    failed = [step.key for step in steps if step.key not in done and step.kind != REMOVE]
+    found = await _found(line, shape, failed) if failed else {}
+    return [_outcome(table, step, step.key in done, found) for step in steps]
+
+
+async def _found(line: Line, shape: Shape, keys: list[bytes]) -> Mapping[bytes, int]:
+    """Return the revisions that are there now."""
+    try:
+        return dict(await line.rows(shape.revisions.many, keys))
+    except FOREIGN:  # the writes were done: this must not look as if they were not
+        return {}
+
+
+async def _do(
+    line: Line, shape: Shape, kind: int, names: tuple[str, ...], steps: Sequence[Step]
+) -> set[bytes]:
+    """Do writes of one kind; return the keys of those that were done."""
+    keys = [step.key for step in steps]
+    if kind == REMOVE:
+        rows = await line.rows(shape.remove, keys)
+    elif kind == REMOVE_IF:
+        rows = await line.rows(shape.remove_if, keys, [step.expected for step in steps])
+    elif kind in {PUT, PUT_NEW}:
+        head = [step.value for step in steps], [step.revision for step in steps]
+        sql = shape.put if kind == PUT else shape.put_new
+        rows = await line.rows(sql, keys, *head, *_columns(shape.attributes, steps))
+    else:
+        conditions = [step.revision for step in steps], [step.expected for step in steps]
+        columns = _columns(names if kind == REINDEX else shape.attributes, steps)
+        if kind == PUT_IF:
+            columns = [[step.value for step in steps], *columns]
+        sql = shape.put_if if kind == PUT_IF else shape.reindex(names)
+        rows = await line.rows(sql, keys, *conditions, *columns)
+    return set(keys) if kind == PUT else {row[0] for row in rows}
+
+
+def _columns(names: Sequence[str], steps: Sequence[Step]) -> list[list[Any]]:
+    return [[step.index.get(name) for step in steps] for name in names]
+
+
+def _groups(steps: Sequence[Step]) -> Iterator[tuple[int, tuple[str, ...], list[Step]]]:
+    """Iterate groups that one statement does, each in the order of its keys."""
+    groups: dict[tuple[int, tuple[str, ...]], list[Step]] = {}
+    for step in steps:
+        groups.setdefault((step.kind, step.names), []).append(step)
+    for (kind, names), some in sorted(groups.items()):
+        if kind != IS_ABSENT:
+            some.sort(key=_key)
+            for chunk in _chunks(some):
+                yield kind, names, chunk
+
+
+def _chunks(steps: list[Step]) -> Iterator[list[Step]]:
+    start = size = 0
+    for number, step in enumerate(steps):
+        size += len(step.value)
+        if size >= _CHUNK:
+            yield steps[start : number + 1]
+            start, size = number + 1, 0
+    if start < len(steps):
+        yield steps[start:]
+
+
+def _key(step: Step) -> bytes:
+    return step.key
+
+
+def _outcome(table: Table, step: Step, is_done: bool, found: Mapping[bytes, int]) -> Outcome:
+    if step.kind == REMOVE or is_done:
+        return step.revision or int(is_done)
+    there = found.get(step.key, ABSENT)
+    key = key_text(step.key)
+    if step.kind == IS_ABSENT and there == ABSENT:
+        return 0
+    if step.expected is None or (step.kind == REINDEX and step.expected == there == ABSENT):
+        return not_there(table.name, key)
+    # It may be as expected again by now: it was not when it was to be written.
+    return conflict(table.name, key, step.expected, there if there != step.expected else None)
