@@ -1,0 +1,1 @@
+"""The datastore service: repositories of objects, which any process clones, pulls and pushes."""
