@@ -16,13 +16,14 @@ from ion.base.errors import (
 )
 from ion.base.tasks import is_running
 from ion.conversation import conversation as c
-from ion.process import incoming, retrying, streaming
+from ion.process import contention, incoming, retrying, streaming
 from ion.process.answering import plain_text
 from ion.process.incoming import IncomingCall
 
 log = logging.getLogger(__name__)
 MAX_MESSAGE = 4000  # characters of an exception's text that travel
 MAX_LOGGED = 1000
+_RUNTIME = (streaming.__file__, contention.__file__)
 
 
 def failure_of(call: IncomingCall, error: BaseException, name: str) -> IonError:
@@ -116,6 +117,6 @@ def _below_runtime(error: BaseException) -> TracebackType | None:
     """Return the traceback without the runtime's own frames."""
     traceback = error.__traceback__
     below = traceback.tb_next if traceback is not None else None
-    while below is not None and below.tb_frame.f_code.co_filename == streaming.__file__:
+    while below is not None and below.tb_frame.f_code.co_filename in _RUNTIME:
         below = below.tb_next
     return below or traceback

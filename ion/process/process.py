@@ -24,6 +24,7 @@ from ion.process import holding, incoming, manners, outcomes, repeats, retrying,
 from ion.process.arriving import incoming_call
 from ion.process.calling import Calling
 from ion.process.callstack import cycle
+from ion.process.contention import Contended, run_again
 from ion.process.endpoint import Endpoint
 from ion.process.host import Host
 from ion.process.inbox import Known
@@ -250,7 +251,12 @@ class Process(Living, Calling, Replying, Subscribing, Storing):
             if op.streams or call.protocol is not RPC:
                 manners.prepare(call, op)
             call.phase = incoming.RUNNING
-            result = await (op.method(self, *args, **kwargs) if kwargs else op.method(self, *args))
+            try:
+                result = await (
+                    op.method(self, *args, **kwargs) if kwargs else op.method(self, *args)
+                )
+            except Contended as error:
+                result = await run_again(self, call, op.method, args, kwargs, error)
             if call.state not in FINAL:
                 call.phase = incoming.ANSWERING
                 if call.talk is not None:

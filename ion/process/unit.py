@@ -19,6 +19,7 @@ from ion.conversation import conversation as c
 from ion.messaging.envelope import MSGPACK, Envelope
 from ion.observe.context import current_call
 from ion.process.answers import DONE
+from ion.process.contention import Contended
 from ion.process.host import Host
 from ion.process.inbox import Known
 from ion.process.incoming import IncomingCall
@@ -81,7 +82,8 @@ class Unit:
     ) -> None:
         """Commit; where the block raises, drop all of it.
 
-        :raises Conflict: others have written what was read here by key; nothing was done.
+        :raises Conflict: others have written what was read here by key; nothing was done. Where it
+            leaves the op, the runtime runs that again, some times.
         :raises Unavailable: the store went away: whether it is done is not known. The message, when
             it comes again, is handled or answered accordingly.
         :raises Known: another container has handled the same message meanwhile.
@@ -94,10 +96,10 @@ class Unit:
         try:
             await self._keep_message()
             await self._inner.__aexit__(None, None, None)
-        except Conflict:
+        except Conflict as conflict:
             self._relay.drop(keys, perhaps_kept=False)
             await self._raise_if_known()
-            raise
+            raise Contended(conflict) from conflict
         except BaseException:
             self._relay.drop(keys, perhaps_kept=True)
             raise
