@@ -16,13 +16,13 @@ Every error has ``code`` (HTTP-like number), ``type`` (a stable word for program
     ├ ReceivedError                   raised at the caller: the other side answered with a failure
     │  ├ ReceivedApplicationError 4xx
     │  │  ├ BadRequest 400            unknown key, missing or mistyped value
-    │  │  └ OpNotFound 404            the service has no such op
+    │  │  ├ OpNotFound 404            the service has no such op
+    │  │  └ Forbidden 403             a command that is not signed with the system's key
     │  └ ReceivedContainerError 5xx   the handler failed, or its process or container did
     ├ CallCycle 508                   a call that would wait on itself; the message names the ring
     ├ ServiceNotFound 404             no queue of that name exists
     │  └ ProcessNotFound 404          the container lives, that process of it does not
     ├ Refused 403                     the other side refused the request, with a reason
-    ├ Forbidden 403                   a command that is not signed with the system's key
     ├ DeadlineExceeded 504            no answer in time (also a TimeoutError)
     ├ StoreError 500                  a store cannot do what was asked
     │  ├ Conflict 409                 somebody else has written since; the details say what
@@ -167,6 +167,15 @@ class OpNotFound(ReceivedApplicationError):
     default_code = 404
 
 
+class Forbidden(ReceivedApplicationError):
+    """Not allowed; of ION's own: a command that is not signed with the system's key.
+
+    The message says what is wrong with it.
+    """
+
+    default_code = 403
+
+
 class ReceivedContainerError(ReceivedError):
     """A failure with a 5xx code: the handler, its process or its container failed."""
 
@@ -189,12 +198,6 @@ class CallCycle(IonError):
 
 class Refused(IonError):
     """The other side refused the request; the message is its reason."""
-
-    default_code = 403
-
-
-class Forbidden(IonError):
-    """A command that is not signed with the system's key; the message says what is wrong."""
 
     default_code = 403
 
