@@ -44,7 +44,7 @@ bench: $(VENV)/dev.stamp ## measure ION and its peers in one run; writes the tab
 soak: $(VENV)/dev.stamp ## a million calls must leave nothing behind; the fault journeys, the long way
 	@.ci/need rabbitmq
 	$(BIN)/python -m benchmarks.soak $(BENCH_ARGS)
-	ION_SOAK=1 $(BIN)/python -m pytest tests/journeys/faults \
+	ION_SOAK=1 $(BIN)/python -m pytest tests/journeys/faults tests/journeys/test_failover_kills.py \
 		--deselect tests/journeys/faults/test_t8_leaks.py $(PYTEST_ARGS)
 
 fmt: $(VENV)/dev.stamp ## format, and fix what can be fixed

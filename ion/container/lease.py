@@ -213,7 +213,7 @@ class Keeper:
 
     def _take(self, delivery: Delivery) -> None:
         try:
-            envelope = self._endpoint.incoming(delivery.envelope)
+            envelope = delivery.envelope  # as with beats, no interceptor sees it
             token = msgspec.convert(codec.decode(envelope.body, envelope.content_type), Token)
         except (IonError, msgspec.ValidationError) as error:
             log.warning("lease %s: a message that is none is dropped: %s", self.name, error)
@@ -268,8 +268,7 @@ class Keeper:
 
     def _envelope(self, action: Publish) -> Envelope:
         body, content_type = codec.encode(action.token, MSGPACK)
-        envelope = Envelope("lease", body, content_type=content_type, persistent=action.lasting)
-        return self._endpoint.outgoing(envelope)
+        return Envelope("lease", body, content_type=content_type, persistent=action.lasting)
 
     def _published(self, action: Publish, error: IonError | None) -> None:
         if isinstance(error, Unroutable) and not self._reopening and self._consumer is not None:

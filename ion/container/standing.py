@@ -309,6 +309,9 @@ class Post:
 
     async def _start_as(self, record: Mapping[str, Any]) -> None:
         spec = load_app(find_here(self.name, str(record.get("file", ""))))
+        if spec.name != self.name or spec.takeover is None:
+            message = f"{spec.where('name')} is no app {self.name!r} that fails over"
+            raise StartError(message)
         overlay: Overlay = (record.get("config") or {}, record.get("args") or {})
         await self._launcher.take_over(spec, overlay)
 
