@@ -4,3 +4,13 @@ All keys of a store are in one slot (:mod:`.layout`), and every call is one scri
 (:mod:`.scripts`), so that it is one step for all clients. Calls that wait together travel together
 (:mod:`.lane`); a query reads its index in chunks, and decides here (:mod:`.finding`).
 """
+
+from __future__ import annotations
+
+from ion.base.errors import ConfigurationError
+
+try:
+    import redis.asyncio  # noqa: F401 - so that a missing one is told the same way everywhere
+except ImportError as missing:
+    _message = "redis:// needs redis-py: pip install 'ioncore[redis]'"
+    raise ConfigurationError(_message) from missing

@@ -94,7 +94,7 @@ class Finder:
         walks = [every, *found, *([ordered] if ordered is not None else [])]
         sizes = await self._sizes([Walk((ALL,)), *walks])
         total = sizes[0]
-        if ordered is not None and not ordered.from_end and sizes[-1] < total:
+        if ordered is not None and not ordered.from_end and start is None and sizes[-1] < total:
             walks.pop()  # what has no such attribute must come first, and is not in it
         # One that is in order ends with the page: it finds one in ``total / least``, or fewer.
         least = min(sizes)

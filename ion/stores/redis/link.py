@@ -11,17 +11,13 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from ion.base.errors import ConfigurationError
+from redis import exceptions as errors
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.connection import AbstractConnection, Connection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
-try:
-    from redis import exceptions as errors
-    from redis.asyncio.cluster import RedisCluster
-    from redis.asyncio.connection import AbstractConnection, Connection, parse_url
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-except ImportError as missing:
-    _message = "redis:// needs redis-py: pip install 'ioncore[redis]'"
-    raise ConfigurationError(_message) from missing
+from ion.base.errors import ConfigurationError
 
 Command = Sequence[bytes]
 Reply = Any  # bytes, int, None, a list of these, or the error that it was answered with
