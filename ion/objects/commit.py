@@ -50,8 +50,13 @@ def commit_of(data: bytes) -> Commit:
         if kind is not Kind.COMMIT:
             raise TypeError
         parents = tuple(link.hash for link in body["parents"])
-        author, comment, branch = body["author"], body["comment"], body["branch"]
-        return Commit(body["root"], parents, author, body["time"], comment, branch)
+        texts = (body["author"], body["comment"], body["branch"])
+        when = body["time"]
+        if not isinstance(body["root"], dict | Link):
+            raise TypeError
+        if not all(type(text) is str for text in texts) or type(when) not in (int, float):
+            raise TypeError
+        return Commit(body["root"], parents, texts[0], float(when), texts[1], texts[2])
     except (TypeError, KeyError, AttributeError) as error:
         message = "an element that should be a commit is none"
         raise Damaged(message) from error

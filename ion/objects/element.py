@@ -5,13 +5,13 @@ one way only, so that equal contents have equal names. What it refers to are *li
 of other elements. As a hash cannot be known before its element is, there are no cycles.
 
 Values are plain data: None, bool, int of 64 bits, float, str, bytes, lists, maps with text for
-keys; and :class:`Link`, :class:`Typed` and :class:`Reference`.
+keys; and :class:`Typed` and :class:`Reference`. :class:`Link` is for what is kept alone.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import Any
 
@@ -24,6 +24,8 @@ MAX_ELEMENT = 512 * 1024  # bytes; leaves and nodes are far smaller as a rule
 MAX_DEPTH = 100  # of values within each other
 
 _LINK, _TYPED, _REFERENCE = 1, 2, 3
+_NESTED = MAX_DEPTH + 10  # an element wraps what it has
+_ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 
 
 class Kind(IntEnum):
@@ -36,6 +38,7 @@ class Kind(IntEnum):
     LIST_NODE = 4  # [[items, bytes, link], ...]
     BYTES_NODE = 5  # [is text, [[bytes, link], ...]]; its leaves are values
     COMMIT = 6  # see :class:`ion.objects.commit.Commit`
+    TYPED_NODE = 7  # [name, version, [[bytes, link], ...]]: a large typed message
 
 
 class Link:
@@ -91,7 +94,9 @@ _encoder = msgspec.msgpack.Encoder(order="sorted", enc_hook=_ext)
 
 def _prepared(value: Any, depth: int = 0) -> Any:
     """Return a value with its structs as what they are written as; refuse what is no plain data."""
-    if depth > MAX_DEPTH:
+    if type(value) in _ATOMS:
+        return value
+    if depth > _NESTED:
         message = f"a value is nested {MAX_DEPTH} deep at most"
         raise InvalidRequest(message)
     match value:
@@ -128,11 +133,33 @@ def element(kind: Kind, body: Any) -> bytes:
 
     :raises InvalidRequest: its body is no plain data, or it is over :data:`MAX_ELEMENT` bytes.
     """
-    data = encoded([int(kind), body])
+    return _checked(encoded([int(kind), body]))
+
+
+def joined(kind: Kind, parts: Iterable[bytes]) -> bytes:
+    """Return an element whose body is a list of what is encoded already."""
+    return _checked(_encoder.encode([int(kind), [msgspec.Raw(part) for part in parts]]))
+
+
+def _checked(data: bytes) -> bytes:
     if len(data) > MAX_ELEMENT:
         message = f"an element has at most {MAX_ELEMENT} bytes, not {len(data)}"
         raise InvalidRequest(message)
     return data
+
+
+def same(one: Any, other: Any) -> bool:
+    """Return whether two frozen values are the same, as they are written.
+
+    That is not ``==``: 1, 1.0 and True are three, and what is no number is the same as itself.
+    """
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, float | list | dict):
+        return encoded(one) == encoded(other)
+    return bool(one == other)
 
 
 def hash_of(data: bytes) -> bytes:
@@ -175,15 +202,16 @@ def links_of(data: bytes) -> list[bytes]:
     return list(dict.fromkeys(link.hash for link in _links(decoded(data)[1])))
 
 
-def _links(value: Any) -> Iterator[Link]:
-    if isinstance(value, Link):
-        yield value
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from _links(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _links(each)
+def _links(body: Any) -> Iterator[Link]:
+    waiting = [body]  # no recursion: what came from afar may be nested as deep as it likes
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Link):
+            yield value
+        elif isinstance(value, dict):
+            waiting += reversed(value.values())
+        elif isinstance(value, list):
+            waiting += reversed(value)
 
 
 def verified(hash: bytes, data: bytes) -> bytes:

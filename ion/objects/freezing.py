@@ -6,6 +6,7 @@ compared without looking behind their links: equal contents have equal links.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -25,6 +26,9 @@ from ion.objects.chunking import (
 from ion.objects.element import MAX_DEPTH, Kind, Link, Reference, Typed, element, encoded, hash_of
 
 FLUSH_BYTES = 1024 * 1024
+FLUSH_COUNT = 4096
+_SMALL = frozenset({type(None), bool, float})
+BREATH = 500  # entries after which others have a turn
 
 
 class Keeper(Protocol):
@@ -58,7 +62,7 @@ class Sink:
             return
         self._fresh[hash] = data
         self._size += len(data)
-        if self._size >= FLUSH_BYTES:
+        if self._size >= FLUSH_BYTES or len(self._fresh) >= FLUSH_COUNT:
             await self.flush()
 
     async def flush(self) -> None:
@@ -76,19 +80,20 @@ async def freeze(value: Any, sink: Sink, depth: int = 0) -> Any:
     if depth > MAX_DEPTH:
         message = f"a value is nested {MAX_DEPTH} deep at most"
         raise InvalidRequest(message)
+    if type(value) in _SMALL:
+        return value
     match value:
         case dict():
             return await _freeze_map(value, sink, depth)
         case list() | tuple():
-            items = [list_item(await freeze(each, sink, depth + 1)) for each in value]
-            return await settle(items, sink, is_map=False)
+            return await _freeze_list(value, sink, depth)
         case str():
             return await _freeze_text(value, sink)
         case bytes() | bytearray() | memoryview():
             return await _freeze_bytes(bytes(value), sink, is_text=False)
         case Typed() if len(value.data) > INLINE:
-            return Link(await sink.put(element(Kind.VALUE, value)))
-        case None | bool() | int() | float() | Typed() | Reference() | Link():
+            return await _freeze_typed(value, sink)
+        case None | bool() | int() | float() | Typed() | Reference():
             encoded(value)
             return value
     message = f"{type(value).__name__} cannot be kept in a repository: give plain data"
@@ -99,11 +104,21 @@ async def _freeze_map(value: Mapping[Any, Any], sink: Sink, depth: int) -> Any:
     if not all(type(key) is str for key in value):
         message = "the keys of a map in a repository are text"
         raise InvalidRequest(message)
-    entries = [
-        map_entry(checked_key(key), await freeze(value[key], sink, depth + 1))
-        for key in sorted(value)
-    ]
+    entries = []
+    for key in sorted(value):
+        entries.append(map_entry(checked_key(key), await freeze(value[key], sink, depth + 1)))
+        if len(entries) % BREATH == 0:
+            await asyncio.sleep(0)
     return await settle(entries, sink, is_map=True)
+
+
+async def _freeze_list(value: Sequence[Any], sink: Sink, depth: int) -> Any:
+    items = []
+    for each in value:
+        items.append(list_item(await freeze(each, sink, depth + 1)))
+        if len(items) % BREATH == 0:
+            await asyncio.sleep(0)
+    return await settle(items, sink, is_map=False)
 
 
 def checked_key(key: str) -> str:
@@ -113,7 +128,7 @@ def checked_key(key: str) -> str:
     """
     try:
         size = len(key.encode())
-    except UnicodeEncodeError:
+    except (UnicodeEncodeError, AttributeError):
         size = INLINE + 1
     if size > INLINE:
         message = f"a key of a map is text of at most {INLINE} bytes in UTF-8: {key[:50]!r}"
@@ -132,6 +147,8 @@ async def settle(entries: Sequence[Entry], sink: Sink, *, is_map: bool) -> Any:
         ref, data = leaf_of(leaf, is_map=is_map)
         await sink.take(ref.hash, data)
         refs.append(ref)
+        if len(refs) % BREATH == 0:
+            await asyncio.sleep(0)
     return await top(refs, sink, is_map=is_map)
 
 
@@ -159,8 +176,20 @@ async def _freeze_text(value: str, sink: Sink) -> Any:
 async def _freeze_bytes(data: bytes, sink: Sink, *, is_text: bool) -> Any:
     if len(data) <= INLINE:
         return data
-    rows = []
+    rows = await _pieces(data, sink)
+    return Link(await sink.put(element(Kind.BYTES_NODE, [is_text, rows])))
+
+
+async def _freeze_typed(value: Typed, sink: Sink) -> Link:
+    if len(value.data) <= PIECE:
+        return Link(await sink.put(element(Kind.VALUE, value)))
+    rows = await _pieces(value.data, sink)
+    return Link(await sink.put(element(Kind.TYPED_NODE, [value.name, value.version, rows])))
+
+
+async def _pieces(data: bytes, sink: Sink) -> list[list[Any]]:
+    rows: list[list[Any]] = []
     for start in range(0, len(data), PIECE):
         piece = data[start : start + PIECE]
         rows.append([len(piece), Link(await sink.put(element(Kind.VALUE, piece)))])
-    return Link(await sink.put(element(Kind.BYTES_NODE, [is_text, rows])))
+    return rows

@@ -1,22 +1,26 @@
 """Elements and heads of repositories in the stores of a datastore: a peer that is here.
 
 Elements nobody refers to any more are removed in two steps (:mod:`ion.objects.collecting`). In
-between, those that are condemned count as missing: who needs one puts it again, and it stays.
+between, those that are condemned count as missing. Who puts one again, or something that refers to
+it, or lets a branch end with it, takes the mark away, from all that it refers to first.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ion.base.errors import Conflict, Damaged, InvalidRequest, NotFound
 from ion.objects.cache import Cache
+from ion.objects.commit import commit_of
 from ion.objects.element import HASH, MAX_ELEMENT, hash_of, links_of, verified
 from ion.objects.names import checked_branch, checked_repository
 from ion.objects.peer import BATCH_BYTES, MAX_ASKED
-from ion.stores.store import ABSENT, Datastore, Entry, Put, Store
+from ion.objects.transfer import leaves_first
+from ion.stores.store import ABSENT, Datastore, Entry, Put, Remove, Store, Write
 
 CACHE_BYTES = 16 * 1024 * 1024
+MAX_KEPT = 4000  # elements that are put at once
 CONDEMNED = "condemned/"  # of keys: elements that are to be removed
 
 
@@ -58,14 +62,21 @@ class KeptPeer:
     async def missing(self, hashes: Sequence[bytes]) -> list[bytes]:
         """See :meth:`Elements.missing`."""
         _check_hashes(hashes)
+        absent = await self._absent(hashes)
+        gone = absent.union(await self._condemned(hashes))
+        return [each for each in hashes if each in gone]
+
+    async def _absent(self, hashes: Sequence[bytes]) -> set[bytes]:
         there = await asyncio.gather(*(self.elements.has(each.hex()) for each in hashes))
+        return {each for each, is_there in zip(hashes, there, strict=True) if not is_there}
+
+    async def _condemned(self, hashes: Collection[bytes]) -> list[bytes]:
         page = await self.elements.keys(CONDEMNED, limit=1)
-        condemned: tuple[bool, ...] | list[bool] = [False] * len(hashes)
-        if page.items:
-            marks = (self.elements.has(CONDEMNED + each.hex()) for each in hashes)
-            condemned = list(await asyncio.gather(*marks))
-        found = zip(hashes, there, condemned, strict=True)
-        return [each for each, is_there, is_condemned in found if not is_there or is_condemned]
+        if not page.items:
+            return []
+        marks = (self.elements.has(CONDEMNED + each.hex()) for each in hashes)
+        there = await asyncio.gather(*marks)
+        return [each for each, is_there in zip(hashes, there, strict=True) if is_there]
 
     async def fetch(self, hashes: Sequence[bytes]) -> list[bytes]:
         """See :meth:`Elements.fetch`."""
@@ -95,23 +106,51 @@ class KeptPeer:
                 raise InvalidRequest(message)
             needed.update((h, None) for h in links_of(data) if h not in offered)
             offered[hash_of(data)] = data
-        await self._refuse_open_ends(list(needed))
+        await self._secure(list(needed))
         await self.keep(offered)
 
-    async def _refuse_open_ends(self, needed: list[bytes]) -> None:
+    async def _secure(self, needed: list[bytes]) -> None:
+        """See to it that elements are there, and stay, with all that they refer to.
+
+        :raises Conflict: one is not there.
+        """
         for start in range(0, len(needed), MAX_ASKED):
-            missing = await self.missing(needed[start : start + MAX_ASKED])
-            if missing:
-                message = (
-                    f"element {missing[0].hex()} is referred to, and not there: "
-                    "elements are put leaves first"
-                )
-                raise Conflict(message, details={"missing": [h.hex() for h in missing[:100]]})
+            some = needed[start : start + MAX_ASKED]
+            absent = await self._absent(some)
+            if absent:
+                raise _open_end([each for each in some if each in absent])
+            await self._revive(await self._condemned(some))
+
+    async def _revive(self, condemned: list[bytes]) -> None:
+        """Put condemned elements again, and all that is condemned below them, leaves first.
+
+        :raises Conflict: one is not there any more.
+        """
+        links: dict[bytes, list[bytes]] = {}
+        waiting = condemned
+        while waiting:
+            name = waiting.pop()
+            if name not in links:
+                below = links_of(await self._needed(name))
+                links[name] = await self._condemned(below)
+                waiting += links[name]
+        for name in leaves_first(links):
+            await self.keep({name: await self._needed(name)})
+
+    async def _needed(self, name: bytes) -> bytes:
+        data = await self.elements.get(name.hex())
+        if data is None:
+            raise _open_end([name])
+        return data
 
     async def keep(self, elements: Mapping[bytes, bytes]) -> None:
         """Put elements by their hashes, which are right; what they refer to is there."""
-        if elements:
-            await self.elements.write([Put(h.hex(), data) for h, data in elements.items()])
+        names = list(elements)
+        for start in range(0, len(names), MAX_KEPT):
+            some = names[start : start + MAX_KEPT]
+            batch: list[Write] = [Put(name.hex(), elements[name]) for name in some]
+            marks = await self._condemned(some)
+            await self.elements.write([*batch, *[Remove(CONDEMNED + m.hex()) for m in marks]])
 
     # heads
 
@@ -133,19 +172,21 @@ class KeptPeer:
     ) -> None:
         """See :meth:`Peer.set_head`."""
         key = f"{checked_repository(repository)}/{checked_branch(branch)}"
-        if not await self.has(commit):
+        data = await self.elements.get(commit.hex())
+        if data is None:
             message = f"there is no commit {commit.hex()}: put its elements first"
             raise NotFound(message, details={"hash": commit.hex()})
         entry = await self.heads_store.entry(key)
         now = _head(entry) if entry is not None else None
         if now != expected:
             raise _stale(repository, branch, expected, now, commit)
+        await self._secure([commit, *commit_of(data).parents])
         revision = entry.revision if entry is not None else ABSENT
         try:
             await self.heads_store.put(key, commit, revision=revision)
         except Conflict:
-            data = await self.heads_store.get(key)
-            raise _stale(repository, branch, expected, data, commit) from None
+            theirs = await self.heads_store.get(key)
+            raise _stale(repository, branch, expected, theirs, commit) from None
 
     async def remove_head(self, repository: str, branch: str) -> bool:
         """Remove a branch; its commits stay until they are collected."""
@@ -157,6 +198,13 @@ def _check_hashes(hashes: Sequence[bytes]) -> None:
     if len(hashes) > MAX_ASKED or any(len(each) != HASH for each in hashes):
         message = f"give at most {MAX_ASKED} hashes, of {HASH} bytes each"
         raise InvalidRequest(message)
+
+
+def _open_end(missing: list[bytes]) -> Conflict:
+    message = (
+        f"element {missing[0].hex()} is referred to, and not there: elements are put leaves first"
+    )
+    return Conflict(message, details={"missing": [each.hex() for each in missing[:100]]})
 
 
 def _head(entry: Entry) -> bytes:

@@ -13,14 +13,18 @@ from typing import Any
 import msgspec
 
 from ion.base.errors import InvalidRequest
-from ion.objects.chunking import map_entry
+from ion.objects.chunking import Entry
 from ion.objects.editing import Below, Edit, Path, Put, Removed, Set
-from ion.objects.element import Kind, Link, Typed
+from ion.objects.element import Kind, Link, Typed, same
 from ion.objects.thawing import NOTHING, Get, leaf_entries, leaf_refs, opened, thaw
 
 MAX_CONFLICTS = 10_000
 
-MergeTyped = Callable[[Any, Typed, Typed], tuple[Typed, list[tuple[str, Any, Any, Any]]] | None]
+DISPUTED = Typed("", 0, b"disputed")  # in a base: what those that it was made of do not agree on
+
+MergeTyped = Callable[
+    [Typed | None, Typed, Typed], tuple[Typed, list[tuple[str, Any, Any, Any]]] | None
+]
 
 
 class Conflict(msgspec.Struct, frozen=True):
@@ -30,12 +34,14 @@ class Conflict(msgspec.Struct, frozen=True):
     :ivar base: the value before; NOTHING: there was none.
     :ivar ours: NOTHING: we have removed it.
     :ivar theirs: likewise.
+    :ivar field: of the typed message at ``path``, where the conflict is within one.
     """
 
     path: Path
     base: Any
     ours: Any
     theirs: Any
+    field: str = ""
 
 
 class Merged(msgspec.Struct):
@@ -55,12 +61,13 @@ async def merge(
     """Merge frozen values that are maps.
 
     :param base: what both come from; an empty map where nothing is in common.
-    :param typed: merges typed messages; returns None where their type is not known.
+    :param typed: merges typed messages (base, or None; ours; theirs) to one, in which ours stays
+        where they conflict, and these: (field, base, ours, theirs); None: their type is not known.
     :raises InvalidRequest: there are more than :data:`MAX_CONFLICTS`.
     """
     work = _Merge(get, typed)
     changes = await work.maps(base, ours, theirs, ())
-    work.conflicts.sort(key=lambda conflict: conflict.path)
+    work.conflicts.sort(key=lambda conflict: (conflict.path, conflict.field))
     return Merged(changes, work.conflicts)
 
 
@@ -84,24 +91,30 @@ class _Merge:
 
     async def _one(self, base: Any, ours: Any, theirs: Any, path: Path) -> Edit | None:
         """Return the change that ours is to have at ``path``, or None."""
-        if ours == theirs:
+        if same(ours, theirs):
             return None
-        if ours == base:
+        if same(ours, base):
             return Removed() if theirs is NOTHING else Put(theirs)
         if await self._are_maps(ours, theirs):
             before = base if await self._are_maps(base) else {}
             below = await self.maps(before, ours, theirs, path)
             return below if below.changes else None
-        if isinstance(ours, Typed) and isinstance(theirs, Typed) and self._typed is not None:
-            merged = self._typed(base, ours, theirs)
+        messages = [await self._message(side) for side in (base, ours, theirs)]
+        if self._typed is not None and messages[1] and messages[2] and messages[0] != DISPUTED:
+            merged = self._typed(messages[0], messages[1], messages[2])
             if merged is not None:
-                value, conflicts = merged
-                for name, *sides in conflicts:
-                    self._add((*path, name), *sides)
-                return Set(value) if value != ours else None
-        thawed = [await self._thawed(side) for side in (base, ours, theirs)]
-        self._add(path, *thawed)
+                for field, before, own, other in merged[1]:
+                    self._add(Conflict(path, before, own, other, field))
+                return Set(merged[0]) if merged[0] != messages[1] else None
+        self._add(Conflict(path, *[await self._thawed(side) for side in (base, ours, theirs)]))
         return None
+
+    async def _message(self, value: Any) -> Typed | None:
+        """Return the typed message that a frozen value is, or None."""
+        if isinstance(value, Link):
+            kind, body = await opened(value, self._get)
+            value = await thaw(value, self._get) if kind is Kind.TYPED_NODE else body
+        return value if isinstance(value, Typed) else None
 
     async def _are_maps(self, *values: Any) -> bool:
         for value in values:
@@ -112,13 +125,15 @@ class _Merge:
         return True
 
     async def _thawed(self, value: Any) -> Any:
-        return value if value is NOTHING else await thaw(value, self._get)
+        if value is NOTHING or value == DISPUTED:
+            return NOTHING
+        return await thaw(value, self._get)
 
-    def _add(self, path: Path, base: Any, ours: Any, theirs: Any) -> None:
+    def _add(self, conflict: Conflict) -> None:
         if len(self.conflicts) >= MAX_CONFLICTS:
             message = f"there are more than {MAX_CONFLICTS} conflicts: merge in smaller steps"
             raise InvalidRequest(message)
-        self.conflicts.append(Conflict(path, base, ours, theirs))
+        self.conflicts.append(conflict)
 
 
 _MAPS = (Kind.MAP_LEAF, Kind.MAP_NODE)
@@ -129,13 +144,13 @@ async def differing(old: Any, new: Any, get: Get) -> dict[str, tuple[Any, Any]]:
 
     Leaves that both have are not read.
     """
-    if old == new:
+    if same(old, new):
         return {}
     before, after = await _unshared(old, new, get)
     return {
         key: (before.get(key, NOTHING), after.get(key, NOTHING))
         for key in sorted({*before, *after})
-        if before.get(key, NOTHING) != after.get(key, NOTHING)
+        if not same(before.get(key, NOTHING), after.get(key, NOTHING))
     }
 
 
@@ -152,6 +167,6 @@ async def _unshared(old: Any, new: Any, get: Get) -> tuple[Mapping[str, Any], Ma
             for entry in await leaf_entries(ref, get)
         ]
         if not isinstance(frozen, Link):
-            entries = [map_entry(key, value) for key, value in frozen.items()]
+            entries = [Entry(key, value) for key, value in frozen.items()]
         sides.append({entry.key: entry.value for entry in entries})
     return sides[0], sides[1]

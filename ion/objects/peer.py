@@ -54,4 +54,5 @@ class Peer(Elements, Protocol):
         :raises Conflict: it ends with another one; ``details`` holds ``expected``, ``theirs``
             (what it is now) and ``ours`` (what it was to be), in hexadecimal.
         :raises NotFound: it has no such commit.
+        :raises Damaged: the element is no commit.
         """

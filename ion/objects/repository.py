@@ -12,13 +12,15 @@ from typing import Any, Protocol
 
 import msgspec
 
+from ion.base import errors
 from ion.base.errors import InvalidRequest, NotFound
 from ion.objects.commit import MAX_COMMENT, Commit, as_element
-from ion.objects.editing import Path
+from ion.objects.editing import Path, steps
 from ion.objects.freezing import Sink
 from ion.objects.history import ancestors, as_of, is_before, merge_bases, read_commit
-from ion.objects.merging import Conflict, Merged, MergeTyped, merge
+from ion.objects.merging import DISPUTED, Conflict, Merged, MergeTyped, merge
 from ion.objects.names import MAIN, checked_branch, checked_repository
+from ion.objects.thawing import NOTHING
 from ion.objects.tree import Tree
 
 
@@ -61,30 +63,37 @@ class Version(msgspec.Struct, frozen=True):
 class Merging(msgspec.Struct):
     """A merge that was not committed yet.
 
-    :ivar tree: ours with the changes of theirs that do not conflict; change it, and commit it.
-    :ivar conflicts: what is to be decided: in ``tree`` ours stands there.
+    :ivar tree: ours with the changes of theirs that do not conflict; decide what conflicts, change
+        what you like, and commit it.
     :ivar is_needed: False where one of the two comes from the other: then ``tree`` is the later
         one, as it is.
     """
 
     tree: Tree
-    conflicts: list[Conflict]
     is_needed: bool = True
 
-    def resolve(self, path: Path, value: Any = None, *, remove: bool = False) -> None:
-        """Decide a conflict: put a value there, or remove what is there.
+    @property
+    def conflicts(self) -> list[Conflict]:
+        """What is to be decided: in ``tree`` ours stands there."""
+        return self.tree.conflicts
+
+    def resolve(self, path: str | Path, value: Any) -> None:
+        """Decide a conflict: put a value there; ``NOTHING`` removes what is there.
+
+        Of a typed message, all conflicts are decided together.
 
         :raises InvalidRequest: there is no conflict at ``path``.
         """
+        path = steps(path)
         rest = [conflict for conflict in self.conflicts if conflict.path != path]
         if len(rest) == len(self.conflicts):
             message = f"there is no conflict at {'/'.join(path)!r} (any more)"
             raise InvalidRequest(message)
-        if remove:
-            self.tree.remove(path)
+        if value is NOTHING:
+            self.tree.remove(path, is_sure=False)
         else:
             self.tree.set(path, value)
-        self.conflicts = rest
+        self.tree.conflicts = rest
 
 
 class Repository:
@@ -166,13 +175,15 @@ class Repository:
 
         :param branch: that of the tree by default.
         :param at: the time of it, seconds since 1970; now by default.
-        :raises Conflict: the branch has gone on meanwhile: merge, and commit again.
+        :raises Conflict: the branch has gone on meanwhile: merge, and commit again; or conflicts
+            of a merge are not decided.
         :raises InvalidRequest: there is something in it that cannot be kept; nothing was done.
         :raises NotFound: something was to be removed that is not there.
         """
         if len(comment) > MAX_COMMENT:
             message = f"a comment has at most {MAX_COMMENT} characters"
             raise InvalidRequest(message)
+        _refuse_undecided(tree)
         branch = checked_branch(branch or tree.branch or MAIN)
         sink = Sink(self._home)
         root = await tree.frozen(sink)
@@ -236,18 +247,19 @@ class Repository:
         )
         tree = Tree(own, get, parents=(mine, other), branch=into)
         tree.apply(merged.changes)
-        return Merging(tree, merged.conflicts)
+        tree.conflicts = merged.conflicts
+        return Merging(tree)
 
     async def _unneeded(self, commit: bytes, branch: str) -> Merging:
         version = await read_commit(commit, self._home.get)
         tree = Tree(version.root, self._home.get, parents=(commit,), branch=branch)
-        return Merging(tree, [], is_needed=False)
+        return Merging(tree, is_needed=False)
 
     async def _base(self, ours: bytes, theirs: bytes, depth: int = 0) -> Any:
         """Return the frozen map that two commits come from.
 
         After merges crosswise there are several: they are merged. Where these conflict, nothing was
-        in common, so that what the two made of it has to be the same, or is a conflict again.
+        in common: the two have made the same of it, or it is a conflict again.
         """
         get = self._home.get
         bases = await merge_bases(ours, theirs, get)
@@ -265,8 +277,7 @@ class Repository:
         tree = Tree(root, self._home.get)
         tree.apply(merged.changes)
         for conflict in merged.conflicts:
-            if await tree.has(conflict.path):
-                tree.remove(conflict.path)
+            tree.set(conflict.path, DISPUTED)
         sink = Sink(self._home)
         result = await tree.frozen(sink)
         await sink.flush()
@@ -291,6 +302,14 @@ def version_of(name: bytes, commit: Commit) -> Version:
     """Return a commit as people see it."""
     parents = tuple(parent.hex() for parent in commit.parents)
     return Version(name.hex(), parents, commit.author, commit.time, commit.comment, commit.branch)
+
+
+def _refuse_undecided(tree: Tree) -> None:
+    if tree.conflicts:
+        paths = ["/".join(conflict.path) for conflict in tree.conflicts[:10]]
+        count = len(tree.conflicts)
+        message = f"{count} conflicts of the merge are not decided: resolve {paths[0]!r} first"
+        raise errors.Conflict(message, details={"paths": paths, "count": count})
 
 
 def _hash(commit: str | bytes) -> bytes:

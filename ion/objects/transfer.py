@@ -7,7 +7,7 @@ branch changes last, by compare-and-set.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -29,6 +29,14 @@ class Moved(msgspec.Struct):
     elements: int = 0
     size: int = 0
     questions: int = 0
+
+    def plus(self, other: Moved) -> Moved:
+        """Return the sum of two."""
+        return Moved(
+            self.elements + other.elements,
+            self.size + other.size,
+            self.questions + other.questions,
+        )
 
 
 async def pull(roots: Iterable[bytes], far: Elements, near: Elements) -> Moved:
@@ -62,6 +70,7 @@ class _Pull:
         self._ready: dict[bytes, bytes] = {}  # closed, to be put
         self._size = 0
         self._above: dict[bytes, list[_Open]] = {}  # hash that is to come -> who waits for it
+        self._open: dict[bytes, _Open] = {}  # what has come, and waits itself
         self._stack: list[bytes] = []
         self.moved = Moved()
 
@@ -102,7 +111,7 @@ class _Pull:
             if not missing:
                 await self._settle(parent)
         for each in missing:
-            waiting = self._above.get(each)
+            waiting = self._open[each].above if each in self._open else self._above.get(each)
             if waiting is None:
                 self._above[each] = waiting = []
                 self._stack.append(each)
@@ -113,13 +122,15 @@ class _Pull:
         above = self._above.pop(name, [])
         self.moved.elements += 1
         self.moved.size += len(data)
-        await self._want(links_of(data), _Open(name, data, above))
+        self._open[name] = one = _Open(name, data, above)
+        await self._want(links_of(data), one)
 
     async def _settle(self, one: _Open) -> None:
         """Put an element that waits for nothing any more, and those that waited for it alone."""
         done = [one]
         while done:
             one = done.pop()
+            del self._open[one.name]
             self._ready[one.name] = one.data
             self._size += len(one.data)
             if self._size >= BATCH_BYTES:
@@ -172,23 +183,9 @@ class _Push:
                 missing = missing[len(some) :]
             level = [each for each in below if each not in self._asked]
 
-    def order(self) -> Iterator[bytes]:
-        """Iterate what is missing, each after all that it refers to."""
-        done: set[bytes] = set()
-        stack = [(name, False) for name in reversed(self._links)]
-        while stack:
-            name, is_open = stack.pop()
-            if is_open:
-                yield name
-            elif name not in done:
-                done.add(name)
-                stack.append((name, True))
-                below = self._links[name]
-                stack += [(b, False) for b in below if b in self._links and b not in done]
-
     async def send(self) -> None:
         """Send what is missing, in batches."""
-        order = list(self.order())
+        order = list(leaves_first(self._links))
         while order:
             some = await self._near.fetch(order[:MAX_ASKED])
             await self._far.offer(some)
@@ -196,3 +193,17 @@ class _Push:
             self.moved.elements += len(some)
             self.moved.size += sum(map(len, some))
             order = order[len(some) :]
+
+
+def leaves_first(links: Mapping[bytes, Sequence[bytes]]) -> Iterator[bytes]:
+    """Iterate the elements that have an entry, each after those of them that it refers to."""
+    done: set[bytes] = set()
+    stack = [(name, False) for name in reversed(list(links))]
+    while stack:
+        name, is_open = stack.pop()
+        if is_open:
+            yield name
+        elif name not in done:
+            done.add(name)
+            stack.append((name, True))
+            stack += [(each, False) for each in links[name] if each in links and each not in done]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from ion.base.errors import NotFound
+from ion.base.errors import InvalidRequest, NotFound
 from ion.objects.editing import Anew, Below, Edit, Path, Put, Removed, Set, add, edited, steps
 from ion.objects.freezing import Sink
-from ion.objects.thawing import NOTHING, Get, lookup, map_entries, thaw
+from ion.objects.merging import Conflict
+from ion.objects.thawing import NOTHING, Get, is_map, lookup, map_entries, thaw
 
 
 class Tree:
@@ -20,6 +21,7 @@ class Tree:
     :param root: frozen map that it begins with.
     :param parents: the commits that the next one comes from.
     :ivar branch: that it was checked out of.
+    :ivar conflicts: of a merge, that are to be decided before it is committed.
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class Tree:
         self.parents = parents
         self.branch = branch
         self._get = get
+        self.conflicts: list[Conflict] = []
         self._changes = Below({})
 
     @property
@@ -50,19 +53,19 @@ class Tree:
     async def keys(self, path: str | Path = ()) -> list[str]:
         """Return the keys of the map at a path, by default of all, in order.
 
-        :raises NotFound: there is none.
+        :raises NotFound: there is nothing.
+        :raises InvalidRequest: it is no map.
         """
         found = self._changes if not path else await self._look(steps(path))
         if found is NOTHING:
             message = f"there is no {'/'.join(steps(path))!r}"
             raise NotFound(message)
-        base = self.root if not path else await self._frozen(steps(path))
-        if isinstance(found, Set):
-            return sorted(found.value) if isinstance(found.value, dict) else []
-        if isinstance(found, Anew):
-            base = {}
-        elif isinstance(found, Put):
-            base = found.frozen
+        if isinstance(found, Set) and isinstance(found.value, dict):
+            return sorted(found.value)
+        base = await self._base(found, steps(path) if path else ())
+        if isinstance(found, Set) or not await is_map(base, self._get):
+            message = f"{'/'.join(steps(path))!r} is no map: it has no keys"
+            raise InvalidRequest(message)
         changes = found.changes if isinstance(found, Below) else {}
         names = [entry.key async for entry in map_entries(base, self._get)]
         kept = {name for name in names if not isinstance(changes.get(name), Removed)}
@@ -73,7 +76,7 @@ class Tree:
         """Iterate keys and values of the map at a path, in order; one value is read at a time."""
         above = steps(path) if path else ()
         for key in await self.keys(path):
-            yield key, await self.get((*above, key))
+            yield key, await self._find((*above, key))
 
     async def value(self) -> dict[str, Any]:
         """Return all of it."""
@@ -89,9 +92,12 @@ class Tree:
         """
         add(self._changes, steps(path), Set(value))
 
-    def remove(self, path: str | Path) -> None:
-        """Remove what is at a path; that it is there is found out at the commit."""
-        add(self._changes, steps(path), Removed())
+    def remove(self, path: str | Path, *, is_sure: bool = True) -> None:
+        """Remove what is at a path; that it is there is found out at the commit.
+
+        :param is_sure: False: it need not be there.
+        """
+        add(self._changes, steps(path), Removed(is_sure))
 
     def apply(self, changes: Below) -> None:
         """Take frozen changes, as a merge has them."""
@@ -139,10 +145,19 @@ class Tree:
             below = node.changes.get(step)
             if below is None:
                 if isinstance(node, Anew):
-                    return NOTHING
+                    return await self._below(node.frozen, path[depth:])
                 return await self._frozen(path)
             node = below
         return NOTHING if isinstance(node, Removed) else node
+
+    async def _base(self, found: Any, path: Path) -> Any:
+        """Return what is frozen at a path below the changes found there."""
+        if isinstance(found, Anew | Put):
+            return found.frozen
+        if isinstance(found, Below):
+            kept = await self._frozen(path)
+            return {} if kept is NOTHING else kept
+        return found
 
     async def _frozen(self, path: Path) -> Any:
         """Return what is kept at a path, without the changes."""
