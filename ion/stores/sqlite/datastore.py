@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote
 
-from ion.base.errors import ConfigurationError, InvalidRequest, Unavailable
+from ion.base.errors import InvalidRequest, Unavailable
 from ion.stores.limits import check_changes, check_indices, check_name, key_bytes, merged_indices
 from ion.stores.sqlite import schema
-from ion.stores.sqlite.failures import mapped
+from ion.stores.sqlite.committing import Committer
+from ion.stores.sqlite.file import StoreFile
 from ion.stores.sqlite.job import step_of
 from ion.stores.sqlite.reading import Reader
 from ion.stores.sqlite.store import SqliteStore
@@ -23,11 +21,10 @@ from ion.stores.sqlite.writer import Writer
 from ion.stores.store import Change, Indices, Read, UnitOfWork
 from ion.stores.unit import unit_of_work
 
-_SCHEME = "sqlite://"
 TIMEOUT = 30.0
-_PRIVATE_FOLDER = 0o700
-_PRIVATE_FILE = 0o600
+_PATIENCE = 0.8  # of the timeout, for locks of others
 _CACHE_KIB = 16_384
+_LOG_KEPT = 64 * 1024 * 1024  # bytes that the log keeps of the disk when it begins anew
 
 T = TypeVar("T")
 
@@ -44,7 +41,7 @@ class SqliteDatastore:
 
     def __init__(self, url: str, *, timeout: float = TIMEOUT, sysname: str = "") -> None:
         self.url = url
-        self._path = _path_of(url)
+        self._file = StoreFile(url)
         self._timeout = timeout
         self._tables: dict[str, Table] = {}
         self._writer: Writer | None = None
@@ -54,17 +51,14 @@ class SqliteDatastore:
         """See :meth:`Datastore.open`."""
         if self._writer is not None:
             return
-        await asyncio.to_thread(_make_file, self._path)
-        writer = Writer(self._path, self._connect_writer, self._timeout)
+        await asyncio.to_thread(self._file.make)
+        there = Committer(self._file, self._connect_writer, self._refresh)
+        here = Committer(self._file, self._connect_here, self._refresh)
+        writer = Writer(self._file, there, here, self._timeout)
         writer.start()
         try:
             self._tables = await writer.special(self._bring_up)
-            self._reader = await asyncio.to_thread(
-                Reader, self._path, self._connect_reader, self._timeout
-            )
-        except sqlite3.Error as error:
-            await writer.close()
-            raise mapped(error, self._path) from error
+            self._reader = await asyncio.to_thread(self._make_reader)
         except BaseException:
             await writer.close()
             raise
@@ -74,10 +68,10 @@ class SqliteDatastore:
         """See :meth:`Datastore.close`."""
         writer, self._writer = self._writer, None
         reader, self._reader = self._reader, None
-        if writer is not None:
-            await writer.close()
         if reader is not None:
             await reader.close()
+        if writer is not None:
+            await writer.close()  # the last one lets the log go into the file
 
     async def store(self, name: str) -> SqliteStore:
         """See :meth:`Datastore.store`."""
@@ -118,7 +112,8 @@ class SqliteDatastore:
 
     def unit_of_work(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """See :meth:`Datastore.unit_of_work`."""
-        return unit_of_work(self, {name: table.indices for name, table in self._tables.items()})
+        indices = {name: table.indices for name, table in self._tables.items()}
+        return unit_of_work(self, indices, pauses=True)
 
     # stores
 
@@ -170,59 +165,52 @@ class SqliteDatastore:
         return self._writer
 
     def _bring_up(self, connection: sqlite3.Connection) -> dict[str, Table]:
-        schema.bring_up(connection, self._path)
+        schema.bring_up(connection, self._file.path)
         return schema.load(connection)
 
+    def _refresh(self, connection: sqlite3.Connection) -> None:
+        """Take note of the attributes that other containers have added; called by who writes."""
+        there = schema.load(connection)
+        for name, table in list(self._tables.items()):
+            if name in there and there[name].indices != table.indices:
+                table.declare(there[name].indices)
+
+    def _make_reader(self) -> Reader:
+        return Reader(self._file, self._connect_reader, self._timeout)
+
     def _connect_writer(self) -> sqlite3.Connection:
-        connection = _connect(self._path, self._timeout * 0.8)
+        connection = self._connect(self._timeout * _PATIENCE)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA journal_size_limit = 67108864")
+            schema.check(connection, self._file.path)  # before anything is changed
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            connection.execute(f"PRAGMA journal_size_limit = {_LOG_KEPT}").fetchone()
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _connect_reader(self) -> sqlite3.Connection:
-        connection = _connect(self._path, self._timeout * 0.8)
+    def _connect_here(self) -> sqlite3.Connection:
+        connection = self._connect(0.0)
+        connection.execute("PRAGMA wal_autocheckpoint = 0").fetchone()  # the thread's business
+        return connection
+
+    def _connect_reader(self, patient: bool) -> sqlite3.Connection:
+        connection = self._connect(self._timeout * _PATIENCE if patient else 0.0)
         connection.execute("PRAGMA query_only = TRUE")
         return connection
 
-
-def _path_of(url: str) -> Path:
-    text = unquote(url.removeprefix(_SCHEME))
-    if not text.startswith("/") or text.endswith("/") or "\0" in text or ":memory:" in text:
-        hint = "memory:// is the store in memory" if ":memory:" in text else "give a path"
-        message = f"{url!r} names no file: {hint}, as in sqlite:////var/lib/ion/data.db"
-        raise ConfigurationError(message)
-    # sqlite:///x is /x, and sqlite:////x too: both are seen in the field
-    return Path("/" + text.lstrip("/"))
-
-
-def _make_file(path: Path) -> None:
-    """Make the folder and the file, for this user alone, where they are not there.
-
-    :raises Unavailable: that is not allowed, or there is no room.
-    """
-    try:
-        path.parent.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
-        if path.is_dir():
-            message = f"{path} is a folder, not a store file: give the path of a file"
-            raise Unavailable(message, details={"file": str(path)})
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE_FILE))
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        message = f"the store file {path} cannot be opened: {why}; set store.url to another place"
-        raise Unavailable(message, details={"file": str(path)}) from error
-
-
-def _connect(path: Path, timeout: float) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, timeout=timeout, isolation_level=None, check_same_thread=False, cached_statements=256
-    )
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    return connection
+    def _connect(self, timeout: float) -> sqlite3.Connection:
+        """Return a connection that waits for locks for so long, in seconds."""
+        connection = sqlite3.connect(
+            self._file.path,
+            timeout=timeout,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        return connection
 
 
 def _transaction(work: Callable[[sqlite3.Connection], T]) -> Callable[[sqlite3.Connection], T]:

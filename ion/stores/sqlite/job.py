@@ -1,4 +1,4 @@
-"""A commit as the writer's thread does it: all checks first, then all writes.
+"""A commit as the writer does it: all checks first, then all writes.
 
 The writer is alone while its transaction lasts, so that what was checked stays true; and what
 conflicts has written nothing, so that others in the same transaction need not be undone.
@@ -8,37 +8,50 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ion.stores.conflicts import conflict, not_there
 from ion.stores.limits import check_attributes, check_value, key_bytes, key_text, new_revision
 from ion.stores.sqlite.table import Table
-from ion.stores.store import ABSENT, Put, Reindex, Remove, Write
+from ion.stores.store import ABSENT, Attributes, Put, Reindex, Remove, Write
 
 
 class Step:
     """One write, made ready.
 
+    :ivar sql: None: it puts, into all columns that the table has by then.
+    :ivar parameters: of the statement; for a put, without attributes.
+    :ivar index: the attributes of a put.
     :ivar expected: the revision that must be there; None: any.
     :ivar must_be: whether the key must be there.
     :ivar revision: that it leaves.
     :ivar size: bytes of the value that it brings.
     """
 
-    __slots__ = ("expected", "key", "must_be", "parameters", "revision", "size", "sql", "table")
+    __slots__ = (
+        "expected",
+        "index",
+        "key",
+        "must_be",
+        "parameters",
+        "revision",
+        "size",
+        "sql",
+        "table",
+    )
 
     def __init__(
         self,
         table: Table,
         key: bytes,
-        sql: str,
+        sql: str | None,
         parameters: tuple[Any, ...],
         revision: int,
         expected: int | None,
-        *,
         must_be: bool = False,
         size: int = 0,
+        index: Mapping[str, Any] | None = None,
     ) -> None:
         self.table = table
         self.key = key
@@ -48,27 +61,45 @@ class Step:
         self.expected = expected
         self.must_be = must_be
         self.size = size
+        self.index = index
 
 
 class Job:
     """A commit, and who waits for it.
 
     :param reads: table, key and revision of what was read.
-    :ivar result: the revisions, once it is done.
+    :ivar future: of who waits for it, where somebody does.
+    :ivar result: how many rows its last write has changed, once it is done.
+    :ivar size: bytes of the values that it brings.
     """
 
-    __slots__ = ("future", "reads", "result", "steps")
+    __slots__ = ("future", "reads", "result", "size", "steps")
 
     def __init__(
-        self,
-        future: asyncio.Future[Any],
-        steps: Sequence[Step],
-        reads: Sequence[tuple[Table, bytes, int]] = (),
+        self, steps: Sequence[Step], reads: Sequence[tuple[Table, bytes, int]] = ()
     ) -> None:
-        self.future = future
+        self.future: asyncio.Future[int] | None = None
         self.steps = steps
         self.reads = reads
-        self.result: Any = None
+        self.result = 0
+        self.size = steps[0].size if len(steps) == 1 else sum([step.size for step in steps])
+
+    def is_settled(self) -> bool:
+        """Whether nobody waits for it (any more)."""
+        return self.future is None or self.future.done()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a single statement, with nothing to look at before."""
+        if self.reads or len(self.steps) != 1:
+            return False
+        step = self.steps[0]
+        return step.expected is None and not step.must_be and step.table.indices is None
+
+    @property
+    def needs_form(self) -> bool:
+        """Whether it depends on the attributes that its tables have."""
+        return any(step.table.indices is not None for step in self.steps)
 
     def run(self, connection: sqlite3.Connection) -> None:
         """Do it, within a transaction.
@@ -86,31 +117,48 @@ class Job:
                     _check(row, step.table, step.key, step.expected)
                 if step.must_be and row is None:
                     raise not_there(step.table.name, key_text(step.key))
-        removed = 0
         for step in self.steps:
-            removed = execute(step.sql, step.parameters).rowcount
-        self.result = [step.revision for step in self.steps], removed
+            self.result = _do(connection, step)
 
 
-def put_step(table: Table, write: Put) -> Step:
+def _do(connection: sqlite3.Connection, step: Step) -> int:
+    sql, parameters = step.sql, step.parameters
+    if sql is None:
+        form = step.table.form
+        sql = form.put
+        if form.attributes:
+            parameters += form.row(step.index or {})
+    return connection.execute(sql, parameters).rowcount
+
+
+def put_step(
+    table: Table,
+    name: str,
+    value: bytes,
+    expected: int | None,
+    given: Attributes | None,
+    becomes: int | None = None,
+) -> Step:
     """Return a put made ready.
 
     :raises InvalidRequest: key, value or attributes are none of this store's.
     :raises ContentTooLarge: the value is.
     """
-    key = key_bytes(write.key)
-    check_value(write.value, write.key)
-    revision = write.becomes or new_revision()
-    parameters: tuple[Any, ...] = (key, write.value, revision)
-    if table.attributes or write.index:
-        parameters += table.row(check_attributes(write.index or {}, table.kinds))
-    return Step(table, key, table.put, parameters, revision, write.revision, size=len(write.value))
+    key = key_bytes(name)
+    check_value(value, name)
+    if type(value) is not bytes:
+        value = bytes(value)  # what can be changed, or go away, does not wait
+    revision = becomes or new_revision()
+    index = check_attributes(given, table.form.kinds) if given else None
+    size = len(value)
+    return Step(table, key, None, (key, value, revision), revision, expected, False, size, index)
 
 
 def step_of(table: Table, write: Write) -> Step:
     """Return a write made ready; errors as :func:`put_step`."""
     if isinstance(write, Put):
-        return put_step(table, write)
+        becomes = write.becomes
+        return put_step(table, write.key, write.value, write.revision, write.index, becomes)
     key = key_bytes(write.key)
     if isinstance(write, Remove):
         return Step(table, key, table.remove, (key,), ABSENT, write.revision)
@@ -118,12 +166,12 @@ def step_of(table: Table, write: Write) -> Step:
 
 
 def _reindex(table: Table, key: bytes, write: Reindex) -> Step:
-    kept = check_attributes(write.index, table.kinds)
+    kept = check_attributes(write.index, table.form.kinds)
     sets = "".join(f", a_{name} = ?" for name in write.index)
     revision = write.becomes or new_revision()
     values = [kept.get(name) for name in write.index]
     sql = f"UPDATE {table.sql} SET revision = ?{sets} WHERE key = ?"
-    return Step(table, key, sql, (revision, *values, key), revision, write.revision, must_be=True)
+    return Step(table, key, sql, (revision, *values, key), revision, write.revision, True)
 
 
 def _check(row: tuple[int] | None, table: Table, key: bytes, expected: int) -> None:

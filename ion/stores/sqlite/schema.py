@@ -28,12 +28,17 @@ MIGRATIONS: tuple[Migration, ...] = (_stores_table,)
 VERSION = len(MIGRATIONS)
 
 
-def bring_up(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring a file up to :data:`VERSION`, in one transaction.
+def check(connection: sqlite3.Connection, path: Path) -> None:
+    """Look at a file without changing it.
 
     :raises Damaged: it is an SQLite file of somebody else.
     :raises NewerSchema: a newer release of ION has written it.
     """
+    _version(connection, path)
+
+
+def bring_up(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring a file up to :data:`VERSION`, in one transaction; errors as :func:`check`."""
     if _version(connection, path) == VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")
@@ -85,7 +90,7 @@ def add_attributes(
 ) -> None:
     """Give a store's table the attributes that it has not yet, within a transaction."""
     for name, kind in indices.items():
-        if name not in table.kinds:
+        if name not in table.form.kinds:
             for statement in table.addition(name, kind):
                 connection.execute(statement)
     text = msgspec.json.encode(indices).decode()

@@ -21,12 +21,11 @@ from ion.stores.ordering import page_by_key, page_of
 from ion.stores.query import Query, checked
 from ion.stores.sqlite.job import put_step, step_of
 from ion.stores.sqlite.reading import Reader
-from ion.stores.sqlite.table import Table
+from ion.stores.sqlite.table import TOO_LARGE, Form, Table
 from ion.stores.sqlite.writer import Writer
-from ion.stores.store import Attributes, Entry, Indices, Page, Put, Reindex, Remove, Write
+from ion.stores.store import Attributes, Entry, Indices, Page, Reindex, Remove, Write
 
 _KEYS_AT_A_TIME = 500
-_TOO_LARGE = 0  # what stands for a value that is not read on the event loop
 
 
 class SqliteStore:
@@ -41,13 +40,15 @@ class SqliteStore:
     @property
     def indices(self) -> Indices:
         """The declared attributes and their types."""
-        return self._table.kinds
+        return self._table.form.kinds
 
     async def get(self, key: str) -> bytes | None:
         """See :meth:`Store.get`."""
         parameters = (key_bytes(key),)
-        row = self._reader.one(self._table.get, parameters)
-        if row is not None and row[0] == _TOO_LARGE:
+        row = await self._reader.one(self._table.get, parameters)
+        if row is None:
+            return None
+        if row[0] == TOO_LARGE:
             sql = self._table.value
             row = await self._reader.run(lambda c: c.execute(sql, parameters).fetchone())
         value: bytes | None = row[0] if row is not None else None
@@ -56,9 +57,11 @@ class SqliteStore:
     async def entry(self, key: str) -> Entry | None:
         """See :meth:`Store.entry`."""
         parameters = (key_bytes(key),)
-        sql = self._table.entry
-        row = await self._reader.run(lambda c: c.execute(sql, parameters).fetchone())
-        return self._entry(row) if row is not None else None
+        form = self._table.form
+        row = await self._reader.one(form.small_entry, parameters)
+        if row is not None and row[1] == TOO_LARGE:
+            row = await self._reader.run(lambda c: c.execute(form.entry, parameters).fetchone())
+        return _entry(form, row) if row is not None else None
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """See :meth:`Store.get_many`."""
@@ -78,7 +81,7 @@ class SqliteStore:
 
     async def has(self, key: str) -> bool:
         """See :meth:`Store.has`."""
-        return self._reader.one(self._table.has, (key_bytes(key),)) is not None
+        return await self._reader.one(self._table.has, (key_bytes(key),)) is not None
 
     async def put(
         self,
@@ -89,7 +92,7 @@ class SqliteStore:
         index: Attributes | None = None,
     ) -> int:
         """See :meth:`IndexStore.put`."""
-        step = put_step(self._table, Put(key, value, revision, index))
+        step = put_step(self._table, key, value, revision, index)
         await self._writer.commit((step,))
         return step.revision
 
@@ -104,8 +107,7 @@ class SqliteStore:
     async def remove(self, key: str, *, revision: int | None = None) -> bool:
         """See :meth:`Store.remove`."""
         step = step_of(self._table, Remove(key, revision))
-        _, removed = await self._writer.commit((step,))
-        return bool(removed)
+        return await self._writer.commit((step,)) > 0
 
     async def write(self, batch: Sequence[Write]) -> list[int]:
         """See :meth:`Store.write`."""
@@ -120,12 +122,13 @@ class SqliteStore:
     ) -> Page[Entry]:
         """See :meth:`Store.scan`."""
         condition, parameters = _range(prefix, after)
+        form = self._table.form
         sql = (
-            f"SELECT key, value, revision{self._table.columns} FROM {self._table.sql} "
+            f"SELECT key, value, revision{form.columns} FROM {self._table.sql} "
             f"WHERE {condition} ORDER BY key LIMIT {check_limit(limit) + 1}"
         )
         rows = await self._reader.run(lambda c: _fetch(c, sql, parameters, limit))
-        entries = [self._entry(row) for row in rows]
+        entries = [_entry(form, row) for row in rows]
         return page_by_key(entries, limit)
 
     async def keys(
@@ -151,13 +154,14 @@ class SqliteStore:
         query = checked(query, self.indices)
         compiler = Compiler(_mark)
         condition = compiler.where(query, paged=True)
+        form = self._table.form
         sql = (
-            f"SELECT key, value, revision{self._table.columns} FROM {self._table.sql} "
+            f"SELECT key, value, revision{form.columns} FROM {self._table.sql} "
             f"WHERE {condition} ORDER BY {order_by(query)} LIMIT {query.limit + 1}"
         )
         found = compiler.parameters
         rows = await self._reader.run(lambda c: _fetch(c, sql, found, query.limit))
-        return page_of(query, [self._entry(row) for row in rows])
+        return page_of(query, [_entry(form, row) for row in rows])
 
     async def count(self, query: Query) -> int:
         """See :meth:`IndexStore.count`."""
@@ -168,8 +172,11 @@ class SqliteStore:
         count: int = (await self._reader.run(lambda c: c.execute(sql, found).fetchone()))[0]
         return count
 
-    def _entry(self, row: tuple[Any, ...]) -> Entry:
-        return Entry(key_text(row[0]), row[1], row[2], self._table.index_of(row[3:]))
+
+def _entry(form: Form, row: tuple[Any, ...]) -> Entry:
+    if not form.attributes:
+        return Entry(key_text(row[0]), row[1], row[2])
+    return Entry(key_text(row[0]), row[1], row[2], form.index_of(row[3:]))
 
 
 def _mark(_: int) -> str:

@@ -15,61 +15,92 @@ _COLUMN_TYPES: dict[Kind, str] = {
     "bool": "INTEGER",
 }
 INLINE = 65_536  # bytes; a larger value is not read on the event loop
+TOO_LARGE = 0  # what stands for such a value
 
 
-class Table:
-    """A store's table.
+class Form:
+    """What a table has at a time, and the statements that follow from it; never changed.
 
-    :ivar name: of the store.
-    :ivar indices: declared attributes; None: it is no index store.
-    :ivar sql: of the table's name.
+    :ivar kinds: the attributes and their types.
     :ivar columns: of the attributes, with a comma in front of each, for SELECT.
     """
 
-    def __init__(self, name: str, indices: Indices | None) -> None:
-        self.name = name
-        self.sql = f'"s_{name}"'
-        self.declare(indices)
+    __slots__ = ("attributes", "bools", "columns", "entry", "kinds", "put", "small_entry")
 
-    def declare(self, indices: Indices | None) -> None:
-        """Take note of the attributes that the table has."""
-        self.indices = indices
-        self.attributes: list[str] = list(indices or ())
-        self.kinds = dict(indices or {})
+    def __init__(self, table: str, indices: Indices) -> None:
+        self.kinds = dict(indices)
+        self.attributes = tuple(indices)
+        self.bools = tuple(name for name, kind in indices.items() if kind == "bool")
         own = [f"a_{name}" for name in self.attributes]
         self.columns = "".join(f", {column}" for column in own)
         every = ["key", "value", "revision", *own]
         marks = ", ".join("?" * len(every))
         updates = ", ".join(f"{column} = excluded.{column}" for column in every[1:])
-        table = self.sql
         self.put = (
             f"INSERT INTO {table} ({', '.join(every)}) VALUES ({marks}) "
             f"ON CONFLICT (key) DO UPDATE SET {updates}"
         )
-        self.remove = f"DELETE FROM {table} WHERE key = ?"
-        self.revision = f"SELECT revision FROM {table} WHERE key = ?"
-        self.has = f"SELECT 1 FROM {table} WHERE key = ?"
-        self.get = (
-            f"SELECT CASE WHEN length(value) <= {INLINE} THEN value ELSE 0 END "
-            f"FROM {table} WHERE key = ?"
-        )
-        self.value = f"SELECT value FROM {table} WHERE key = ?"
         self.entry = f"SELECT key, value, revision{self.columns} FROM {table} WHERE key = ?"
+        self.small_entry = self.entry.replace("value", _if_small("value"), 1)
 
     def row(self, index: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return the values of the attribute columns for a put."""
-        return tuple(index.get(name) for name in self.attributes)
+        return tuple([index.get(name) for name in self.attributes])
 
     def index_of(self, values: tuple[Any, ...]) -> dict[str, Any]:
         """Return the attributes that the values of the columns are."""
-        return {
-            name: bool(value) if self.kinds[name] == "bool" else value
-            for name, value in zip(self.attributes, values, strict=True)
-            if value is not None
-        }
+        index = dict(zip(self.attributes, values, strict=True))
+        if None in values:
+            index = {name: value for name, value in index.items() if value is not None}
+        for name in self.bools:
+            if name in index:
+                index[name] = bool(index[name])
+        return index
+
+
+class Table:
+    """A store's table.
+
+    Other containers may give it further attributes, so that it takes on another form: what is read
+    of ``form`` once is of one piece, in any thread.
+
+    :ivar name: of the store.
+    :ivar indices: declared attributes; None: it is no index store.
+    :ivar sql: of the table's name.
+    """
+
+    __slots__ = (
+        "form",
+        "get",
+        "has",
+        "indices",
+        "name",
+        "remove",
+        "revision",
+        "sql",
+        "value",
+    )
+
+    def __init__(self, name: str, indices: Indices | None) -> None:
+        self.name = name
+        self.sql = f'"s_{name}"'
+        self.remove = f"DELETE FROM {self.sql} WHERE key = ?"
+        self.revision = f"SELECT revision FROM {self.sql} WHERE key = ?"
+        self.has = f"SELECT 1 FROM {self.sql} WHERE key = ?"
+        self.value = f"SELECT value FROM {self.sql} WHERE key = ?"
+        self.get = self.value.replace("value", _if_small("value"), 1)
+        self.declare(indices)
+
+    def declare(self, indices: Indices | None) -> None:
+        """Take note of the attributes that the table has."""
+        self.indices = indices
+        self.form = Form(self.sql, indices or {})
 
     def creation(self) -> str:
-        """Return the statement that makes the table, without attributes."""
+        """Return the statement that makes the table, without attributes.
+
+        It has rowids: values of 1 KB would not fit into the pages of a table without.
+        """
         return (
             f"CREATE TABLE IF NOT EXISTS {self.sql} "
             "(key BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL, revision INTEGER NOT NULL)"
@@ -80,5 +111,9 @@ class Table:
         column = f"a_{name}"
         return [
             f"ALTER TABLE {self.sql} ADD COLUMN {column} {_COLUMN_TYPES[kind]}",
-            f'CREATE INDEX "i_{self.name}__{name}" ON {self.sql} ({column}, key)',
+            f'CREATE INDEX "i_{self.name}.{name}" ON {self.sql} ({column}, key)',
         ]
+
+
+def _if_small(column: str) -> str:
+    return f"CASE WHEN length({column}) <= {INLINE} THEN {column} ELSE {TOO_LARGE} END"

@@ -1,59 +1,71 @@
-"""The thread that writes: what waits is committed together, once, and synced to disk once.
+"""Who writes: a thread, which commits together what waits; or, alone on a quick disk, the loop.
 
 Invariants: an acknowledged job is on disk. A job that fails has written nothing, and spoils no
 other. A job whose waiter has gone away may be done or not. Jobs are done in the order in which
 they were handed over.
+
+A hop to the thread and back takes about as long as a quick disk takes to sync. So where one task
+alone writes, commits have been quick for some time, and the loop has little else to do, a small job
+is done on the loop where it stands, with a connection that waits for nobody. Two slow commits, or a
+second one who writes, end that for a while.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import sqlite3
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from queue import SimpleQueue
 from typing import Any
 
 from ion.base.errors import IonError, Unavailable
-from ion.stores.sqlite.failures import mapped
+from ion.stores.sqlite.committing import Committer, Outcome, Work
+from ion.stores.sqlite.file import StoreFile
 from ion.stores.sqlite.job import Job, Step
+from ion.stores.sqlite.pace import Pace
 from ion.stores.sqlite.table import Table
 
 log = logging.getLogger(__name__)
-MAX_WAITING = 100_000  # jobs; one more is refused
+MAX_WAITING = 10_000  # jobs
+MAX_WAITING_BYTES = 256 * 1024 * 1024
 MAX_GROUP = 2_000  # jobs of one transaction
 MAX_GROUP_BYTES = 64 * 1024 * 1024
+IN_A_ROW = 8  # jobs done on the loop, until others have a turn
 LAST_MOMENT = 5.0  # seconds that the thread has to end
 
-Outcome = tuple[Job, BaseException | None]
-Special = Callable[[sqlite3.Connection], Any]
+Item = list[Job] | tuple[Work, asyncio.Future[Any]] | None
+Reads = Sequence[tuple[Table, bytes, int]]
 
 
 class Writer:
-    """Writes to one file.
+    """Writes to one file; used on one event loop.
 
-    :param connect: makes the connection that writes; called in the thread.
+    :param there: what commits in the thread.
+    :param here: what commits on the loop; its connection must not wait for locks.
     :param timeout: seconds until a job that is not done is given up by who waits for it.
     """
 
-    def __init__(
-        self, path: Path, connect: Callable[[], sqlite3.Connection], timeout: float
-    ) -> None:
-        self._path = path
-        self._connect = connect
+    def __init__(self, file: StoreFile, there: Committer, here: Committer, timeout: float) -> None:
+        self._file = file
+        self._there = there
+        self._here = here
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
-        self._inbox: SimpleQueue[list[Job] | tuple[Special, asyncio.Future[Any]] | None]
-        self._inbox = SimpleQueue()
+        self._inbox: SimpleQueue[Item] = SimpleQueue()
         self._fresh: list[Job] = []
         self._waiting: deque[tuple[float, list[Job]]] = deque()  # handed over, by time
-        self._count = 0
+        self._count = 0  # jobs that are not settled
+        self._size = 0
+        self._specials = 0
+        self._outside: deque[asyncio.Future[None]] = deque()
         self._watch: asyncio.TimerHandle | None = None
-        self._thread = threading.Thread(target=self._run, name=f"writer of {path.name}")
+        self._pace = Pace()
+        self._in_a_row = 0  # done on the loop since others had a turn
+        self._is_yielding = False
+        self._thread = threading.Thread(target=self._run, name=f"writer of {file.path.name}")
         self._thread.daemon = True
         self._is_closed = False
 
@@ -63,33 +75,42 @@ class Writer:
 
     # on the event loop
 
-    def commit(
-        self, steps: Sequence[Step], reads: Sequence[tuple[Table, bytes, int]] = ()
-    ) -> asyncio.Future[Any]:
-        """Hand over a commit; the future's result is its revisions, and how many were removed.
+    async def commit(self, steps: Sequence[Step], reads: Reads = ()) -> int:
+        """Do steps, or none; return how many rows the last one has changed.
 
-        :raises Unavailable: the datastore is closed, or too much waits already.
+        Where too much waits already, this waits for its turn to wait.
+
+        :raises Conflict: see :meth:`Job.run`, and what else it raises.
+        :raises Unavailable: the datastore is closed, or the engine away.
         """
+        if self._in_a_row >= IN_A_ROW:
+            await self._let_others()
+        job = Job(steps, reads)
+        if not self._count and self._may_do_here(job):
+            error = self._do_here(job)
+            if error is None:
+                return job.result
+            if isinstance(error, IonError):
+                raise error
+        if self._is_full():
+            await self._room()
         if self._is_closed:
-            message = f"the store file {self._path} is not open (any more)"
-            raise Unavailable(message)
-        if self._count >= MAX_WAITING:
-            message = f"{self._count} writes wait for {self._path} already: its disk is too slow"
-            raise Unavailable(message)
-        job = Job(self._loop.create_future(), steps, reads)
+            raise self._closed()
         self._count += 1
+        self._size += job.size
+        job.future = self._loop.create_future()
         self._fresh.append(job)
         if len(self._fresh) == 1:
             self._loop.call_soon(self._hand_over)
-        return job.future
+        return await job.future
 
-    async def special(self, work: Special) -> Any:
+    async def special(self, work: Work) -> Any:
         """Do ``work`` in the thread, outside of any transaction; errors as :meth:`commit`."""
         if self._is_closed:
-            message = f"the store file {self._path} is not open (any more)"
-            raise Unavailable(message)
+            raise self._closed()
         self._hand_over()
         future = self._loop.create_future()
+        self._specials += 1
         self._inbox.put((work, future))
         try:
             async with asyncio.timeout(self._timeout):
@@ -106,10 +127,36 @@ class Writer:
         self._inbox.put(None)
         await asyncio.to_thread(self._thread.join, LAST_MOMENT)
         if self._thread.is_alive():
-            log.warning("the writer of %s does not end: its disk hangs", self._path)
+            log.warning("the writer of %s does not end: its disk hangs", self._file.path)
+        await asyncio.to_thread(self._here.close)
         self._expire(everything=True)
+        self._let_in()
         if self._watch is not None:
             self._watch.cancel()
+
+    def _may_do_here(self, job: Job) -> bool:
+        if self._specials or self._is_closed or self._is_yielding:
+            return False
+        return self._pace.allows(job)
+
+    def _do_here(self, job: Job) -> BaseException | None:
+        """Do a job on the loop; return its error; one that is not ours: the thread is to try."""
+        begun = time.perf_counter()
+        error = self._here.try_one(job)
+        self._pace.took(time.perf_counter() - begun, 1)
+        self._in_a_row += 1
+        return error
+
+    async def _let_others(self) -> None:
+        """Let other tasks run: what they are to write comes to light, too."""
+        self._in_a_row = 0
+        self._is_yielding = True
+        begun = time.perf_counter()
+        try:
+            await asyncio.sleep(0)
+        finally:
+            self._is_yielding = False
+        self._pace.yielded(time.perf_counter() - begun)
 
     def _hand_over(self) -> None:
         if not self._fresh:
@@ -133,145 +180,139 @@ class Writer:
         while self._waiting and (everything or self._waiting[0][0] <= until):
             _, jobs = self._waiting.popleft()
             for job in jobs:
-                if not job.future.done():
+                if job.future is not None and not job.future.done():
                     job.future.set_exception(self._late())
-
-    def _late(self) -> Unavailable:
-        message = (
-            f"no answer of the store file {self._path} within {self._timeout:g} s: it is not known "
-            "whether the write was done; is the file locked by another, or its disk faulty?"
-        )
-        return Unavailable(message, details={"file": str(self._path)})
 
     def _settle(self, outcomes: list[Outcome]) -> None:
         self._count -= len(outcomes)
         for job, error in outcomes:
+            self._size -= job.size
             future = job.future
-            if future.done():
+            if future is None or future.done():
                 continue
             if error is None:
                 future.set_result(job.result)
             else:
                 future.set_exception(error)
-        while self._waiting and all(job.future.done() for job in self._waiting[0][1]):
+        while self._waiting and all(job.is_settled() for job in self._waiting[0][1]):
             self._waiting.popleft()
+        if self._outside:
+            self._let_in()
+
+    def _settle_special(
+        self, future: asyncio.Future[Any], result: Any, error: BaseException | None
+    ) -> None:
+        self._specials -= 1
+        if future.done():
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+    def _is_full(self) -> bool:
+        return self._count >= MAX_WAITING or self._size >= MAX_WAITING_BYTES
+
+    async def _room(self) -> None:
+        """Wait until there is room.
+
+        :raises Unavailable: there is none in time.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                while self._is_full() and not self._is_closed:
+                    turn = self._loop.create_future()
+                    self._outside.append(turn)
+                    await turn
+        except TimeoutError:
+            message = (
+                f"{self._count} writes wait for the store file {self._file.path} already, and none "
+                f"was done within {self._timeout:g} s: its disk is too slow, or hangs"
+            )
+            raise Unavailable(message, details={"file": str(self._file.path)}) from None
+
+    def _let_in(self) -> None:
+        room = MAX_WAITING if self._is_closed else MAX_WAITING - self._count
+        while self._outside and room > 0 and (self._is_closed or not self._is_full()):
+            turn = self._outside.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                room -= 1
+
+    def _late(self) -> Unavailable:
+        message = (
+            f"no answer of the store file {self._file.path} within {self._timeout:g} s: it is not "
+            "known whether the write was done; is the file locked by another, or its disk faulty?"
+        )
+        return Unavailable(message, details={"file": str(self._file.path)})
+
+    def _closed(self) -> Unavailable:
+        return Unavailable(f"the store file {self._file.path} is not open (any more)")
 
     # in the thread
 
     def _run(self) -> None:
-        connection: sqlite3.Connection | None = None
+        held: Item = None
         while True:
-            item = self._inbox.get()
+            item, held = held or self._inbox.get(), None
             if item is None:
                 break
-            try:
-                connection = connection or self._connect()
-            except (sqlite3.Error, OSError, IonError) as error:
-                self._refuse(item, self._mapped(error))
-                continue
             if isinstance(item, tuple):
-                self._do_special(connection, *item)
-            else:
-                self._do_all(connection, item)
-        if connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                connection.close()
+                self._do_special(*item)
+                continue
+            jobs = list(item)
+            held = self._add_further(jobs)
+            self._do_all(jobs)
+        self._there.close()
 
-    def _refuse(self, item: Any, error: BaseException) -> None:
-        if isinstance(item, tuple):
-            self._tell(_fail, item[1], error)
-        else:
-            self._tell(self._settle, [(job, error) for job in item])
-
-    def _do_special(
-        self, connection: sqlite3.Connection, work: Special, future: asyncio.Future[Any]
-    ) -> None:
-        try:
-            result = work(connection)
-        except BaseException as error:  # noqa: BLE001 - whoever waits is told
-            _roll_back(connection)
-            self._tell(_fail, future, self._mapped(error))
-        else:
-            self._tell(_succeed, future, result)
-
-    def _do_all(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
-        """Do jobs, and all that have come meanwhile, in groups."""
-        while jobs:
-            jobs += self._further(MAX_GROUP - len(jobs))
-            group, jobs = _first_group(jobs)
-            outcomes = self._do_group(connection, group)
-            self._tell(self._settle, outcomes)
-
-    def _further(self, room: int) -> list[Job]:
-        found: list[Job] = []
-        while len(found) < room and not self._inbox.empty():
+    def _add_further(self, jobs: list[Job]) -> Item:
+        """Add what has come meanwhile to ``jobs``; return what came and is no job, if anything."""
+        while len(jobs) < MAX_GROUP and not self._inbox.empty():
             item = self._inbox.get()
             if not isinstance(item, list):
-                self._put_back(item)
-                break
-            found += item
-        return found
+                if item is None:
+                    self._inbox.put(None)  # the last one, again
+                return item
+            jobs += item
+        return None
 
-    def _put_back(self, item: Any) -> None:
-        """Keep what is no job in its place: what comes after it waits, too."""
-        rest: list[Any] = [item]
-        while not self._inbox.empty():
-            rest.append(self._inbox.get())
-        for one in rest:
-            self._inbox.put(one)
-
-    def _do_group(self, connection: sqlite3.Connection, group: list[Job]) -> list[Outcome]:
+    def _do_special(self, work: Work, future: asyncio.Future[Any]) -> None:
         try:
-            return self._transact(connection, group)
+            result = self._there.special(work)
         except BaseException as error:  # noqa: BLE001 - whoever waits is told
-            _roll_back(connection)
-            if len(group) == 1:
-                return [(group[0], self._mapped(error))]
-        # One of them is too much for the engine, or all are: each for itself will show.
-        return [outcome for job in group for outcome in self._do_group(connection, [job])]
+            self._tell(self._settle_special, future, None, error)
+        else:
+            self._tell(self._settle_special, future, result, None)
 
-    def _transact(self, connection: sqlite3.Connection, group: list[Job]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        connection.execute("BEGIN IMMEDIATE")
-        for job in group:
-            try:
-                job.run(connection)
-            except IonError as error:  # found before anything was written
-                outcomes.append((job, error))
-            else:
-                outcomes.append((job, None))
-        connection.execute("COMMIT")
-        return outcomes
+    def _do_all(self, jobs: list[Job]) -> None:
+        for group in _groups(jobs):
+            wanted: list[Job] = []
+            outcomes: list[Outcome] = []
+            for job in group:
+                if job.is_settled():
+                    outcomes.append((job, None))  # whoever asked has gone away
+                else:
+                    wanted.append(job)
+            begun = time.perf_counter()
+            outcomes += self._there.do(wanted) if wanted else []
+            self._pace.took(time.perf_counter() - begun, len(wanted))
+            self._tell(self._settle, outcomes)
 
-    def _mapped(self, error: BaseException) -> BaseException:
-        return mapped(error, self._path) if isinstance(error, sqlite3.Error) else error
-
-    def _tell(self, callback: Callable[..., None], *args: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+    def _tell(self, callback: Any, *args: Any) -> None:
+        try:
             self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            log.debug("the loop that wrote to %s is closed", self._file.path)
 
 
-def _first_group(jobs: list[Job]) -> tuple[list[Job], list[Job]]:
-    """Return the jobs of one transaction, and the rest."""
+def _groups(jobs: list[Job]) -> list[list[Job]]:
+    """Return jobs in the groups in which they are committed: none too large."""
+    groups: list[list[Job]] = [[]]
     size = 0
-    for count, job in enumerate(jobs):
-        size += sum(step.size for step in job.steps)
-        if count >= MAX_GROUP or (size > MAX_GROUP_BYTES and count):
-            return jobs[:count], jobs[count:]
-    return jobs, []
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    with contextlib.suppress(sqlite3.Error):
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-
-
-def _succeed(future: asyncio.Future[Any], result: Any) -> None:
-    if not future.done():
-        future.set_result(result)
-
-
-def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
+    for job in jobs:
+        if groups[-1] and (size + job.size > MAX_GROUP_BYTES or len(groups[-1]) >= MAX_GROUP):
+            groups.append([])
+            size = 0
+        groups[-1].append(job)
+        size += job.size
+    return groups
