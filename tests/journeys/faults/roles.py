@@ -29,12 +29,16 @@ async def host(
     config: dict[str, Any] | None = None,
     copies: int = 1,
 ) -> None:
-    """Host a class of :mod:`actors` until SIGTERM, then drain. Says ``ready``."""
+    """Host a class until SIGTERM, then drain. Says ``ready``.
+
+    :param target: of :mod:`actors`, or its whole dotted name.
+    """
     over = _told(signal.SIGTERM)
     container = Container(url, sysname=sysname, config={**QUIET, **(config or {})})
     async with container:
         for _ in range(copies):
-            await container.spawn(f"{MODULE}:{target}", args=args or {})
+            whole = target if ":" in target else f"{MODULE}:{target}"
+            await container.spawn(whole, args=args or {})
         say("ready", container.id)
         await over.wait()
 
