@@ -132,7 +132,7 @@ class Lane:
             log.warning("Redis at %s does not answer: what was begun is given up", self._where)
             self._task.cancel()
             await asyncio.wait([self._task])
-        self._fail(self._queue, self._closed)
+        self._fail(self._queue, partial(closed, self._where))
         self._queue.clear()
         try:
             await self._link.close()
@@ -146,7 +146,7 @@ class Lane:
 
     def _check(self) -> None:
         if self._is_closed:
-            raise self._closed()
+            raise closed(self._where)
         if self.count >= MAX_WAITING:
             message = f"{self.count} calls wait for Redis at {self._where} already: it is too slow"
             raise Unavailable(message, details={"server": self._where})
@@ -176,7 +176,7 @@ class Lane:
             try:
                 await self._do(batch)
             except asyncio.CancelledError:
-                self._fail(batch, self._closed)
+                self._fail(batch, partial(closed, self._where))
                 raise
             except Exception as error:  # noqa: BLE001 - whoever waits is told
                 self._fail(batch, partial(mapped, error, self._where))
@@ -239,5 +239,7 @@ class Lane:
                 if not future.done():
                     future.set_exception(error())
 
-    def _closed(self) -> Unavailable:
-        return Unavailable(f"the datastore in Redis at {self._where} is not open (any more)")
+
+def closed(where: str) -> Unavailable:
+    """Return the error of a call to what is closed."""
+    return Unavailable(f"the datastore in Redis at {where} is not open (any more)")

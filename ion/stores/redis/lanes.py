@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from ion.stores.redis.lane import Lane
+from ion.stores.redis.lane import Lane, closed
 from ion.stores.redis.layout import Space
 from ion.stores.redis.link import ClusterLink, SingleLink
 
@@ -53,6 +53,7 @@ class ClusterLanes:
         self._where = where
         self._timeout = timeout
         self._lanes: dict[tuple[str, bool], Lane] = {}
+        self._is_closed = False
 
     def main(self, space: Space) -> Lane:
         """See :meth:`Lanes.main`."""
@@ -65,12 +66,15 @@ class ClusterLanes:
     def _lane(self, space: Space, *, is_main: bool) -> Lane:
         lane = self._lanes.get((space.name, is_main))
         if lane is None:
+            if self._is_closed:
+                raise closed(self._where)
             lane = Lane(self._link, self._where, self._timeout)
             self._lanes[space.name, is_main] = lane
         return lane
 
     async def close(self) -> None:
         """See :meth:`Lanes.close`."""
+        self._is_closed = True
         await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
         await self._link.close()
 
