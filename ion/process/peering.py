@@ -9,7 +9,7 @@ of batches, which the reader's credit bounds, and come in by calls of one batch 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 from ion.base.errors import ApplicationError, Conflict, Damaged
@@ -117,21 +117,25 @@ class FarPeer:
         wanted = iter(hashes)
         with heard():
             async with batches:
-                async for batch in batches:
-                    for data in batch:
-                        yield verified(_next(wanted), data)
+                async for data in _flat(batches, wanted):
+                    yield data
 
     async def _ask(self, op: str, content: Mapping[str, Any]) -> Any:
         with heard():
             return await self._caller.rpc_send(self._to, op, content, self._timeout)
 
 
-def _next(wanted: Any) -> bytes:
-    name: bytes | None = next(wanted, None)
-    if name is None:
-        message = "more elements came than were asked for"
-        raise Damaged(message)
-    return name
+async def _flat(
+    batches: AsyncIterator[list[bytes]], wanted: Iterator[bytes]
+) -> AsyncIterator[bytes]:
+    """Iterate the elements of batches, each checked against the hash that is due."""
+    async for batch in batches:
+        for data in batch:
+            name = next(wanted, None)
+            if name is None:
+                message = "more elements came than were asked for"
+                raise Damaged(message)
+            yield verified(name, data)
 
 
 class Peering(Calling):
