@@ -25,3 +25,15 @@ class TestSqlite(BlobsContract):
     @pytest.fixture
     def new_datastore(self, tmp_path: Path) -> NewDatastore:
         return lambda: open_datastore(f"sqlite://{tmp_path}/data.db")
+
+
+class TestPostgres(BlobsContract):
+    @pytest.fixture
+    def new_datastore(self, postgres_url: str) -> NewDatastore:
+        return lambda: open_datastore(postgres_url)
+
+
+class TestRedis(BlobsContract):
+    @pytest.fixture
+    def new_datastore(self, redis_url: str) -> NewDatastore:
+        return lambda: open_datastore(redis_url)
