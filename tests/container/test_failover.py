@@ -21,7 +21,7 @@ QUICK = {
     "system.heartbeat": 0.1,
     "system.suspect_after": 1.0,
     "system.lost_after": 30.0,
-    "system.grace": 0.6,
+    "system.grace": 1.2,
 }
 APP = """\
 type: application
@@ -141,7 +141,7 @@ async def test_what_was_stopped_is_started_by_nobody(system):
     assert not one.apps
     await until(lambda: not other.apps)
     started = len(Alone.started)
-    await asyncio.sleep(3 * 0.6)  # well beyond the grace
+    await asyncio.sleep(1.5 * 1.2)  # well beyond the grace
     assert len(Alone.started) == started
     await other.start_app(path)
     assert system.states() == ["none", "ACTIVE"]
@@ -246,7 +246,7 @@ async def test_a_blocked_loop_ends_it_before_its_tasks_go_on(memory, tmp_path):
     [process] = [p for p in one.processes.values() if isinstance(p, Alone)]
     await until(lambda: process.steps > 3)
     steps = process.steps
-    time.sleep(0.7)  # noqa: ASYNC251 - as bad code does
+    time.sleep(1.2)  # noqa: ASYNC251 - as bad code does
     assert process.lease is not None
     assert not process.lease.held
     await until(lambda: process.state == "TERMINATED")

@@ -15,7 +15,7 @@ from ion.messaging import codec
 from ion.messaging.envelope import Envelope
 from tests.process.supervised import until
 
-GRACE = 0.4
+GRACE = 1.0
 RECORD = {"name": "app"}
 QUEUE = "lease.lease.app"
 
@@ -107,11 +107,11 @@ async def test_it_is_taken_held_and_handed_over(house):
 
 
 async def test_it_is_held_for_longer_than_its_grace(house):
-    one = await house.move_in(grace=0.2)
-    await bid(one, grace=0.2)
+    one = await house.move_in(grace=0.5)
+    await bid(one, grace=0.5)
     await until(lambda: one.held)
     tenure = one.tenure()
-    end = asyncio.get_running_loop().time() + 0.6
+    end = asyncio.get_running_loop().time() + 1.2
     while asyncio.get_running_loop().time() < end:
         await asyncio.sleep(0.02)
     await until(lambda: one.held)
