@@ -24,6 +24,8 @@ from ion.process.service import Service
 from ion.shell import dlq, system
 from ion.shell.places import Here, Place
 from ion.shell.render import Table
+from ion.shell.stores import AttributeRows, Repositories
+from ion.stores.query import A
 
 if TYPE_CHECKING:
     from ion.container.container import Container
@@ -104,6 +106,8 @@ class Common:
         "apps",
         "nodes",
         "dlq",
+        "repos",
+        "attrs",
         "send",
         "rpc_send",
         "spawn",
@@ -117,6 +121,8 @@ class Common:
         self._place = place
         self.svc = Services(place)
         self.dlq = DeadLetters(place)
+        self.repos = Repositories(place)
+        self.attrs = AttributeRows(place)
 
     def namespace(self) -> dict[str, Any]:
         """Return what the shell can name."""
@@ -126,6 +132,7 @@ class Common:
             "asyncio": asyncio,
             "ServiceClient": ServiceClient,
             "ApplicationError": ApplicationError,
+            "A": A,
             **{name: getattr(self, name) for name in self.names},
         }
 
@@ -239,7 +246,9 @@ class Helpers(Common):
         )
 
 
-_WAITING = frozenset({"nodes", "dlq", "send", "rpc_send", "spawn", "kill", "restart", "ping"})
+_WAITING = frozenset(
+    {"nodes", "dlq", "repos", "attrs", "send", "rpc_send", "spawn", "kill", "restart", "ping"}
+)
 
 
 def headline(info: Mapping[str, Any]) -> str:
@@ -290,6 +299,6 @@ def _usage(name: str, helper: Any) -> str:
 
 
 def _first_line(helper: Any) -> str:
-    if isinstance(helper, Services | DeadLetters):
+    if not inspect.isroutine(helper):
         return (type(helper).__doc__ or "").partition("\n")[0]
     return (inspect.getdoc(helper) or "").partition("\n")[0]
