@@ -16,7 +16,15 @@ from ion.base.errors import InvalidRequest, NotFound
 from ion.objects.chunking import INLINE, Entry, Ref, is_cut, leaf_of, leaves, map_entry
 from ion.objects.element import MAX_DEPTH, Link
 from ion.objects.freezing import BREATH, Sink, checked_key, freeze, settle, top
-from ion.objects.thawing import NOTHING, Get, is_map, leaf_entries, leaf_refs, lookup
+from ion.objects.thawing import (
+    LEAVES_AT_A_TIME,
+    NOTHING,
+    Get,
+    is_map,
+    leaf_entries,
+    leaf_refs,
+    lookup,
+)
 
 Path = tuple[str, ...]
 MANY = 64  # leaves: where a map has fewer, it is settled anew
@@ -183,6 +191,8 @@ async def _recut(refs: list[Ref], news: Mapping[str, Any], get: Get, sink: Sink)
         cut = list(leaves(entries))
         pending = cut.pop() if cut and following is not None and not _is_whole(cut[-1]) else []
         result += [await _put(leaf, sink) for leaf in cut]
+        if position % LEAVES_AT_A_TIME == 0:
+            await asyncio.sleep(0)
     if sum(ref.size for ref in result) > INLINE:
         return await top(result, sink, is_map=True)
     entries = await leaf_entries_of(result, get, sink)

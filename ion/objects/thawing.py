@@ -17,6 +17,7 @@ _MAPS = (Kind.MAP_LEAF, Kind.MAP_NODE)
 _LISTS = (Kind.LIST_LEAF, Kind.LIST_NODE)
 _ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 _LEVELS = 40  # of nodes over each other: far more than what is kept here ever has
+LEAVES_AT_A_TIME = 20
 _AT_A_TIME = 32  # elements that are read side by side
 
 
@@ -133,9 +134,16 @@ async def map_entries(frozen: Any, get: Get) -> AsyncIterator[Entry]:
         for key in sorted(frozen):
             yield Entry(key, frozen[key])
         return
-    for ref in await leaf_refs(frozen, get):
+    async for entry in _entries(frozen, get):
+        yield entry
+
+
+async def _entries(frozen: Link, get: Get) -> AsyncIterator[Entry]:
+    for count, ref in enumerate(await leaf_refs(frozen, get)):
         for entry in await leaf_entries(ref, get):
             yield entry
+        if count % LEAVES_AT_A_TIME == 0:
+            await asyncio.sleep(0)  # what is in memory lets nobody else have a turn
 
 
 async def list_items(frozen: Any, get: Get) -> AsyncIterator[Entry]:
@@ -144,9 +152,8 @@ async def list_items(frozen: Any, get: Get) -> AsyncIterator[Entry]:
         for value in frozen:
             yield Entry("", value, is_item=True)
         return
-    for ref in await leaf_refs(frozen, get):
-        for entry in await leaf_entries(ref, get):
-            yield entry
+    async for entry in _entries(frozen, get):
+        yield entry
 
 
 async def lookup(frozen: Any, key: str, get: Get) -> Any:

@@ -177,7 +177,7 @@ async def test_where_it_is_taken_cut_off_at_every_step(far):
             await pull([head], far, Wire(home, left=step))
             done = True
         assert await is_closed(home)
-    assert step > 12
+    assert step > 8
     assert sorted(await keys(home)) == sorted(await keys(far))
 
 
