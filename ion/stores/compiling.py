@@ -10,7 +10,7 @@ checked (:func:`ion.stores.limits.check_name`), and values are parameters: nothi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from ion.stores.query import (
     Absent,
@@ -27,6 +27,7 @@ from ion.stores.query import (
 )
 
 _SIGNS = {"EQ": "=", "NE": "<>", "LT": "<", "LE": "<=", "GT": ">", "GE": ">="}
+Part = Literal["all", "present", "absent"]
 _LAST = chr(0x10FFFF)
 _BEFORE_SURROGATES = 0xD7FF
 _AFTER_SURROGATES = 0xE000
@@ -43,9 +44,10 @@ class Compiler:
         self._mark = mark
         self.parameters: list[Any] = []
 
-    def where(self, query: Query, *, paged: bool) -> str:
+    def where(self, query: Query, *, paged: bool, part: Part = "all") -> str:
         """Return the condition of a checked query; with ``paged``, after its cursor, too.
 
+        :param part: one of those of :func:`parts_of`, or all of them.
         :raises InvalidRequest: the cursor is not one of this query.
         """
         conditions = []
@@ -53,7 +55,7 @@ class Compiler:
             conditions.append(self._condition(query.where, strict=False))
         start = position_of(query) if paged else None
         if start is not None:
-            conditions.append(self._after(query.order, start))
+            conditions.append(self._part(query.order, start, part))
         return " AND ".join(conditions) or "TRUE"
 
     def parameter(self, value: Any) -> str:
@@ -96,6 +98,23 @@ class Compiler:
         end = after_text(text)
         return least if end is None else f"{least} AND a_{name} < {self.parameter(end)}"
 
+    def _part(self, order: tuple[str, ...], start: Position, part: Part) -> str:
+        """Return the condition of what comes after ``start``, in a part of the order."""
+        if part == "all":
+            return self._after(order, start)
+        column, value = f"a_{order[0].removeprefix('-')}", start.values[0]
+        rest = Position(start.values[1:], start.key)
+        if (value is None) is not (part == "absent"):  # the part after that of the start
+            return f"{column} IS {'NOT ' if part == 'present' else ''}NULL"
+        if value is None:
+            return f"{column} IS NULL AND {self._after(order[1:], rest)}"
+        # Said once more, as a range, for the engine to begin with in its index.
+        sign = "<=" if order[0].startswith("-") else ">="
+        first = f"{column} {sign} {self.parameter(value)}"
+        beyond = f"{column} {sign[0]} {self.parameter(value)}"
+        same = f"{column} = {self.parameter(value)}"
+        return f"{first} AND ({beyond} OR ({same} AND {self._after(order[1:], rest)}))"
+
     def _after(self, order: tuple[str, ...], start: Position) -> str:
         """Return the condition of all that comes after ``start``."""
         if not order:
@@ -113,6 +132,22 @@ class Compiler:
         if is_descending:
             return f"a_{name} < {self.parameter(value)} OR a_{name} IS NULL"
         return f"a_{name} > {self.parameter(value)}"
+
+
+def parts_of(query: Query) -> tuple[Part, ...]:
+    """Return the parts of an order in which the rest of a page is found, one after the other.
+
+    Each is a range of an index; together, they are none.
+
+    :raises InvalidRequest: the cursor is not one of this query.
+    """
+    start = position_of(query)
+    if start is None or not query.order:
+        return ("all",)
+    is_descending, is_absent = query.order[0].startswith("-"), start.values[0] is None
+    if is_descending:
+        return ("absent",) if is_absent else ("present", "absent")
+    return ("absent", "present") if is_absent else ("present",)
 
 
 def order_by(query: Query) -> str:

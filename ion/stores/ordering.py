@@ -40,6 +40,8 @@ def page_by_key(entries: list[Entry], limit: int) -> Page[Entry]:
 
 
 def _fitting(entries: list[Entry], limit: int) -> list[Entry]:
+    if sum([len(entry.value) for entry in entries]) < PAGE_BYTES:
+        return entries[:limit]
     size = taken = 0
     for entry in entries[:limit]:
         taken += 1

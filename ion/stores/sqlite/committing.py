@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ion.base.errors import IonError
+from ion.stores.sqlite import schema
 from ion.stores.sqlite.failures import concerns_all, is_full, is_worn, mapped
 from ion.stores.sqlite.file import StoreFile
 from ion.stores.sqlite.job import Job
 
+log = logging.getLogger(__name__)
 Connect = Callable[[], sqlite3.Connection]
 Work = Callable[[sqlite3.Connection], Any]
+_FIRST_LOOK = 1_000  # writes to index stores, after which the indices are looked at
+_NEXT_LOOK = 4  # times as many
 Outcome = tuple[Job, BaseException | None]
 
 
@@ -22,6 +27,7 @@ class Committer:
 
     :param connect: makes the connection.
     :param refresh: looks again at what attributes the tables have, within a transaction.
+    :ivar written: writes to index stores that were done.
     """
 
     def __init__(self, file: StoreFile, connect: Connect, refresh: Work) -> None:
@@ -30,6 +36,8 @@ class Committer:
         self._refresh = refresh
         self._connection: sqlite3.Connection | None = None
         self._schema = -1
+        self.written = 0
+        self._analyse_at = _FIRST_LOOK
 
     def do(self, group: Sequence[Job]) -> list[Outcome]:
         """Do jobs in one transaction; where that fails, each for itself. Never raises."""
@@ -51,6 +59,19 @@ class Committer:
         except BaseException as error:  # noqa: BLE001 - the thread finds out what it means
             self._failed(error)
             return error
+
+    def rest(self, others: int = 0) -> None:
+        """Do what is due between groups. Never raises.
+
+        :param others: writes to index stores that were done on another connection.
+        """
+        if self.written + others < self._analyse_at:
+            return
+        self._analyse_at *= _NEXT_LOOK
+        try:
+            schema.analyse(self._opened())
+        except BaseException as error:  # noqa: BLE001 - queries are slower, and nothing else
+            log.debug("%s was not analysed: %s", self._file.path, self._failed(error))
 
     def special(self, work: Work) -> Any:
         """Return what ``work`` makes of the connection, outside of any transaction.
@@ -93,6 +114,7 @@ class Committer:
             else:
                 outcomes.append((job, None))
         connection.execute("COMMIT")
+        self.written += sum(len(job.steps) for job in group if job.needs_form)
         return outcomes
 
     def _look_at_schema(self, connection: sqlite3.Connection) -> None:

@@ -10,6 +10,7 @@ from ion.base.errors import ContentTooLarge, Damaged, IonError, NotFound, Unavai
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _CLOSED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+_NO_TEXT = "Could not decode to UTF-8"  # it has no code
 _PRIMARY = 0xFF  # the low byte of an extended error code
 
 
@@ -29,6 +30,16 @@ def is_full(error: BaseException) -> bool:
     return code_of(error) == sqlite3.SQLITE_FULL
 
 
+def is_interrupted(error: BaseException) -> bool:
+    """Return whether it was given up since it took too long."""
+    return code_of(error) == sqlite3.SQLITE_INTERRUPT
+
+
+def is_no_text(error: BaseException) -> bool:
+    """Return whether what was read as text is none."""
+    return isinstance(error, sqlite3.OperationalError) and _NO_TEXT in str(error)
+
+
 def concerns_all(error: BaseException) -> bool:
     """Return whether any other write would fail the same way, having waited as long."""
     return code_of(error) in _BUSY | _CLOSED | {sqlite3.SQLITE_NOTADB} or (
@@ -46,7 +57,7 @@ def mapped(error: sqlite3.Error, path: Path) -> IonError:
     code = code_of(error)
     where = f"the store file {path}"
     details = {"file": str(path)}
-    if code in _DAMAGED or "decode to UTF-8" in str(error):
+    if code in _DAMAGED or is_no_text(error):
         what = "is no SQLite file" if code == sqlite3.SQLITE_NOTADB else "is corrupt"
         message = f"{where} {what} ({error}): restore it from a backup, or move it away"
         return Damaged(message, details=details)

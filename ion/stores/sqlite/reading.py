@@ -1,27 +1,33 @@
 """Reads of one SQLite file: small ones on the event loop, larger ones in threads.
 
 A point read of a small value takes some microseconds: a hop to a thread takes ten times as long.
-All else goes to a few threads, each with a connection of its own. A reader waits for no writer.
+What may be brief is tried on the loop, and given up after a millisecond. All else goes to a few
+threads, each with a connection of its own. A reader waits for no writer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Any, Generic, TypeVar
 
 from ion.base.errors import Unavailable
-from ion.stores.sqlite.failures import is_busy, mapped
+from ion.stores.sqlite.failures import is_busy, is_interrupted, is_no_text, mapped
 from ion.stores.sqlite.file import StoreFile
 
 THREADS = 2
 MAX_WAITING = 10_000  # reads that wait for a thread; one more is refused
 IN_A_ROW = 64  # reads on the loop, until others have a turn
+BRIEF = 1e-3  # seconds
+_STEPS = 500  # of SQLite's machine, between two looks at the clock
+_SHAPES = 1_000
+_LEAST_OFTEN = 4_096
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -41,6 +47,9 @@ class Reader:
         self._connect = connect
         self._timeout = timeout
         self._connection: sqlite3.Connection | None = connect(False)
+        self._connection.set_progress_handler(self._is_overtime, _STEPS)
+        self._until = math.inf  # when what is read on the loop is given up
+        self._long = _Long()
         self._local = threading.local()
         self._all: list[sqlite3.Connection] = []
         name = f"reader of {file.path.name}"
@@ -69,6 +78,40 @@ class Reader:
             if not is_busy(error):
                 raise mapped(error, self._file.path) from error
         return await self.run(lambda other: other.execute(sql, parameters).fetchone())
+
+    async def brief(self, shape: str | None, small: Work[T | None], whole: Work[T]) -> T:
+        """Return what ``small`` finds at once; where that takes too long, what ``whole`` finds.
+
+        :param shape: of what is read: those that took too long are not tried for some time; None:
+            it is not tried at all.
+        """
+        if shape is None or self._long.may_take_long(shape):
+            return await self.run(whole)
+        self._in_a_row += 8
+        if self._in_a_row > IN_A_ROW:
+            self._in_a_row = 0
+            await asyncio.sleep(0)
+        connection = self._connection
+        if connection is None:
+            raise self._closed()
+        self._file.check()
+        self._until = perf_counter() + BRIEF
+        try:
+            found = small(connection)
+            if found is not None:
+                self._long.discard(shape)
+                return found
+        except sqlite3.Error as error:
+            if is_interrupted(error):
+                self._long.add(shape)
+            elif not is_busy(error) and not is_no_text(error):
+                raise mapped(error, self._file.path) from error
+        finally:
+            self._until = math.inf
+        return await self.run(whole)
+
+    def _is_overtime(self) -> bool:
+        return perf_counter() > self._until
 
     async def run(self, work: Work[T]) -> T:
         """Return what ``work`` makes of a connection, in a thread; errors as :meth:`one`."""
@@ -120,6 +163,33 @@ class Reader:
 
     def _closed(self) -> Unavailable:
         return Unavailable(f"the store file {self._file.path} is not open (any more)")
+
+
+class _Long:
+    """Shapes of reads that took too long: tried again more and more seldom."""
+
+    def __init__(self) -> None:
+        self._left: dict[str, tuple[int, int]] = {}  # reads until the next try, and from then
+
+    def may_take_long(self, shape: str) -> bool:
+        """Return whether not to try this time."""
+        found = self._left.get(shape)
+        if found is None or not found[0]:
+            return False
+        self._left[shape] = found[0] - 1, found[1]
+        return True
+
+    def discard(self, shape: str) -> None:
+        """Take note of a try that was brief."""
+        if self._left:
+            self._left.pop(shape, None)
+
+    def add(self, shape: str) -> None:
+        """Take note of a try that took too long."""
+        if len(self._left) >= _SHAPES:
+            self._left.clear()
+        often = min(2 * self._left.get(shape, (0, 4))[1], _LEAST_OFTEN)
+        self._left[shape] = often, often
 
 
 class _Reading(Generic[T]):

@@ -13,6 +13,7 @@ from ion.stores.limits import Kind
 from ion.stores.sqlite.table import Table
 
 APPLICATION_ID = 0x494F4E31  # "ION1", in the file's header
+_LOOKED_AT = 400  # rows of each index
 Migration = Callable[[sqlite3.Connection], None]
 
 
@@ -101,3 +102,14 @@ def drop(connection: sqlite3.Connection, name: str) -> None:
     """Remove a store, within a transaction; nothing where there is none."""
     connection.execute(f"DROP TABLE IF EXISTS {Table(name, None).sql}")
     connection.execute("DELETE FROM ion_stores WHERE name = ?", (name,))
+
+
+def analyse(connection: sqlite3.Connection) -> None:
+    """Let the engine look at how many values each index has: it then chooses among them by that."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(f"PRAGMA analysis_limit = {_LOOKED_AT}").fetchone()
+    connection.execute("ANALYZE")
+    # A further version of the schema: else other connections would not look at what was found.
+    version: int = connection.execute("PRAGMA schema_version").fetchone()[0]
+    connection.execute(f"PRAGMA schema_version = {version + 1}")
+    connection.execute("COMMIT")

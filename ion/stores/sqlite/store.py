@@ -6,22 +6,12 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from ion.stores.compiling import Compiler, order_by
-from ion.stores.limits import (
-    PAGE_BYTES,
-    after_prefix,
-    check_batch,
-    check_limit,
-    check_many,
-    key_bytes,
-    key_text,
-    prefix_bytes,
-)
-from ion.stores.ordering import page_by_key, page_of
+from ion.stores.limits import check_batch, check_limit, check_many, key_bytes, key_text
 from ion.stores.query import Query, checked
 from ion.stores.sqlite.job import put_step, step_of
 from ion.stores.sqlite.reading import Reader
-from ion.stores.sqlite.table import TOO_LARGE, Form, Table
+from ion.stores.sqlite.selecting import count_of, key_range, of_query, of_scan
+from ion.stores.sqlite.table import TOO_LARGE, Table
 from ion.stores.sqlite.writer import Writer
 from ion.stores.store import Attributes, Entry, Indices, Page, Reindex, Remove, Write
 
@@ -57,11 +47,12 @@ class SqliteStore:
     async def entry(self, key: str) -> Entry | None:
         """See :meth:`Store.entry`."""
         parameters = (key_bytes(key),)
-        form = self._table.form
-        row = await self._reader.one(form.small_entry, parameters)
+        form, by_key = self._table.form, self._table.by_key
+        row = await self._reader.one(form.select_small + by_key, parameters)
         if row is not None and row[1] == TOO_LARGE:
-            row = await self._reader.run(lambda c: c.execute(form.entry, parameters).fetchone())
-        return _entry(form, row) if row is not None else None
+            sql = form.select + by_key
+            row = await self._reader.run(lambda c: c.execute(sql, parameters).fetchone())
+        return form.entries([row])[0] if row is not None else None
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """See :meth:`Store.get_many`."""
@@ -121,21 +112,14 @@ class SqliteStore:
         self, prefix: str = "", *, after: str | None = None, limit: int = 1000
     ) -> Page[Entry]:
         """See :meth:`Store.scan`."""
-        condition, parameters = _range(prefix, after)
-        form = self._table.form
-        sql = (
-            f"SELECT key, value, revision{form.columns} FROM {self._table.sql} "
-            f"WHERE {condition} ORDER BY key LIMIT {check_limit(limit) + 1}"
-        )
-        rows = await self._reader.run(lambda c: _fetch(c, sql, parameters, limit))
-        entries = [_entry(form, row) for row in rows]
-        return page_by_key(entries, limit)
+        selection = of_scan(self._table, prefix, after, limit)
+        return await self._reader.brief(selection.shape, selection.small, selection.whole)
 
     async def keys(
         self, prefix: str = "", *, after: str | None = None, limit: int = 1000
     ) -> Page[str]:
         """See :meth:`Store.keys`."""
-        condition, parameters = _range(prefix, after)
+        condition, parameters = key_range(prefix, after)
         sql = (
             f"SELECT key FROM {self._table.sql} "
             f"WHERE {condition} ORDER BY key LIMIT {check_limit(limit) + 1}"
@@ -152,60 +136,15 @@ class SqliteStore:
     async def query(self, query: Query) -> Page[Entry]:
         """See :meth:`IndexStore.query`."""
         query = checked(query, self.indices)
-        compiler = Compiler(_mark)
-        condition = compiler.where(query, paged=True)
-        form = self._table.form
-        sql = (
-            f"SELECT key, value, revision{form.columns} FROM {self._table.sql} "
-            f"WHERE {condition} ORDER BY {order_by(query)} LIMIT {query.limit + 1}"
-        )
-        found = compiler.parameters
-        rows = await self._reader.run(lambda c: _fetch(c, sql, found, query.limit))
-        return page_of(query, [_entry(form, row) for row in rows])
+        selection = of_query(self._table, query)
+        return await self._reader.brief(selection.shape, selection.small, selection.whole)
 
     async def count(self, query: Query) -> int:
         """See :meth:`IndexStore.count`."""
-        compiler = Compiler(_mark)
-        condition = compiler.where(checked(query, self.indices), paged=False)
-        sql = f"SELECT count(*) FROM {self._table.sql} WHERE {condition}"
-        found = compiler.parameters
-        count: int = (await self._reader.run(lambda c: c.execute(sql, found).fetchone()))[0]
-        return count
+        sql, parameters = count_of(self._table, checked(query, self.indices))
 
+        def read(connection: sqlite3.Connection) -> int:
+            count: int = connection.execute(sql, parameters).fetchone()[0]
+            return count
 
-def _entry(form: Form, row: tuple[Any, ...]) -> Entry:
-    if not form.attributes:
-        return Entry(key_text(row[0]), row[1], row[2])
-    return Entry(key_text(row[0]), row[1], row[2], form.index_of(row[3:]))
-
-
-def _mark(_: int) -> str:
-    return "?"
-
-
-def _range(prefix: str, after: str | None) -> tuple[str, list[bytes]]:
-    """Return the condition of a scan."""
-    least = prefix_bytes(prefix)
-    end = after_prefix(least)
-    conditions, parameters = ["key >= ?"], [least]
-    if end is not None:
-        conditions.append("key < ?")
-        parameters.append(end)
-    if after is not None:
-        conditions.append("key > ?")
-        parameters.append(key_bytes(after))
-    return " AND ".join(conditions), parameters
-
-
-def _fetch(
-    connection: sqlite3.Connection, sql: str, parameters: list[Any], limit: int
-) -> list[tuple[Any, ...]]:
-    """Return rows, and one more than make a page."""
-    rows: list[tuple[Any, ...]] = []
-    size = 0
-    for row in connection.execute(sql, parameters):
-        rows.append(row)
-        if size >= PAGE_BYTES or len(rows) > limit:
-            break
-        size += len(row[1])
-    return rows
+        return await self._reader.brief(sql, read, read)

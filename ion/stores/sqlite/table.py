@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ion.stores.limits import Kind
-from ion.stores.store import Indices
+from ion.stores.limits import Kind, key_text
+from ion.stores.store import Entry, Indices
 
 _COLUMN_TYPES: dict[Kind, str] = {
     "str": "TEXT",
@@ -22,17 +22,18 @@ class Form:
     """What a table has at a time, and the statements that follow from it; never changed.
 
     :ivar kinds: the attributes and their types.
-    :ivar columns: of the attributes, with a comma in front of each, for SELECT.
+    :ivar select: the columns of an entry.
+    :ivar select_small: the same, with :data:`TOO_LARGE` for a large value.
+    :ivar small: this, and keys as text: one that is none is an error.
     """
 
-    __slots__ = ("attributes", "bools", "columns", "entry", "kinds", "put", "small_entry")
+    __slots__ = ("attributes", "bools", "kinds", "put", "select", "select_small", "small")
 
     def __init__(self, table: str, indices: Indices) -> None:
         self.kinds = dict(indices)
         self.attributes = tuple(indices)
         self.bools = tuple(name for name, kind in indices.items() if kind == "bool")
         own = [f"a_{name}" for name in self.attributes]
-        self.columns = "".join(f", {column}" for column in own)
         every = ["key", "value", "revision", *own]
         marks = ", ".join("?" * len(every))
         updates = ", ".join(f"{column} = excluded.{column}" for column in every[1:])
@@ -40,22 +41,34 @@ class Form:
             f"INSERT INTO {table} ({', '.join(every)}) VALUES ({marks}) "
             f"ON CONFLICT (key) DO UPDATE SET {updates}"
         )
-        self.entry = f"SELECT key, value, revision{self.columns} FROM {table} WHERE key = ?"
-        self.small_entry = self.entry.replace("value", _if_small("value"), 1)
+        columns = "".join(f", {column}" for column in own)
+        self.select = f"SELECT key, value, revision{columns}"
+        self.select_small = f"SELECT key, {_if_small('value')}, revision{columns}"
+        self.small = f"SELECT CAST(key AS TEXT), {_if_small('value')}, revision{columns}"
 
     def row(self, index: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return the values of the attribute columns for a put."""
         return tuple([index.get(name) for name in self.attributes])
 
-    def index_of(self, values: tuple[Any, ...]) -> dict[str, Any]:
-        """Return the attributes that the values of the columns are."""
-        index = dict(zip(self.attributes, values, strict=True))
-        if None in values:
-            index = {name: value for name, value in index.items() if value is not None}
-        for name in self.bools:
-            if name in index:
-                index[name] = bool(index[name])
-        return index
+    def entries(self, rows: list[tuple[Any, ...]]) -> list[Entry]:
+        """Return the entries that rows are, of the columns ``select`` or ``small``."""
+        if not rows:
+            return []
+        keys, values, revisions, *attributes = zip(*rows, strict=True)
+        texts = map(key_text, keys) if type(keys[0]) is bytes else keys
+        if not attributes:
+            return list(map(Entry, texts, values, revisions))
+        indices: list[dict[str, Any]] = [{} for _ in rows]
+        for name, column in zip(self.attributes, attributes, strict=True):
+            cells = map(_bool, column) if name in self.bools else column
+            for index, value in zip(indices, cells, strict=True):
+                if value is not None:
+                    index[name] = value
+        return list(map(Entry, texts, values, revisions, indices))
+
+
+def _bool(value: int | None) -> bool | None:
+    return None if value is None else bool(value)
 
 
 class Table:
@@ -70,6 +83,7 @@ class Table:
     """
 
     __slots__ = (
+        "by_key",
         "form",
         "get",
         "has",
@@ -84,6 +98,7 @@ class Table:
     def __init__(self, name: str, indices: Indices | None) -> None:
         self.name = name
         self.sql = f'"s_{name}"'
+        self.by_key = f" FROM {self.sql} WHERE key = ?"
         self.remove = f"DELETE FROM {self.sql} WHERE key = ?"
         self.revision = f"SELECT revision FROM {self.sql} WHERE key = ?"
         self.has = f"SELECT 1 FROM {self.sql} WHERE key = ?"

@@ -297,6 +297,7 @@ class Writer:
             outcomes += self._there.do(wanted) if wanted else []
             self._pace.took(time.perf_counter() - begun, len(wanted))
             self._tell(self._settle, outcomes)
+            self._there.rest(self._here.written)
 
     def _tell(self, callback: Any, *args: Any) -> None:
         try:
