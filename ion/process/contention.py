@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from ion.base import clock
@@ -15,6 +17,7 @@ from ion.process.source import AT_MOST_ONCE
 MOST = 20  # runs
 FIRST_PAUSE = 0.002  # seconds, at the most; twice as long each time
 LONGEST_PAUSE = 0.25
+LONGEST_TURN = 2.0  # seconds to wait for those before; no longer: they may wait for this one
 
 
 class Contended(Conflict):
@@ -40,13 +43,31 @@ async def run_again(
     """
     policy = call.source.policy
     is_once = policy is not None and policy.mode == AT_MOST_ONCE
+    if process._contention is None:
+        process._contention = asyncio.Lock()
     for run in range(1, MOST):
         if is_once or call.state != c.REQUESTED:
             break
         call.endpoint.counts["run again"] += 1
-        await clock.sleep(random.uniform(0, min(FIRST_PAUSE * 2**run, LONGEST_PAUSE)))
-        try:
-            return await method(process, *args, **kwargs)
-        except Contended as again:
-            error = again
+        async with _turn(process._contention):
+            await clock.sleep(random.uniform(0, min(FIRST_PAUSE * 2**run, LONGEST_PAUSE)))
+            try:
+                return await method(process, *args, **kwargs)
+            except Contended as again:
+                error = again
     raise error
+
+
+@asynccontextmanager
+async def _turn(lock: asyncio.Lock) -> AsyncIterator[None]:
+    """Let those of one process run one after the other, or many would meet again and again."""
+    try:
+        async with asyncio.timeout(LONGEST_TURN):
+            await lock.acquire()
+    except TimeoutError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()

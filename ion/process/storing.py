@@ -5,6 +5,8 @@ It is mixed into :class:`~ion.process.process.Process`, and needs no ``__init__`
 
 from __future__ import annotations
 
+import asyncio
+
 from ion.process.host import Host
 from ion.process.unit import Unit
 from ion.stores.store import Datastore, IndexStore, Indices, Store
@@ -20,6 +22,7 @@ class Storing:
 
     id: str
     _host: Host
+    _contention: asyncio.Lock | None = None
 
     async def datastore(self) -> Datastore:
         """Return the container's datastore, which the first call opens."""

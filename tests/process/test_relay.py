@@ -1,0 +1,279 @@
+"""The relay: what units of work have sent arrives, whoever is there to send it, and when."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from ion import Container, Process, Unavailable
+from ion.base import clock
+from ion.base.errors import Damaged, NewerSchema
+from ion.base.settings import StoreSettings
+from ion.messaging.envelope import Envelope
+from ion.process import relay as relays
+from ion.process.forgetting import Forgetting
+from ion.process.mailroom import CLAIMS, INDICES, OUTBOX
+from ion.process.parcel import answer_of, kept, packed, parcel, unpacked
+from ion.stores.memory.datastore import MemoryDatastore
+from ion.testing.servers import PostgresServer, RabbitServer
+from tests.process.delivery import Bus, config, dead_letters, until
+from tests.process.keeping import Receiver, add, eventually, number, store_url, unsent
+
+__all__ = ["store_url"]
+LEASE = 0.3
+
+
+def made(bus: Bus, url: str, **more: Any) -> Container:
+    settings = {"store.url": url, "store.lease": LEASE, **config(bus, **more)}
+    return Container(bus[0], sysname="test", config=settings)
+
+
+class Sends(Process):
+    """Sends in units."""
+
+    async def on_init(self) -> None:
+        await self.store("accounts")
+
+    async def tell(self, what: str, to: str = "receiver", count: int = 1) -> None:
+        async with self.unit_of_work() as uow:
+            await add(uow.store("accounts"), what)
+            for n in range(count):
+                await uow.send(to, "note", {"what": f"{what}-{n}" if n else what})
+
+
+async def sender(container: Container) -> Sends:
+    process = container.processes[await container.spawn(Sends)]
+    assert isinstance(process, Sends)
+    return process
+
+
+async def noted(container: Container, what: str, count: int) -> None:
+    async def is_noted() -> bool:
+        return await number(container, "notes", what) == count and not await unsent(container)
+
+    await eventually(is_noted, f"{what} was not noted {count} times, or the outbox is not empty")
+
+
+async def all_noted(container: Container, what: str, count: int) -> None:
+    for n in range(count):
+        await noted(container, f"{what}-{n}" if n else what, 1)
+
+
+async def test_a_receiver_that_comes_later_gets_it(bus: Bus, store_url: str) -> None:
+    async with made(bus, store_url) as container:
+        process = await sender(container)
+        await process.tell("early")
+        room = await container.mailroom()
+        await until(lambda: room.relay._sweeps)
+        assert room.relay.unsent == await unsent(container) == 1
+        await container.spawn(Receiver)
+        await noted(container, "early", 1)
+        assert room.relay.unsent == 0
+
+
+async def test_what_a_killed_container_has_left_another_one_sends(bus: Bus, store_url: str) -> None:
+    killed = made(bus, store_url)
+    await killed.start()
+    process = await sender(killed)
+    async with made(bus, store_url) as container:
+        await container.datastore()
+        for n in range(10):
+            await process.tell(f"k-{n}")
+        assert await unsent(container) == 10
+        await killed.kill()
+        receiver = container.processes[await container.spawn(Receiver)]
+        assert isinstance(receiver, Receiver)
+        for n in range(10):
+            await noted(container, f"k-{n}", 1)
+        assert len(set(receiver.ids)) == 10
+        rows = await (await container.datastore()).store(CLAIMS)
+        await eventually(lambda: _is_empty(rows), "claims are left")
+
+
+async def _is_empty(store: Any) -> bool:
+    return not (await store.keys()).items
+
+
+async def test_what_a_living_container_has_is_its_own(bus: Bus, store_url: str) -> None:
+    async with made(bus, store_url) as first, made(bus, store_url) as second:
+        process = await sender(first)
+        await second.datastore()
+        await process.tell("mine")
+        one, two = (await first.mailroom()).relay, (await second.mailroom()).relay
+        for _ in range(12):  # for some leases
+            await asyncio.sleep(LEASE / 3)
+            assert two._sweeps == {}
+        assert one._claims.holds(one._claims.own)
+        await second.spawn(Receiver)
+        await noted(first, "mine", 1)
+
+
+async def test_claims_are_given_up_at_rest_and_at_the_end(bus: Bus, store_url: str) -> None:
+    async with made(bus, store_url) as container, made(bus, store_url) as other:
+        await container.spawn(Receiver)
+        process = await sender(container)
+        rows = await (await other.datastore()).store(CLAIMS)
+        for n in range(2):
+            await process.tell("x")
+            assert len((await rows.keys()).items) == 1
+            await noted(container, "x", n + 1)
+            await eventually(lambda: _is_empty(rows))
+        await process.tell("x")
+        await container.stop()
+        assert await _is_empty(rows)
+
+
+async def test_a_container_that_stops_sends_what_it_has(bus: Bus, store_url: str) -> None:
+    async with made(bus, store_url) as other:
+        await other.spawn(Receiver)
+        async with made(bus, store_url) as container:
+            process = await sender(container)
+            await process.tell("last", count=50)
+        assert await unsent(other) == 0
+        await all_noted(other, "last", 50)
+
+
+async def test_more_than_fits_in_the_hand(
+    bus: Bus, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relays, "MAX_IN_HAND", 10)
+    monkeypatch.setattr(relays, "AT_A_TIME", 7)
+    async with made(bus, store_url) as container:
+        receiver = container.processes[await container.spawn(Receiver)]
+        assert isinstance(receiver, Receiver)
+        process = await sender(container)
+        await process.tell("many", count=200)
+        await all_noted(container, "many", 200)
+        assert len(set(receiver.ids)) == 200
+        assert (await container.mailroom()).relay.unsent == 0
+
+
+async def test_the_outbox_is_bounded(bus: Bus, store_url: str) -> None:
+    async with made(bus, store_url, store__max_unsent=3) as container:
+        process = await sender(container)
+        for _ in range(3):
+            await process.tell("x")
+        with pytest.raises(Unavailable, match=r"store\.max_unsent"):
+            await process.tell("x")
+        assert await number(container, "accounts", "x") == 3
+        await container.spawn(Receiver)
+        await noted(container, "x", 3)
+        await process.tell("x")
+        await noted(container, "x", 4)
+
+
+async def test_what_nobody_takes_for_long_is_a_dead_letter(bus: Bus, store_url: str) -> None:
+    async with made(bus, store_url, store__remember=0.5) as container:
+        process = await sender(container)
+        await process.tell("x", to="nobody")
+        [letter] = await dead_letters(container, "processes", 1)
+        headers = letter.envelope.headers
+        assert headers["receiver"] == "nobody"
+        assert headers["dead-from"] == "outbox"
+        assert "nobody took it" in headers["cause"]
+        await eventually(lambda: _none(container))
+
+
+async def _none(container: Container) -> bool:
+    return not await unsent(container)
+
+
+async def test_what_cannot_be_read_stays_and_holds_nobody_up(bus: Bus, store_url: str) -> None:
+    async with made(bus, store_url) as container:
+        process = await sender(container)
+        await container.datastore()
+        outbox = await process.store(OUTBOX)
+        relay = (await container.mailroom()).relay
+        bad = f"{relay._prefix(relay._claims.own)}000000000000"
+        await outbox.put(bad, b"rubbish")
+        await process.tell("x")
+        await container.spawn(Receiver)
+
+        async def only_bad() -> bool:
+            return (await outbox.keys()).items == [bad]
+
+        await eventually(only_bad)
+
+        async def is_noted() -> bool:
+            return await number(container, "notes", "x") == 1
+
+        await eventually(is_noted)
+
+
+async def test_units_work_while_the_broker_is_away(
+    rabbitmq_server: RabbitServer, amqp_url: str, store_url: str
+) -> None:
+    async with made((amqp_url, {}), store_url) as container:
+        await container.spawn(Receiver)
+        process = await sender(container)
+        await asyncio.to_thread(rabbitmq_server.stop)
+        try:
+            await until(lambda: container.state == "DEGRADED")
+            for _ in range(5):
+                await process.tell("away")
+            assert await unsent(container) == 5
+        finally:
+            await asyncio.to_thread(rabbitmq_server.start)
+        await noted(container, "away", 5)
+
+
+async def test_a_store_that_went_away_and_came_back(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    async with made(("memory://", {}), postgres_url, store__timeout=5.0) as container:
+        process = await sender(container)
+        await process.tell("before")
+        await asyncio.to_thread(postgres_server.stop)
+        try:
+            with pytest.raises(Unavailable):
+                await process.tell("meanwhile")
+        finally:
+            await asyncio.to_thread(postgres_server.start)
+
+        async def again() -> bool:
+            try:
+                await process.tell("after")
+            except Unavailable:
+                return False
+            return True
+
+        await eventually(again)
+        await container.spawn(Receiver)
+        await noted(container, "before", 1)
+        await noted(container, "after", await number(container, "accounts", "after"))
+        assert await number(container, "notes", "meanwhile") == await number(
+            container, "accounts", "meanwhile"
+        )
+
+
+def test_a_parcel_comes_back_as_it_was() -> None:
+    envelope = Envelope("op", b"\0\xff", message_id="m", persistent=True, headers={"a": [1, "é"]})
+    made_ = parcel("", "there", 12.5, envelope)
+    found = unpacked(packed(made_))
+    assert (found.to, found.since) == ("there", 12.5)
+    assert found.envelope.replace() is not envelope
+    assert repr(found.envelope) == repr(envelope)
+    assert found.envelope.body == envelope.body
+    assert found.envelope.persistent
+    assert repr(answer_of(kept(envelope))) == repr(envelope)
+    with pytest.raises(Damaged):
+        unpacked(b"rubbish")
+    with pytest.raises(NewerSchema):
+        unpacked(packed(type(made_)(99, "", "", 0.0, envelope)))
+
+
+async def test_the_inbox_is_kept_within_its_bounds() -> None:
+    datastore = MemoryDatastore()
+    await datastore.open()
+    inbox = await datastore.index_store("inbox", INDICES)
+    forgetting = Forgetting(inbox, "c", StoreSettings(remember=100.0, max_remembered=5))
+    now = clock.now()
+    for n in range(20):
+        await inbox.put(f"old-{n}", b"", index={"at": int((now - 101) * 1000)})
+    for n in range(8):
+        await inbox.put(f"new-{n}", b"", index={"at": int((now - 50 + n) * 1000)})
+    assert await forgetting.forget() == 23
+    assert (await inbox.keys()).items == [f"new-{n}" for n in range(3, 8)]
+    assert await forgetting.forget() == 0
