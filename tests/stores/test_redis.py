@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as some
 from redis.asyncio import Redis
 
-from ion.base.errors import ConfigurationError, Conflict
+from ion.base.errors import ConfigurationError, Conflict, Unavailable
 from ion.stores.limits import PAGE_BYTES
 from ion.stores.opening import open_datastore
 from ion.stores.query import A, Predicate, Query
 from ion.stores.redis import finding
 from ion.stores.redis.datastore import RedisDatastore
 from ion.stores.redis.layout import attribute_bytes, attribute_value, pack, unpack
+from ion.stores.redis.store import RedisStore
 from ion.stores.store import IndexStore, Put
 from ion.testing.contracts.stores.bench import Bench, NewDatastore, pages
 from ion.testing.contracts.stores.queries import QueriesContract
@@ -185,6 +186,21 @@ class TestHowMuchItLooksAt(Bench):
         await client.config_resetstat()
         assert await filled.count(Query(where)) > 1000
         assert "cmdstat_hget" not in await client.info("commandstats")
+
+    async def test_it_looks_at_too_much(self, filled: IndexStore) -> None:
+        """A call of many steps ends at its time limit, however fast each step is."""
+        assert isinstance(filled, RedisStore)
+        filled._main.timeout = 0.0  # that of steps is the side lanes'
+        where = ~(A("i") == 1)
+        calls = [
+            lambda: filled.count(Query(where)),
+            lambda: filled.query(Query(where)),
+            lambda: filled.get_many(["00001"]),
+            filled.clear,
+        ]
+        for call in calls:
+            with pytest.raises(Unavailable, match="takes more than 0 s"):
+                await call()
 
     async def test_nothing_is_left(self, filled: IndexStore, client: Redis) -> None:
         """Of what is removed."""

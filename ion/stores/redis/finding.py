@@ -19,9 +19,9 @@ from ion.stores.ordering import page_of, sort_key
 from ion.stores.query import Position, Query, cursor_of, is_true, position_of
 from ion.stores.redis.lane import Lane
 from ion.stores.redis.layout import Space, unpack
-from ion.stores.redis.planning import ALL, Part, Walk, by_index, by_key, by_order
+from ion.stores.redis.planning import ALL, Part, Walk, by_index, by_key, by_order, needed
 from ion.stores.redis.scripts import FETCH, SCAN, WALK
-from ion.stores.store import Entry, Page
+from ion.stores.store import Entry, Indices, Page
 
 _CHUNK = 1000  # entries looked at in one step
 _FIRST_CHUNK = 50
@@ -33,7 +33,7 @@ class _Found(msgspec.Struct, frozen=True):
     """What may be in a page.
 
     :ivar attributes: as they are kept.
-    :ivar index: the same, decoded.
+    :ivar index: those of them that the query asks for, decoded.
     """
 
     key: bytes
@@ -51,11 +51,13 @@ class Finder:
     def __init__(self, space: Space, lane: Lane, decode: Decode) -> None:
         self._space = space
         self._indices = space.indices or {}
+        self._needed: Indices = {}
         self._lane = lane
         self._decode = decode
 
     async def page(self, query: Query) -> Page[Entry]:
         """Return a page of a checked query."""
+        self._needed = needed(query, self._indices)
         while True:
             start = position_of(query)
             walk = await self._cheapest(query, start)
@@ -70,6 +72,7 @@ class Finder:
     async def count(self, query: Query) -> int:
         """Return how many entries a checked query is true of."""
         query = msgspec.structs.replace(query, cursor=None, order=())
+        self._needed = needed(query, self._indices)
         walks = [by_key(query, None), *by_index(query, self._indices, None)]
         sizes = await self._sizes(walks)
         size, walk = min(zip(sizes, walks, strict=True), key=_first)
@@ -206,7 +209,7 @@ class Finder:
 
     def _unpacked(self, attributes: bytes) -> dict[str, Any]:
         try:
-            return unpack(attributes, self._indices)
+            return unpack(attributes, self._needed)
         except (ValueError, IndexError) as error:
             message = f"attributes in store {self._space.name!r} cannot be read"
             raise Damaged(message, details={"store": self._space.name}) from error

@@ -66,13 +66,14 @@ class Lane:
     """Sends what waits, waits for all answers, and begins again.
 
     :param where: host and port, for errors.
-    :param timeout: seconds for one call.
+    :ivar timeout: seconds for one call.
+    :ivar count: calls that wait.
     """
 
     def __init__(self, link: Link, where: str, timeout: float) -> None:
         self._link = link
         self._where = where
-        self._timeout = timeout
+        self.timeout = timeout
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Waiting] = deque()
         self._gets: dict[Space, Waiting] = {}  # in the queue, with room
@@ -127,7 +128,7 @@ class Lane:
         """Finish what was begun, and disconnect. Never raises."""
         self._is_closed = True
         self._call()
-        await asyncio.wait([self._task], timeout=min(self._timeout, LAST_MOMENT))
+        await asyncio.wait([self._task], timeout=min(self.timeout, LAST_MOMENT))
         if not self._task.done():
             log.warning("Redis at %s does not answer: what was begun is given up", self._where)
             self._task.cancel()
@@ -201,7 +202,7 @@ class Lane:
     async def _do(self, batch: list[Waiting]) -> None:
         if not batch:
             return
-        until = batch[0].since + self._timeout
+        until = batch[0].since + self.timeout
         async with asyncio.timeout_at(until):
             replies = await self._link.exchange([w.command(whole=False) for w in batch])
             unknown = [n for n, r in enumerate(replies) if isinstance(r, errors.NoScriptError)]

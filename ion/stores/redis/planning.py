@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from ion.stores.limits import Kind, after_prefix
-from ion.stores.query import And, Compare, In, Or, Position, Predicate, Prefix, Query
+from ion.stores.query import And, Compare, In, Not, Or, Position, Predicate, Prefix, Query
 from ion.stores.redis.layout import WIDTHS, attribute_bytes
 from ion.stores.store import Indices
 
@@ -96,6 +96,25 @@ def by_order(query: Query, indices: Indices, start: Position | None) -> Walk | N
         return None
     name = query.order[0].removeprefix("-")
     return _walk(query, (Part(name),), start, indices, is_whole=query.where is None)
+
+
+def needed(query: Query, indices: Indices) -> Indices:
+    """Return those of the attributes that a query asks for."""
+    names = {name.removeprefix("-") for name in query.order}
+    if query.where is not None:
+        names.update(_names(query.where))
+    return {name: indices[name] for name in names}
+
+
+def _names(predicate: Predicate) -> Iterator[str]:
+    match predicate:
+        case And(terms) | Or(terms):
+            for term in terms:
+                yield from _names(term)
+        case Not(term):
+            yield from _names(term)
+        case _:
+            yield predicate.name
 
 
 def _walk(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
-from ion.base.errors import Damaged, InvalidRequest
+from ion.base.errors import Damaged, InvalidRequest, Unavailable
 from ion.stores.conflicts import conflict, not_there
 from ion.stores.limits import (
     PAGE_BYTES,
@@ -74,19 +76,19 @@ class RedisStore:
         return self._entry(data, record, attributes) if record is not None else None
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """See :meth:`Store.get_many`."""
+        """See :meth:`Store.get_many`; in steps."""
         check_many(keys)
         wanted = {key_bytes(key): key for key in keys}
         found: dict[str, bytes] = {}
         left = list(wanted)
-        while left:
-            words = [b"%d" % PAGE_BYTES, *left[:_AT_A_TIME]]
-            some = await self._side().script(FETCH, self._space.base, words)
-            records = some[::2]
-            for data, record in zip(left, records, strict=False):
-                if record is not None:
-                    found[wanted[data]] = self._parted(wanted[data], record)[1]
-            left = left[len(records) :]
+        async with self._in_time():
+            while left:
+                words = [b"%d" % PAGE_BYTES, *left[:_AT_A_TIME]]
+                records = (await self._side().script(FETCH, self._space.base, words))[::2]
+                for data, record in zip(left, records, strict=False):
+                    if record is not None:
+                        found[wanted[data]] = self._parted(wanted[data], record)[1]
+                left = left[len(records) :]
         return found
 
     async def has(self, key: str) -> bool:
@@ -159,22 +161,41 @@ class RedisStore:
         return Page(keys, keys[-1] if len(found) > limit else None)
 
     async def clear(self) -> None:
-        """See :meth:`Store.clear`; in steps, so that what is put meanwhile may stay."""
-        if not await cleared(self._space, self._side(), self._space.generation):
-            raise self._gone()
+        """See :meth:`Store.clear`; in steps: what is put meanwhile may stay, and where it fails,
+        some may be removed.
+        """
+        async with self._in_time():
+            if not await cleared(self._space, self._side(), self._space.generation):
+                raise self._gone()
 
     async def query(self, query: Query) -> Page[Entry]:
         """See :meth:`IndexStore.query`; in steps."""
         query = checked(query, self.indices)
-        return await Finder(self._space, self._side(), self._entry).page(query)
+        async with self._in_time():
+            return await Finder(self._space, self._side(), self._entry).page(query)
 
     async def count(self, query: Query) -> int:
         """See :meth:`IndexStore.count`; in steps."""
         query = checked(query, self.indices)
-        return await Finder(self._space, self._side(), self._entry).count(query)
+        async with self._in_time():
+            return await Finder(self._space, self._side(), self._entry).count(query)
 
     def _side(self) -> Lane:
         return self._lanes.side(self._space)
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        """End a call of many steps at its time limit, too; each step has one of its own."""
+        limit = self._main.timeout
+        try:
+            async with asyncio.timeout(limit):
+                yield
+        except TimeoutError:
+            message = (
+                f"a call to store {self.name!r} in Redis takes more than {limit:g} s: "
+                "it is overloaded, or must look at too much; does an index fit the query?"
+            )
+            raise Unavailable(message, details={"store": self.name}) from None
 
     async def _write(self, batch: Sequence[Write]) -> tuple[list[int], int]:
         """Do all writes, or none; return their revisions, and how many were removed."""
