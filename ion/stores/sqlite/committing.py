@@ -79,6 +79,7 @@ class Committer:
         :raises IonError: SQLite's errors are mapped; all was rolled back.
         """
         try:
+            self._file.check()
             return work(self._opened())
         except BaseException as error:
             raise self._failed(error) from error
