@@ -24,6 +24,7 @@ from ion.stores.store import Change, Indices, Read, UnitOfWork
 from ion.stores.unit import unit_of_work
 
 TIMEOUT = 30.0
+_SHARE = 0.8  # of a call's time: after that it is given up, by somebody who looks now and then
 T = TypeVar("T")
 
 
@@ -52,8 +53,9 @@ class PostgresDatastore:
         if self._engine is not None:
             return
         tasks = Tasks(f"store {self.url}")
-        pool = Pool(self._address, self._timeout, tasks)
-        engine = Engine(pool, tasks, self._timeout, self._refresh)
+        patience = self._timeout * _SHARE
+        pool = Pool(self._address, patience, tasks)
+        engine = Engine(pool, tasks, patience, self._refresh)
         try:
             await pool.open()
             await engine.run(self._schema.bring_up)

@@ -11,7 +11,7 @@ from ion.base.errors import IonError, Unavailable
 from ion.base.tasks import Tasks
 from ion.stores.postgres.driver import FOREIGN
 from ion.stores.postgres.failures import is_again, is_altered, is_lost, mapped
-from ion.stores.postgres.line import Line
+from ion.stores.postgres.line import LOCK_MS, Line
 from ion.stores.postgres.pool import Pool
 from ion.stores.postgres.table import Table
 
@@ -20,7 +20,7 @@ Work = Callable[[Line], Awaitable[T]]
 Refresh = Callable[[Line, Table, BaseException], Awaitable[None]]
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.5
-_SHARE = 0.85  # of a call's time, after which nothing is begun any more
+_LAST_TRY = 2 * LOCK_MS / 1000  # seconds before the end
 
 
 class NotDoneError(Exception):
@@ -30,39 +30,49 @@ class NotDoneError(Exception):
 class Engine:
     """The connections, and how work is done on them.
 
-    :param timeout: seconds for one call.
+    :param patience: seconds after which a call is given up.
     :param refresh: looks how a table that is not as it was is now; raises where it is gone.
-    :ivar patience: seconds after which a call is given up.
     """
 
-    def __init__(self, pool: Pool, tasks: Tasks, timeout: float, refresh: Refresh) -> None:
+    def __init__(self, pool: Pool, tasks: Tasks, patience: float, refresh: Refresh) -> None:
         self.pool = pool
         self.tasks = tasks
         self.loop = asyncio.get_running_loop()
-        self.patience = timeout * _SHARE
+        self.patience = patience
         self.is_closed = False
         self._refresh = refresh
 
-    async def run(self, work: Work[T], tables: Sequence[Table] = (), *, is_read: bool = False) -> T:
+    async def run(
+        self,
+        work: Work[T],
+        tables: Sequence[Table] = (),
+        *,
+        is_read: bool = False,
+        share: float = 1.0,
+    ) -> T:
         """Return what ``work`` returns; it is done again where it did nothing.
 
         :param tables: that it uses.
         :param is_read: it changes nothing: it can be done again after the connection broke.
+        :param share: of the patience that there is for it.
         :raises IonError: what the engine's error means; of a write that it may be done.
         """
         if self.is_closed:
             raise self.pool.not_open()
-        until = self.loop.time() + self.patience
+        time_left = self.patience * share
+        until = self.loop.time() + time_left
+        # What is begun too late is cut off, and nobody can say whether it was done.
+        last_try = until - min(_LAST_TRY, time_left / 4)
         pause = _FIRST_PAUSE
         while True:
             try:
                 async with asyncio.timeout_at(until):
-                    return await self.once(work, until)
+                    return await self.once(work, last_try)
             except NotDoneError as error:
                 cause, can_again = error.__cause__ or error, True
             except FOREIGN as error:
                 cause, can_again = error, self.is_undone(error, is_read=is_read)
-            if not can_again or self.loop.time() + pause > until:
+            if not can_again or self.loop.time() + pause > last_try:
                 raise self.mapped(cause, is_read=is_read or can_again) from cause
             if is_altered(cause):
                 await self.once(self._look_again(tables, cause), until)

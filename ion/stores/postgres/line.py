@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,47 +18,82 @@ LOCK_MS = 250
 
 
 class Line:
-    """A connection.
+    """A connection. One statement at a time.
 
-    :param timeout: seconds for one statement.
     :ivar connection: the driver's.
+    :ivar began: when the statement under way was begun, on the loop's clock; 0: there is none.
     """
 
-    __slots__ = ("_held", "_most", "_timeout", "connection")
+    __slots__ = ("_held", "_most", "_time", "began", "connection", "is_late")
 
-    def __init__(self, connection: Any, timeout: float, statements: int) -> None:
+    def __init__(self, connection: Any, statements: int) -> None:
         self.connection = connection
-        self._timeout = timeout
+        self.began = 0.0
+        self.is_late = False
         self._most = statements
         self._held: dict[str, Any] = {}
+        self._time = asyncio.get_running_loop().time
 
     @property
     def is_closed(self) -> bool:
         """Whether it is of no use any more, as far as is known."""
         return bool(self.connection.is_closed())
 
+    def end(self, *, is_late: bool = False) -> None:
+        """Cut it; the statement under way fails.
+
+        :param is_late: it does so by a TimeoutError.
+        """
+        self.is_late = is_late
+        self.connection.terminate()
+
     async def rows(self, sql: str, *arguments: Any) -> list[Any]:
         """Return the rows of a statement that is often used: it is held prepared."""
-        held = self._held.get(sql)
-        if held is None:
-            if not self._most:
-                return await self.once(sql, *arguments)
-            held = await self._prepared(sql)
+        self.began = self._time()
         try:
-            found: list[Any] = await held.fetch(*arguments, timeout=self._timeout)
-        except asyncpg.InvalidCachedStatementError:
-            self._held.clear()
+            held = self._held.get(sql) or await self._prepared(sql)
+            found: list[Any] = await held.fetch(*arguments)
+        except FOREIGN as error:
+            self._note(error)
             raise
+        finally:
+            self.began = 0.0
         return found
+
+    async def value(self, sql: str, *arguments: Any) -> Any:
+        """Return the first value of the first row, or None; as :meth:`rows`."""
+        self.began = self._time()
+        try:
+            held = self._held.get(sql) or await self._prepared(sql)
+            return await held.fetchval(*arguments)
+        except FOREIGN as error:
+            self._note(error)
+            raise
+        finally:
+            self.began = 0.0
 
     async def once(self, sql: str, *arguments: Any) -> list[Any]:
         """Return the rows of a statement whose text changes."""
-        found: list[Any] = await self.connection.fetch(sql, *arguments, timeout=self._timeout)
+        self.began = self._time()
+        try:
+            found: list[Any] = await self.connection.fetch(sql, *arguments)
+        except FOREIGN as error:
+            self._note(error)
+            raise
+        finally:
+            self.began = 0.0
         return found
 
     async def do(self, sql: str) -> None:
         """Do statements without parameters."""
-        await self.connection.execute(sql, timeout=self._timeout)
+        self.began = self._time()
+        try:
+            await self.connection.execute(sql)
+        except FOREIGN as error:
+            self._note(error)
+            raise
+        finally:
+            self.began = 0.0
 
     @asynccontextmanager
     async def transaction(self, mode: str = "") -> AsyncIterator[None]:
@@ -74,12 +110,35 @@ class Line:
             raise
         await self.do("COMMIT")
 
+    def _note(self, error: BaseException) -> None:
+        """Learn from an error; it is another one where we have cut the connection ourselves."""
+        if isinstance(error, asyncpg.InvalidCachedStatementError):
+            self._held.clear()
+        if self.is_late:
+            raise TimeoutError from error
+
     async def _prepared(self, sql: str) -> Any:
-        held = await self.connection.prepare(sql, timeout=self._timeout)
+        if not self._most:
+            return _Unprepared(self.connection, sql)
+        held = await self.connection.prepare(sql)
         if len(self._held) >= self._most:
             del self._held[next(iter(self._held))]
         self._held[sql] = held
         return held
+
+
+class _Unprepared:
+    """What stands for a prepared statement, where a pooler allows none."""
+
+    def __init__(self, connection: Any, sql: str) -> None:
+        self._connection = connection
+        self._sql = sql
+
+    async def fetch(self, *arguments: Any) -> Any:
+        return await self._connection.fetch(self._sql, *arguments)
+
+    async def fetchval(self, *arguments: Any) -> Any:
+        return await self._connection.fetchval(self._sql, *arguments)
 
 
 def _can_go_on(error: BaseException) -> bool:
@@ -106,4 +165,4 @@ async def connected(address: Address, timeout: float) -> Line:
         statement_cache_size=address.statements,
         server_settings=settings,
     )
-    return Line(connection, timeout, address.statements)
+    return Line(connection, address.statements)

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 MAX_WAITING = 10_000  # who waits for a connection; one more is refused
 OUTAGE = 5.0  # seconds without a connection; from then on calls fail at once, until there is one
 LAST_MOMENT = 5.0  # seconds for what is under way when the pool is closed
+_LOOKS = 10  # a statement is cut at most a tenth of its time too late
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 2.0
 _FULL_PAUSE = 10.0  # seconds without a further connection, where the server has no more
@@ -28,7 +29,7 @@ _FULL_PAUSE = 10.0  # seconds without a further connection, where the server has
 class Pool:
     """Connections.
 
-    :param timeout: seconds for one statement.
+    :param timeout: seconds for one statement; a connection that takes longer is cut.
     :param tasks: where it connects.
     """
 
@@ -45,6 +46,7 @@ class Pool:
         self._failure: IonError | None = None
         self._failing_since = 0.0
         self._all_back = asyncio.Event()
+        self._watch: asyncio.TimerHandle | None = None
         self.is_closed = False
 
     async def open(self) -> None:
@@ -127,7 +129,7 @@ class Pool:
         """Give back a connection that cannot; the server ends what it did on it."""
         if line in self._lines:
             self._lines.discard(line)
-            line.connection.terminate()
+            line.end()
         if self.is_closed and not self._lines:
             self._all_back.set()
         self._grow()
@@ -146,6 +148,8 @@ class Pool:
                 future.set_exception(self.not_open())
         for line in list(self._lines):
             self.drop(line)
+        if self._watch is not None:
+            self._watch.cancel()
         idle, self._idle = self._idle, []
         await asyncio.gather(*(_ended(line) for line in idle))
 
@@ -158,7 +162,17 @@ class Pool:
     def _add(self, line: Line) -> None:
         self._lines.add(line)
         self._failure = None
+        if self._watch is None:
+            self._look()
         self.release(line)
+
+    def _look(self) -> None:
+        """Cut connections that take too long: dearer than a timer for each statement it is not."""
+        until = self._loop.time() - self._timeout
+        for line in self._lines:
+            if 0.0 < line.began <= until:
+                line.end(is_late=True)
+        self._watch = self._loop.call_later(self._timeout / _LOOKS, self._look)
 
     def _grow(self) -> None:
         if not self._is_growing and not self.is_closed and self._is_wanted():
@@ -226,4 +240,4 @@ async def _ended(line: Line) -> Any:
     try:
         await line.connection.close(timeout=LAST_MOMENT)
     except FOREIGN:
-        line.connection.terminate()
+        line.end()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from ion.base.errors import IonError, Unavailable
 from ion.stores.postgres.driver import FOREIGN
@@ -25,6 +25,7 @@ MAX_ROUND = 1_000  # calls of one round
 ROUND_BYTES = 4 * 1024 * 1024
 MANY = 2
 FLIGHTS = 2  # rounds under way at a time
+_MENDING = 0.7  # of the patience: some of it is over already
 _LOOKS = 10  # a call is given up at most a tenth of its patience too late
 
 
@@ -33,55 +34,86 @@ class Job:
 
     :ivar group: jobs of one round are of the same.
     :ivar size: bytes of the value that it brings.
+    :ivar since: when it was first seen to wait.
     """
 
-    __slots__ = ("future", "group", "key", "since", "size", "what")
+    __slots__ = ("future", "group", "key", "since", "size")
+    future: asyncio.Future[Any]
 
-    def __init__(self, key: bytes, what: Any = None, group: Any = None, size: int = 0) -> None:
+    def __init__(self, key: bytes, group: object = None, size: int = 0) -> None:
         self.key = key
-        self.what = what
         self.group = group
         self.size = size
-        self.future: asyncio.Future[Any]
         self.since = 0.0
 
 
-Do = Callable[[Line, Sequence[Job]], Awaitable[Sequence[Any]]]
+J = TypeVar("J", bound=Job)
+Do = Callable[[Line, list[J]], Awaitable[Sequence[Any]]]
 
 
-class Rounds:
+class Rounds(Generic[J]):
     """Calls of one kind on one table.
 
-    :param do: does jobs; returns what each returns, or an error.
+    :param do: does jobs of one group; returns what each returns, or an error. It may change their
+        order, and returns in that.
     :param is_read: they change nothing, and may be of the same key.
     """
 
-    def __init__(self, engine: Engine, table: Table, do: Do, *, is_read: bool) -> None:
+    def __init__(self, engine: Engine, table: Table, do: Do[J], *, is_read: bool) -> None:
         self._engine = engine
         self._pool = engine.pool
         self._table = table
         self._do = do
         self._is_read = is_read
-        self._pending: list[Job] = []
+        self._pending: list[J] = []
         self._busy: set[bytes] = set()
-        self._under_way: list[Sequence[Job]] = []
+        self._under_way: list[list[J]] = []
         self._flying = 0
         self._last = 0  # calls of the last round
         self._is_due = False
         self._watch: asyncio.TimerHandle | None = None
 
-    async def call(self, job: Job) -> Any:
-        """Return what a job returns.
+    def alone(self, key: bytes) -> Line | None:
+        """Return a connection for a caller who is the only one, if so it is: a task and a hop less.
 
-        :raises Unavailable: too much waits already; or see :meth:`Engine.run`.
+        It must be given back by :meth:`landed`, or by :meth:`failed` after an error.
+
+        :raises Unavailable: the datastore is closed.
         """
         if self._engine.is_closed:
             raise self._pool.not_open()
-        if self._last <= 1 and not self._flying and not self._pending:
-            line = self._pool.take()
-            if line is not None:
-                return await self._alone(line, job)
-        return await self._queued(job)
+        if self._last > 1 or self._flying or self._pending:
+            return None
+        line = self._pool.take()
+        if line is not None:
+            self._flying += 1
+            self._busy.add(key)
+        return line
+
+    def landed(self, line: Line, key: bytes) -> None:
+        """Give back what :meth:`alone` gave."""
+        self._pool.release(line)
+        self._free(key)
+
+    async def failed(self, line: Line, job: J, error: BaseException) -> Any:
+        """Give back what :meth:`alone` gave; return what the job returns when it is done again.
+
+        :raises BaseException: it may not be done again.
+        """
+        self._engine.give_back(line, error)
+        self._free(job.key)
+        if not isinstance(error, FOREIGN):
+            raise error
+        if not self._engine.is_undone(error, is_read=self._is_read):
+            raise self._engine.mapped(error, is_read=self._is_read) from error
+        self._last = MANY
+        return await self.queued(job)
+
+    def _free(self, key: bytes) -> None:
+        self._flying -= 1
+        self._busy.discard(key)
+        if self._pending:
+            self.flush()
 
     def flush(self) -> None:
         """Begin what waits."""
@@ -89,13 +121,16 @@ class Rounds:
             self._flying += 1
             self._engine.tasks.start(self._fly(), f"rounds on {self._table.name}")
 
-    def _queued(self, job: Job) -> asyncio.Future[Any]:
+    def queued(self, job: J) -> asyncio.Future[Any]:
+        """Have a job done with others; return what will hold what it returns.
+
+        :raises Unavailable: too much waits already.
+        """
         if len(self._pending) >= MAX_WAITING:
             message = f"{len(self._pending)} calls wait for {self._pool.address.where} already"
             raise Unavailable(message)
         loop = self._engine.loop
         job.future = loop.create_future()
-        job.since = loop.time()
         self._pending.append(job)
         if not self._is_due and self._flying < FLIGHTS:
             self._is_due = True
@@ -103,31 +138,6 @@ class Rounds:
         if self._watch is None:
             self._watch = loop.call_later(self._engine.patience / _LOOKS, self._look)
         return job.future
-
-    async def _alone(self, line: Line, job: Job) -> Any:
-        """Do a job for a caller who is the only one: without a task, and a hop less."""
-        self._flying += 1
-        self._busy.add(job.key)
-        try:
-            (result,) = await self._do(line, (job,))
-        except BaseException as error:
-            self._engine.give_back(line, error)
-            if not isinstance(error, FOREIGN):
-                raise
-            if not self._engine.is_undone(error, is_read=self._is_read):
-                raise self._engine.mapped(error, is_read=self._is_read) from error
-        else:
-            self._pool.release(line)
-            if isinstance(result, IonError):
-                raise result
-            return result
-        finally:
-            self._flying -= 1
-            self._busy.discard(job.key)
-            if self._pending:
-                self.flush()
-        self._last = MANY
-        return await self._queued(job)
 
     def _begin(self) -> None:
         self._is_due = False
@@ -167,7 +177,7 @@ class Rounds:
         self._end(jobs, results)
         return True
 
-    def _taken(self) -> list[Job]:
+    def _taken(self) -> list[J]:
         """Take the jobs of the next round."""
         if self._is_read and len(self._pending) <= MAX_ROUND:
             pending, self._pending = self._pending, []
@@ -177,29 +187,29 @@ class Rounds:
         self._last = len(taken)
         return taken
 
-    def _chosen(self) -> list[Job]:
+    def _chosen(self) -> list[J]:
         """Take jobs of one group, as many as fit; none comes before another of its key."""
-        taken: list[Job] = []
-        left: list[Job] = []
+        pending = [job for job in self._pending if not job.future.done()]
+        taken: list[J] = []
+        left: list[J] = []
         kept = set() if self._is_read else set(self._busy)
-        size = 0
-        for job in self._pending:
-            if job.future.done():
-                continue
-            fits = not taken or (size + job.size <= ROUND_BYTES and len(taken) < MAX_ROUND)
-            if fits and job.key not in kept and (not taken or job.group == taken[0].group):
-                taken.append(job)
-                size += job.size
-            else:
+        room, group = ROUND_BYTES, None
+        for job in pending:
+            is_full = len(taken) >= MAX_ROUND or room < job.size
+            if job.key in kept or (taken and (job.group != group or is_full)):
                 left.append(job)
+            else:
+                taken.append(job)
+                group = job.group
+                room -= job.size
             if not self._is_read:
                 kept.add(job.key)
         self._pending = left
         if not self._is_read:
-            self._busy.update(job.key for job in taken)
+            self._busy.update([job.key for job in taken])
         return taken
 
-    async def _mend(self, jobs: Sequence[Job], error: BaseException) -> None:
+    async def _mend(self, jobs: list[J], error: BaseException) -> None:
         """Do the jobs of a round that has failed again, if that may be; or tell who waits."""
         engine = self._engine
         if not engine.is_undone(error, is_read=self._is_read):
@@ -213,17 +223,17 @@ class Rounds:
         self._under_way.remove(jobs)
         self.flush()
 
-    async def _patiently(self, jobs: Sequence[Job]) -> None:
+    async def _patiently(self, jobs: list[J]) -> None:
         tables = (self._table,)
         try:
             results = await self._engine.run(
-                lambda line: self._do(line, jobs), tables, is_read=self._is_read
+                lambda line: self._do(line, jobs), tables, is_read=self._is_read, share=_MENDING
             )
         except IonError as error:
             results = [error] * len(jobs)
         self._end(jobs, results)
 
-    def _end(self, jobs: Sequence[Job], results: Sequence[Any]) -> None:
+    def _end(self, jobs: Sequence[J], results: Sequence[Any]) -> None:
         if not self._is_read:
             self._busy.difference_update([job.key for job in jobs])
         for job, result in zip(jobs, results, strict=True):
@@ -239,9 +249,10 @@ class Rounds:
         """Give up what takes too long."""
         self._watch = None
         loop = self._engine.loop
-        until = loop.time() - self._engine.patience
+        now = loop.time()
         for job in itertools.chain(self._pending, *self._under_way):
-            if job.since <= until and not job.future.done():
+            job.since = job.since or now
+            if job.since <= now - self._engine.patience and not job.future.done():
                 error = TimeoutError()
                 is_safe = self._is_read or job.key not in self._busy
                 job.future.set_exception(self._engine.mapped(error, is_read=is_safe))

@@ -7,11 +7,19 @@ from typing import Any
 
 from ion.base.errors import IonError
 from ion.stores.conflicts import conflict, not_there
-from ion.stores.limits import check_attributes, check_value, key_bytes, key_text, new_revision
+from ion.stores.limits import (
+    MAX_VALUE,
+    check_attributes,
+    check_value,
+    key_bytes,
+    key_text,
+    new_revision,
+)
 from ion.stores.postgres.driver import FOREIGN
 from ion.stores.postgres.line import Line
+from ion.stores.postgres.rounds import Job
 from ion.stores.postgres.table import Shape, Table
-from ion.stores.store import ABSENT, Put, Reindex, Remove, Write
+from ion.stores.store import ABSENT, Attributes, Put, Reindex, Remove, Write
 
 Outcome = int | IonError  # the revision; of a removal, whether there was something
 _CHUNK = 16 * 1024 * 1024  # bytes of values in one statement
@@ -19,7 +27,7 @@ _CHUNK = 16 * 1024 * 1024  # bytes of values in one statement
 PUT, PUT_NEW, PUT_IF, REMOVE, REMOVE_IF, REINDEX, IS_ABSENT = range(7)
 
 
-class Step:
+class Step(Job):
     """One write.
 
     :ivar kind: which statement does it.
@@ -27,7 +35,7 @@ class Step:
     :ivar names: of the attributes that it changes, where it is a reindex.
     """
 
-    __slots__ = ("expected", "index", "key", "kind", "names", "revision", "value")
+    __slots__ = ("expected", "index", "kind", "names", "revision", "value")
 
     def __init__(
         self,
@@ -39,8 +47,11 @@ class Step:
         index: Mapping[str, Any],
         names: tuple[str, ...] = (),
     ) -> None:
-        self.kind = kind
         self.key = key
+        self.group = (kind, names) if names else kind
+        self.size = len(value)
+        self.since = 0.0
+        self.kind = kind
         self.value = value
         self.revision = revision
         self.expected = expected
@@ -51,27 +62,32 @@ class Step:
 _NO_INDEX: Mapping[str, Any] = {}
 
 
-def put_step(table: Table, write: Put) -> Step:
+def put_step(
+    table: Table,
+    key: str,
+    value: bytes,
+    expected: int | None,
+    index: Attributes | None,
+    becomes: int | None = None,
+) -> Step:
     """Return a put made ready.
 
     :raises InvalidRequest: key, value or attributes are none of this store's.
     :raises ContentTooLarge: the value is.
     """
-    key = key_bytes(write.key)
-    value = write.value
-    check_value(value, write.key)
-    index = check_attributes(write.index, table.shape.kinds) if write.index else _NO_INDEX
-    expected = write.revision
-    kind = PUT if expected is None else PUT_IF if expected != ABSENT else PUT_NEW
-    if type(value) is not bytes:
+    data = key_bytes(key)
+    if type(value) is not bytes or len(value) > MAX_VALUE:
+        check_value(value, key)
         value = bytes(value)
-    return Step(kind, key, value, write.becomes or new_revision(), expected, index)
+    kept = check_attributes(index, table.shape.kinds) if index else _NO_INDEX
+    kind = PUT if expected is None else PUT_IF if expected != ABSENT else PUT_NEW
+    return Step(kind, data, value, becomes or new_revision(), expected, kept)
 
 
 def step_of(table: Table, write: Write) -> Step:
     """Return a write made ready; errors as :func:`put_step`."""
     if isinstance(write, Put):
-        return put_step(table, write)
+        return put_step(table, write.key, write.value, write.revision, write.index, write.becomes)
     key = key_bytes(write.key)
     expected = write.revision
     if isinstance(write, Reindex):
@@ -83,22 +99,49 @@ def step_of(table: Table, write: Write) -> Step:
     return Step(kind, key, b"", ABSENT, expected, _NO_INDEX)
 
 
-async def do_steps(line: Line, table: Table, steps: Sequence[Step]) -> list[Outcome]:
-    """Do writes of different keys; return what became of each.
-
-    Each that fails has done nothing. Rows are locked in the order of their keys, as far as one can
-    say so: who writes the same keys waits, and seldom for each other.
-    """
+async def do_step(line: Line, table: Table, step: Step) -> Outcome:
+    """Do one write; return what became of it."""
+    if step.kind != PUT:
+        return (await do_steps(line, table, [step]))[0]
     shape = table.shape
-    if len(steps) == 1 and steps[0].kind == PUT:
-        step = steps[0]
-        await line.rows(shape.put_one, step.key, step.value, step.revision, *shape.row(step.index))
-        return [step.revision]
+    head = step.key, step.value, step.revision
+    if shape.attributes:
+        await line.value(shape.put_one, *head, *shape.row(step.index))
+    else:
+        await line.value(shape.put_one, *head)
+    return step.revision
+
+
+async def do_round(line: Line, table: Table, steps: list[Step]) -> Sequence[Outcome]:
+    """Do writes of different keys that one statement can do; return what became of each.
+
+    They are put in the order of their keys: so who writes the same keys waits, and seldom for each
+    other.
+    """
+    if len(steps) == 1:
+        return (await do_step(line, table, steps[0]),)
+    steps.sort(key=_key)
+    first = steps[0]
+    done = await _do(line, table.shape, first.kind, first.names, steps)
+    return await _outcomes(line, table, steps, done)
+
+
+async def do_steps(line: Line, table: Table, steps: Sequence[Step]) -> list[Outcome]:
+    """Do writes of different keys; return what became of each. Each that fails did nothing."""
+    shape = table.shape
     done: set[bytes] = set()
     for kind, names, some in _groups(steps):
         done |= await _do(line, shape, kind, names, some)
+    return await _outcomes(line, table, steps, done)
+
+
+async def _outcomes(
+    line: Line, table: Table, steps: Sequence[Step], done: set[bytes]
+) -> list[Outcome]:
+    if len(done) == len(steps):
+        return [step.revision or 1 for step in steps]
     failed = [step.key for step in steps if step.key not in done and step.kind != REMOVE]
-    found = await _found(line, shape, failed) if failed else {}
+    found = await _found(line, table.shape, failed) if failed else {}
     return [_outcome(table, step, step.key in done, found) for step in steps]
 
 
@@ -114,6 +157,8 @@ async def _do(
     line: Line, shape: Shape, kind: int, names: tuple[str, ...], steps: Sequence[Step]
 ) -> set[bytes]:
     """Do writes of one kind; return the keys of those that were done."""
+    if kind == IS_ABSENT:
+        return set()
     keys = [step.key for step in steps]
     if kind == REMOVE:
         rows = await line.rows(shape.remove, keys)
@@ -143,10 +188,9 @@ def _groups(steps: Sequence[Step]) -> Iterator[tuple[int, tuple[str, ...], list[
     for step in steps:
         groups.setdefault((step.kind, step.names), []).append(step)
     for (kind, names), some in sorted(groups.items()):
-        if kind != IS_ABSENT:
-            some.sort(key=_key)
-            for chunk in _chunks(some):
-                yield kind, names, chunk
+        some.sort(key=_key)
+        for chunk in _chunks(some):
+            yield kind, names, chunk
 
 
 def _chunks(steps: list[Step]) -> Iterator[list[Step]]:

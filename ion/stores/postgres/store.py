@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
+from ion.base.errors import IonError
 from ion.stores.limits import check_batch, check_limit, check_many, key_bytes, key_text
 from ion.stores.ordering import page_by_key, page_of
 from ion.stores.postgres import selecting
 from ion.stores.postgres.engine import Engine
 from ion.stores.postgres.line import Line
 from ion.stores.postgres.rounds import Job, Rounds
-from ion.stores.postgres.step import Step, do_steps, put_step, step_of
-from ion.stores.postgres.table import Lookup, Shape, Table
+from ion.stores.postgres.step import Step, do_round, do_step, put_step, step_of
+from ion.stores.postgres.table import Shape, Table
 from ion.stores.query import Query, checked
 from ion.stores.store import (
     Attributes,
@@ -20,7 +21,6 @@ from ion.stores.store import (
     Entry,
     Indices,
     Page,
-    Put,
     Reindex,
     Remove,
     Write,
@@ -44,7 +44,7 @@ class PostgresStore:
         self._values = Rounds(engine, table, self._read_values, is_read=True)
         self._entries = Rounds(engine, table, self._read_entries, is_read=True)
         self._writes = Rounds(engine, table, self._write, is_read=False)
-        self.rounds = [self._values, self._entries, self._writes]
+        self.rounds: list[Rounds[Any]] = [self._values, self._entries, self._writes]
 
     @property
     def indices(self) -> Indices:
@@ -53,12 +53,36 @@ class PostgresStore:
 
     async def get(self, key: str) -> bytes | None:
         """See :meth:`Store.get`."""
-        value: bytes | None = await self._values.call(Job(key_bytes(key)))
+        data = key_bytes(key)
+        rounds = self._values
+        value: bytes | None
+        line = rounds.alone(data)
+        if line is None:
+            value = await rounds.queued(Job(data))
+            return value
+        try:
+            value = await line.value(self.table.shape.value, data)
+        except BaseException as error:  # noqa: BLE001 - raised again there, where it must be
+            value = await rounds.failed(line, Job(data), error)
+        else:
+            rounds.landed(line, data)
         return value
 
     async def entry(self, key: str) -> Entry | None:
         """See :meth:`Store.entry`."""
-        entry: Entry | None = await self._entries.call(Job(key_bytes(key)))
+        data = key_bytes(key)
+        rounds = self._entries
+        entry: Entry | None
+        line = rounds.alone(data)
+        if line is None:
+            entry = await rounds.queued(Job(data))
+            return entry
+        try:
+            (entry,) = await self._read_entries(line, [Job(data)])
+        except BaseException as error:  # noqa: BLE001 - raised again there, where it must be
+            entry = await rounds.failed(line, Job(data), error)
+        else:
+            rounds.landed(line, data)
         return entry
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
@@ -87,7 +111,7 @@ class PostgresStore:
         index: Attributes | None = None,
     ) -> int:
         """See :meth:`IndexStore.put`."""
-        return await self._do(put_step(self.table, Put(key, value, revision, index)))
+        return await self._do(put_step(self.table, key, value, revision, index))
 
     async def update_index(
         self, key: str, index: Attributes, *, revision: int | None = None
@@ -142,7 +166,7 @@ class PostgresStore:
         async def work(line: Line) -> list[Entry]:
             shape = self.table.shape
             sql, parameters = make(shape)
-            return [_entry(shape, row) for row in await line.once(sql, *parameters)]
+            return _entries(shape, await line.once(sql, *parameters))
 
         return await self._engine.run(work, (self.table,), is_read=True)
 
@@ -153,41 +177,55 @@ class PostgresStore:
 
         return await self._engine.run(work, (self.table,), is_read=True)
 
-    async def _read_values(self, line: Line, jobs: Sequence[Job]) -> Sequence[Any]:
-        lookup = self.table.shape.values
+    async def _read_values(self, line: Line, jobs: list[Job]) -> Sequence[Any]:
+        shape = self.table.shape
         if len(jobs) == 1:
-            rows = await line.rows(lookup.one, jobs[0].key)
-            return (rows[0][1] if rows else None,)
-        found = dict(await line.rows(lookup.many, [job.key for job in jobs]))
+            return (await line.value(shape.value, jobs[0].key),)
+        found = dict(await line.rows(shape.values, [job.key for job in jobs]))
         return [found.get(job.key) for job in jobs]
 
-    async def _read_entries(self, line: Line, jobs: Sequence[Job]) -> Sequence[Any]:
+    async def _read_entries(self, line: Line, jobs: list[Job]) -> Sequence[Any]:
         shape = self.table.shape
-        rows = await _looked_up(line, shape.entries, jobs)
-        found = {row[0]: _entry(shape, row) for row in rows}
+        if len(jobs) == 1:
+            rows = await line.rows(shape.entries.one, jobs[0].key)
+        else:
+            rows = await line.rows(shape.entries.many, [job.key for job in jobs])
+        found = {row[0]: entry for row, entry in zip(rows, _entries(shape, rows), strict=True)}
         return [found.get(job.key) for job in jobs]
 
     # writing
 
     async def _do(self, step: Step) -> int:
-        job = Job(step.key, step, (step.kind, step.names), len(step.value))
-        revision: int = await self._writes.call(job)
-        return revision
+        rounds = self._writes
+        revision: int
+        line = rounds.alone(step.key)
+        if line is None:
+            revision = await rounds.queued(step)
+            return revision
+        try:
+            outcome = await do_step(line, self.table, step)
+        except BaseException as error:  # noqa: BLE001 - raised again there, where it must be
+            revision = await rounds.failed(line, step, error)
+            return revision
+        rounds.landed(line, step.key)
+        if isinstance(outcome, IonError):
+            raise outcome
+        return outcome
 
-    async def _write(self, line: Line, jobs: Sequence[Job]) -> Sequence[Any]:
-        return await do_steps(line, self.table, [job.what for job in jobs])
+    async def _write(self, line: Line, steps: list[Step]) -> Sequence[Any]:
+        return await do_round(line, self.table, steps)
 
 
 def _values_of(keys: list[bytes]) -> Callable[[Shape], selecting.Statement]:
-    return lambda shape: (shape.values.many, [keys])
+    return lambda shape: (shape.values, [keys])
 
 
-async def _looked_up(line: Line, lookup: Lookup, jobs: Sequence[Job]) -> list[Any]:
-    if len(jobs) == 1:
-        return await line.rows(lookup.one, jobs[0].key)
-    return await line.rows(lookup.many, [job.key for job in jobs])
-
-
-def _entry(shape: Shape, row: Any) -> Entry:
-    key, value, revision, *attributes = row
-    return Entry(key_text(key), value, revision, shape.index_of(attributes))
+def _entries(shape: Shape, rows: Iterable[Any]) -> list[Entry]:
+    if not shape.attributes:
+        return [Entry(key_text(key), value, revision) for key, value, revision in rows]
+    columns = list(enumerate(shape.attributes, 3))
+    entries = []
+    for row in rows:
+        index = {name: value for place, name in columns if (value := row[place]) is not None}
+        entries.append(Entry(key_text(row[0]), row[1], row[2], index))
+    return entries

@@ -46,7 +46,8 @@ class Shape:
         self.own_name = f'"s_{name}_{generation}"'
         self.sql = f'"{schema}".{self.own_name}'
         self.columns = "".join(f", {_column(name)}" for name in self.attributes)
-        self.values = self._lookup("key, value")
+        self.value = f"SELECT value FROM {self.sql} WHERE key = $1"
+        self.values = f"SELECT key, value FROM {self.sql} WHERE key = ANY($1)"
         self.revisions = self._lookup("key, revision")
         self.entries = self._lookup(f"key, value, revision{self.columns}")
         every = ["key", "value", "revision", *map(_column, self.attributes)]
@@ -81,11 +82,6 @@ class Shape:
     def row(self, index: Mapping[str, Any]) -> list[Any]:
         """Return the values of the attribute columns for a put."""
         return [index.get(name) for name in self.attributes]
-
-    def index_of(self, values: Sequence[Any]) -> dict[str, Any]:
-        """Return the attributes that the values of the columns are."""
-        pairs = zip(self.attributes, values, strict=True)
-        return {name: value for name, value in pairs if value is not None}
 
     def creation(self) -> list[str]:
         """Return the statements that make the table, without attributes."""
