@@ -26,7 +26,7 @@ from ion.services.datastore.client import new_workbench
 from ion.stores.opening import open_datastore
 from tests.journeys.faults.fleet import PATIENCE, ROOT
 
-pytestmark = [pytest.mark.amqp, pytest.mark.slow]
+pytestmark = [pytest.mark.amqp, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SOAK = bool(os.environ.get("ION_SOAK"))
 PARTS = 60

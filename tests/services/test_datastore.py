@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import io
 import os
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -14,6 +16,7 @@ from ion import Container, Process, StartError
 from ion.base.errors import Conflict, ContentTooLarge, Damaged, InvalidRequest, NotFound
 from ion.objects.element import Kind, Link, element, hash_of
 from ion.process.peering import FarPeer, Peering
+from ion.process.storeerrors import heard
 from ion.services.datastore.client import DatastoreClient, new_workbench
 from ion.services.datastore.service import DatastoreService
 
@@ -360,3 +363,97 @@ async def test_a_wrong_configuration_is_told() -> None:
     async with Container("memory://", config={"store.url": "memory://"}) as container:
         with pytest.raises(StartError, match="no name"):
             await container.spawn(DatastoreService, args={"store": "No.Name"})
+
+
+async def test_a_commit_that_is_delivered_twice_is_one(client: DatastoreClient) -> None:
+    content = {"repository": "ctd", "changes": {"n": 1}, "removed": [], "at": 1000.5}
+    first = await client._ask("commit", content, None)
+    assert await client._ask("commit", content, None) == first
+    content = {"repository": "ctd", "removed": ["n"], "at": 1001.5}
+    second = await client._ask("commit", content, None)
+    assert await client._ask("commit", content, None) == second
+    expected = {**content, "expected": first["hash"]}
+    assert await client._ask("commit", expected, None) == second
+    with pytest.raises(Conflict):
+        await client._ask("commit", {**expected, "comment": "another"}, None)
+    assert [v.hash async for v in client.history("ctd")] == [second["hash"], first["hash"]]
+
+
+# blobs
+
+MIB = 1024 * 1024
+
+
+async def read(client: DatastoreClient, *part: Any) -> bytes:
+    return b"".join([bytes(piece) async for piece in client.blobs.get(*part)])
+
+
+async def test_blobs_go_in_and_come_out(client: DatastoreClient) -> None:
+    for data in (b"", b"\0\xff", os.urandom(3 * MIB + 7)):
+        name = hashlib.sha256(data).hexdigest()
+        assert await client.blobs.stat(name) is None
+        ref = await client.blobs.put(data, owner="ada")
+        assert (ref.hash, ref.size) == (name, len(data))
+        assert await client.blobs.put(io.BytesIO(data)) == ref
+        assert await read(client, name) == data
+        assert await read(client, name, 1, 5) == data[1:6]
+        stat = await client.blobs.stat(name)
+        assert stat is not None
+        assert stat.size == len(data)
+        assert await client.blobs.unlink(name, "ada")
+        assert not await client.blobs.unlink(name, "ada")
+    absent = "0" * 64
+    with pytest.raises(NotFound):
+        await read(client, absent)
+    with pytest.raises(NotFound):
+        await client.blobs.link(absent, "ada")
+    with pytest.raises(InvalidRequest):
+        await client.blobs.stat("nonsense")
+
+
+async def test_an_upload_that_breaks_off_is_gone_on_with(
+    far: Container, client: DatastoreClient
+) -> None:
+    data = os.urandom(5 * MIB)
+    service = process(far, DatastoreService)
+
+    async def breaks_off() -> AsyncIterator[bytes]:
+        yield data[: 3 * MIB]
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await client.blobs.put(breaks_off(), id="mine")
+    async with asyncio.timeout(10):
+        while service._active:  # it waits for what was on its way
+            await asyncio.sleep(0.01)
+    async with await client._caller.converse(  # type: ignore[attr-defined]
+        "datastore", "put_blob", {"id": "mine"}
+    ) as talk:
+        there = await talk.hear()
+    assert 0 < there <= 3 * MIB
+    async with asyncio.timeout(10):
+        while service._active:
+            await asyncio.sleep(0.01)
+    ref = await client.blobs.put(data, id="mine")
+    assert ref.hash == hashlib.sha256(data).hexdigest()
+    assert await read(client, ref.hash) == data
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [([b"data", {"finish": "0" * 64}], Conflict), (["text"], InvalidRequest)],
+)
+async def test_an_upload_of_something_else(
+    client: DatastoreClient, said: list[Any], error: type[Exception]
+) -> None:
+    async def upload() -> None:
+        caller: Any = client._caller
+        async with await caller.converse("datastore", "put_blob", {}) as talk:
+            for each in said:
+                await talk.say(each)
+            async for _ in talk:
+                pass
+
+    with pytest.raises(error), heard():
+        await upload()
+    assert await client.blobs.stat(hashlib.sha256(b"data").hexdigest()) is None

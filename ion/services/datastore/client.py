@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 from ion.objects.kept import KeptPeer
 from ion.objects.lazy import LazyHome
 from ion.objects.names import MAIN
 from ion.objects.repository import Repository, Version
 from ion.objects.workbench import Workbench
+from ion.process.calling import Calling
 from ion.process.client import Caller, ServiceClient
 from ion.process.peering import FarPeer
 from ion.process.storeerrors import heard
+from ion.services.datastore.blobs import FarBlobs
 from ion.services.datastore.model import Checkout, Names
 from ion.stores.opening import open_datastore
 
@@ -29,11 +32,15 @@ class DatastoreClient(ServiceClient, service="datastore"):
     version, :class:`~ion.base.errors.Conflict` where a branch has gone on, with both sides
     (``ours`` and ``theirs``) in ``details``, and :class:`~ion.base.errors.Unavailable` where the
     store is away.
+
+    :ivar peer: the datastore as a peer of workbenches.
+    :ivar blobs: its blobs.
     """
 
     def __init__(self, service: str | Caller, caller: Caller | None = None, **options: Any) -> None:
         super().__init__(service, caller, **options)
         self.peer = FarPeer(self._caller, self._to, timeout=self._timeout)
+        self.blobs = FarBlobs(cast("Calling", self._caller), self._to, timeout=self._timeout)
 
     def repository(self, name: str) -> Repository:
         """Return a repository there, read as it is needed: what nobody looks at does not travel.
@@ -144,6 +151,7 @@ class DatastoreClient(ServiceClient, service="datastore"):
             "expected": expected,
             "author": author,
             "comment": comment,
+            "at": time.time(),  # so that what the broker delivers twice is one version
         }
         made: Version = await self._ask("commit", content, timeout, Version)
         return made

@@ -4,6 +4,8 @@ Processes clone, pull and push as between any two of them (:mod:`ion.process.pee
 besides is for who only wants to look, or to change a little: branches, history, an object or a part
 of it as of a version or a time, and commits made here.
 
+Contents that are large, and no objects, are blobs (:mod:`ion.services.datastore.blobs`).
+
 Its app's ``config`` says ``name``: several of them in one datastore do not see each other.
 """
 
@@ -13,7 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-from ion.base.errors import ConfigurationError, InvalidRequest
+from ion.base.errors import ConfigurationError, Conflict, InvalidRequest
 from ion.objects.kept import KeptPeer
 from ion.objects.names import MAIN
 from ion.objects.repository import Version
@@ -21,13 +23,15 @@ from ion.process.peering import Peering
 from ion.process.service import Service
 from ion.process.storeerrors import answering
 from ion.services.datastore import model
+from ion.services.datastore.blobs import Blobs
 from ion.services.datastore.model import Checkout, Names
+from ion.stores.blobs.blobstore import BlobStore
 
 NAME = "objects"
 
 
-class DatastoreService(Peering, Service, name="datastore", version="0.1.0"):
-    """Keeps repositories of objects.
+class DatastoreService(Peering, Blobs, Service, name="datastore", version="0.1.0"):
+    """Keeps repositories of objects, and blobs.
 
     :param store: in front of the names of its stores; the app's ``config.name``, else ``objects``,
         by default.
@@ -43,14 +47,18 @@ class DatastoreService(Peering, Service, name="datastore", version="0.1.0"):
         """
         try:
             await self.home()
+            self.blobs = await BlobStore.open(await self.datastore(), f"{self._name}_blobs")
         except InvalidRequest as error:
             message = f"the stores of objects cannot be opened: {error}"
             raise ConfigurationError(message) from error
 
     async def open_home(self) -> KeptPeer:
         """Return where its repositories are: in the container's datastore."""
-        name = self._store or self.app_config.get("name") or NAME
-        return await KeptPeer.open(await self.datastore(), name)
+        return await KeptPeer.open(await self.datastore(), self._name)
+
+    @property
+    def _name(self) -> str:
+        return self._store or self.app_config.get("name") or NAME
 
     # looking
 
@@ -134,20 +142,25 @@ class DatastoreService(Peering, Service, name="datastore", version="0.1.0"):
         expected: str | None = None,
         author: str = "",
         comment: str = "",
+        at: float | None = None,
     ) -> Version:
         """Make the next version of a branch: ``changes`` by their paths, without ``removed``.
 
         409 Conflict, with both sides, where the branch does not end with ``expected`` ("": there
-        is none yet); without it, the change is made to whatever is there.
+        is none yet); without it, the change is made to whatever is there. With ``at``, the time of
+        the version, the same once more is done once.
         """
         with answering():
-            own = await self.repository(repository)
-            tree = await model.begun(own, branch, expected)
+            home, own = await self.home(), await self.repository(repository)
+            tree = await model.begun(own, home, branch, expected, at)
             for path in removed or ():
                 tree.remove(path)
             for path, value in (changes or {}).items():
                 tree.set(path, value)
-            return await own.commit(tree, author=author, comment=comment, branch=branch)
+            try:
+                return await own.commit(tree, author=author, comment=comment, branch=branch, at=at)
+            except Conflict as conflict:
+                return await model.made_already(conflict, home)
 
     async def op_branch(
         self, repository: str, name: str, start: str = MAIN, commit: str | None = None
