@@ -85,9 +85,8 @@ class RedisStore:
             while left:
                 words = [b"%d" % PAGE_BYTES, *left[:_AT_A_TIME]]
                 records = (await self._side().script(FETCH, self._space.base, words))[::2]
-                for data, record in zip(left, records, strict=False):
-                    if record is not None:
-                        found[wanted[data]] = self._parted(wanted[data], record)[1]
+                there = {wanted[d]: r for d, r in zip(left, records, strict=False) if r is not None}
+                found.update({key: self._parted(key, there[key])[1] for key in there})
                 left = left[len(records) :]
         return found
 
