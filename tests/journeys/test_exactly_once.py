@@ -138,26 +138,24 @@ async def running(url: str, config: dict[str, Any], folder: Path) -> AsyncIterat
 async def test_killed_at_every_step(
     amqp_url: str, config: dict[str, Any], tmp_path: Path, tally: Tally
 ) -> None:
-    keys = [
-        f"{who}.{moment}-{n}"
-        for n in range(EACH)
-        for who, moments in MOMENTS.items()
-        for moment in moments
-    ]
+    moments = [f"{who}.{moment}" for who, each in MOMENTS.items() for moment in each] * EACH
+    wanted, keys = len(moments), []
+    numbers = itertools.count()
     async with running(amqp_url, config, tmp_path) as scene:
-        for key in keys:
-            await scene.container.send("payer", "pay", {"key": key}, timeout=60)
+        while moments:
+            more = [f"{moment}-{next(numbers)}" for moment in moments]
+            for key in more:
+                await scene.container.send("payer", "pay", {"key": key}, timeout=60)
+            keys += more
+            await scene.settled(keys)
+            # One whose process is killed for another's sake right after its commit is done by then,
+            # and never comes to its own moment: that is tried again with a new one.
+            moments = [key.partition("-")[0] for key in set(more) - scene.killed()]
         tally.sent = len(keys)
-        await scene.settled(keys)
-
-        async def all_killed() -> bool:
-            return scene.killed() == set(keys)
-
-        await until(all_killed, "somebody was not killed", PATIENCE)
         # what the killed had in hand comes again, and must change nothing
         await until(lambda: _quiet(scene.container), "messages are left", PATIENCE)
         await scene.check(keys, tally)
-    assert scene.deaths == len(keys)
+    assert scene.deaths >= wanted
 
 
 async def test_killed_at_random(
