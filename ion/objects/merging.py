@@ -7,7 +7,7 @@ conflict. Nobody wins by being later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -17,14 +17,11 @@ from ion.objects.chunking import Entry
 from ion.objects.editing import Below, Edit, Path, Put, Removed, Set
 from ion.objects.element import Kind, Link, Typed, same
 from ion.objects.thawing import NOTHING, Get, leaf_entries, leaf_refs, opened, thaw
+from ion.objects.types import MergeTyped
 
 MAX_CONFLICTS = 10_000
 
 DISPUTED = Typed("", 0, b"disputed")  # in a base: what those that it was made of do not agree on
-
-MergeTyped = Callable[
-    [Typed | None, Typed, Typed], tuple[Typed, list[tuple[str, Any, Any, Any]]] | None
-]
 
 
 class Conflict(msgspec.Struct, frozen=True):

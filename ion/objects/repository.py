@@ -18,10 +18,11 @@ from ion.objects.commit import MAX_COMMENT, Commit, as_element
 from ion.objects.editing import Path, steps
 from ion.objects.freezing import Sink
 from ion.objects.history import ancestors, as_of, is_before, merge_bases, read_commit
-from ion.objects.merging import DISPUTED, Conflict, Merged, MergeTyped, merge
+from ion.objects.merging import DISPUTED, Conflict, Merged, merge
 from ion.objects.names import MAIN, checked_branch, checked_repository
 from ion.objects.thawing import NOTHING
 from ion.objects.tree import Tree
+from ion.objects.types import Types
 
 
 class Home(Protocol):
@@ -100,13 +101,15 @@ class Repository:
     """The versions of one object; light: make one wherever it is needed.
 
     :param home: where they are.
-    :param typed: merges typed messages; see :func:`ion.objects.merging.merge`.
+    :param types: of the messages in it, which are read, put and merged as such; None: they are
+        :class:`~ion.objects.element.Typed`, and merged whole.
     """
 
-    def __init__(self, name: str, home: Home, *, typed: MergeTyped | None = None) -> None:
+    def __init__(self, name: str, home: Home, *, types: Types | None = None) -> None:
         self.name = checked_repository(name)
         self._home = home
-        self._typed = typed
+        self._types = types
+        self._merge_typed = types.merge if types is not None else None
 
     # looking
 
@@ -142,11 +145,13 @@ class Repository:
                 raise NotFound(message)
             found = early
         version = await read_commit(found, self._home.get)
-        return Tree(version.root, self._home.get, parents=(found,), branch=branch)
+        return Tree(
+            version.root, self._home.get, parents=(found,), branch=branch, types=self._types
+        )
 
     def begin(self, branch: str = MAIN) -> Tree:
         """Return an empty object, to be committed as the first version of a branch."""
-        return Tree({}, self._home.get, branch=checked_branch(branch))
+        return Tree({}, self._home.get, branch=checked_branch(branch), types=self._types)
 
     async def history(
         self, branch: str = MAIN, *, commit: str | bytes | None = None, limit: int | None = None
@@ -214,7 +219,7 @@ class Repository:
 
         :raises Conflict: there is one of that name, which has a branch of ours.
         """
-        other = Repository(name, self._home, typed=self._typed)
+        other = Repository(name, self._home, types=self._types)
         for branch, head in (await self._home.heads(self.name)).items():
             await self._home.set_head(other.name, branch, None, head)
         return other
@@ -243,16 +248,18 @@ class Repository:
         base = await self._base(mine, other)
         own = (await read_commit(mine, get)).root
         merged = await merge(
-            base, own, (await read_commit(other, get)).root, get, typed=self._typed
+            base, own, (await read_commit(other, get)).root, get, typed=self._merge_typed
         )
-        tree = Tree(own, get, parents=(mine, other), branch=into)
+        tree = Tree(own, get, parents=(mine, other), branch=into, types=self._types)
         tree.apply(merged.changes)
         tree.conflicts = merged.conflicts
         return Merging(tree)
 
     async def _unneeded(self, commit: bytes, branch: str) -> Merging:
         version = await read_commit(commit, self._home.get)
-        tree = Tree(version.root, self._home.get, parents=(commit,), branch=branch)
+        tree = Tree(
+            version.root, self._home.get, parents=(commit,), branch=branch, types=self._types
+        )
         return Merging(tree, is_needed=False)
 
     async def _base(self, ours: bytes, theirs: bytes, depth: int = 0) -> Any:
@@ -269,7 +276,7 @@ class Repository:
         for name in bases[1:]:
             other = (await read_commit(name, get)).root
             before = await self._base(bases[0], name, depth + 1) if depth < 5 else {}  # noqa: PLR2004
-            merged = await merge(before, root, other, get, typed=self._typed)
+            merged = await merge(before, root, other, get, typed=self._merge_typed)
             root = await self._agreed(root, merged)
         return root
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from ion.base.errors import InvalidRequest, NotFound
 from ion.objects.editing import Anew, Below, Edit, Path, Put, Removed, Set, add, edited, steps
+from ion.objects.element import Typed
 from ion.objects.freezing import Sink
 from ion.objects.merging import Conflict
 from ion.objects.thawing import NOTHING, Get, is_map, lookup, map_entries, thaw
+from ion.objects.types import Types
 
 
 class Tree:
@@ -20,17 +22,26 @@ class Tree:
 
     :param root: frozen map that it begins with.
     :param parents: the commits that the next one comes from.
+    :param types: of the messages in it; see :class:`~ion.objects.repository.Repository`.
     :ivar branch: that it was checked out of.
     :ivar conflicts: of a merge, that are to be decided before it is committed.
     """
 
     def __init__(
-        self, root: Any, get: Get, *, parents: tuple[bytes, ...] = (), branch: str = ""
+        self,
+        root: Any,
+        get: Get,
+        *,
+        parents: tuple[bytes, ...] = (),
+        branch: str = "",
+        types: Types | None = None,
     ) -> None:
         self.root = root
         self.parents = parents
         self.branch = branch
         self._get = get
+        self._types = types
+        self._versions: dict[tuple[Path, str], int] = {}  # of types of messages that were read
         self.conflicts: list[Conflict] = []
         self._changes = Below({})
 
@@ -44,7 +55,7 @@ class Tree:
     async def get(self, path: str | Path, default: Any = None) -> Any:
         """Return the value at a path, whole, or ``default`` where there is none."""
         found = await self._find(steps(path))
-        return default if found is NOTHING else found
+        return default if found is NOTHING else self._unpacked(found, steps(path))
 
     async def has(self, path: str | Path) -> bool:
         """Return whether there is a value at a path."""
@@ -76,7 +87,7 @@ class Tree:
         """Iterate keys and values of the map at a path, in order; one value is read at a time."""
         above = steps(path) if path else ()
         for key in await self.keys(path):
-            yield key, await self._find((*above, key))
+            yield key, self._unpacked(await self._find((*above, key)), (*above, key))
 
     async def value(self) -> dict[str, Any]:
         """Return all of it."""
@@ -85,12 +96,12 @@ class Tree:
     # changing
 
     def set(self, path: str | Path, value: Any) -> None:
-        """Put a value at a path; maps on the way are made.
+        """Put a value at a path; maps on the way are made. It may have messages, of types known.
 
         :raises InvalidRequest: the path is none, or leads through what is set and no map. What
             cannot be kept is found out at the commit.
         """
-        add(self._changes, steps(path), Set(value))
+        add(self._changes, steps(path), Set(self._packed(value, steps(path))))
 
     def remove(self, path: str | Path, *, is_sure: bool = True) -> None:
         """Remove what is at a path; that it is there is found out at the commit.
@@ -118,6 +129,31 @@ class Tree:
         return await edited(self.root, self._changes, self._get, sink)
 
     # helpers
+
+    def _packed(self, value: Any, path: Path) -> Any:
+        if self._types is None:
+            return value
+        if isinstance(value, dict):
+            return {key: self._packed(each, (*path, key)) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._packed(each, (*path, str(n))) for n, each in enumerate(value)]
+        packed = self._types.packed(value)
+        if isinstance(packed, Typed):  # what a newer release has written stays of its version
+            version = self._versions.get((path, packed.name), 0)
+            return Typed(packed.name, max(version, packed.version), packed.data)
+        return packed
+
+    def _unpacked(self, value: Any, path: Path) -> Any:
+        if self._types is None:
+            return value
+        if isinstance(value, dict):
+            return {key: self._unpacked(each, (*path, key)) for key, each in value.items()}
+        if isinstance(value, list):
+            return [self._unpacked(each, (*path, str(n))) for n, each in enumerate(value)]
+        if isinstance(value, Typed):
+            self._versions[path, value.name] = value.version
+            return self._types.unpacked(value)
+        return value
 
     async def _find(self, path: Path) -> Any:
         """Return the value at a path, with the changes in it; NOTHING where there is none."""

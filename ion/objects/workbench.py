@@ -11,11 +11,11 @@ import msgspec
 from ion.base.errors import Conflict, NotFound
 from ion.objects.history import is_before
 from ion.objects.kept import KeptPeer
-from ion.objects.merging import MergeTyped
 from ion.objects.names import MAIN
 from ion.objects.peer import Peer
 from ion.objects.repository import Repository
 from ion.objects.transfer import Moved, pull, push
+from ion.objects.types import Types
 
 ORIGIN = "origin."  # in front of the names of the other side's branches
 
@@ -37,15 +37,16 @@ class Workbench:
     """Repositories of one's own, and how they go to and fro.
 
     :param home: where they are; in memory, as a rule.
+    :param types: see :class:`~ion.objects.repository.Repository`.
     """
 
-    def __init__(self, home: KeptPeer, *, typed: MergeTyped | None = None) -> None:
+    def __init__(self, home: KeptPeer, *, types: Types | None = None) -> None:
         self.home = home
-        self._typed = typed
+        self._types = types
 
     def repository(self, name: str) -> Repository:
         """Return the repository of a name; it may be empty."""
-        return Repository(name, self.home, typed=self._typed)
+        return Repository(name, self.home, types=self._types)
 
     async def clone(self, name: str, far: Peer, *, branch: str = MAIN) -> Repository:
         """Bring a branch of a repository, and all that it comes from.
