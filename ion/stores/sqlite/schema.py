@@ -70,13 +70,20 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def load(connection: sqlite3.Connection) -> dict[str, Table]:
-    """Return the tables of the stores that are there, by name of the store."""
+    """Return the tables of the stores that are there, by name of the store.
+
+    :raises Damaged: the list of them cannot be read.
+    """
     rows = connection.execute("SELECT name, indices FROM ion_stores ORDER BY name").fetchall()
-    return {name: Table(name, _indices(text)) for name, text in rows}
+    return {name: Table(name, _indices(name, text)) for name, text in rows}
 
 
-def _indices(text: str | None) -> Mapping[str, Kind] | None:
-    return None if text is None else msgspec.json.decode(text, type=dict[str, Kind])
+def _indices(name: str, text: str | None) -> Mapping[str, Kind] | None:
+    try:
+        return None if text is None else msgspec.json.decode(text, type=dict[str, Kind])
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        message = f"the attributes of store {name!r} cannot be read ({error}): restore a backup"
+        raise Damaged(message, details={"store": name}) from None
 
 
 def create(connection: sqlite3.Connection, name: str, *, is_indexed: bool) -> None:

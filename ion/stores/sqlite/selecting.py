@@ -9,47 +9,61 @@ from typing import Any
 from ion.stores.compiling import Compiler, order_by, parts_of
 from ion.stores.limits import PAGE_BYTES, after_prefix, check_limit, key_bytes, prefix_bytes
 from ion.stores.ordering import page_by_key, page_of
-from ion.stores.query import Query
+from ion.stores.query import And, Compare, Predicate, Prefix, Query
 from ion.stores.sqlite.table import Table
 from ion.stores.store import Entry, Page
 
 FEW = 200  # entries of a page that may be read on the event loop
+SORTED = 2_000  # rows, at most, that are found by another index and then put in order of keys
 Row = tuple[Any, ...]
+Statement = tuple[str, list[Any]]
 
 
 class Selection:
     """A page that is to be read: by one statement, or several, one after the other.
 
-    :param conditions: of each statement, with its parameters.
+    :param limit: entries of the page.
     :param page: makes the page of entries in order, of which there may be one too many.
     """
 
     def __init__(
-        self,
-        table: Table,
-        conditions: list[tuple[str, list[Any]]],
-        order: str,
-        limit: int,
-        page: Callable[[list[Entry]], Page[Entry]],
+        self, table: Table, limit: int, page: Callable[[list[Entry]], Page[Entry]]
     ) -> None:
+        self._table = table
         self._form = table.form
         self._limit = limit
         self._page = page
-        self._parameters = [parameters for _, parameters in conditions]
-        self._tails = [
-            f" FROM {table.sql} WHERE {condition} ORDER BY {order} LIMIT ?"
-            for condition, _ in conditions
-        ]
+        self._statements: list[Statement] = []
+        self._probes: list[tuple[str, Statement]] = []
+
+    def add(self, condition: str, parameters: list[Any], order: str = "key") -> None:
+        """Read, next, what a condition is true of."""
+        tail = f"WHERE {condition} ORDER BY {order} LIMIT ?"
+        self._statements.append((f" FROM {self._table.sql} {tail}", parameters))
+
+    def probe(self, name: str, condition: str, parameters: list[Any]) -> None:
+        """Read by the index of an attribute, where a condition on it finds few rows there."""
+        sql = f"SELECT 1 FROM {self._table.sql} WHERE {condition} LIMIT 1 OFFSET {SORTED}"
+        self._probes.append((name, (sql, parameters)))
+
+    def statements(self, connection: sqlite3.Connection) -> list[Statement]:
+        """Return the statements, from FROM on, with all parameters but the limit."""
+        for name, (sql, parameters) in self._probes:
+            if connection.execute(sql, parameters).fetchone() is None:
+                table = self._table.sql
+                by = f"{table} INDEXED BY {self._table.index(name)}"
+                return [(tail.replace(table, by, 1), found) for tail, found in self._statements]
+        return self._statements
 
     @property
     def shape(self) -> str | None:
         """What selections that take about as long have in common; None: they are not brief."""
-        return self._tails[0] if self._limit <= FEW else None
+        return self._statements[0][0] if self._limit <= FEW else None
 
     def small(self, connection: sqlite3.Connection) -> Page[Entry] | None:
         """Read the page, without large values; None: it has some."""
         rows: list[Row] = []
-        for tail, parameters in zip(self._tails, self._parameters, strict=True):
+        for tail, parameters in self.statements(connection):
             left = self._limit + 1 - len(rows)
             rows += connection.execute(self._form.small + tail, (*parameters, left)).fetchall()
             if len(rows) > self._limit:
@@ -63,7 +77,7 @@ class Selection:
         """Read the page."""
         rows: list[Row] = []
         size = 0
-        for tail, parameters in zip(self._tails, self._parameters, strict=True):
+        for tail, parameters in self.statements(connection):
             left = self._limit + 1 - len(rows)
             for row in connection.execute(self._form.select + tail, (*parameters, left)):
                 rows.append(row)
@@ -80,20 +94,44 @@ def of_query(table: Table, query: Query) -> Selection:
 
     :raises InvalidRequest: the cursor is not one of this query.
     """
-    conditions = []
+    selection = Selection(table, query.limit, lambda entries: page_of(query, entries))
+    order = order_by(query)
     for part in parts_of(query):
         compiler = Compiler(_mark)
-        conditions.append((compiler.where(query, paged=True, part=part), compiler.parameters))
-    page: Callable[[list[Entry]], Page[Entry]] = lambda entries: page_of(query, entries)  # noqa: E731
-    return Selection(table, conditions, order_by(query), query.limit, page)
+        condition = compiler.where(query, paged=True, part=part)
+        selection.add(condition, compiler.parameters, order)
+    for name, terms in _ranges(query).items():
+        compiler = Compiler(_mark)
+        condition = compiler.where(Query(And(tuple(terms))), paged=False)
+        selection.probe(name, condition, compiler.parameters)
+    return selection
+
+
+def _ranges(query: Query) -> dict[str, list[Predicate]]:
+    """Return the ranges by which a query that is ordered by key may be read, by attribute.
+
+    The engine knows how many rows an index has for one value, not within a range: it would rather
+    go through all keys, in the hope that the page is full soon. So it is to look.
+    """
+    if query.order or query.where is None:
+        return {}
+    terms = query.where.terms if isinstance(query.where, And) else (query.where,)
+    flat = [t for term in terms for t in (term.terms if isinstance(term, And) else (term,))]
+    if any(isinstance(term, Compare) and term.op == "EQ" for term in flat):
+        return {}
+    ranges: dict[str, list[Predicate]] = {}
+    for term in flat:
+        if isinstance(term, Prefix) or (isinstance(term, Compare) and term.op != "NE"):
+            ranges.setdefault(term.name, []).append(term)
+    return ranges
 
 
 def of_scan(table: Table, prefix: str, after: str | None, limit: int) -> Selection:
     """Return the page of a scan; errors as :meth:`Store.scan`."""
-    conditions = [key_range(prefix, after)]
     check_limit(limit)
-    page: Callable[[list[Entry]], Page[Entry]] = lambda entries: page_by_key(entries, limit)  # noqa: E731
-    return Selection(table, conditions, "key", limit, page)
+    selection = Selection(table, limit, lambda entries: page_by_key(entries, limit))
+    selection.add(*key_range(prefix, after))
+    return selection
 
 
 def count_of(table: Table, query: Query) -> tuple[str, list[Any]]:

@@ -121,12 +121,16 @@ class Table:
             "(key BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL, revision INTEGER NOT NULL)"
         )
 
+    def index(self, name: str) -> str:
+        """Return the SQL of the name of an attribute's index."""
+        return f'"i_{self.name}.{name}"'
+
     def addition(self, name: str, kind: Kind) -> list[str]:
         """Return the statements that add an attribute."""
         column = f"a_{name}"
         return [
             f"ALTER TABLE {self.sql} ADD COLUMN {column} {_COLUMN_TYPES[kind]}",
-            f'CREATE INDEX "i_{self.name}.{name}" ON {self.sql} ({column}, key)',
+            f"CREATE INDEX {self.index(name)} ON {self.sql} ({column}, key)",
         ]
 
 
