@@ -5,10 +5,11 @@ from __future__ import annotations
 from ion.stores.sqlite.job import Job
 
 QUICK = 250e-6  # seconds
-MOST_DOUBT = 32  # to begin with; each quick commit takes one away
+DOUBT = 32  # to begin with; each quick commit takes one away
 TOO_MUCH = 16
 SLOW = 10  # doubts that a slow commit adds: one in ten is too many
-BUSY = 20  # that a slow turn of the loop adds; there is one in some commits
+BUSY = 64  # that a slow turn of the loop adds; there is one in eight commits
+MOST_DOUBT = 96
 IDLE = 250e-6  # seconds that a turn of the loop takes: more, and it has other things to do
 SMALL = 16_384  # bytes
 FEW = 8  # writes
@@ -23,13 +24,13 @@ class Pace:
     """
 
     def __init__(self) -> None:
-        self._doubt = MOST_DOUBT
+        self._doubt = DOUBT
         self._frames = 0
 
     def took(self, seconds: float, jobs: int) -> None:
         """Take note of a commit."""
         if jobs > 1:  # more than one writes: together is better
-            self._doubt = MOST_DOUBT
+            self._doubt = max(self._doubt, DOUBT)
         elif seconds > QUICK:
             self._doubt = min(self._doubt + SLOW, MOST_DOUBT)
         elif self._doubt:

@@ -232,8 +232,9 @@ class Writer:
             raise Unavailable(message, details={"file": str(self._file.path)}) from None
 
     def _let_in(self) -> None:
-        room = MAX_WAITING if self._is_closed else MAX_WAITING - self._count
-        while self._outside and room > 0 and (self._is_closed or not self._is_full()):
+        """Wake as many as there is room for; all, where it is closed."""
+        room = len(self._outside) if self._is_closed else MAX_WAITING - self._count
+        while self._outside and room > 0:
             turn = self._outside.popleft()
             if not turn.done():
                 turn.set_result(None)
