@@ -21,6 +21,7 @@ from ion.stores.store import ABSENT, Datastore, Entry, Put, Remove, Store, Write
 
 CACHE_BYTES = 16 * 1024 * 1024
 MAX_KEPT = 4000  # elements that are put at once
+READ_AT_ONCE = 16  # elements, of which not all may fit in an answer
 CONDEMNED = "condemned/"  # of keys: elements that are to be removed
 
 
@@ -50,8 +51,7 @@ class KeptPeer:
         if data is None:
             data = await self.elements.get(hash.hex())
             if data is None:
-                message = f"there is no element {hash.hex()}"
-                raise NotFound(message, details={"hash": hash.hex()})
+                raise _absent(hash)
             self._cache.put(hash, verified(hash, data))
         return data
 
@@ -83,18 +83,27 @@ class KeptPeer:
         _check_hashes(hashes)
         found: list[bytes] = []
         size = 0
-        for each in hashes:
-            try:
-                data = await self.get(each)
-            except NotFound:
-                if not found:
-                    raise
-                break
-            size += len(data)
-            if found and size > BATCH_BYTES:
-                break
-            found.append(data)
+        for start in range(0, len(hashes), READ_AT_ONCE):
+            for each, data in zip(
+                hashes[start:], await self._read(hashes[start : start + READ_AT_ONCE]), strict=False
+            ):
+                if data is None and not found:
+                    raise _absent(each)
+                size += len(data or b"")
+                if data is None or (found and size > BATCH_BYTES):
+                    return found
+                found.append(data)
         return found
+
+    async def _read(self, hashes: Sequence[bytes]) -> list[bytes | None]:
+        """Return elements, those that are not there as None."""
+        kept = {each: self._cache.get(each) for each in hashes}
+        rest = [each.hex() for each, data in kept.items() if data is None]
+        for key, data in (await self.elements.get_many(rest) if rest else {}).items():
+            name = bytes.fromhex(key)
+            kept[name] = verified(name, data)
+            self._cache.put(name, data)
+        return [kept[each] for each in hashes]
 
     async def offer(self, elements: Sequence[bytes]) -> None:
         """See :meth:`Elements.offer`."""
@@ -198,6 +207,10 @@ def _check_hashes(hashes: Sequence[bytes]) -> None:
     if len(hashes) > MAX_ASKED or any(len(each) != HASH for each in hashes):
         message = f"give at most {MAX_ASKED} hashes, of {HASH} bytes each"
         raise InvalidRequest(message)
+
+
+def _absent(hash: bytes) -> NotFound:
+    return NotFound(f"there is no element {hash.hex()}", details={"hash": hash.hex()})
 
 
 def _open_end(missing: list[bytes]) -> Conflict:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ion.base.errors import InvalidRequest, NotFound
 from ion.objects.editing import Anew, Below, Edit, Path, Put, Removed, Set, add, edited, steps
-from ion.objects.element import Typed
+from ion.objects.element import MAX_DEPTH, Typed
 from ion.objects.freezing import Sink
 from ion.objects.merging import Conflict
 from ion.objects.thawing import NOTHING, Get, is_map, lookup, map_entries, thaw
@@ -131,7 +131,7 @@ class Tree:
     # helpers
 
     def _packed(self, value: Any, path: Path) -> Any:
-        if self._types is None:
+        if self._types is None or len(path) > MAX_DEPTH:  # which is refused when it is kept
             return value
         if isinstance(value, dict):
             return {key: self._packed(each, (*path, key)) for key, each in value.items()}

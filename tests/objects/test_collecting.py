@@ -15,7 +15,7 @@ from ion.objects.kept import CONDEMNED, KeptPeer
 from ion.objects.lazy import LazyHome
 from ion.objects.repository import Repository
 from ion.objects.workbench import Workbench
-from tests.objects.places import memory_home
+from tests.objects.places import Wire, memory_home
 
 BIG = {f"key-{n:05}": n for n in range(1500)}
 
@@ -185,6 +185,28 @@ async def test_a_far_writer_brings_back_what_it_builds_on(home):
     await lazy.commit(tree, branch="again")
     await sweep(home, grace=-1)
     assert await is_whole(home)
+
+
+@pytest.mark.parametrize("at", ["offer", "set_head"])
+async def test_what_is_collected_in_the_middle_of_a_push_is_given_again(home, at):
+    class Collected(Wire):
+        async def offer(self, elements):
+            await super().offer(elements)
+            if at == "offer" and self.calls.count("offer") == 1:
+                await everything(self.peer)
+
+        async def set_head(self, *args):
+            if at == "set_head" and "set_head" not in self.calls:
+                await everything(self.peer)
+            await super().set_head(*args)
+
+    bench = Workbench(await memory_home())
+    await made(bench.home, a=[f"{n}" * 200 for n in range(2000)], b=BIG)
+    wire = Collected(home)
+    await bench.push("r", wire)
+    assert wire.offered > len(await names(home)) > 20
+    assert await is_whole(home)
+    assert await home.heads("r") == {"main": (await bench.home.heads("r"))["main"]}
 
 
 class Killed(BaseException):
