@@ -14,6 +14,8 @@ import msgspec
 CROWD = 50  # containers; where there are more, each beats more seldom
 SILENT_BEATS = 2.5  # of its own, that a container that beats seldom may be silent for
 LOST_BEATS = 10.0
+SELDOM = 600.0  # seconds: nobody beats more seldom, whatever it says: it would never be lost
+LONG = 200  # bytes of a container id: a queue's name, which is longer, may have 255
 
 Holding = tuple[int, str]  # fencing token, and file of the app
 
@@ -152,7 +154,7 @@ class Membership:
         return changes
 
     def _member(self, beat: Beat, now: float) -> Member:
-        every = beat.every if 0 < beat.every < float("inf") else self._every
+        every = min(beat.every, SELDOM) if beat.every > 0 else self._every
         return Member(
             beat,
             now,
@@ -172,7 +174,7 @@ class Membership:
 
     def tick(self, now: float) -> list[Change]:
         """Take note of the time: to be called more often than anybody may be silent."""
-        asleep = now - self._ticked > self._suspect_after
+        asleep = now - self._ticked > max(self._suspect_after, self.every)  # in a crowd: seldom
         self._ticked = now
         if asleep:  # what the others have said meanwhile is still to be read
             self._begin_anew(now)
@@ -211,4 +213,8 @@ def beat_of(content: Any) -> Beat:
 
     :raises msgspec.ValidationError: it is none.
     """
-    return msgspec.convert(content, Beat)
+    beat = msgspec.convert(content, Beat)
+    if not 0 < len(beat.container.encode()) <= LONG or "." in beat.container:
+        message = "no container has such an id"
+        raise msgspec.ValidationError(message)
+    return beat

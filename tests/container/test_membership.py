@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -132,6 +134,36 @@ def test_in_a_crowd_beats_are_seldom_and_patience_is_long():
     assert members.every == 4.0
     assert run(members, 0.25, 9.75) == []
     assert len(run(members, 10.25, 10.5)) == 200
+
+
+def test_in_a_great_crowd_who_is_gone_is_noticed_too():
+    members = membership()
+    crowd = [f"c{number}" for number in range(1000)]
+    beating(members, 0.0, "gone", *crowd)
+    changes, now = [], 0.0
+    while now < 60.0:  # the pulse ticks four times a beat, which is seldom then
+        now += members.every / 4
+        beating(members, now, *crowd)
+        changes += members.tick(now)
+    assert Look("gone") in changes
+    assert {change.container for change in changes} == {"gone"}
+
+
+def test_nobody_is_believed_to_beat_next_year():
+    members = membership()
+    for every in (1e308, float("inf")):
+        members.heard(Beat("a", 1, started=1.0, every=every), 0.0)
+        member = members.find("a")
+        assert member is not None
+        assert member.lost == 10 * 600.0
+    members.heard(Beat("a", 2, started=1.0, every=float("nan")), 0.0)
+    assert members.find("a").limit == 2.5
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "x" * 201, "é" * 101])
+def test_a_beat_of_what_can_be_no_container_is_none(name):
+    with pytest.raises(msgspec.ValidationError, match="no container has such an id"):
+        beat_of({"container": name, "number": 1, "started": 1.0})
 
 
 def test_what_a_newer_container_says_besides_is_ignored():
