@@ -109,16 +109,22 @@ class _Checker:
 
     def entry(self, entry: RelEntry, read: Document, path: Path) -> None:
         """Check an entry that stands for an app file."""
-        found = self.needed(entry.name, read, ("apps", entry.index, "name"), path)
-        if found is None or not entry.version:
+        place = ("apps", entry.index)
+        found = self.needed(entry.name, read, (*place, "name"), path)
+        if found is None:
             return
         try:
             app, _ = app_of(document.read(found), found)
         except ConfigurationError:
             return  # said where that file was checked
-        if app is not None and app.version and app.version != entry.version:
+        if app is None:
+            return
+        if entry.version and app.version and app.version != entry.version:
             message = f"is {entry.version!r}, but {found} is version {app.version!r}"
-            self.findings.append(read.finding(("apps", entry.index, "version"), message, WARNING))
+            self.findings.append(read.finding((*place, "version"), message, WARNING))
+        if entry.mult and app.takeover is not None:
+            message = f"app {entry.name!r} fails over: it runs once in the system, not once more"
+            self.findings.append(read.finding((*place, "mult"), message))
 
     def needed(self, name: str, read: Document, place: KeyPath, near: Path) -> Path | None:
         """Check an app that a file names; return its file."""

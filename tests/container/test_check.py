@@ -137,6 +137,16 @@ def test_a_release_and_all_it_names(here: Path) -> None:
     ]
 
 
+def test_what_fails_over_is_not_started_once_more(here: Path) -> None:
+    app("once", "mod: checked.app\nstart_type: permanent\nfailover: true\n")
+    rel = Path("res/deploy/r.rel")
+    rel.write_text(
+        "type: release\nname: r\napps:\n  - {name: once}\n  - {name: once, mult: true}\n"
+    )
+    message = "app 'once' fails over: it runs once in the system, not once more"
+    assert said("r.rel") == [f"error: {rel}:5: apps.1.mult: {message}"]
+
+
 def test_a_cycle(here: Path) -> None:
     one = app("one", "mod: checked.app\napplications: [two]\n")
     two = app("two", "mod: checked.app\napplications: [one]\n")
