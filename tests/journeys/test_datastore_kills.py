@@ -30,7 +30,8 @@ pytestmark = [pytest.mark.amqp, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SOAK = bool(os.environ.get("ION_SOAK"))
 PARTS = 60
-BATCH = 8_000  # bytes of one put: a push has many
+BATCH = 8_000  # bytes of one put
+PUTS = 10  # of a push, at least
 TIMEOUT = 20.0
 # what the datastore is asked when it is killed: the how-manieth such call of a push
 MOMENTS = [("missing", 2), ("put_blobs", 1), ("put_blobs", 6), ("set_head", 1)]
@@ -136,7 +137,7 @@ async def push_until_done(bench: Workbench, peer: FarPeer) -> None:
 def moments() -> list[tuple[str, int]]:
     if not SOAK:
         return MOMENTS
-    return [("put_blobs", _random.randint(1, 12)) for _ in range(75)] + [("set_head", 1)] * 25
+    return [("put_blobs", _random.randint(1, PUTS)) for _ in range(75)] + [("set_head", 1)] * 25
 
 
 async def test_killed_in_mid_push(amqp_url: str, tmp_path: Path) -> None:
