@@ -17,6 +17,7 @@ from benchmarks.rows import Row
 from ion.testing.servers import RabbitServer
 
 PATIENCE = 60.0  # seconds for a row's figures, beyond its measuring
+STORES_PATIENCE = 600.0  # further seconds to fill stores of full size
 # `catch`: an exclusive queue may go with its connection in the same moment.
 EMPTY_BROKER = (
     '[catch rabbit_amqqueue:delete(Q, false, false, <<"bench">>) '
@@ -29,11 +30,13 @@ class Bench:
 
     :param needed: the rows that will be run; only what they need is made.
     :param seconds: length of one measurement.
+    :param scale: of what is large in the rows of stores: 1 is a blob of 1 GiB.
     """
 
-    def __init__(self, needed: tuple[Row, ...], seconds: float) -> None:
+    def __init__(self, needed: tuple[Row, ...], seconds: float, scale: float = 1.0) -> None:
         self.needed = needed
         self.seconds = seconds
+        self.scale = scale
         self.broker: RabbitServer | None = None
         self.versions: dict[str, str] = {}
         self._rooms = ExitStack()
@@ -68,12 +71,17 @@ class Bench:
         """
         if not row.broker:
             with Program(self._command(row, "local")) as program:
-                return program.figures(PATIENCE + 4 * self.seconds)
+                return program.figures(self._patience(row))
         try:
             return self._run_pair(row)
         finally:
             assert self.broker is not None
             self.broker.eval(EMPTY_BROKER)
+
+    def _patience(self, row: Row) -> float:
+        if row.group == rows.STORES:
+            return PATIENCE + 20 * self.seconds + STORES_PATIENCE * self.scale
+        return PATIENCE + 4 * self.seconds
 
     def _run_pair(self, row: Row) -> Any:
         one_way = row.group == rows.ONE_WAY
@@ -90,8 +98,10 @@ class Bench:
         if row.runner == rows.C:
             return [str(tools.C_PROGRAM), role, *self._c_options(row)]
         python = tools.PEERS_PYTHON if row.runner == rows.PEERS else tools.OURS_PYTHON
-        command = [str(python), "-m", f"benchmarks.peers.{row.module}", role]
+        command = [str(python), "-m", row.program, role]
         command += ["--seconds", str(self.seconds)]
+        if row.group == rows.STORES:
+            command += ["--scale", str(self.scale)]
         if row.broker and self.broker is not None:
             command += ["--url", self.broker.url()]
         for name, value in row.options:

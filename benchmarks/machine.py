@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import re
+import sqlite3
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +14,16 @@ from typing import Any
 
 from benchmarks import rows, tools
 from benchmarks.procs import ROOT
+from ion.base.errors import StartError
 from ion.base.version import __version__
-from ion.testing.servers import RabbitServer
+from ion.testing.servers import PostgresServer, RabbitServer, RedisServer
+from ion.testing.servers.private import find_binary
 
 OUR_PARTS = ["aio-pika", "aiormq", "msgspec", "transitions", "uvloop"]
 PEERS = ["aio-pika", "aiormq", "celery", "faststream", "nameko", "pika", "pykka", "thespian"]
 PEERS += ["xoscar", "uvloop"]
+STORE_PARTS = ["asyncpg", "redis"]
+POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 
 
 def describe() -> dict[str, Any]:
@@ -46,6 +53,23 @@ def versions(needed: tuple[rows.Row, ...], broker: RabbitServer | None) -> dict[
     if broker is not None:
         found["RabbitMQ"] = broker.eval("rabbit_misc:version()").strip('"')
         found["Erlang/OTP"] = broker.eval("erlang:system_info(otp_release)").strip('"')
+    if any(row.group == rows.STORES for row in needed):
+        found |= tools.versions_in(str(tools.OURS_PYTHON), STORE_PARTS)
+        found |= {"SQLite": sqlite3.sqlite_version} | _servers()
+    return found
+
+
+def _servers() -> dict[str, str]:
+    """Return the versions of the servers of stores, as far as they are there."""
+    found = {}
+    for name, kind in {"PostgreSQL": PostgresServer, "Redis": RedisServer}.items():
+        with contextlib.suppress(StartError):
+            program = find_binary(kind.binary, kind.package, *map(str, POSTGRES))
+            done = subprocess.run(
+                [program, "--version"], capture_output=True, text=True, check=True
+            )
+            version = re.search(r"\d+(\.\d+)+", done.stdout)
+            found[name] = version.group() if version else "unknown"
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from benchmarks.medians import Results
-from benchmarks.rows import BLAST, CONFIRMED, SEND, SIZES
+from benchmarks.rows import BLAST, BLOB_ENGINES, CONFIRMED, ENGINES, SEND, SIZES
 
 # 64 messages of 1 MB under way, encoded and framed, are 128 MB; the interpreter and ION are 40.
 PUBLISHER_MB = 200
@@ -40,7 +40,7 @@ class Goal:
 
     def wanted(self) -> str:
         """Return the bound in words."""
-        return f"at {'least' if self.at_least else 'most'} {self.bound:g} {self.unit}"
+        return f"at {'least' if self.at_least else 'most'} {self.bound:g} {self.unit}".rstrip()
 
 
 def _ratio(key: str, reference: str, figure: str) -> Measure:
@@ -92,6 +92,45 @@ def _one_way() -> Iterator[Goal]:
     yield Goal(
         "one way, all of these: peak memory of the publisher", most, PUBLISHER_MB, False, "MB"
     )
+
+
+STORE_CALLS = {
+    "get1": "get of 1 KB, 1 caller",
+    "put1": "acknowledged put of 1 KB, 1 caller",
+    "get64": "get, 64 callers",
+    "put64": "acknowledged put, 64 callers",
+}
+QUERIES = {"equal": "the 20 of a kind", "page": "20 in the order of an index"}
+GROWS_MIB = 64
+
+
+def _stores() -> Iterator[Goal]:
+    for key, engine in ENGINES.items():
+        for call, name in STORE_CALLS.items():
+            what = f"{engine}, {name}: of the bare driver"
+            yield Goal(what, _median(f"stores.{key}", f"ratio.{call}.rate"), 0.8)
+        for call, name in QUERIES.items():
+            what = f"{engine}, query among 100,000, {name}: p50 of the hand-written one's"
+            yield Goal(what, _median(f"stores.{key}", f"ratio.{call}.p50_us"), 1.5, False)
+    for key in BLOB_ENGINES:
+        ion, bare = f"stores.{key}.blob.ion", f"stores.{key}.blob.bare"
+        for way in ("in", "out"):
+            what = f"{ENGINES[key]}, a blob of 1 GiB {way}: of the bare driver"
+            yield Goal(what, _ratio(ion, bare, f"{way}_mb_s"), 0.8)
+            yield Goal("the same: memory grown", _worst([ion], f"{way}_grown_mib"), *_memory())
+    clone = _worst(["stores.clone"], "grown_mib")
+    yield Goal("clone of 100,000 elements: memory grown", clone, *_memory())
+    yield Goal(
+        "the same: requests of a second pull",
+        _worst(["stores.clone"], "again"),
+        1,
+        at_least=False,
+        unit="",
+    )
+
+
+def _memory() -> tuple[float, bool, str]:
+    return GROWS_MIB, False, "MiB"
 
 
 GOALS = (
@@ -157,4 +196,5 @@ GOALS = (
     Goal("`import ion`", _median("start.import", "seconds"), 0.3, at_least=False, unit="s"),
     Goal("`ioncc -n hello` ready", _median("start.hello", "seconds"), 1.5, False, "s"),
     Goal("`ioncc -n hello.rel` ready", _median("start.hello_rel", "seconds"), 1.5, False, "s"),
+    *_stores(),
 )

@@ -10,34 +10,11 @@ from benchmarks import rows
 from benchmarks.medians import Results
 from benchmarks.reach import GOALS
 from benchmarks.rows import Row
+from benchmarks.stores import tables as stores
+from benchmarks.tables import NOTHING, rate, ratio, table, with_best
 
-START, END = "<!-- bench:start -->", "<!-- bench:end -->"
-NOTHING = "-"
+START, END = "<!-- {}:start -->", "<!-- {}:end -->"
 WINDOWS = ("1", "64", "256")
-
-
-def rate(value: float | None) -> str:
-    """Return messages or calls per second, for people."""
-    return NOTHING if value is None else f"{value:,.0f}"
-
-
-def ratio(value: float | None) -> str:
-    """Return a ratio with as many digits as mean something."""
-    if value is None:
-        return NOTHING
-    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
-
-
-def table(head: Iterable[str], body: Iterable[Iterable[str]]) -> str:
-    """Return a Markdown table; all columns but the first are numbers."""
-    names = list(head)
-    lines = [names, ["---"] + ["---:"] * (len(names) - 1), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _with_best(results: Results, key: str, figure: str) -> str:
-    median, best = results.median(key, figure), results.best(key, figure)
-    return NOTHING if median is None else f"{rate(median)} [{rate(best)}]"
 
 
 def _percentiles(results: Results, key: str) -> str:
@@ -58,10 +35,10 @@ def _calls(results: Results, of: tuple[Row, ...], reference: str, against: str) 
         body.append(
             [
                 row.label,
-                _with_best(results, row.key, "1.rate"),
+                with_best(results, row.key, "1.rate"),
                 _percentiles(results, row.key),
-                _with_best(results, row.key, "64.rate"),
-                _with_best(results, row.key, "256.rate"),
+                with_best(results, row.key, "64.rate"),
+                with_best(results, row.key, "256.rate"),
                 rate(results.median(row.key, "64.p99_us")),
                 " / ".join(ratios),
             ]
@@ -81,7 +58,7 @@ def _one_way(results: Results, mode: str) -> str:
         line = [label]
         for size in rows.SIZES:
             key, reference = f"{prefix}{size}.{name}", f"{prefix}{size}.c"
-            cell = _with_best(results, key, "rate")
+            cell = with_best(results, key, "rate")
             line.append(f"{cell} ({ratio(results.ratio(key, reference, 'rate'))})")
         body.append(line)
     return table(head, body)
@@ -139,9 +116,14 @@ def about(run: Mapping[str, Any]) -> str:
         f"{machine['memory_gb']} GB, Linux {machine['kernel']}, Python {machine['python']}, "
         f"load {machine['load']:g} before the run; "
         f"{run['rounds']} rounds, each running every variant once in shuffled order, "
-        f"{run['seconds']:g} s a measurement. Medians; best round in brackets. "
+        f"{run['seconds']:g} s a measurement{_scale(run)}. Medians; best round in brackets. "
         f"Repeat with `{run['command']}`.\n\nVersions: {versions}."
     )
+
+
+def _scale(run: Mapping[str, Any]) -> str:
+    scale = run.get("scale", 1)
+    return "" if scale == 1 else f", stores at {scale:g} of their size"
 
 
 def full(run: Mapping[str, Any], results: Results) -> str:
@@ -156,6 +138,7 @@ def full(run: Mapping[str, Any], results: Results) -> str:
         parts[f"One way over RabbitMQ: {promise}"] = _one_way(results, mode)
     parts["Small costs"] = _small(results)
     parts["Supervision"] = _supervision(results)
+    parts |= stores.parts(results)
     failures = [f"- `{key}`: {text.splitlines()[-1]}" for key, text in run["failures"].items()]
     texts = [f"### {title}\n\n{text}" for title, text in parts.items() if text.count("\n") > 1]
     if failures:
@@ -176,14 +159,15 @@ def short(run: Mapping[str, Any], results: Results) -> str:
     )
 
 
-def write_between_markers(file: Path, text: str) -> bool:
-    """Replace what stands between the markers of a file; False where it has none."""
+def write_between_markers(file: Path, text: str, name: str = "bench") -> bool:
+    """Replace what stands between the markers of a name in a file; False where it has none."""
     if not file.exists():
         return False
+    first, last = START.format(name), END.format(name)
     content = file.read_text()
-    head, start, rest = content.partition(START)
-    _, end, tail = rest.partition(END)
+    head, start, rest = content.partition(first)
+    _, end, tail = rest.partition(last)
     if not start or not end:
         return False
-    file.write_text(f"{head}{START}\n{text}\n{END}{tail}")
+    file.write_text(f"{head}{first}\n{text}\n{last}{tail}")
     return True

@@ -25,6 +25,7 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--window", type=int, default=0, help="one way: unconfirmed at once")
     parser.add_argument("--persistent", type=int, default=0)
     parser.add_argument("--variant", default="", help="what this row measures of the peer")
+    parser.add_argument("--scale", type=float, default=1.0, help="stores: of what is large")
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
     return parser.parse_args(argv)
 

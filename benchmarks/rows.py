@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 SIZES = {"1KB": 1024, "64KB": 65_536, "1MB": 1_048_576}
 WINDOW = 64  # one way, confirmed: messages under way at once
 RPC, MEMORY, ONE_WAY, SPAWN, START, STEP = "rpc", "memory", "oneway", "spawn", "start", "step"
-SUPERVISION = "supervision"
+SUPERVISION, STORES = "supervision", "stores"
 C, OURS, PEERS = "c", "ours", "peers"  # what runs a row: the C program, our Python, the peers'
 
 
@@ -19,7 +19,7 @@ class Row:
     :ivar key: unique; ``<group>.<name>``, for one way ``oneway.<mode>.<size>.<name>``.
     :ivar label: how the tables call it.
     :ivar runner: C, OURS or PEERS.
-    :ivar module: file of ``benchmarks.peers`` (not for C).
+    :ivar module: file of ``benchmarks.peers``, or ``stores.<file>`` (not for C).
     :ivar options: further options of its programs.
     :ivar broker: whether it is a pair of programs that talk over the broker.
     """
@@ -33,13 +33,19 @@ class Row:
 
     @property
     def group(self) -> str:
-        """RPC, MEMORY, ONE_WAY, SPAWN, START, STEP or SUPERVISION."""
+        """RPC, MEMORY, ONE_WAY, SPAWN, START, STEP, SUPERVISION or STORES."""
         return self.key.split(".", 1)[0]
 
     @property
     def name(self) -> str:
         """What tells it from the others of its table."""
         return self.key.rsplit(".", 1)[1]
+
+    @property
+    def program(self) -> str:
+        """The module that is run (not for C)."""
+        folder = "" if self.group == STORES else "peers."
+        return f"benchmarks.{folder}{self.module}"
 
 
 def _options(**options: object) -> tuple[tuple[str, str], ...]:
@@ -171,8 +177,29 @@ def _one_way(mode: str, size: str) -> list[Row]:
     return rows
 
 
+# ION and the bare driver are measured in turns by one program, or, blobs, by two rows.
+ENGINES = {"sqlite": "SQLite", "postgres": "PostgreSQL", "redis": "Redis"}
+BLOB_ENGINES = ("sqlite", "postgres")
+ENGINE_ROWS = tuple(
+    _local(f"stores.{name}", label, OURS, "stores.engine", _options(variant=name))
+    for name, label in ENGINES.items()
+)
+BLOB_ROWS = tuple(
+    _local(f"stores.{name}.blob.{side}", label, OURS, "stores.blobs", options)
+    for name in BLOB_ENGINES
+    for side, label in (
+        ("ion", f"**ION** on {ENGINES[name]}"),
+        ("bare", f"bare driver of {ENGINES[name]}"),
+    )
+    for options in (_options(variant=f"{name}-{side}"),)
+)
+CLONE_ROWS = (
+    _local("stores.clone", "clone of 100,000 elements over RabbitMQ", OURS, "stores.clone"),
+)
+STORE_ROWS = ENGINE_ROWS + BLOB_ROWS + CLONE_ROWS
+
 ONE_WAY_ROWS = tuple(row for mode in MODES for size in SIZES for row in _one_way(mode, size))
-ALL_ROWS = RPC_ROWS + MEMORY_ROWS + ONE_WAY_ROWS + SMALL_ROWS + SUPERVISION_ROWS
+ALL_ROWS = RPC_ROWS + MEMORY_ROWS + ONE_WAY_ROWS + SMALL_ROWS + SUPERVISION_ROWS + STORE_ROWS
 
 
 def _matches(key: str, word: str) -> bool:

@@ -1,6 +1,6 @@
 """Cloning an object of 100,000 elements between two OS processes over RabbitMQ.
 
-``python -m benchmarks.stores.clone [elements]`` starts a private RabbitMQ, a process that has the
+``python -m benchmarks.stores.clone local`` starts a private RabbitMQ, a process that has the
 object, and one that clones it into a SQLite file; it tells how many elements and bytes travelled,
 how long that took, by how much the memory of the cloner grew, and what a second pull costs.
 """
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import role
 from ion import Container, Process, connect
 from ion.objects.kept import KeptPeer
 from ion.objects.workbench import Workbench
@@ -173,21 +174,28 @@ async def run(elements: int = ELEMENTS) -> Cloned:
         await asyncio.to_thread(server.close)
 
 
+async def figures(elements: int) -> dict[str, float]:
+    """Run it; return what was seen as figures."""
+    seen = await run(elements)
+    return {
+        "elements": seen.elements,
+        "rate": round(seen.elements / seen.seconds, 1),
+        "mb": round(seen.size / 1e6, 1),
+        "seconds": round(seen.seconds, 3),
+        "grown_mib": round(seen.grown / 2**20, 1),
+        "again": seen.again,
+        "again_ms": round(seen.again_seconds * 1000, 2),
+        "changed": seen.changed,
+    }
+
+
 def main() -> None:
-    """Print what was seen."""
-    words = sys.argv[1:]
-    if words[:1] == ["own"]:
-        asyncio.run(own(words[1], int(words[2])))
+    """Be the owner, or measure and hand the figures over."""
+    if sys.argv[1:2] == ["own"]:
+        asyncio.run(own(sys.argv[2], int(sys.argv[3])))
         return
-    seen = asyncio.run(run(int(words[0]) if words else ELEMENTS))
-    rate = seen.size / seen.seconds / 1e6
-    print(f"cloned      {seen.elements} elements, {seen.size / 1e6:.1f} MB")
-    print(
-        f"in          {seen.seconds:.2f} s, {seen.elements / seen.seconds:.0f}/s, {rate:.1f} MB/s"
-    )
-    print(f"memory grew {seen.grown / 1e6:.1f} MB at its most")
-    print(f"pull again  {seen.again} message(s), {seen.again_seconds * 1000:.1f} ms")
-    print(f"one change  {seen.changed} elements")
+    options = role.options()
+    role.run(figures(max(round(ELEMENTS * options.scale), 100)), options.loop)
 
 
 if __name__ == "__main__":

@@ -1,116 +1,110 @@
-"""Redis: ION's engine against redis-py, doing the same work on a server started for it.
+"""Redis: redis-py: a caller alone calls, many share pipelines of what waits.
 
-``python -m benchmarks.stores.redis [seconds]`` prints rates and ratios. Both sides take turns, so
-that a machine that gets slower is slower for both; the ratio is the median of the turns'.
+``at_once`` goes beyond pipelines: one MGET or MSET for all that waits, half the work for redis-py.
 
-redis-py is used in the best way known for each row: one caller calls; 64 share pipelines of what
-waits together. ION's puts keep the order of keys and a revision besides; the bare ones do not.
+A bare value has its revision in front, as ION's have; nothing keeps the keys in order, which ION's
+puts do besides. The server keeps an append-only file, synced each second; both sides share it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-import sys
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
 
-from benchmarks.stores.sqlite import KEYS, PAGE, Ion, compare, fresh
+from benchmarks.stores.gathering import Gathered
+from benchmarks.stores.sides import FOUND, KEYS, Ion, Record, batches, fresh
 from ion.stores.opening import open_datastore
 from ion.testing.servers import RedisServer
 
-DEPTHS = [n / 10 for n in range(len(KEYS))]
+_REVISION = (1).to_bytes(8, "big")
 
 
 class Bare:
-    """redis-py: a call at a time, or pipelines of what waits together."""
+    """A client of redis-py.
+
+    The records of a kind are a sorted set in the order of their keys; all are in one by depth.
+    """
 
     def __init__(self, url: str) -> None:
-        self.client = Redis.from_url(url)
-        self._waiting: list[tuple[asyncio.Future[Any], str, bytes | None]] = []
-        self._task: asyncio.Task[None] | None = None
+        self._client = Redis.from_url(url)
+        self._read = Gathered(self._gets).call
+        self._write = Gathered(self._puts).call
+        self._mget = Gathered(self._client.mget).call
+        self._mset = Gathered(self._msets).call
 
-    async def put(self, key: str, value: bytes) -> None:
-        await self.client.set(key, value)
+    def get(self, key: str) -> Awaitable[Any]:
+        return self._client.get(key)
 
-    async def get(self, key: str) -> bytes:
-        value: bytes = await self.client.get(key)
-        return value
+    def put(self, key: str, value: bytes) -> Awaitable[Any]:
+        return self._client.set(key, _REVISION + value)
 
-    def put_in_group(self, key: str, value: bytes) -> asyncio.Future[Any]:
-        return self._added(key, value)
+    def get_in_group(self, key: str) -> Awaitable[Any]:
+        return self._read(key)
 
-    def get_in_group(self, key: str) -> asyncio.Future[Any]:
-        return self._added(key, None)
+    def put_in_group(self, key: str, value: bytes) -> Awaitable[Any]:
+        return self._write((key, value))
 
-    async def find(self, least: float) -> list[Any]:
-        found = await self.client.zrangebyscore(
-            "depth", least, "+inf", start=0, num=PAGE, withscores=True
+    def get_at_once(self, key: str) -> Awaitable[Any]:
+        return self._mget(key)
+
+    def put_at_once(self, key: str, value: bytes) -> Awaitable[Any]:
+        return self._mset((key, value))
+
+    async def equal(self, kind: str) -> list[Any]:
+        keys = await self._client.zrange(kind, 0, FOUND - 1)
+        return list(zip(keys, await self._client.mget(keys), strict=True))
+
+    async def page(self, least: float) -> list[Any]:
+        found = await self._client.zrange(
+            "depth", least, "+inf", byscore=True, offset=0, num=FOUND, withscores=True
         )
-        values = await self.client.mget([key for key, _ in found])
+        values = await self._client.mget([key for key, _ in found])
         return list(zip(found, values, strict=True))
 
-    def _added(self, key: str, value: bytes | None) -> asyncio.Future[Any]:
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.append((future, key, value))
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._send())
-        return future
+    async def fill(self, entries: Sequence[Record]) -> None:
+        for some in batches(KEYS):
+            await self._client.mset({key: _REVISION + fresh() for key in some})
+        for some in batches(entries):
+            pipeline = self._client.pipeline(transaction=False)
+            for key, value, _, kind, depth in some:
+                pipeline.set(key, _REVISION + value)
+                pipeline.zadd(kind, {key: 0})
+                pipeline.zadd("depth", {key: depth})
+            await pipeline.execute()
 
-    async def _send(self) -> None:
-        while self._waiting:
-            some, self._waiting = self._waiting, []
-            pipeline = self.client.pipeline(transaction=False)
-            for _, key, value in some:
-                if value is None:
-                    pipeline.get(key)
-                else:
-                    pipeline.set(key, value)
-            for (future, *_), answer in zip(some, await pipeline.execute(), strict=True):
-                future.set_result(answer)
+    async def close(self) -> None:
+        await self._client.aclose()
 
+    async def _gets(self, keys: Sequence[str]) -> Sequence[Any]:
+        pipeline = self._client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.get(key)
+        return await pipeline.execute()
 
-async def main(seconds: float, server: RedisServer) -> None:
-    """Fill both, then compare row by row."""
-    datastore = open_datastore(server.url(1))
-    await datastore.open()
-    found = await datastore.index_store("found", {"depth": "float"})
-    ion, bare = Ion(await datastore.store("kv"), found), Bare(server.url(2))
-    try:
-        await fill(ion, bare)
-        await measure(ion, bare, seconds)
-    finally:
-        await bare.client.aclose()
-        await datastore.close()
+    async def _puts(self, items: Sequence[tuple[str, bytes]]) -> Sequence[Any]:
+        pipeline = self._client.pipeline(transaction=False)
+        for key, value in items:
+            pipeline.set(key, _REVISION + value)
+        return await pipeline.execute()
+
+    async def _msets(self, items: Sequence[tuple[str, bytes]]) -> Sequence[Any]:
+        await self._client.mset({key: _REVISION + value for key, value in items})
+        return items
 
 
-async def fill(ion: Ion, bare: Bare) -> None:
-    """Put all keys."""
-    places = list(zip(KEYS, DEPTHS, strict=True))
-    await asyncio.gather(*(ion.put(key, fresh()) for key in KEYS))
-    await asyncio.gather(*(ion.found.put(k, fresh(), index={"depth": d}) for k, d in places))
-    await asyncio.gather(*(bare.put_in_group(key, fresh()) for key in KEYS))
-    await bare.client.zadd("depth", dict(places))
-
-
-async def measure(ion: Ion, bare: Bare, seconds: float) -> None:
-    """Compare all rows."""
-    turn, least = itertools.cycle(KEYS[::7]), itertools.cycle(range(0, 600, 7))
-    await compare("query, a page of 100", lambda: ion.find(next(least)),
-                  lambda: bare.find(next(least)), 1, seconds)  # fmt: skip
-    rows: list[tuple[int, Any, Any]] = [
-        (1, bare.get, bare.put),
-        (64, bare.get_in_group, bare.put_in_group),
-    ]
-    for callers, get, put in rows:
-        await compare(f"get, callers {callers}", lambda: ion.get(next(turn)),
-                      lambda get=get: get(next(turn)), callers, seconds)  # fmt: skip
-        await compare(f"put, callers {callers}", lambda: ion.put(next(turn), fresh()),
-                      lambda put=put: put(next(turn), fresh()), callers, seconds)  # fmt: skip
-
-
-if __name__ == "__main__":
-    with RedisServer() as server:
-        assert isinstance(server, RedisServer)
-        asyncio.run(main(float(sys.argv[1]) if sys.argv[1:] else 3.0, server))
+@contextlib.asynccontextmanager
+async def both(folder: Path) -> AsyncIterator[tuple[Ion, Bare]]:
+    """Open both sides on a private server, each in a database of its own."""
+    server = RedisServer()
+    with server:
+        ion = await Ion.open(open_datastore(server.url(1)))
+        bare = Bare(server.url(2))
+        try:
+            yield ion, bare
+        finally:
+            await bare.close()
+            await ion.close()

@@ -1,38 +1,22 @@
-"""SQLite: ION's engine against the standard library's ``sqlite3``, doing the same work.
+"""SQLite: the standard library's ``sqlite3``, at its best: WAL, synchronous FULL.
 
-``python -m benchmarks.stores.sqlite [seconds] [folder]`` prints rates and ratios. Both sides take
-turns, so that a disk that gets slower is slower for both; the ratio is the median of the turns'.
-
-The bare driver is used in the best way known for each row: one caller writes where it stands (it
-blocks its thread; a commit a put, synchronous FULL); 64 callers share a thread that commits what
-waits together; reads are made where they stand.
+One caller reads and writes where it stands (a commit a put; it blocks its thread); many read where
+they stand, and share a thread that commits what waits together.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
+import contextlib
 import queue
 import sqlite3
-import statistics
-import sys
-import tempfile
 import threading
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.stores.sides import FOUND, KEYS, Ion, Record, fresh
 from ion.stores.opening import open_datastore
-from ion.stores.query import A, Query
-from ion.stores.store import IndexStore, Store
-
-KEYS = [f"key-{n:06}" for n in range(10_000)]
-SIZE = 1000  # bytes of a value
-TURNS = 15
-PAGE = 100
-Call = Callable[[], Awaitable[Any]]
 
 _TABLES = """
 CREATE TABLE kv (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL, revision INTEGER);
@@ -46,35 +30,37 @@ _PUT = (
     "ON CONFLICT (key) DO UPDATE SET value = excluded.value, revision = excluded.revision"
 )
 _GET = "SELECT value FROM kv WHERE key = ?"
-_FIND = (
-    "SELECT key, value, revision, kind, depth FROM found "
-    f"WHERE depth >= ? ORDER BY depth, key LIMIT {PAGE}"
-)
-_body = os.urandom(SIZE - 8)
-_count = itertools.count(1)
+_COLUMNS = "SELECT key, value, revision, kind, depth FROM found"
+_EQUAL = f"{_COLUMNS} WHERE kind = ? ORDER BY key LIMIT {FOUND}"
+_PAGE = f"{_COLUMNS} WHERE depth >= ? ORDER BY depth, key LIMIT {FOUND}"
 
 
-def fresh() -> bytes:
-    """Return a value that was not there yet: the same one again would not be written."""
-    return next(_count).to_bytes(8, "big") + _body
+def connect(path: Path) -> sqlite3.Connection:
+    """Return a connection as the bare side has it."""
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA cache_size = -16384")
+    return db
 
 
 class Bare:
-    """The bare driver: one connection on the loop, and one of a thread that commits groups."""
+    """One connection on the loop, and one of a thread that commits groups."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.db = self._connect()
+        self.db = connect(path)
         self.db.executescript(_TABLES)
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
-    def close(self) -> None:
-        self._queue.put(None)
-        self._thread.join()
-        self.db.close()
+    async def get(self, key: str) -> bytes:
+        value: bytes = self.db.execute(_GET, (key,)).fetchone()[0]
+        return value
+
+    get_in_group = get
 
     async def put(self, key: str, value: bytes) -> None:
         self.db.execute(_PUT, (key, value, 1))
@@ -84,22 +70,26 @@ class Bare:
         self._queue.put((future, (key, value, 1)))
         await future
 
-    async def get(self, key: str) -> bytes:
-        value: bytes = self.db.execute(_GET, (key,)).fetchone()[0]
-        return value
+    async def equal(self, kind: str) -> list[Any]:
+        return self.db.execute(_EQUAL, (kind,)).fetchall()
 
-    async def find(self, least: float) -> list[Any]:
-        return self.db.execute(_FIND, (least,)).fetchall()
+    async def page(self, least: float) -> list[Any]:
+        return self.db.execute(_PAGE, (least,)).fetchall()
 
-    def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, isolation_level=None)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA cache_size = -16384")
-        return db
+    async def fill(self, entries: Sequence[Record]) -> None:
+        self.db.execute("BEGIN")
+        self.db.executemany(_PUT, [(key, fresh(), 1) for key in KEYS])
+        self.db.executemany("INSERT INTO found VALUES (?, ?, ?, ?, ?)", entries)
+        self.db.execute("COMMIT")
+        self.db.execute("ANALYZE")
+
+    async def close(self) -> None:
+        self._queue.put(None)
+        self._thread.join()
+        self.db.close()
 
     def _run(self) -> None:
-        db = self._connect()
+        db = connect(self._path)
         while (item := self._queue.get()) is not None:
             group = [item]
             while not self._queue.empty():
@@ -108,106 +98,23 @@ class Bare:
             for _, row in group:
                 db.execute(_PUT, row)
             db.execute("COMMIT")
-            self._loop.call_soon_threadsafe(_settle, [future for future, _ in group])
+            self._loop.call_soon_threadsafe(settle, [future for future, _ in group])
         db.close()
 
 
-def _settle(futures: list[asyncio.Future[None]]) -> None:
+def settle(futures: list[asyncio.Future[None]]) -> None:
+    """Tell who waits, on the loop."""
     for future in futures:
         future.set_result(None)
 
 
-class Ion:
-    """ION's engine, by its public interface."""
-
-    def __init__(self, store: Store, found: IndexStore) -> None:
-        self.get = store.get
-        self.put = store.put
-        self.found = found
-
-    async def find(self, least: float) -> list[Any]:
-        query = Query(A("depth") >= least, order=("depth",), limit=PAGE)
-        return (await self.found.query(query)).items
-
-
-async def rate(call: Call, callers: int, seconds: float) -> float:
-    """Return calls a second with some of them under way all the time."""
-    end = time.perf_counter() + seconds
-    done = 0
-
-    async def caller() -> None:
-        nonlocal done
-        while time.perf_counter() < end:
-            await call()
-            done += 1
-
-    begun = time.perf_counter()
-    await asyncio.gather(*(caller() for _ in range(callers)))
-    return done / (time.perf_counter() - begun)
-
-
-async def compare(name: str, ion: Call, bare: Call, callers: int, seconds: float) -> None:
-    """Measure both in turns, and print their rates and the ratio."""
-    found: list[tuple[float, float]] = []
-    for turn in range(TURNS + 1):
-        mine = await rate(ion, callers, seconds / TURNS)
-        theirs = await rate(bare, callers, seconds / TURNS)
-        if turn:  # the first one warms up
-            found.append((mine, theirs))
-    ours, other = (statistics.median(side) for side in zip(*found, strict=True))
-    ratio = statistics.median(mine / theirs for mine, theirs in found)
-    print(f"{name:28} ion {ours:10,.0f}/s   bare {other:10,.0f}/s   ratio {ratio:.2f}")
-
-
-async def main(seconds: float, folder: Path) -> None:
-    """Fill both, then compare row by row."""
-    datastore = open_datastore(f"sqlite://{folder}/ion.db")
-    await datastore.open()
-    found = await datastore.index_store("found", {"kind": "str", "depth": "float"})
-    ion = Ion(await datastore.store("kv"), found)
+@contextlib.asynccontextmanager
+async def both(folder: Path) -> AsyncIterator[tuple[Ion, Bare]]:
+    """Open both sides, each in a file of its own."""
+    ion = await Ion.open(open_datastore(f"sqlite:///{folder}/ion.db"))
     bare = Bare(folder / "bare.db")
     try:
-        await fill(ion, bare)
-        await measure(ion, bare, seconds)
+        yield ion, bare
     finally:
-        bare.close()
-        await datastore.close()
-
-
-async def fill(ion: Ion, bare: Bare) -> None:
-    """Put all keys."""
-    places = [{"kind": "ctd" if n % 4 else "adcp", "depth": n / 10} for n in range(len(KEYS))]
-    bare.db.execute("BEGIN")
-    for key, place in zip(KEYS, places, strict=True):
-        bare.db.execute(_PUT, (key, fresh(), 1))
-        row = (key, fresh(), 1, *place.values())
-        bare.db.execute("INSERT INTO found VALUES (?, ?, ?, ?, ?)", row)
-    bare.db.execute("COMMIT")
-    await asyncio.gather(*(ion.put(key, fresh()) for key in KEYS))
-    puts = zip(KEYS, places, strict=True)
-    await asyncio.gather(*(ion.found.put(key, fresh(), index=place) for key, place in puts))
-
-
-async def measure(ion: Ion, bare: Bare, seconds: float) -> None:
-    """Compare all rows."""
-    turn = itertools.cycle(KEYS[::7])
-    least = itertools.cycle(range(0, 600, 7))
-    get, put = (lambda: ion.get(next(turn))), (lambda: ion.put(next(turn), fresh()))
-    bare_get, bare_put = (
-        (lambda: bare.get(next(turn))),
-        (lambda: bare.put(next(turn), fresh())),
-    )
-    await compare("query, a page of 100", lambda: ion.find(next(least)),
-                  lambda: bare.find(next(least)), 1, seconds)  # fmt: skip
-    for callers in (1, 64):
-        await compare(f"get, callers {callers}", get, bare_get, callers, seconds)
-    await compare("put, callers 1 (inline)", put, bare_put, 1, seconds)
-    for callers in (1, 64):
-        in_group = lambda: bare.put_in_group(next(turn), fresh())  # noqa: E731
-        await compare(f"put, callers {callers} (group)", put, in_group, callers, seconds)
-
-
-if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    with tempfile.TemporaryDirectory(dir=arguments[1] if len(arguments) > 1 else None) as made:
-        asyncio.run(main(float(arguments[0]) if arguments else 3.0, Path(made)))
+        await bare.close()
+        await ion.close()

@@ -81,9 +81,11 @@ def test_row_keys_are_unique_and_selected_by_word():
 
 def test_tables_go_between_the_markers(tmp_path: Path):
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{report.START}\nold\n{report.END}\nafter\n")
-    assert report.write_between_markers(page, "new")
-    assert page.read_text() == f"before\n{report.START}\nnew\n{report.END}\nafter\n"
+    start, end = report.START.format("stores"), report.END.format("stores")
+    page.write_text(f"before\n{start}\nold\n{end}\nafter\n")
+    assert report.write_between_markers(page, "new", "stores")
+    assert page.read_text() == f"before\n{start}\nnew\n{end}\nafter\n"
+    assert not report.write_between_markers(page, "new", "bench")
     page.write_text("no markers")
     assert not report.write_between_markers(page, "new")
     assert page.read_text() == "no markers"

@@ -8,6 +8,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from ion.base.errors import StartError
@@ -26,13 +27,17 @@ _SETTINGS = {
 
 
 class PostgresServer(PrivateServer):
-    """A PostgreSQL server of its own; as root it runs as user ``postgres`` (or ``nobody``)."""
+    """A PostgreSQL server of its own; as root it runs as user ``postgres`` (or ``nobody``).
+
+    :param settings: of the server, instead of those that make tests quick.
+    """
 
     binary = "postgres"
     package = "postgresql"
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
         super().__init__()
+        self._settings = {**_SETTINGS, **(settings or {})}
         self._user = _service_user() if os.geteuid() == _ROOT else None
         self._numbers = itertools.count(1)
 
@@ -64,7 +69,7 @@ class PostgresServer(PrivateServer):
         data = self.folder / "data"
         if not data.exists():
             self._make_data(data)
-        settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+        settings = [f"--{name}={value}" for name, value in self._settings.items()]
         place = ["-D", str(data), "-h", self.host, "-p", str(self.port), "-k", str(self.folder)]
         return self._popen([server, *place, *settings], user=self._user)
 
