@@ -154,7 +154,13 @@ class ExchangeManager:
             await self._transport.bind(spec.name, self._namespace.xs, key)
 
     def is_replicated(self, process: Process) -> bool:
-        """Return whether the queues of a service, or of any process's events, are quorum queues."""
+        """Return whether the queues of a service, or of any process's events, are quorum queues.
+
+        Those of singletons are: a classic queue with a single active consumer may crash when that
+        one dies, and lose its calls (rabbitmq-server issue 5460, seen on 3.10).
+        """
+        if isinstance(process, Service) and process.singleton:
+            return True
         name = process.service_name if isinstance(process, Service) else ""
         return self._settings.service_settings(name).queue == "quorum"
 

@@ -241,6 +241,10 @@ class Lease:
             self.token, self._renewal = self._renewal, None
             self._renewed = now
             return [Settle(old)]
+        if token.mark == self.token.mark:  # the queue has crashed, and was restored
+            old = tuple(self._seen)
+            self._seen = {tag: token}
+            return [Settle(old)]
         if token.state == "bid":
             return [Settle((tag,)), Answer()]
         if self._is_last_word(token):

@@ -394,6 +394,20 @@ def test_a_deleted_queue_is_filled_again():
     assert world.holder is world.nodes[1]
 
 
+def test_a_queue_that_was_restored_after_a_crash_keeps_the_token():
+    world = World(1)
+    world.bid(world.nodes[0])
+    world.pass_time(1)
+    node = world.nodes[0]
+    [(place, token)] = node.unsettled.items()
+    world.broker.ready.append((place + 1000, token))
+    world.broker.hand_out()
+    world.flow()
+    assert list(node.unsettled.values()) == [token]
+    assert place not in node.unsettled
+    assert world.holder is node
+
+
 def test_the_token_is_renewed():
     world = World(1)
     world.bid(world.nodes[0])
