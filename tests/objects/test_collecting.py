@@ -8,6 +8,7 @@ import random
 import pytest
 
 from ion.base.errors import Conflict, Damaged, NotFound, Unavailable
+from ion.objects import collecting, kept
 from ion.objects.collecting import Collected, collect, condemn, sweep
 from ion.objects.commit import Commit, as_element
 from ion.objects.element import Kind, Link, element, hash_of, links_of
@@ -209,6 +210,25 @@ async def test_what_is_collected_in_the_middle_of_a_push_is_given_again(home, at
     assert await home.heads("r") == {"main": (await bench.home.heads("r"))["main"]}
 
 
+async def test_what_is_put_again_while_it_is_swept_stays(home, monkeypatch):
+    needed = collecting._needed
+    leaves = [element(Kind.VALUE, f"leaf {n}" * 500) for n in range(3)]
+    await home.offer(leaves)
+    assert await condemn(home) == 3
+
+    async def crossed(*args):
+        found = await needed(*args)
+        await home.offer(leaves[:1])
+        return found
+
+    monkeypatch.setattr(collecting, "_needed", crossed)
+    assert await sweep(home, grace=-1) == Collected(removed=2, spared=1)
+    assert await home.missing([hash_of(leaf) for leaf in leaves]) == [
+        hash_of(leaf) for leaf in leaves[1:]
+    ]
+    assert await names(home, CONDEMNED) == []
+
+
 class Killed(BaseException):
     pass
 
@@ -301,59 +321,82 @@ class Underway:
             await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("seed", range(5))
-async def test_a_hundred_races_with_pushes(seed):
+class Slow:
+    """A store where others have a turn before and after each call, as over a wire."""
+
+    def __init__(self, store, chance):
+        self._store = store
+        self._chance = chance
+
+    def __getattr__(self, name):
+        async def call(*args, **kwargs):
+            for _ in range(self._chance.randrange(4)):
+                await asyncio.sleep(0)
+            result = await getattr(self._store, name)(*args, **kwargs)
+            for _ in range(self._chance.randrange(4)):
+                await asyncio.sleep(0)
+            return result
+
+        return call
+
+
+ROUNDS = 25
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_hundred_races_with_pushes(monkeypatch, seed):
+    monkeypatch.setattr(kept, "BATCH_BYTES", 3000)  # so that a push has many calls
     chance = random.Random(seed)
     home = await memory_home()
-    far = Underway(home)
-    expected: dict[str, dict] = {}
-    stop = False
+    slow = KeptPeer(Slow(home.elements, chance), Slow(home.heads_store, chance))
+    far = Underway(slow)
+    rounds = []
+    pushed: dict[str, dict] = {}
+
+    async def pause(most):
+        for _ in range(chance.randrange(most)):
+            await asyncio.sleep(0)
 
     async def collector():
-        rounds = 0
-        while not stop or rounds < 20:
-            await condemn(home)
+        while len(rounds) < ROUNDS:
+            await condemn(slow)
             await far.grace()
-            for _ in range(chance.choice([0, 0, 50, 500])):
-                await asyncio.sleep(0)
-            await sweep(home, grace=-1)
-            for _ in range(chance.choice([0, 50, 500])):
-                await asyncio.sleep(0)
-            rounds += 1
+            await pause(chance.choice([1, 200]))
+            rounds.append(await sweep(slow, grace=-1))
+            assert await is_whole(home)
+            await pause(300)
 
     async def pusher(number):
         bench = Workbench(await memory_home())
-        value = {f"k{n}": (n * number) % 7 for n in range(chance.randrange(50, 400))}
-        for turn in range(5):
-            name = f"r{number}"
+        name = f"r{number}"
+        turn = 0
+        while len(rounds) < ROUNDS:
+            turn += 1
+            common = {f"s{n}": "x" * 40 for n in range(200)}  # of all of them, now and then
+            own = {f"k{n}": number for n in range(100)} | {f"k{chance.randrange(100)}": turn}
+            value = {"common": common if chance.random() < 0.7 else {}, "own": own}
             repository = bench.repository(name)
             is_new = await repository.head() is None
             tree = repository.begin() if is_new else await repository.checkout()
-            value[f"k{chance.randrange(60)}"] = turn
-            tree.set("m", dict(value))
-            tree.set("shared", {f"s{n}": n for n in range(300 + number % 2)})
+            tree.set("value", value)
             await repository.commit(tree)
-            for _ in range(50):
-                try:
-                    await bench.push(name, far)
-                    break
-                except (Conflict, NotFound):  # much was collected meanwhile, three times
-                    await asyncio.sleep(0)
-            else:
-                raise AssertionError("no push got through")
-            expected[name] = dict(value)
-            if chance.random() < 0.3:
-                await home.remove_head(name, "main")  # all of it is to be pushed again
-                await repository._home.remove_head(name, "origin.main")
-                del expected[name]
+            try:
+                await bench.push(name, far)
+            except (Conflict, NotFound):  # it was collected under its hands three times
+                continue
+            pushed[name] = value
+            await pause(50)
+            if chance.random() < 0.5:
+                await home.remove_head(name, "main")
+                del pushed[name]
+                if chance.random() < 0.5:
+                    await bench.home.remove_head(name, "main")  # it begins anew
 
-    collecting = asyncio.create_task(collector())
-    await asyncio.gather(*(pusher(number) for number in range(4)))
-    stop = True
-    await collecting
+    await asyncio.gather(collector(), *(pusher(number) for number in range(3)))
+    assert sum(each.removed for each in rounds) > 20
+    assert sum(each.spared for each in rounds) > 0
     assert await is_whole(home)
-    for name, value in expected.items():
-        assert await (await Repository(name, home).checkout()).get("m") == value
-    await everything(home)
+    for name, value in pushed.items():
+        assert await (await Repository(name, home).checkout()).get("value") == value
     await everything(home)
     assert await names(home, CONDEMNED) == []
