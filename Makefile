@@ -38,7 +38,7 @@ types: $(VENV)/dev.stamp
 	$(BIN)/mypy
 
 bench: $(VENV)/dev.stamp ## measure ION and its peers in one run; writes the tables of the docs
-	@.ci/need rabbitmq librabbitmq cc
+	@.ci/need rabbitmq redis postgresql librabbitmq cc
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 soak: $(VENV)/dev.stamp ## a million calls must leave nothing behind; the fault journeys, the long way
