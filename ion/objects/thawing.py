@@ -139,11 +139,12 @@ async def map_entries(frozen: Any, get: Get) -> AsyncIterator[Entry]:
 
 
 async def _entries(frozen: Link, get: Get) -> AsyncIterator[Entry]:
-    for count, ref in enumerate(await leaf_refs(frozen, get)):
-        for entry in await leaf_entries(ref, get):
-            yield entry
-        if count % LEAVES_AT_A_TIME == 0:
-            await asyncio.sleep(0)  # what is in memory lets nobody else have a turn
+    refs = await leaf_refs(frozen, get)
+    for start in range(0, len(refs), LEAVES_AT_A_TIME):
+        some = refs[start : start + LEAVES_AT_A_TIME]
+        for data in await asyncio.gather(*(get(ref.hash) for ref in some)):
+            for entry in entries_of(*decoded(data)):
+                yield entry
 
 
 async def list_items(frozen: Any, get: Get) -> AsyncIterator[Entry]:
