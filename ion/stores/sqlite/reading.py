@@ -14,7 +14,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic, perf_counter
+from time import monotonic, perf_counter, thread_time
 from typing import Any, Generic, TypeVar
 
 from ion.base.errors import Unavailable
@@ -24,7 +24,9 @@ from ion.stores.sqlite.file import StoreFile
 THREADS = 2
 MAX_WAITING = 10_000  # reads that wait for a thread; one more is refused
 IN_A_ROW = 64  # reads on the loop, until others have a turn
-BRIEF = 1e-3  # seconds
+BRIEF = 1e-3  # seconds of work
+LONG = 5e-3  # seconds, waiting for the disk included
+LOCKED = object()
 _STEPS = 500  # of SQLite's machine, between two looks at the clock
 _SHAPES = 1_000
 _LEAST_OFTEN = 4_096
@@ -38,6 +40,7 @@ class Reader:
 
     :param connect: makes a connection that reads; with True, one that waits for locks.
     :param timeout: seconds for one read.
+    :ivar in_a_row: reads on the loop since others had a turn.
     """
 
     def __init__(
@@ -48,14 +51,15 @@ class Reader:
         self._timeout = timeout
         self._connection: sqlite3.Connection | None = connect(False)
         self._connection.set_progress_handler(self._is_overtime, _STEPS)
-        self._until = math.inf  # when what is read on the loop is given up
+        # When what is read on the loop is given up: by its work, and by the clock.
+        self._work_until = self._until = math.inf
         self._long = _Long()
         self._local = threading.local()
         self._all: list[sqlite3.Connection] = []
         name = f"reader of {file.path.name}"
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix=name)
         self._waiting = 0
-        self._in_a_row = 0
+        self.in_a_row = 0
 
     async def one(self, sql: str, parameters: tuple[Any, ...]) -> Any:
         """Return one row, or None; at once, where the file is not locked.
@@ -63,21 +67,34 @@ class Reader:
         :raises Unavailable: the datastore is closed, or the engine away.
         :raises Damaged: the file is corrupt.
         """
-        self._in_a_row += 1
-        if self._in_a_row > IN_A_ROW:
-            self._in_a_row = 0
-            await asyncio.sleep(0)
+        if self.in_a_row > IN_A_ROW:
+            await self.let_others()
+        row = self.at_once(sql, parameters)
+        return await self.patiently(sql, parameters) if row is LOCKED else row
+
+    def at_once(self, sql: str, parameters: tuple[Any, ...]) -> Any:
+        """Return one row, None, or ``LOCKED``; errors as :meth:`one`."""
         connection = self._connection
         if connection is None:
             raise self._closed()
+        self.in_a_row += 1
         if monotonic() > self._file.next_look:
             self._file.look()
         try:
             return connection.execute(sql, parameters).fetchone()
         except sqlite3.Error as error:
-            if not is_busy(error):
-                raise mapped(error, self._file.path) from error
+            if is_busy(error):
+                return LOCKED
+            raise mapped(error, self._file.path) from error
+
+    async def patiently(self, sql: str, parameters: tuple[Any, ...]) -> Any:
+        """Return one row, or None, in a thread; errors as :meth:`one`."""
         return await self.run(lambda other: other.execute(sql, parameters).fetchone())
+
+    async def let_others(self) -> None:
+        """Let other tasks run; due where ``in_a_row`` is over ``IN_A_ROW``."""
+        self.in_a_row = 0
+        await asyncio.sleep(0)
 
     async def brief(self, shape: str | None, small: Work[T | None], whole: Work[T]) -> T:
         """Return what ``small`` finds at once; where that takes too long, what ``whole`` finds.
@@ -87,15 +104,14 @@ class Reader:
         """
         if shape is None or self._long.may_take_long(shape):
             return await self.run(whole)
-        self._in_a_row += 8
-        if self._in_a_row > IN_A_ROW:
-            self._in_a_row = 0
-            await asyncio.sleep(0)
+        if self.in_a_row > IN_A_ROW:
+            await self.let_others()
         connection = self._connection
         if connection is None:
             raise self._closed()
+        self.in_a_row += IN_A_ROW // 8
         self._file.check()
-        self._until = perf_counter() + BRIEF
+        self._until = perf_counter() + LONG
         try:
             found = small(connection)
             if found is not None:
@@ -107,11 +123,16 @@ class Reader:
             elif not is_busy(error) and not is_no_text(error):
                 raise mapped(error, self._file.path) from error
         finally:
-            self._until = math.inf
+            self._work_until = self._until = math.inf
         return await self.run(whole)
 
     def _is_overtime(self) -> bool:
-        return perf_counter() > self._until
+        if self._until == math.inf:
+            return False  # a point read
+        worked = thread_time()
+        if self._work_until == math.inf:
+            self._work_until = worked + BRIEF
+        return worked > self._work_until or perf_counter() > self._until
 
     async def run(self, work: Work[T]) -> T:
         """Return what ``work`` makes of a connection, in a thread; errors as :meth:`one`."""

@@ -9,7 +9,7 @@ from typing import Any
 from ion.stores.limits import check_batch, check_limit, check_many, key_bytes, key_text
 from ion.stores.query import Query, checked
 from ion.stores.sqlite.job import put_step, step_of
-from ion.stores.sqlite.reading import Reader
+from ion.stores.sqlite.reading import IN_A_ROW, LOCKED, Reader
 from ion.stores.sqlite.selecting import count_of, key_range, of_query, of_scan
 from ion.stores.sqlite.table import TOO_LARGE, Table
 from ion.stores.sqlite.writer import Writer
@@ -35,12 +35,14 @@ class SqliteStore:
     async def get(self, key: str) -> bytes | None:
         """See :meth:`Store.get`."""
         parameters = (key_bytes(key),)
-        row = await self._reader.one(self._table.get, parameters)
+        reader = self._reader
+        if reader.in_a_row > IN_A_ROW:
+            await reader.let_others()
+        row = reader.at_once(self._table.get, parameters)
         if row is None:
             return None
-        if row[0] == TOO_LARGE:
-            sql = self._table.value
-            row = await self._reader.run(lambda c: c.execute(sql, parameters).fetchone())
+        if row is LOCKED or row[0] == TOO_LARGE:
+            row = await reader.patiently(self._table.value, parameters)
         value: bytes | None = row[0] if row is not None else None
         return value
 
@@ -50,8 +52,7 @@ class SqliteStore:
         form, by_key = self._table.form, self._table.by_key
         row = await self._reader.one(form.select_small + by_key, parameters)
         if row is not None and row[1] == TOO_LARGE:
-            sql = form.select + by_key
-            row = await self._reader.run(lambda c: c.execute(sql, parameters).fetchone())
+            row = await self._reader.patiently(form.select + by_key, parameters)
         return form.entries([row])[0] if row is not None else None
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
