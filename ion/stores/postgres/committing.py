@@ -95,25 +95,34 @@ def _is_one_statement(steps: Sequence[Step]) -> bool:
 
 
 async def _transact(line: Line, parts: Sequence[Part]) -> None:
+    if not any(part.steps for part in parts):
+        await _compare_all(line, parts)
+        return
     is_over = False
     try:
-        if any(part.steps for part in parts):
-            async with line.transaction():
-                for part in parts:
-                    await _hold(line, part)
-                for part in parts:
-                    await _write(line, part)
-                for part in parts:
-                    await _let_go(line, part)
-                is_over = True
-        else:
-            async with line.transaction("ISOLATION LEVEL REPEATABLE READ, READ ONLY"):
-                for part in parts:
-                    await _compare(line, part)
+        async with line.transaction():
+            await _do_all(line, parts)
+            is_over = True
     except FOREIGN as error:
         if is_lost(error) and not is_over:
             raise NotDoneError from error
         raise
+
+
+async def _do_all(line: Line, parts: Sequence[Part]) -> None:
+    for part in parts:
+        await _hold(line, part)
+    for part in parts:
+        await _write(line, part)
+    for part in parts:
+        await _let_go(line, part)
+
+
+async def _compare_all(line: Line, parts: Sequence[Part]) -> None:
+    """Check what was read, where nothing is written."""
+    async with line.transaction("ISOLATION LEVEL REPEATABLE READ, READ ONLY"):
+        for part in parts:
+            await _compare(line, part)
 
 
 async def _hold(line: Line, part: Part) -> None:
@@ -138,7 +147,6 @@ async def _let_go(line: Line, part: Part) -> None:
 
 
 async def _compare(line: Line, part: Part) -> None:
-    """Check what was read, where nothing is written."""
     keys = sorted(part.reads)
     _check(part, dict(await line.rows(part.table.shape.revisions.many, keys)), keys)
 

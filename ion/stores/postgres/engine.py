@@ -20,6 +20,7 @@ Work = Callable[[Line], Awaitable[T]]
 Refresh = Callable[[Line, Table, BaseException], Awaitable[None]]
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.5
+_MOST_LOOKS = 10  # at a table that is never as it was found
 _LAST_TRY = 2 * LOCK_MS / 1000  # seconds before the end
 
 
@@ -64,18 +65,21 @@ class Engine:
         # What is begun too late is cut off, and nobody can say whether it was done.
         last_try = until - min(_LAST_TRY, time_left / 4)
         pause = _FIRST_PAUSE
+        looks = _MOST_LOOKS if tables else 0
+        altered: BaseException | None = None
         while True:
             try:
                 async with asyncio.timeout_at(until):
+                    await self._look_again(tables, altered, last_try)
                     return await self.once(work, last_try)
             except NotDoneError as error:
                 cause, can_again = error.__cause__ or error, True
             except FOREIGN as error:
                 cause, can_again = error, self.is_undone(error, is_read=is_read)
-            if not can_again or self.loop.time() + pause > last_try:
+            altered = cause if is_altered(cause) else None
+            looks -= altered is not None
+            if not can_again or looks < 0 or self.loop.time() + pause > last_try:
                 raise self.mapped(cause, is_read=is_read or can_again) from cause
-            if is_altered(cause):
-                await self.once(self._look_again(tables, cause), until)
             await asyncio.sleep(pause * random.random())
             pause = min(pause * 2, _LONGEST_PAUSE)
 
@@ -115,9 +119,15 @@ class Engine:
         message = f"{ours.message}; it is not known whether the write was done"
         return Unavailable(message, details=ours.details)
 
-    def _look_again(self, tables: Sequence[Table], why: BaseException) -> Work[None]:
+    async def _look_again(
+        self, tables: Sequence[Table], why: BaseException | None, until: float
+    ) -> None:
+        if why is None:
+            return
+        error = why
+
         async def look(line: Line) -> None:
             for table in tables:
-                await self._refresh(line, table, why)
+                await self._refresh(line, table, error)
 
-        return look
+        await self.once(look, until)

@@ -5,6 +5,7 @@ All changes are made under one lock, so that several containers may open the sam
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Mapping
 
@@ -57,9 +58,8 @@ class Schema:
             before = await self._version(line)
             if not await self._is_there(line):
                 await line.do(f'CREATE SCHEMA "{self._name}"')
-            for migration in MIGRATIONS[before:]:
-                for statement in migration:
-                    await line.do(statement.format(schema=self._name))
+            for statement in itertools.chain.from_iterable(MIGRATIONS[before:]):
+                await line.do(statement.format(schema=self._name))
             if before < VERSION:
                 await line.do(f'UPDATE "{self._name}".ion_schema SET version = {VERSION}')
 
@@ -135,10 +135,9 @@ class Schema:
                 return before
             after = Shape(self._name, name, await self._next(line), merged)
             await line.do(f"ALTER TABLE {before.sql} RENAME TO {after.own_name}")
-            for attribute in merged:
-                if attribute not in before.kinds:
-                    for statement in after.addition(attribute):
-                        await line.do(statement)
+            news = [attribute for attribute in merged if attribute not in before.kinds]
+            for statement in itertools.chain.from_iterable(map(after.addition, news)):
+                await line.do(statement)
             await line.once(
                 f'UPDATE "{self._name}".ion_stores SET generation = $2, indices = $3 '
                 "WHERE name = $1",

@@ -7,7 +7,7 @@ from typing import Any
 from ion.stores.compiling import Compiler, order_by
 from ion.stores.limits import PAGE_BYTES, after_prefix, key_bytes, prefix_bytes
 from ion.stores.postgres.table import Shape
-from ion.stores.query import Query
+from ion.stores.query import Position, Query
 
 Statement = tuple[str, list[Any]]
 
@@ -19,6 +19,13 @@ class _Compiler(Compiler):
     def _in(self, name: str, values: tuple[Any, ...]) -> str:
         """One parameter for all: so the statement is the same for any number of them."""
         return f"a_{name} = ANY({self.parameter(list(values))})"
+
+    def _after(self, order: tuple[str, ...], start: Position) -> str:
+        """Say where to begin, too: an OR alone is no range of an index."""
+        after = super()._after(order, start)
+        if not order or start.values[0] is None or order[0].startswith("-"):
+            return after
+        return f"(a_{order[0]} >= {self.parameter(start.values[0])} AND {after})"
 
 
 def query_of(shape: Shape, query: Query) -> Statement:
