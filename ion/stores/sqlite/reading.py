@@ -23,7 +23,8 @@ from ion.stores.sqlite.file import StoreFile
 
 THREADS = 2
 MAX_WAITING = 10_000  # reads that wait for a thread; one more is refused
-IN_A_ROW = 64  # reads on the loop, until others have a turn
+IN_A_ROW = 128  # reads on the loop, until others have a turn
+_AS_ONE = 1e-5  # seconds of a longer one count as one read
 BRIEF = 1e-3  # seconds of work
 LONG = 5e-3  # seconds, waiting for the disk included
 LOCKED = object()
@@ -40,7 +41,7 @@ class Reader:
 
     :param connect: makes a connection that reads; with True, one that waits for locks.
     :param timeout: seconds for one read.
-    :ivar in_a_row: reads on the loop since others had a turn.
+    :ivar in_a_row: reads on the loop since others had a turn, the longer ones as several.
     """
 
     def __init__(
@@ -109,9 +110,9 @@ class Reader:
         connection = self._connection
         if connection is None:
             raise self._closed()
-        self.in_a_row += IN_A_ROW // 8
         self._file.check()
-        self._until = perf_counter() + LONG
+        begun = perf_counter()
+        self._until = begun + LONG
         try:
             found = small(connection)
             if found is not None:
@@ -124,6 +125,7 @@ class Reader:
                 raise mapped(error, self._file.path) from error
         finally:
             self._work_until = self._until = math.inf
+            self.in_a_row += 1 + int((perf_counter() - begun) / _AS_ONE)
         return await self.run(whole)
 
     def _is_overtime(self) -> bool:
