@@ -336,7 +336,7 @@ async def test_a_store_that_another_has_dropped(opened: Open) -> None:
 
 async def plan(store: Any, admin: Any, query: Query) -> str:
     """Return how a page of a query is found."""
-    sql, parameters = selecting.query_of(store.table.shape, checked(query, store.indices))
+    sql, _, parameters = selecting.query_of(store.table.shape, checked(query, store.indices))
     rows = await admin.fetch(f"EXPLAIN {sql}", *parameters)
     return "\n".join(row[0] for row in rows)
 
@@ -371,9 +371,23 @@ async def test_indexes_are_used(opened: Open, admin: Any) -> None:
     page = await store.query(Query(order=("i",), limit=10))
     deep = await plan(store, admin, Query(order=("i",), limit=10, cursor=page.cursor))
     assert "Index Cond: (a_i >=" in deep, deep
-    sql, parameters = selecting.scan_of(store.table.shape, "12", "120", 10)
+    sql, _, parameters = selecting.scan_of(store.table.shape, "12", "120", 10)
     rows = await admin.fetch(f"EXPLAIN {sql}", *parameters)
     assert any("Index Cond: ((key >=" in row[0] for row in rows)
+
+
+async def test_large_values_in_a_page_come_whole(opened: Open) -> None:
+    store = await (await opened()).index_store("f", {"i": "int"})
+    large = b"x" * (1 << 20)  # over its share of a page of 20
+    for n in range(5):
+        await store.put(f"{n}", large if n == 3 else b"small", index={"i": n})
+    query = Query(order=("i",), limit=20)
+    assert [entry.value for entry in (await store.query(query)).items][2:] == [
+        b"small",
+        large,
+        b"small",
+    ]
+    assert (await store.scan(limit=20)).items[3].value == large
 
 
 # and besides

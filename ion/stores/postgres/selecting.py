@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from ion.stores.compiling import Compiler, order_by
 from ion.stores.limits import PAGE_BYTES, after_prefix, key_bytes, prefix_bytes
@@ -10,6 +10,18 @@ from ion.stores.postgres.table import Shape
 from ion.stores.query import Position, Query
 
 Statement = tuple[str, list[Any]]
+
+
+class PageStatement(NamedTuple):
+    """Two ways of reading a page, with the same parameters.
+
+    :ivar lean: gives None for a value that, were all as large, would make the page too large.
+    :ivar whole: where ``lean`` has: each value, up to what ends the page.
+    """
+
+    lean: str
+    whole: str
+    parameters: list[Any]
 
 
 class _Compiler(Compiler):
@@ -28,14 +40,14 @@ class _Compiler(Compiler):
         return f"(a_{order[0]} >= {self.parameter(start.values[0])} AND {after})"
 
 
-def query_of(shape: Shape, query: Query) -> Statement:
-    """Return the statement of a checked query's page.
+def query_of(shape: Shape, query: Query) -> PageStatement:
+    """Return the statements of a checked query's page.
 
     :raises InvalidRequest: the cursor is not one of this query.
     """
     compiler = _Compiler()
     condition = compiler.where(query, paged=True)
-    return _page(shape, condition, order_by(query), query.limit), compiler.parameters
+    return _page(shape, condition, compiler.parameters, order_by(query), query.limit)
 
 
 def count_of(shape: Shape, query: Query) -> Statement:
@@ -45,10 +57,10 @@ def count_of(shape: Shape, query: Query) -> Statement:
     return f"SELECT count(*) FROM {shape.sql} WHERE {condition}", compiler.parameters
 
 
-def scan_of(shape: Shape, prefix: str, after: str | None, limit: int) -> Statement:
-    """Return the statement of a scan's page."""
+def scan_of(shape: Shape, prefix: str, after: str | None, limit: int) -> PageStatement:
+    """Return the statements of a scan's page."""
     condition, parameters = _range(prefix, after)
-    return _page(shape, condition, "key", limit), parameters
+    return _page(shape, condition, parameters, "key", limit)
 
 
 def keys_of(shape: Shape, prefix: str, after: str | None, limit: int) -> Statement:
@@ -70,13 +82,24 @@ def _range(prefix: str, after: str | None) -> Statement:
     return " AND ".join(conditions), compiler.parameters
 
 
-def _page(shape: Shape, condition: str, order: str, limit: int) -> str:
-    """Return a page and one more; beyond :data:`PAGE_BYTES`, values are not read, and empty."""
+def _page(
+    shape: Shape, condition: str, parameters: list[Any], order: str, limit: int
+) -> PageStatement:
+    """Return a page and one more; beyond :data:`PAGE_BYTES`, values are not read, and empty.
+
+    To sum up sizes takes the server as long as to find some rows: seldom is it needed.
+    """
     columns = f"key, value, revision{shape.columns}"
-    return (
+    tail = f"FROM {shape.sql} WHERE {condition} ORDER BY {order} LIMIT {limit + 1}"
+    share = PAGE_BYTES // (limit + 1)
+    lean = (
+        f"SELECT key, CASE WHEN octet_length(value) <= {share} THEN value END, "
+        f"revision{shape.columns} {tail}"
+    )
+    whole = (
         "SELECT key, CASE WHEN sum(octet_length(value)) OVER page - octet_length(value) "
         f"< {PAGE_BYTES} THEN value ELSE '' END, revision{shape.columns} "
-        f"FROM (SELECT {columns} FROM {shape.sql} WHERE {condition} "
-        f"ORDER BY {order} LIMIT {limit + 1}) AS found "
+        f"FROM (SELECT {columns} {tail}) AS found "
         f"WINDOW page AS (ORDER BY {order} ROWS UNBOUNDED PRECEDING) ORDER BY {order}"
     )
+    return PageStatement(lean, whole, parameters)

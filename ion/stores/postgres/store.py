@@ -162,11 +162,14 @@ class PostgresStore:
 
     # reading
 
-    async def _page(self, make: Callable[[Shape], selecting.Statement]) -> list[Entry]:
+    async def _page(self, make: Callable[[Shape], selecting.PageStatement]) -> list[Entry]:
         async def work(line: Line) -> list[Entry]:
             shape = self.table.shape
-            sql, parameters = make(shape)
-            return _entries(shape, await line.once(sql, *parameters))
+            page = make(shape)
+            rows = await line.once(page.lean, *page.parameters)
+            if any(row[1] is None for row in rows):
+                rows = await line.once(page.whole, *page.parameters)
+            return _entries(shape, rows)
 
         return await self._engine.run(work, (self.table,), is_read=True)
 
