@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import __main__ as program
 from benchmarks import report, rows
 from benchmarks.__main__ import main
 from benchmarks.medians import Results
@@ -102,6 +103,34 @@ def test_goals_that_are_missed_are_told():
     slow = {"ion": {}, "bare": {}, "ratio": {"get1": {"rate": 0.79}, "page": {"p50_us": 1.51}}}
     lines = report.reach_lines(Results({"stores.sqlite": [slow]}))
     assert [line[-1] for line in lines] == ["does not hold"] * 2
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [("stores", ["stores.json"]), ("", ["latest.json", "stores.json"]), ("stores.redis", [])],
+)
+def test_results_are_kept_of_what_was_run_as_a_whole(
+    words: str, kept: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(program, "LATEST", tmp_path / "latest.json")
+    monkeypatch.setattr(program, "LATEST_STORES", tmp_path / "stores.json")
+    written: list[bool] = []
+    monkeypatch.setattr(
+        program, "write_docs", lambda _, *, is_of_stores: written.append(is_of_stores)
+    )
+    chosen = rows.selected(words)
+    keys = [row.key for row in chosen]
+    program.keep({"figures": {key: [] for key in keys}, "failures": {}}, chosen)
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
+    assert len(written) == len(kept)
+    for name in kept:
+        figures = json.loads((tmp_path / name).read_text())["figures"]
+        assert {key.startswith("stores.") for key in figures} == {name == "stores.json"}
+
+
+def test_pages_have_places_for_the_tables_of_stores():
+    for page in (program.REFERENCE, program.README):
+        assert report.START.format("stores") in page.read_text()
 
 
 def run(engine: str, tmp_path: Path) -> dict[str, Any]:
