@@ -132,16 +132,24 @@ class Rounds(Generic[J]):
         loop = self._engine.loop
         job.future = loop.create_future()
         self._pending.append(job)
-        if not self._is_due and self._flying < FLIGHTS:
+        if not self._is_due and self._may_fly():
             self._is_due = True
             loop.call_soon(self._begin)
         if self._watch is None:
             self._watch = loop.call_later(self._engine.patience / _LOOKS, self._look)
         return job.future
 
+    def _may_fly(self) -> bool:
+        """Tell whether a round is to begin: while one is under way, only for about as many.
+
+        Else a few who come between would be a round each time, and never be one with the others.
+        """
+        return not self._flying or (self._flying < FLIGHTS and 2 * len(self._pending) > self._last)
+
     def _begin(self) -> None:
         self._is_due = False
-        self.flush()
+        if self._may_fly():
+            self.flush()
 
     async def _fly(self) -> None:
         """Do rounds while there is something to do."""
