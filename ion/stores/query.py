@@ -35,6 +35,8 @@ Comparison = Literal["EQ", "NE", "LT", "LE", "GT", "GE"]
 MAX_TERMS = 500  # comparisons and values in one query
 MAX_DEPTH = 50
 MAX_ORDER = 8
+_MARK = 8  # bytes
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class _Node(msgspec.Struct, frozen=True, tag_field="is"):
@@ -289,16 +291,16 @@ def position_of(query: Query) -> Position | None:
         return None
     try:
         data = base64.urlsafe_b64decode(query.cursor + "=" * (-len(query.cursor) % 4))
-        position = msgspec.msgpack.decode(data[8:], type=Position)
+        position = msgspec.msgpack.decode(data[_MARK:], type=Position)
     except (ValueError, TypeError, binascii.Error, msgspec.MsgspecError):
         position = None
         data = b""
-    if position is None or data[:8] != _mark(query) or len(position.values) != len(query.order):
+    if position is None or data[:_MARK] != _mark(query) or len(position.values) != len(query.order):
         message = "the cursor is not one of this query: give the one that its last page had"
         raise InvalidRequest(message)
     return position
 
 
 def _mark(query: Query) -> bytes:
-    same = msgspec.structs.replace(query, cursor=None, limit=1)
-    return hashlib.sha256(msgspec.msgpack.encode(same)).digest()[:8]
+    same = _encode((query.where, query.order))
+    return hashlib.blake2b(same, digest_size=_MARK).digest()
