@@ -1,7 +1,8 @@
 """The door at which health is told: HTTP, from threads of its own.
 
 So that it tells the truth while the event loop is held up. Contract: a request has five seconds,
-whatever the client does; at most 16 are served at a time, others are turned away. It only reads.
+whatever the client does; at most 16 are served at a time. Where all places are taken, who has not
+sent its whole request for longest makes room; others are turned away. It only reads.
 """
 
 from __future__ import annotations
@@ -101,13 +102,14 @@ class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 64
+    request_queue_size = 1024  # many at once are cut off soon; a probe among them is not to wait
 
     def __init__(self, where: tuple[str, int], report: Reporter, metrics: Writer) -> None:
         self.address_family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
         self.report = report
         self.metrics = metrics
-        self._begun: dict[socket.socket, float] = {}
+        self._begun: dict[socket.socket, float] = {}  # the oldest is the first
+        self._whole: set[socket.socket] = set()  # their request is known
         super().__init__(where, _Handler)
 
     def end(self) -> None:
@@ -116,15 +118,29 @@ class _Server(socketserver.ThreadingTCPServer):
         self.server_close()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Tell whether there is a hand free."""
-        if len(self._begun) >= MAX_SERVED:
+        """Tell whether there is a hand free, or can be had."""
+        if len(self._begun) >= MAX_SERVED and not self._make_room():
             return False
         self._begun[request] = time.monotonic()
         return True
 
+    def _make_room(self) -> bool:
+        """Hear no more of the oldest that has not sent its whole request; False: all have."""
+        for request in list(self._begun):
+            if request not in self._whole:
+                self._begun.pop(request, None)
+                _cut(request, socket.SHUT_RD)  # what has come, and was not read yet, is answered
+                return True
+        return False
+
+    def came_whole(self, request: socket.socket) -> None:
+        """Note that a request is known: it keeps its place."""
+        self._whole.add(request)
+
     def shutdown_request(self, request: Any) -> None:
         """Close a connection."""
         self._begun.pop(request, None)
+        self._whole.discard(request)
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
@@ -140,9 +156,9 @@ class _Server(socketserver.ThreadingTCPServer):
         log.debug("a request for health from %s broke off: %s", client_address, sys.exception())
 
 
-def _cut(request: socket.socket) -> None:
+def _cut(request: socket.socket, how: int = socket.SHUT_RDWR) -> None:
     try:
-        request.shutdown(socket.SHUT_RDWR)  # its thread reads the end, and closes it
+        request.shutdown(how)  # its thread reads the end, and closes it
     except OSError:
         return
 
@@ -162,6 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=False)
 
     def _answer(self, *, with_body: bool) -> None:
+        self.server.came_whole(self.connection)
         status, kind, body = self._told()
         self.send_response(status)
         self.send_header("Content-Type", kind)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -17,7 +18,7 @@ import pytest
 
 from ion import Container, Service
 from ion.base.errors import ConfigurationError, StartError
-from ion.container.healthdoor import HealthDoor, checked_address
+from ion.container.healthdoor import MAX_SERVED, HealthDoor, checked_address
 from ion.container.reports import Health
 from ion.services.hello.service import HelloService
 
@@ -205,22 +206,55 @@ async def test_a_report_that_fails_is_not_taken_for_health() -> None:
     await door.close()
 
 
-async def test_who_sends_slowly_is_cut_off_and_who_comes_too_often_turned_away(
+async def test_who_sends_slowly_is_cut_off(
     door: HealthDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ion.container.healthdoor.WITHIN", 0.5)
-    monkeypatch.setattr("ion.container.healthdoor.MAX_SERVED", 3)
     slow = [connected(door) for _ in range(3)]
     for each in slow:
         each.sendall(b"GET /live HT")
     await until(lambda: len(door._server._begun) == 3)
-    with connected(door) as more:
-        assert await asyncio.to_thread(more.recv, 100) == b""
     for each in slow:
         assert await asyncio.to_thread(each.recv, 100) == b""
         each.close()
     await until(lambda: not door._server._begun)
     assert (await ask(f"{door.url}/live")).status == 200
+
+
+async def test_probes_are_answered_among_many_that_send_half_a_request(door: HealthDoor) -> None:
+    slow = [connected(door) for _ in range(200)]
+    for each in slow:
+        each.sendall(b"GET /live HTTP/1.1\r\nHost: ")
+    for _ in range(20):
+        assert (await ask(f"{door.url}/ready")).status == 200
+    assert len(door._server._begun) <= MAX_SERVED
+    for each in slow:
+        each.close()
+    await until(lambda: not door._server._begun and not door._server._whole)
+
+
+async def test_who_has_sent_its_request_keeps_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ion.container.healthdoor.MAX_SERVED", 3)
+    go = threading.Event()
+
+    def report() -> Health:
+        go.wait(30)
+        return healthy()
+
+    door = await HealthDoor.open("0", report, lambda _: "")
+    first = [connected(door) for _ in range(3)]
+    for each in first:
+        each.sendall(b"GET /live HTTP/1.1\r\n\r\n")
+    await until(lambda: len(door._server._whole) == 3)
+    with connected(door) as more:
+        assert await asyncio.to_thread(more.recv, 100) == b""
+    go.set()
+    for each in first:
+        assert (await asyncio.to_thread(each.recv, 100)).startswith(b"HTTP/1.0 200")
+        each.close()
+    await door.close()
 
 
 @pytest.mark.parametrize(
