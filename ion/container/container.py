@@ -65,6 +65,8 @@ class Container(Calling, Hosting):
     :ivar reason: why it is DEGRADED; "" in other states.
     :ivar gave_up: set when it stops by itself, because an app has ended, or it was told to;
         ``failure`` says why, or is "" where nothing failed.
+    :ivar undoes: while it is set, a stop undoes a start that failed: failover apps that were begun
+        here are stopped for good, where else another container would take them over.
     :ivar processes: pid -> process, in the order of spawning.
     :ivar apps: name -> running app, in the order of starting.
     :raises ConfigurationError: the configuration is wrong; the message says what and where.
@@ -87,6 +89,7 @@ class Container(Calling, Hosting):
         self.reason = ""
         self.failure = ""
         self.gave_up = asyncio.Event()
+        self.undoes = False
         self.processes: dict[str, Process] = {}
         self.drain_timeout = self.settings.container.drain_timeout
         self.transport: Transport = transport_for(
@@ -208,7 +211,7 @@ class Container(Calling, Hosting):
             log.info("stopping %s: %d messages at hand, %g s at most", self.id, at_hand, budget)
         try:
             await self.failover.retire()
-            await self._launcher.stop_all(deadline)
+            await self._launcher.stop_all(deadline, undo=self.undoes)
             await self._endings.terminate_all(max(deadline - now(), 0.0))
         except Exception:
             log.exception("stopping %s", self.id)

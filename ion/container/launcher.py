@@ -96,13 +96,16 @@ class Launcher:
             await again.let_go(final=False)
             raise _failure(name, error) from error
 
-    async def stop_all(self, deadline: float) -> None:
-        """Stop all apps, last started first, until ``deadline`` on the loop's clock."""
+    async def stop_all(self, deadline: float, *, undo: bool = False) -> None:
+        """Stop all apps, last started first, until ``deadline`` on the loop's clock.
+
+        :param undo: their start was in vain: no other container is to take over what it began.
+        """
         loop = self._container.endpoint.loop
         for app in reversed(list(self.apps.values())):
             await app.stop(self._container, max(deadline - loop.time(), 0.0))
             self.apps.pop(app.name, None)
-            await app.let_go(final=False)
+            await (app.undo() if undo else app.let_go(final=False))
 
     async def take_over(self, spec: AppSpec, overlay: Overlay) -> None:
         """Start a failover app that is held here now, after what it depends on; errors as always.

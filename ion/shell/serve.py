@@ -64,6 +64,7 @@ async def _started(options: Options, stops: StopSignals) -> AsyncIterator[Contai
     :raises IonError: something did not come up; what had been started is stopped then.
     """
     container = _container(options)
+    container.undoes = True
     try:
         try:
             await _unless_stopped(_bring_up(container, options), stops)
@@ -71,6 +72,7 @@ async def _started(options: Options, stops: StopSignals) -> AsyncIterator[Contai
             if container.failure:  # an app has ended while another one was starting
                 raise StartError(container.failure) from error
             raise
+        container.undoes = False
         yield container
     finally:
         await container.stop()

@@ -131,6 +131,39 @@ async def test_a_drain_hands_it_over_without_a_grace(system):
     assert (await system.who(other))["pid"].startswith(other.id)
 
 
+async def test_what_a_failed_start_had_begun_is_taken_over_by_nobody(system):
+    path = system.write()
+    one, late = await system.add(), await system.add()
+    one.undoes = True
+    await one.start_app(path)
+    await until(lambda: "alone" in late.failover.posts)
+    await until(lambda: late.failover.posts["alone"].keeper.is_open)
+    started = len(Alone.started)
+    await one.stop()
+    await until(lambda: "alone" not in late.failover.posts)
+    assert (system.state(late), len(Alone.started)) == ("none", started)
+    await late.start_app(path)
+    assert system.state(late) == "ACTIVE"
+
+
+async def test_a_failed_start_stops_nothing_that_others_had_begun(system):
+    path = system.write()
+    one, other, third = await system.add(), await system.add(), await system.add()
+    await one.start_app(path)
+    other.undoes = third.undoes = True
+    await other.start_app(path)
+    await third.start_app(path)
+    assert system.states() == ["ACTIVE", "STANDBY", "STANDBY"]
+    await other.stop()
+    assert system.states() == ["ACTIVE", "none", "STANDBY"]
+    await one.kill()
+    await until(lambda: system.state(third) == "ACTIVE")
+    last = await system.add()
+    await last.start_app(path)
+    await third.stop()  # it had taken it over: it goes on
+    await until(lambda: system.state(last) == "ACTIVE")
+
+
 async def test_what_was_stopped_is_started_by_nobody(system):
     path = system.write()
     one, other = await system.add(), await system.add()
