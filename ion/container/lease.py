@@ -203,11 +203,15 @@ class Keeper:
             self._was_cut = self._was_cut or self.is_taken
             self._drop()
             self._act(self._core.cut("the connection to the broker is lost"))
-        elif state is TransportState.CONNECTED and self._was_cut:
-            self._was_cut = False
-            token = self._core.token
-            if token is not None and token.state == "held":  # in case the broker has lost all
-                self._publish(Publish(token, lasting=True))
+        elif state is TransportState.CONNECTED:
+            self._connected()
+
+    def _connected(self) -> None:
+        token = self._core.token
+        if self._was_cut and token is not None and token.state == "held":
+            self._publish(Publish(token, lasting=True))  # in case the broker has lost all
+        self._was_cut = False
+        self._act(self._core.connected())
 
     # messages
 

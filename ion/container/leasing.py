@@ -300,6 +300,12 @@ class Lease:
         self._seen = {}
         return self._renew(now, self.token.number)
 
+    def connected(self) -> list[Action]:
+        """Messages can be sent again: the mark may not have been, as the first one came before."""
+        if self.phase is not Phase.LOOKING:
+            return []
+        return [Publish(Token(0, "mark", self._own, self._mark), lasting=False)]
+
     def claimed(self, now: float) -> None:
         """Another container says that it holds the lease."""
         self._claimed = now

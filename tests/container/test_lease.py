@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from ion import Container
-from ion.container.lease import Keeper
+from ion.container.lease import Keeper, _now
+from ion.container.leasing import Phase
 from ion.container.tokens import Token
 from ion.messaging import codec
 from ion.messaging.envelope import Envelope
+from ion.messaging.transport import TransportState
 from tests.process.supervised import until
 
 GRACE = 1.0
@@ -261,6 +263,22 @@ async def test_a_broker_that_starts_again_has_one_holder(amqp_url, rabbitmq_serv
         assert sum(keeper.held for keeper in house.keepers) == 1
         assert house.tokens == sorted(set(house.tokens))
         assert house.keepers[0].token.record == RECORD
+    finally:
+        await house.close()
+
+
+async def test_a_token_that_comes_before_the_line_is_open_is_taken_as_soon_as_it_is():
+    house = House("memory://early", {})
+    keeper = await house.move_in(grace=30.0)
+    try:
+        transport = keeper._transport
+        lost = Token(7, "free", "gone", "m7", 1.0, RECORD, 30.0)
+        transport._tell(TransportState.LOST)  # as AMQP does: what it consumes is resumed first
+        core = keeper._core
+        keeper._act(core.arrived("tag", lost, _now(), time.time()))
+        assert core.phase is Phase.LOOKING
+        transport._tell(TransportState.CONNECTED)
+        await until(lambda: keeper.held)  # long before patience and grace are over
     finally:
         await house.close()
 

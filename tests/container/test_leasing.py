@@ -408,6 +408,20 @@ def test_a_queue_that_was_restored_after_a_crash_keeps_the_token():
     assert world.holder is node
 
 
+def test_a_mark_that_could_not_be_sent_is_sent_when_it_can():
+    core = Lease("a", iter(["mark", "token"]).__next__, GRACE)
+    held = Token(7, "held", "b", "m7", grace=GRACE)
+    [first] = core.arrived(1, held, 0.0, 0.0)
+    assert core.connected() == [first]  # the same mark: whichever comes shows that all was seen
+    [write] = core.arrived(2, first.token, 0.5, 0.5)
+    assert write.token.number > 7
+    assert core.connected() == []
+    core.arrived(3, first.token, 0.6, 0.6)  # and the other one is settled with what was there
+    core.arrived(4, write.token, 0.7, 0.7)
+    [settle, *_] = core.confirmed(write.token.mark, taken=True, now=0.8)
+    assert set(settle.tags) == {1, 2, 3}
+
+
 def test_the_token_is_renewed():
     world = World(1)
     world.bid(world.nodes[0])
