@@ -299,8 +299,10 @@ class Repository:
     async def _needed(self, branch: str) -> bytes:
         head = await self.head(branch)
         if head is None:
-            known = ", ".join(await self.branches()) or "none"
+            known = ", ".join(await self.branches())
             message = f"repository {self.name!r} has no branch {branch!r} (it has: {known})"
+            if not known:
+                message = f"there is no repository {self.name!r}: nothing was committed to it yet"
             raise NotFound(message, details={"repository": self.name, "branch": branch})
         return head
 

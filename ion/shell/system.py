@@ -7,6 +7,7 @@ from those maps alone, so that an older or newer container can be listed too.
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,9 @@ from ion.process.endpoint import Endpoint
 from ion.shell.render import Table
 
 ANSWERS_WITHIN = 1.0  # seconds; a container answers in milliseconds
+
+TYPE_WIDTH = 40
+_DOTTED = re.compile(r"\b(?:[a-z_]\w*\.)+(?=[A-Za-z_])")
 
 Info = Mapping[str, Any]
 Rows = list[dict[str, Any]]
@@ -136,9 +140,15 @@ def signature(name: str, op: Mapping[str, Any]) -> str:
     """Return an op as it is called: ``hello(text: str = 'Hi there')``."""
     params = []
     for param in op.get("params", []):
-        text = f"{param.get('name')}: {param.get('type') or 'any'}"
+        text = f"{param.get('name')}: {_shortened(str(param.get('type') or 'any'))}"
         params.append(text if param.get("required") else f"{text} = {param.get('default')!r}")
     return f"{name}({', '.join(params)})"
+
+
+def _shortened(type_: str) -> str:
+    """Return an annotation as it fits into a line: dotted names by their last word."""
+    short = _DOTTED.sub("", type_)
+    return short if len(short) <= TYPE_WIDTH else f"{short[: TYPE_WIDTH - 1]}…"
 
 
 @dataclass(frozen=True)
