@@ -34,10 +34,15 @@ def short(results: Results) -> str:
         ion, bare = f"stores.{key}.blob.ion", f"stores.{key}.blob.bare"
         ways = [ratio(results.ratio(ion, bare, f"{way}_mb_s")) for way in ("in", "out")]
         blobs.append(f"{rows.ENGINES[key]} {' / '.join(ways)}")
+    queries = []
+    for row in rows.ENGINE_ROWS:
+        times = [results.median(row.key, f"ratio.{call}.p50_us") for call in QUERIES]
+        queries.append(f"{row.label} {' / '.join(map(ratio, times))}")
     return (
         "Stores, of the bare driver's rate in the same run, 1 KB (get / put of one caller, get / "
         f"put of 64): {'; '.join(words)}.\n"
-        f"A blob of 1 GiB (in / out): {'; '.join(blobs)}."
+        f"A blob of 1 GiB (in / out): {'; '.join(blobs)}. A query for 20 of 100,000 records takes, "
+        f"times the hand-written one (by kind / by order): {'; '.join(queries)}."
     )
 
 
