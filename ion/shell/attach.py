@@ -83,7 +83,7 @@ async def _chosen(connection: Connection, options: Options) -> str:
     """Return the id of the container that the options mean: without a word, the only one."""
     within = options.timeout or ANSWERS_WITHIN
     ids = await present(connection.endpoint, within)
-    need_some(ids, connection.sysname, within)
+    await need_some(ids, connection, within)
     if options.node != ONLY:
         return node_named(options.node, ids)
     if len(ids) == 1:

@@ -16,7 +16,7 @@ async def containers(connection: Connection, within: float = ANSWERS_WITHIN) -> 
     :raises Unavailable: the broker is away.
     """
     there = list(await gather_health(connection.endpoint, within))
-    need_some(there, connection.sysname, within)
+    await need_some(there, connection, within)
     return there
 
 

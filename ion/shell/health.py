@@ -42,7 +42,9 @@ async def health(connection: Connection, options: Options) -> int:
     if not found and options.node != ALL:  # who alone is there, and held up, is known to nobody
         row = await _ask(connection.endpoint, options.node, within)
         found = {options.node: row} if row is not None else {}
-    need_some(list(found), connection.sysname, within)
+    if options.json and not found:
+        show_json([])
+    await need_some(found, connection, within)
     rows = [found[node] for node in nodes_named(options.node, found)]
     with quietly():
         if options.json:

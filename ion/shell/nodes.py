@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 
-from ion.base.errors import ServiceNotFound
+from ion.base.errors import DeadlineExceeded, IonError, ServiceNotFound
+from ion.process.connection import Connection
+from ion.process.discovery import AGENTS
+from ion.process.endpoint import Endpoint
 from ion.shell import exits
 from ion.shell.operatewords import ALL
 
 _SHOWN = 20
+_LOOK_WITHIN = 0.5  # seconds
 
 
 def nodes_named(word: str, ids: Iterable[str]) -> list[str]:
@@ -40,17 +44,33 @@ def node_named(word: str, ids: Iterable[str]) -> str:
     raise ServiceNotFound(message, type="ContainerNotFound", details={"containers": found or there})
 
 
-def need_some(ids: Sequence[str], sysname: str, within: float) -> None:
+async def need_some(ids: Sized, connection: Connection, within: float) -> None:
     """Hold that any container has answered.
 
-    :raises NobodyAnswered: none has.
+    :raises NobodyAnswered: none has; the message says whether any is there nevertheless.
     """
-    if not ids:
-        message = (
-            f"no container of system {sysname!r} answered within {within:g} s: "
-            "is one running on this broker? (-s NAME chooses the system)"
+    if ids:
+        return
+    message = f"no container of system {connection.sysname!r} answered within {within:g} s"
+    if await _is_any_there(connection.endpoint):
+        hint = (
+            ", and the broker has queues of some: they are held up, or suspended, or cut off; look "
+            "at their /live (health.listen), or ask `ioncc doctor`, or `ioncc health NODE` by name"
         )
-        raise exits.NobodyAnswered(message)
+    else:
+        hint = ": is one running on this broker? (-s NAME chooses the system)"
+    raise exits.NobodyAnswered(message + hint)
+
+
+async def _is_any_there(endpoint: Endpoint) -> bool:
+    """Return whether a queue takes what is for all containers."""
+    try:
+        await endpoint.rpc(endpoint.id, AGENTS, "ping", {}, _LOOK_WITHIN)
+    except DeadlineExceeded:
+        return True
+    except IonError:  # nobody; or the broker is away, and there is no telling
+        return False
+    return True
 
 
 def _listed(ids: Sequence[str]) -> str:

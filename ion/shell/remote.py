@@ -22,6 +22,7 @@ from ion.shell.config import read_settings
 from ion.shell.content import needs_types, parse_content, split_target
 from ion.shell.dlq import dead_letters
 from ion.shell.health import HEALTH, health
+from ion.shell.nodes import need_some
 from ion.shell.options import DLQ, Options
 from ion.shell.printing import quietly
 from ion.shell.render import printable, show_json, to_json
@@ -86,12 +87,7 @@ async def _list(connection: Connection, options: Options) -> int:
         show_json(listing.rows(infos))
     elif infos:
         listing.table(infos).show()
-    if not infos:
-        message = (
-            f"no container of system {connection.sysname!r} answered within {within:g} s: "
-            "is one running on this broker? (-s NAME chooses the system)"
-        )
-        raise exits.NobodyAnswered(message)
+    await need_some(infos, connection, within)
     return exits.OK
 
 

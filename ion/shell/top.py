@@ -18,7 +18,7 @@ from ion.shell.nodes import need_some, nodes_named
 from ion.shell.operatewords import ALL
 from ion.shell.options import Options
 from ion.shell.rates import Rows, Sample, Stats, sample
-from ion.shell.render import Table, printable, to_json
+from ion.shell.render import Table, printable, show_json, to_json
 from ion.shell.screen import Screen, can_draw
 from ion.shell.system import ANSWERS_WITHIN
 
@@ -83,6 +83,7 @@ class _Watch:
         self._connection = connection
         self._within = options.timeout or ANSWERS_WITHIN
         self._node = options.node
+        self._is_json = options.json
         self._before: list[Stats] = []
         self._at = time.monotonic()
 
@@ -90,7 +91,9 @@ class _Watch:
         """Look for the first time, and find out which containers are meant."""
         found = await self._ask()
         ids = [str(each["container"]) for each in found]
-        need_some(ids, self._connection.sysname, self._within)
+        if self._is_json and not ids:
+            show_json([])
+        await need_some(ids, self._connection, self._within)
         if self._node != ALL:
             (self._node,) = nodes_named(self._node, ids)
         self._before, self._at = self._chosen(found), time.monotonic()

@@ -94,8 +94,16 @@ def test_one_of_them_by_the_beginning_of_its_name(ask):
 
 def test_nobody_is_there(module_ioncc, system):
     done = module_ioncc.run("-b", system["url"], "-s", "nosuch", "health")
-    assert done.returncode == 3
+    assert (done.returncode, done.stdout) == (3, "")
     assert "no container of system 'nosuch' answered" in done.stderr
+    assert "is one running on this broker?" in done.stderr
+
+
+@pytest.mark.parametrize("word", ["ps", "services", "apps", "nodes", "health", "top"])
+def test_nobody_is_an_empty_list_for_programs(module_ioncc, system, word):
+    done = module_ioncc.run("-b", system["url"], "-s", "nosuch", word, "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (3, [])
+    assert "no container of system 'nosuch' answered" in json.loads(done.stderr)["message"]
 
 
 def test_a_slow_op_is_shown_with_its_stack(ask):
@@ -164,7 +172,11 @@ def test_who_alone_is_there_and_suspended_can_be_asked_by_name(module_ioncc, sys
     serving.ready()
     os.kill(serving.process.pid, signal.SIGSTOP)
     try:
-        assert module_ioncc.run(*words, "health", "--timeout", "0.3").returncode == 3
+        for word in ("health", "ps"):
+            done = module_ioncc.run(*words, word, "--timeout", "0.3")
+            assert done.returncode == 3
+            assert "the broker has queues of some: they are held up, or suspended" in done.stderr
+            assert "/live (health.listen), or ask `ioncc doctor`" in done.stderr
         done = module_ioncc.run(*words, "health", "one", "--timeout", "0.3")
         assert done.returncode == 1
         assert "it is held up, or suspended" in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ion import Container, connect
 from ion.base.errors import ServiceNotFound
 from ion.shell.exits import NOT_FOUND, UNREACHABLE, NobodyAnswered, code_of
 from ion.shell.nodes import need_some, node_named, nodes_named
@@ -46,8 +47,13 @@ def test_a_long_list_is_cut():
         node_named("x", [f"box_{n:02}" for n in range(100)])
 
 
-def test_nobody_is_unreachable():
-    need_some(["lab_1"], "ion", 1.0)
-    with pytest.raises(NobodyAnswered) as raised:
-        need_some([], "ion", 1.0)
-    assert code_of(raised.value) == UNREACHABLE
+async def test_nobody_is_unreachable():
+    async with Container("memory://nobody", sysname="some"):
+        async with connect("memory://nobody", sysname="none") as connection:
+            await need_some(["lab_1"], connection, 1.0)
+            with pytest.raises(NobodyAnswered, match="is one running on this broker") as raised:
+                await need_some([], connection, 1.0)
+            assert code_of(raised.value) == UNREACHABLE
+        async with connect("memory://nobody", sysname="some") as connection:
+            with pytest.raises(NobodyAnswered, match="the broker has queues of some"):
+                await need_some([], connection, 0.0)
