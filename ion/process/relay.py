@@ -73,7 +73,7 @@ class Relay:
         self._serial = itertools.count(1).__next__
         self._fresh: deque[tuple[str, Parcel]] = deque()
         self._fresh_bytes = 0
-        self._at_hand: set[str] = set()  # keys that no sweep is to send: reserved, or in _fresh
+        self._at_hand: set[str] = set()  # keys that no sweep is to send
         self._sent: set[str] = set()  # keys that are still to be taken out of the store
         self._sweeps: dict[str, _Sweep] = {}
         self._used = 0.0
@@ -91,7 +91,7 @@ class Relay:
     async def close(self, patience: float = FAREWELL) -> None:
         """Send what is left, for ``patience`` seconds; the rest is for others. Never raises."""
         self._is_closing = True
-        if patience and (self._fresh or self._sent):
+        if patience and self._at_hand:  # those on their way to the broker are, too
             self._wake.set()
             await asyncio.wait({self._running}, timeout=patience)
         await self._tasks.stop()
