@@ -6,6 +6,7 @@ that goes on there is nothing to stop in good order: Ctrl-C just ends it.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -22,8 +23,21 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run ``ioncc`` with ``words`` (``sys.argv`` by default) and return its exit code."""
-    if words is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if words is not None or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return _main(words)
+    signal.signal(signal.SIGINT, _leave)
+    code = INTERRUPTED
+    try:
+        code = _main(None)
         signal.signal(signal.SIGINT, _leave)
+    except KeyboardInterrupt:  # between the one and the other
+        signal.signal(signal.SIGINT, _leave)
+    # What is done is done: while Python takes itself down, Ctrl-C would change the exit code.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    return code
+
+
+def _main(words: Sequence[str] | None) -> int:
     _open_missing_streams()
     from ion.base.errors import IonError
     from ion.shell import exits

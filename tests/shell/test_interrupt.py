@@ -20,6 +20,13 @@ sys.meta_path.insert(0, Interrupt())
 sys.argv[1:] = {words!r}
 runpy.run_module("ion.shell.main", run_name="__main__", alter_sys=True)
 """
+INTERRUPTED_AT_EXIT = """
+import atexit, os, runpy, signal, sys
+
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+sys.argv[1:] = {words!r}
+runpy.run_module("ion.shell.main", run_name="__main__", alter_sys=True)
+"""
 
 
 @pytest.mark.parametrize(
@@ -46,6 +53,23 @@ def test_an_interrupt_while_loading_ends_it_without_a_word(ioncc, module, words)
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize(("words", "code"), [(["config"], 0), (["call", "nothing"], 2)])
+def test_an_interrupt_while_python_ends_changes_nothing(ioncc, words, code):
+    """The handlers that were registered first are called last."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_AT_EXIT.format(words=words)],
+        cwd=ioncc.folder,
+        env=ioncc.env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code
+    assert "KeyboardInterrupt" not in done.stderr
 
 
 def test_the_package_alone_loads_next_to_nothing():
