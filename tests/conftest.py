@@ -49,6 +49,43 @@ async def other(bus: tuple[str, dict[str, object]]) -> AsyncIterator[Container]:
         yield running
 
 
+# What is above the endpoint is the same on both paths to RabbitMQ, and need not be seen on both:
+# plain aio-pika passes the contract of transports, and the tests of what messages go through.
+SEEN_ON_ONE = (
+    "tests/container/test_agent",
+    "tests/container/test_health",
+    "tests/container/test_pulse",
+    "tests/process/test_callstack",
+    "tests/process/test_deadletters",
+    "tests/process/test_dialogue",
+    "tests/process/test_endings",
+    "tests/process/test_inbox",
+    "tests/process/test_links",
+    "tests/process/test_operator",
+    "tests/process/test_relay",
+    "tests/process/test_singleton",
+    "tests/process/test_supervisor",
+    "tests/process/test_unit_of_work",
+    "tests/process/test_versions",
+    "tests/process/test_workers",
+    "tests/services/",
+    "tests/shell/",
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is seen on one path to RabbitMQ; ``ION_LONG=1`` runs it on both."""
+    if os.environ.get("ION_LONG") == "1":
+        return
+    kept, left = [], []
+    for item in items:
+        is_plain = "amqp-plain" in item.name and item.nodeid.startswith(SEEN_ON_ONE)
+        (left if is_plain else kept).append(item)
+    items[:] = kept
+    if left:
+        config.hook.pytest_deselected(items=left)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what the fault journeys counted, also where all went well."""
     counted = lines(report for reports in terminalreporter.stats.values() for report in reports)
