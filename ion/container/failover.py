@@ -17,11 +17,12 @@ from ion.base.tasks import Tasks
 from ion.container.app import AppSpec, load_app
 from ion.container.launcher import Launcher
 from ion.container.lease import Keeper
+from ion.container.lookup import find
 from ion.container.membership import Beat, Holding
 from ion.container.plan import Start
 from ion.container.pulse import Pulse
 from ion.container.running import AppHost
-from ion.container.standing import FailoverApp, Post, find_here
+from ion.container.standing import FailoverApp, Post
 from ion.messaging.transport import TransportState
 
 log = logging.getLogger(__name__)
@@ -57,8 +58,14 @@ class Failover:
     def app(self, name: str, start: Start, config: Mapping[str, Any]) -> FailoverApp:
         """Return an app that runs where its lease is held, and stands by elsewhere.
 
-        :raises ConfigurationError: it runs here already: once in the system is all there is.
+        :raises ConfigurationError: it runs here already: once in the system is all there is; or
+            this container has no key, so that no other would believe it.
         """
+        permission = self._container.endpoint.permission
+        if permission is None or not permission.can_seal:
+            why = permission.why_none if permission is not None else "nobody looked for it"
+            message = f"app {start.name!r} fails over, which takes the key of the system: {why}"
+            raise ConfigurationError(message)
         if name != start.name:
             message = f"app {start.name!r} fails over: it runs once in the system (mult: false)"
             raise ConfigurationError(message)
@@ -68,7 +75,9 @@ class Failover:
         """Return this container's place at an app, or make one."""
         self._declined.discard(spec.name)
         post = self.posts.get(spec.name)
-        if post is None:
+        if post is not None:
+            post.spec = spec  # as it is started here now
+        else:
             post = self.posts[spec.name] = Post(spec, self._container, self._launcher, self._left)
             post.keeper = self._keeper(spec, post)
         return post
@@ -105,23 +114,23 @@ class Failover:
 
     def _hear(self, beat: Beat) -> None:
         """Stand by for what another container runs."""
-        for name, (_, file) in beat.apps.items():
+        for name in beat.apps:
             post = self.posts.get(name)
             if post is not None:
                 post.heard(beat.container)
             elif not self._is_retiring and self._is_new(name):
                 self._looked[name] = time.monotonic()
-                self._tasks.start(self._join(name, file), f"join {name}")
+                self._tasks.start(self._join(name), f"join {name}")
 
     def _is_new(self, name: str) -> bool:
         last = self._looked.get(name)
         is_due = last is None or time.monotonic() - last > LOOK_AGAIN
         return is_due and name not in self._declined and len(self.posts) < MANY
 
-    async def _join(self, name: str, file: str) -> None:
+    async def _join(self, name: str) -> None:
         """Stand by for an app, where there is one of that name here."""
         try:
-            spec = load_app(find_here(checked_name(name, "app name"), file))
+            spec = load_app(find(checked_name(name, "app name")))
         except (IonError, OSError) as error:
             log.info("no standing by for app %r: %s", name, error)
             return

@@ -219,8 +219,14 @@ class Keeper:
         try:
             envelope = delivery.envelope  # as with beats, no interceptor sees it
             token = msgspec.convert(codec.decode(envelope.body, envelope.content_type), Token)
+            is_sealed = self._is_sealed(envelope)
         except (IonError, msgspec.ValidationError) as error:
             log.warning("lease %s: a message that is none is dropped: %s", self.name, error)
+            delivery.ack()
+            return
+        if not is_sealed:
+            self._endpoint.counts["tokens that are not sealed"] += 1
+            self._core.claimed(_now())  # whoever has another key may be at work: wait for its end
             delivery.ack()
             return
         tag = next(self._tags)
@@ -272,7 +278,17 @@ class Keeper:
 
     def _envelope(self, action: Publish) -> Envelope:
         body, content_type = codec.encode(action.token, MSGPACK)
-        return Envelope("lease", body, content_type=content_type, persistent=action.lasting)
+        permission = self._endpoint.permission
+        headers = permission.seal("lease", self.name, body) if permission is not None else {}
+        return Envelope(
+            "lease", body, content_type=content_type, persistent=action.lasting, headers=headers
+        )
+
+    def _is_sealed(self, envelope: Envelope) -> bool:
+        permission = self._endpoint.permission
+        if permission is None:
+            return False
+        return permission.is_sealed("lease", self.name, envelope.body, envelope.headers)
 
     def _published(self, action: Publish, error: IonError | None) -> None:
         if isinstance(error, Unroutable) and not self._reopening and self._consumer is not None:

@@ -14,6 +14,7 @@ import msgspec
 CROWD = 50  # containers; where there are more, each beats more seldom
 SILENT_BEATS = 2.5  # of its own, that a container that beats seldom may be silent for
 LOST_BEATS = 10.0
+MANY = 5000  # containers that are known by beats that are not sealed; twice as many by all
 SELDOM = 600.0  # seconds: nobody beats more seldom, whatever it says: it would never be lost
 LONG = 200  # bytes of a container id: a queue's name, which is longer, may have 255
 
@@ -49,6 +50,8 @@ class Member(msgspec.Struct):
     :ivar limit: seconds of silence after which it is looked for.
     :ivar lost: seconds of silence after which it is lost.
     :ivar asked: when its queue was looked at last; 0.0: not since it was heard.
+    :ivar is_sealed: it has shown that it has the key: without, it is not believed any more.
+    :ivar is_steady: it was heard more than once.
     """
 
     beat: Beat
@@ -56,6 +59,8 @@ class Member(msgspec.Struct):
     limit: float
     lost: float
     asked: float = 0.0
+    is_sealed: bool = True
+    is_steady: bool = False
 
     @property
     def id(self) -> str:
@@ -106,6 +111,8 @@ class Membership:
         self._suspect_after = suspect_after
         self._lost_after = lost_after
         self._members: dict[str, Member] = {}
+        self._steady = 0  # members that were heard more than once
+        self.is_full = False  # some were not let in
         self._lost: dict[str, float] = {}  # those that were given up, and when they had started
         self._heard_self = now
         self._ticked = now
@@ -122,8 +129,8 @@ class Membership:
 
     @property
     def every(self) -> float:
-        """Seconds between two beats: the more containers, the longer."""
-        return self._every * max(1.0, len(self._members) / CROWD)
+        """Seconds between two beats: the more containers go on beating, the longer."""
+        return self._every * max(1.0, self._steady / CROWD)
 
     def silent(self, now: float) -> list[str]:
         """Return who is there, as far as is known, but has not been heard for too long."""
@@ -133,34 +140,57 @@ class Membership:
         """Whether this container's own beats do not come back."""
         return now - self._heard_self > max(self._suspect_after, SILENT_BEATS * self.every)
 
-    def heard(self, beat: Beat, now: float) -> list[Change]:
-        """Take a beat."""
+    def heard(self, beat: Beat, now: float, *, sealed: bool = True) -> list[Change]:
+        """Take a beat.
+
+        :param sealed: who has sent it has the key of the system. Anybody can send one that is not:
+            it makes nobody go, nor another one of somebody who seals. One of a container that was
+            started again is believed once the one before has been silent for long enough.
+        """
+        member = self._members.get(beat.container)
+        if member is not None and not self._is_believed(beat, member, sealed=sealed):
+            return []
         if beat.container == self._own:
             self._hear_self(now)
-        member = self._members.get(beat.container)
         changes: list[Change] = []
-        if member is not None and member.beat.started > beat.started:
-            return []  # of the one before
         if member is not None and member.beat.started < beat.started:
-            del self._members[beat.container]
+            self._remove(member)
             changes.append(Gone(beat.container, "another one has its name"))
             member = None
         if member is None:
-            if beat.leaving:
+            if beat.leaving or not self._has_room(beat, sealed=sealed):
                 return changes
             again = self._lost.pop(beat.container, None) == beat.started
             changes.append(Joined(beat.container, again))
-        self._members[beat.container] = self._member(beat, now)
+        self._enter(beat, now, member, sealed=sealed)
         return changes
 
-    def _member(self, beat: Beat, now: float) -> Member:
+    def _is_believed(self, beat: Beat, member: Member, *, sealed: bool) -> bool:
+        """Return whether a beat is one of the container that it names, as that is known."""
+        started = member.beat.started
+        if sealed:  # one that was known by what anybody could say does not count
+            return beat.started >= started or not member.is_sealed
+        return beat.started == started and not member.is_sealed
+
+    def _has_room(self, beat: Beat, *, sealed: bool) -> bool:
+        limit = 2 * MANY if sealed else MANY
+        if beat.container == self._own or len(self._members) < limit:
+            return True
+        self.is_full = True
+        return False
+
+    def _enter(self, beat: Beat, now: float, before: Member | None, *, sealed: bool) -> None:
         every = min(beat.every, SELDOM) if beat.every > 0 else self._every
-        return Member(
-            beat,
-            now,
-            max(self._suspect_after, SILENT_BEATS * every),
-            max(self._lost_after, LOST_BEATS * every),
-        )
+        limit = max(self._suspect_after, SILENT_BEATS * every)
+        lost = max(self._lost_after, LOST_BEATS * every)
+        is_steady = before is not None
+        self._steady += is_steady and not (before is not None and before.is_steady)
+        sealed = sealed or (before is not None and before.is_sealed)
+        self._members[beat.container] = Member(beat, now, limit, lost, 0.0, sealed, is_steady)
+
+    def _remove(self, member: Member) -> None:
+        del self._members[member.id]
+        self._steady -= member.is_steady
 
     def _hear_self(self, now: float) -> None:
         if self.is_deaf(now):
@@ -200,7 +230,7 @@ class Membership:
         return [self._give_up(member, "its connection to the broker is gone")]
 
     def _give_up(self, member: Member, why: str) -> Gone:
-        del self._members[member.id]
+        self._remove(member)
         if why:
             self._lost[member.id] = member.beat.started
             while len(self._lost) > 1000:  # noqa: PLR2004 - enough to say who came back

@@ -18,7 +18,17 @@ from ion.base.errors import IonError, Unavailable
 from ion.base.settings import SystemSettings
 from ion.base.tasks import Tasks
 from ion.container.exchange import ExchangeManager
-from ion.container.membership import Beat, Change, Gone, Holding, Joined, Look, Membership, beat_of
+from ion.container.membership import (
+    MANY,
+    Beat,
+    Change,
+    Gone,
+    Holding,
+    Joined,
+    Look,
+    Membership,
+    beat_of,
+)
 from ion.messaging import codec
 from ion.messaging.address import BEAT, CONTROL_PRIORITY
 from ion.messaging.envelope import MSGPACK, Envelope
@@ -28,9 +38,28 @@ from ion.process.endpoint import Endpoint
 log = logging.getLogger(__name__)
 LOOK_TIMEOUT = 2.0  # seconds for the broker to say whether a queue is there
 TICKS = 4  # a beat: how often the silence of others is measured
+LOOKS = 16  # at a time: a broker that is asked for thousands of queues has little else to do
+LINES = 20  # of the log a second, on who comes and on who goes
 KEPT = 16  # of its own beats, that it remembers when it has sent
 
 Hearer = Callable[[Beat], None]
+
+
+class Sparingly:
+    """Says when a line may be logged, of which anybody can cause any number."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._lines = 0
+
+    def may(self, now: float) -> bool:
+        """Return whether one more line may be logged in this second."""
+        if int(now) != self._second:
+            self._second, self._lines = int(now), 0
+        self._lines += 1
+        if self._lines == LINES + 1:
+            log.warning("more than %d containers come or go in a second: not all are named", LINES)
+        return self._lines <= LINES
 
 
 class Pulse:
@@ -61,6 +90,9 @@ class Pulse:
         self._sent: dict[int, float] = {}
         self._tasks = Tasks(f"{endpoint.id}.pulse")
         self._is_silent = False
+        self._sparingly = Sparingly()
+        self._said_full = False
+        self._looks = asyncio.Semaphore(LOOKS)
         self.latency: float | None = None
         self.came_back = 0.0
         self.hearers: list[Hearer] = []
@@ -121,7 +153,11 @@ class Pulse:
             self.stopped(),
         )
         body, content_type = codec.encode(beat, MSGPACK)
-        envelope = Envelope(BEAT, body, content_type=content_type, priority=CONTROL_PRIORITY)
+        permission = endpoint.permission
+        headers = permission.seal(BEAT, self._id, body) if permission is not None else {}
+        envelope = Envelope(
+            BEAT, body, content_type=content_type, priority=CONTROL_PRIORITY, headers=headers
+        )
         self._sent[self._number] = endpoint.loop.time()
         while len(self._sent) > KEPT:
             del self._sent[next(iter(self._sent))]
@@ -143,16 +179,34 @@ class Pulse:
             endpoint.counts["beats that are none"] += 1
             log.debug("a beat that is none: %s", error)
             return
-        now = endpoint.loop.time()
-        is_own = beat.container == self._id
-        if is_own and beat.started == self._started:
-            sent = self._sent.pop(beat.number, None)
-            if sent is not None:
-                self.latency, self.came_back = now - sent, now
-        self._act(self.members.heard(beat, now))
-        if not is_own:
+        self._take(beat, envelope)
+
+    def _take(self, beat: Beat, envelope: Envelope) -> None:
+        now = self._endpoint.loop.time()
+        if beat.container == self._id:
+            self._take_own(beat, now)
+            return
+        permission, container = self._endpoint.permission, beat.container
+        sealed = permission is not None and permission.is_sealed(
+            BEAT, container, envelope.body, envelope.headers
+        )
+        self._act(self.members.heard(beat, now, sealed=sealed))
+        if self.members.is_full and not self._said_full:
+            self._said_full = True
+            log.warning("there are too many containers: no more are known than %d", MANY)
+        if sealed:
             for hearer in self.hearers:
                 hearer(beat)
+        else:  # what it holds is not believed: it would be stood by for
+            self._endpoint.counts["beats that are not sealed"] += 1
+
+    def _take_own(self, beat: Beat, now: float) -> None:
+        if beat.started != self._started:
+            return  # nobody else has this id: its queue is this one's alone
+        sent = self._sent.pop(beat.number, None)
+        if sent is not None:
+            self.latency, self.came_back = now - sent, now
+        self._act(self.members.heard(beat, now))
 
     def _act(self, changes: list[Change]) -> None:
         for change in changes:
@@ -166,17 +220,19 @@ class Pulse:
     def _joined(self, change: Joined) -> None:
         if change.container == self._id:
             return
-        if change.again:
+        may = self._sparingly.may(self._endpoint.loop.time())
+        if may and change.again:
             log.warning(
                 "container %s is back; its processes were told to be lost", change.container
             )
-        else:
+        elif may:
             log.info("container %s is there", change.container)
 
     def _gone(self, change: Gone) -> None:
-        if change.why:
+        may = self._sparingly.may(self._endpoint.loop.time())
+        if may and change.why:
             log.warning("container %s is lost: %s", change.container, change.why)
-        else:
+        elif may:
             log.info("container %s has gone", change.container)
         self._lost(change.container)
 
@@ -185,7 +241,9 @@ class Pulse:
         queue = self._endpoint.namespace.container_queue(container).name
         transport = self._endpoint.transport
         try:
-            is_there = await transport.queue_info(queue, timeout=LOOK_TIMEOUT) is not None
+            async with self._looks:
+                info = await transport.queue_info(queue, timeout=LOOK_TIMEOUT)
+            is_there = info is not None
         except Unavailable as error:
             if not error.details.get("locked"):
                 return  # the broker does not answer: nothing is known

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 from ion.base.errors import StartError, Unavailable
@@ -32,15 +31,6 @@ class Neighbourhood(AppHost, Protocol):
     """What a post asks of its container."""
 
     pulse: Pulse
-
-
-def find_here(name: str, file: str) -> Path:
-    """Return the file of an app that another container runs: the same one, or one of its name.
-
-    :raises ConfigurationError: there is none.
-    """
-    path = Path(file)
-    return path if file and path.is_absolute() and path.is_file() else find(name)
 
 
 class FailoverApp(RunningApp):
@@ -110,6 +100,7 @@ class FailoverApp(RunningApp):
 class Post:
     """A container's place at one failover app: the tenant of its lease.
 
+    :ivar spec: the app as it was found, or started, in this container.
     :ivar keeper: of the lease.
     :ivar is_retiring: the container stops: nothing is begun any more.
     """
@@ -122,9 +113,9 @@ class Post:
         left: Callable[..., None],
     ) -> None:
         self.name = spec.name
+        self.spec = spec
         self.keeper: Keeper
         self.is_retiring = False
-        self._spec = spec
         self._container = container
         self._launcher = launcher
         self._left = left
@@ -149,7 +140,7 @@ class Post:
         if self.keeper.is_taken:
             return True
         loop = self._container.endpoint.loop
-        takeover = self._spec.takeover
+        takeover = self.spec.takeover
         attempts = takeover.attempts if takeover is not None else 1
         self._decided = loop.create_future()
         try:
@@ -308,7 +299,8 @@ class Post:
             self._failures = 0
 
     async def _start_as(self, record: Mapping[str, Any]) -> None:
-        spec = load_app(find_here(self.name, str(record.get("file", ""))))
+        own = self.spec.file  # never the file that the bus names
+        spec = load_app(own if own is not None and own.is_file() else find(self.name))
         if spec.name != self.name or spec.takeover is None:
             message = f"{spec.where('name')} is no app {self.name!r} that fails over"
             raise StartError(message)

@@ -17,11 +17,14 @@ from ion.base.errors import Forbidden
 from ion.base.settings import AgentSettings
 from ion.messaging.transport import Transport
 from ion.process import key as keys
+from ion.process import seal as seals
 from ion.process import signing
 from ion.process.key import Key
 
 log = logging.getLogger(__name__)
 QUIET = 1000  # ms between two lines of the log on what was refused
+SELDOM = 600_000  # likewise, on what was not sealed: a container with another key beats for ever
+SHOWN = 100  # characters of a name that anybody can send
 
 
 class Permission:
@@ -44,6 +47,7 @@ class Permission:
         self._since = _now()
         self._nonces = signing.Nonces()
         self._noted = 0
+        self._unsealed: dict[str, int] = {}  # what -> when it was said
 
     @property
     def is_open(self) -> bool:
@@ -116,6 +120,67 @@ class Permission:
             )
             raise Forbidden(message, details={"reason": "time"})
         self._nonces.use(signature, now, self._window)
+
+    def is_signed(self, to: str, op: str, body: bytes, headers: Mapping[str, Any]) -> bool:
+        """Tell whether a message is signed as a command is, whether or not it came before.
+
+        For what may come twice, and so often that commands would find no room for their nonces.
+
+        :param to: the routing key that it was sent to.
+        """
+        if self.is_open or self.key is None:
+            return self.is_open
+        command = signing.Command(self._sysname, to, op, body)
+        try:
+            signature = signing.read(headers.get(signing.HEADER))
+            signing.check(self.key.secret, signature, command, _now(), self._window)
+        except Forbidden:
+            return False
+        return True
+
+    # what needs no answer: beats, and the tokens of leases
+
+    @property
+    def can_seal(self) -> bool:
+        """Whether others will believe what this party says unasked."""
+        return self.is_open or self.key is not None
+
+    def seal(self, what: str, name: str, body: bytes) -> dict[str, Any]:
+        """Return the headers that show that who sends a message has the key."""
+        if self.is_open or self.key is None:
+            return {}
+        return {seals.HEADER: seals.seal(self.key.secret, self._sysname, what, name, body)}
+
+    def is_sealed(self, what: str, name: str, body: bytes, headers: Mapping[str, Any]) -> bool:
+        """Tell whether who has sent a message has the key; say so where not, now and then."""
+        if self.is_open:
+            return True
+        header = headers.get(seals.HEADER)
+        try:
+            if self.key is None:
+                message = f"this container has no key: {self.why_none}"
+                raise Forbidden(message)
+            seals.check(self.key.secret, header, self._sysname, what, name, body)
+        except Forbidden as error:
+            self._note_unsealed(what, name, error)
+            return False
+        return True
+
+    def _note_unsealed(self, what: str, name: str, error: Forbidden) -> None:
+        now = _now()
+        said = self._unsealed.get(what)
+        if said is not None and now - said < SELDOM:
+            return
+        self._unsealed[what] = now
+        place = self.key.place if self.key is not None else "ion/<system>.key"
+        log.warning(
+            "%s %r is not believed: %s; give all containers of the system the same key file "
+            "(agent.key_file; here %s)",
+            what,
+            name[:SHOWN],
+            error.message,
+            place,
+        )
 
     def note(self, what: str, error: Forbidden) -> None:
         """Log a command that was refused; at most one a second, as anybody can send them."""

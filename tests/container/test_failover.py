@@ -14,6 +14,9 @@ import pytest
 from ion import ConfigurationError, Container, IonError, StartError
 from ion.base.document import parse
 from ion.container.app import app_of, load_app
+from ion.container.membership import Beat
+from ion.messaging import codec
+from ion.messaging.envelope import Envelope
 from tests.container.alone import Alone
 from tests.process.supervised import until
 
@@ -48,7 +51,10 @@ class System:
         self.containers: list[Container] = []
 
     def write(self, failover: str = "true", args: str = "{}") -> Path:
-        path = self.folder / "alone.app"
+        path = (
+            self.folder / "res" / "apps" / "alone.app"
+        )  # where any container finds it by its name
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(APP.format(failover=failover, args=args))
         return path
 
@@ -117,6 +123,57 @@ async def test_a_container_that_never_was_told_of_it_takes_over(system):
     await one.kill()
     await until(lambda: system.state(late) == "ACTIVE")
     assert (await system.who(late))["pid"].startswith(late.id)
+
+
+async def test_what_is_run_is_never_a_file_that_the_bus_names(memory, tmp_path):
+    path = memory.write()
+    elsewhere = tmp_path / "elsewhere.app"
+    elsewhere.write_text(path.read_text().replace("place: file", "place: elsewhere"))
+    one, late = await memory.add(), await memory.add()
+    await one.start_app(elsewhere)
+    await until(lambda: "alone" in late.failover.posts)
+    await until(lambda: late.failover.posts["alone"].keeper.is_open)
+    assert (await memory.who(late))["place"] == "elsewhere"
+    await one.kill()
+    await until(lambda: memory.state(late) == "ACTIVE")
+    assert (await memory.who(late))["place"] == "file"  # its own one of that name
+
+
+async def test_what_a_container_without_the_key_claims_to_hold_is_not_stood_by_for(
+    amqp_url, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.chdir(tmp_path)
+    system = System(amqp_url, {}, tmp_path)
+    path = system.write()
+    try:
+        one = await system.add()
+        beat = Beat("ghost", 1, 1.0, apps={"alone": (1, str(path))})
+        envelope = Envelope("beat", codec.encode(beat)[0])
+        await one.transport.publish_confirmed("fail.xs", "ctl.beat", envelope, timeout=5)
+        await until(lambda: one.endpoint.counts["beats that are not sealed"])
+        assert "alone" not in one.failover._looked
+        assert one.pulse.members.find("ghost") is not None  # that it is there does no harm
+        assert "beat 'ghost' is not believed: it is not sealed" in caplog.text
+        other = await system.add()
+        await one.start_app(path)
+        await until(lambda: "alone" in other.failover.posts)  # what has the key is heard
+    finally:
+        for container in system.containers:
+            await container.stop(5)
+
+
+async def test_a_container_that_has_no_key_says_so(amqp_url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    system = System(amqp_url, {}, tmp_path)
+    path = system.write()
+    try:
+        one = await system.add()
+        one.endpoint.permission.key = None
+        one.endpoint.permission.why_none = "the disk is full"
+        with pytest.raises(ConfigurationError, match="takes the key of the system: the disk is"):
+            await one.start_app(path)
+    finally:
+        await system.containers[0].stop(5)
 
 
 async def test_a_drain_hands_it_over_without_a_grace(system):

@@ -11,10 +11,11 @@ import pytest
 from ion import Container
 from ion.container.lease import Keeper, _now
 from ion.container.leasing import Phase
-from ion.container.tokens import Token
+from ion.container.tokens import Publish, Token
 from ion.messaging import codec
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import TransportState
+from ion.process import seal
 from tests.process.supervised import until
 
 GRACE = 1.0
@@ -194,7 +195,7 @@ async def test_a_crash_between_two_tokens_leaves_the_greater_one(house):
     [keeper] = house.keepers
     for number, holder in ((7, "gone"), (9_000_000_000_000, "gone too"), (8, "gone")):
         token = Token(number, "held", holder, f"m{number}", 1.0, RECORD, GRACE)
-        envelope = Envelope("lease", codec.encode(token)[0], persistent=True)
+        envelope = keeper._envelope(Publish(token, lasting=True))
         await transport.publish_confirmed("", QUEUE, envelope, timeout=5)
     await until(lambda: keeper.held)
     assert keeper.token.number == 9_000_000_000_001
@@ -208,6 +209,29 @@ async def test_what_is_no_token_does_no_harm(house):
         await keeper._transport.publish_confirmed("", QUEUE, Envelope("x", body), timeout=5)
     await bid(keeper)
     await until(lambda: keeper.held)
+
+
+async def test_a_token_that_was_not_sealed_with_the_key_is_dropped(amqp_url, caplog):
+    house = House(amqp_url, {})
+    keeper = await house.move_in()
+    try:
+        body = codec.encode(Token(9, "free", "evil", "m9", 1.0, {"args": {"cmd": "x"}}))[0]
+        others = seal.seal(bytes(32), "lease", "lease", "app", body)
+        ours = house.containers[0].endpoint.permission.seal("lease", "app", body + b"x")
+        for headers in ({}, {"seal": 5}, {"seal": others}, ours):
+            envelope = Envelope("lease", body, persistent=True, headers=headers)
+            await keeper._transport.publish_confirmed("", QUEUE, envelope, timeout=5)
+        counts = house.containers[0].endpoint.counts
+        await until(lambda: counts["tokens that are not sealed"] == 4)
+        assert keeper.is_idle
+        said = [r.getMessage() for r in caplog.records if "is not believed" in r.getMessage()]
+        assert len(said) == 1
+        assert "give all containers of the system the same key file" in said[0]
+        await bid(keeper)
+        await until(lambda: keeper.held)
+        assert keeper.token.record == RECORD
+    finally:
+        await house.close()
 
 
 async def test_a_blocked_loop_ends_the_hold_before_anything_else(house):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ion.container.membership import Beat, Gone, Joined, Look, Membership, beat_of
+from ion.container.membership import MANY, Beat, Gone, Joined, Look, Membership, beat_of
 
 OWN = "me"
 
@@ -131,6 +131,9 @@ def test_in_a_crowd_beats_are_seldom_and_patience_is_long():
     assert members.every == 1.0
     for number in range(200):
         members.heard(Beat(f"c{number}", 1, started=1.0, every=4.0), 0.0)
+    assert members.every == 1.0  # who beats once may be anything
+    for number in range(200):
+        members.heard(Beat(f"c{number}", 2, started=1.0, every=4.0), 0.0)
     assert members.every == 4.0
     assert run(members, 0.25, 9.75) == []
     assert len(run(members, 10.25, 10.5)) == 200
@@ -147,6 +150,50 @@ def test_in_a_great_crowd_who_is_gone_is_noticed_too():
         changes += members.tick(now)
     assert Look("gone") in changes
     assert {change.container for change in changes} == {"gone"}
+
+
+def test_what_anybody_can_say_makes_nobody_go():
+    members = membership()
+    members.heard(Beat("a", 5, started=1.0), 0.0)
+    for forged in (Beat("a", 1, started=9.0), Beat("a", 9, started=1.0, leaving=True)):
+        assert members.heard(forged, 0.1, sealed=False) == []
+    known = members.find("a")
+    assert known is not None
+    assert (known.beat.number, known.beat.started, known.beat.leaving) == (5, 1.0, False)
+    assert members.heard(Beat("a", 1, started=9.0), 0.2) == [
+        Gone("a", "another one has its name"),
+        Joined("a"),
+    ]
+
+
+def test_without_the_key_another_one_is_believed_once_the_one_before_is_silent():
+    members = membership()
+    beating(members, 0.0)
+    members.heard(Beat("a", 5, started=1.0), 0.0, sealed=False)
+    assert members.heard(Beat("a", 1, started=9.0), 0.1, sealed=False) == []
+    assert Gone("a", "it has been silent for 10.2 s") in run(members, 0.25, 10.25)
+    assert members.heard(Beat("a", 2, started=9.0), 10.5, sealed=False) == [Joined("a")]
+
+
+def test_who_was_only_claimed_to_be_there_does_not_stand_in_anybodys_way():
+    members = membership()
+    members.heard(Beat("a", 1, started=99.0), 0.0, sealed=False)
+    assert members.heard(Beat("a", 1, started=1.0), 0.1) == []
+    known = members.find("a")
+    assert known is not None
+    assert known.beat.started == 1.0
+
+
+def test_there_is_room_for_many_and_for_those_with_the_key_among_them():
+    members = membership()
+    for number in range(MANY):
+        members.heard(Beat(f"c{number}", 1, started=1.0), 0.0, sealed=False)
+    assert not members.is_full
+    assert members.heard(Beat("more", 1, started=1.0), 0.0, sealed=False) == []
+    assert members.is_full
+    assert len(members) == MANY
+    assert members.heard(Beat("more", 1, started=1.0), 0.0) == [Joined("more")]
+    assert members.every == 1.0
 
 
 def test_nobody_is_believed_to_beat_next_year():
