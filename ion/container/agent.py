@@ -31,7 +31,7 @@ from ion.container.reports import Info, ProcessInfo, Stats, schemas
 from ion.observe.context import current_call
 from ion.observe.logging import set_level
 from ion.observe.tailing import Tails, wanted
-from ion.process.commanding import demand
+from ion.process.commanding import demand, is_signed
 from ion.process.ending import DownNotice
 from ion.process.incoming import IncomingCall
 from ion.process.ops import command
@@ -286,8 +286,15 @@ class ContainerAgent(Process):
         self._container.notices.unlinked(pid, other)
 
     async def op_down(self, notice: DownNotice, watchers: list[str]) -> None:
-        """Hear that a process of another container has ended, and tell those here who watch it."""
-        self._container.notices.heard(notice, watchers)
+        """Hear that a process of another container has ended, and tell those here who watch it.
+
+        Signed as a command is, it is believed; else the container of the process is asked.
+        """
+        notices = self._container.notices
+        if is_signed():
+            notices.heard(notice, watchers)
+        else:
+            notices.claimed(notice, watchers)
 
 
 def _by() -> str:

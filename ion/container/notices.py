@@ -4,7 +4,8 @@ Each container knows who watches its processes, and tells the agents of theirs: 
 container and death, at control priority, and again until the broker has it or there is no such
 container. Whom its own processes watch it knows, too: what was not asked for is not heard, and what
 was is heard once. A link is two watches, one each way: the container of the other one enters its
-half on request, and that request is a command, for what is linked can be ended.
+half on request, and that request is a command, for what is linked can be ended. So is what is told
+of an end signed, too; of one that is not, the container of the process is asked.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from typing import Any
 
 import msgspec
 
@@ -45,6 +47,7 @@ log = logging.getLogger(__name__)
 PAUSE = 0.2  # seconds before a notice that the broker did not take is tried again
 PATIENCE = 5.0  # seconds for the broker to take a notice
 LAST_MOMENT = 1.0  # seconds that untold notices have when the container stops
+DOUBTS = 100  # ends that are looked into at a time
 FORBIDDEN = Forbidden.default_code
 MONITORED, LINKED = 1, 2  # what a process wants to hear of another for: bits
 
@@ -63,6 +66,7 @@ class Notices:
         self._watching: dict[str, dict[str, int]] = {}  # pid here -> pid -> what for
         self._watchers: dict[str, Process] = {}  # those of _watching: some are only starting
         self._tasks = Tasks("notices")
+        self._doubted: set[str] = set()  # pids of which somebody says that they have ended
         self._linking: set[asyncio.Task[bool]] = set()
 
     # for the processes of this container
@@ -147,6 +151,38 @@ class Notices:
                 self._end_linked(process, notice)
             elif bond & MONITORED:
                 hear(process, notice)
+
+    def claimed(self, notice: DownNotice, watchers: list[str]) -> None:
+        """Hear of an end what anybody may have said: ask where the process was, then tell.
+
+        What nobody here watches is not asked for.
+        """
+        pid = notice.pid
+        wanted = [each for each in watchers if pid in self._watching.get(each, {})]
+        if not wanted or pid in self._doubted:
+            return
+        if len(self._doubted) >= DOUBTS:
+            self._endpoint.counts["ends that were not looked into"] += 1
+            return
+        self._doubted.add(pid)
+        task = self._tasks.start(self._find_out(notice, wanted), f"find out about {pid}")
+        task.add_done_callback(lambda _: self._doubted.discard(pid))
+
+    async def _find_out(self, notice: DownNotice, watchers: list[str]) -> None:
+        pid = notice.pid
+        agent, here = f"{self._container_of(pid)}.0", f"{self._container}.0"
+        try:
+            is_there = await self._endpoint.rpc(here, agent, "info_of", {"pid": pid}, PATIENCE)
+        except (ServiceNotFound, ProcessNotFound):
+            is_there = None
+        except IonError as error:  # where its container is gone, its beats will say so
+            log.warning("whether %s has ended was not found out: %s", pid, error)
+            return
+        if is_there is None:
+            self.heard(notice, watchers)
+            return
+        self._endpoint.counts["ends that were none"] += 1
+        log.warning("somebody without the key of the system says that %s has ended; it lives", pid)
 
     def lost(self, container: str) -> None:
         """Take note that a container has vanished: its processes are lost, and watch nobody.
@@ -286,21 +322,17 @@ class Notices:
     async def _send(self, agent: str, op: str, content: object) -> None:
         endpoint = self._endpoint
         body, content_type = codec.encode(content, MSGPACK)
-        envelope = Envelope(
+        plain = Envelope(
             op,
             body,
             content_type=content_type,
             message_id=endpoint.next_id(),
             priority=CONTROL_PRIORITY,
-            headers={
-                "performative": "request",
-                "protocol": "none",
-                "sender": f"{self._container}.0",
-            },
         )
-        envelope = endpoint.outgoing(envelope)
         transport, xs = endpoint.transport, endpoint.namespace.xs
         while True:
+            headers = self._headers(agent, op, body)  # anew: a signature ages
+            envelope = endpoint.outgoing(msgspec.structs.replace(plain, headers=headers))
             try:
                 await transport.publish_confirmed(
                     xs, agent, envelope, mandatory=True, timeout=PATIENCE
@@ -313,6 +345,14 @@ class Notices:
             except IonError as error:
                 log.warning("%s not told to %s: %s", op, agent, error)
             return
+
+    def _headers(self, agent: str, op: str, body: bytes) -> dict[str, Any]:
+        permission = self._endpoint.permission
+        sender = f"{self._container}.0"
+        headers = {"performative": "request", "protocol": "none", "sender": sender}
+        if permission is not None and op == "down":  # it may end what is linked
+            headers.update(permission.sign(agent, op, body))
+        return headers
 
     @staticmethod
     def _container_of(pid: str) -> str:

@@ -25,3 +25,14 @@ def demand() -> None:
         permission.note(f"{envelope.op!r} of {call.sender or 'nobody known'}", error)
         endpoint.counts["forbidden"] += 1
         raise
+
+
+def is_signed() -> bool:
+    """Tell whether what is being handled was signed as a command, or is no message."""
+    call = current_call.get()
+    if not isinstance(call, IncomingCall):
+        return True
+    envelope, permission = call.envelope, call.endpoint.permission
+    return permission is not None and permission.is_signed(
+        call.delivery.key, envelope.op, envelope.body, envelope.headers
+    )

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from ion import Container, DownNotice, Forbidden, Process, StartError
+from ion.messaging import codec
+from ion.messaging.envelope import Envelope
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -231,3 +233,51 @@ async def test_nobody_is_linked_from_a_container_with_another_key(amqp_url: str)
         assert nothing_is_left(two)
         await end(here, "error")
         assert there.state == "ACTIVE"
+
+
+async def tell(by: Container, to: Container, notice: DownNotice, watcher: str) -> None:
+    """Send a notice as anybody can who reaches the broker."""
+    body = codec.encode({"notice": notice, "watchers": [watcher]})[0]
+    xs, agent = by.endpoint.namespace.xs, f"{to.id}.0"
+    await by.transport.publish_confirmed(xs, agent, Envelope("down", body), timeout=5)
+
+
+@pytest.mark.amqp
+async def test_an_end_that_anybody_can_tell_of_is_looked_into(
+    amqp_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        Container(amqp_url, sysname="forged") as one,
+        Container(amqp_url, sysname="forged") as other,
+    ):
+        linked, watched = await peer(one), await peer(other)
+        await linked.link(watched.id)
+        counts = one.endpoint.counts
+        await tell(other, one, DownNotice(watched.id, "Peer", "error", "forged"), linked.id)
+        await until(lambda: counts["ends that were none"])
+        assert (linked.state, watched.state) == ("ACTIVE", "ACTIVE")
+        assert f"says that {watched.id} has ended; it lives" in caplog.text
+        await tell(other, one, DownNotice("nobody.7", "", "error"), linked.id)
+        assert other.endpoint.permission is not None
+        other.endpoint.permission.key = None  # what it tells is not signed any more, and true
+        await end(watched, "error")
+        await until(lambda: linked.state == "TERMINATED")
+        await until(lambda: not one.notices._doubted)
+        assert "nobody.7" not in caplog.text
+
+
+@pytest.mark.amqp
+async def test_an_end_that_is_told_by_who_has_the_key_is_believed_at_once(
+    amqp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        Container(amqp_url, sysname="forged") as one,
+        Container(amqp_url, sysname="forged") as other,
+    ):
+        linked, watched = await peer(one), await peer(other)
+        await linked.link(watched.id)
+        asked: list[object] = []
+        monkeypatch.setattr(one.notices, "claimed", lambda *args: asked.append(args))
+        await end(watched, "error")
+        await until(lambda: linked.state == "TERMINATED")
+        assert asked == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 pytestmark = pytest.mark.amqp
@@ -24,6 +26,9 @@ def test_a_failover_app_that_it_began_is_not_taken_over(ioncc, rabbitmq_server):
     ioncc.app("alone")
     with (ioncc.folder / "alone.app").open("a") as file:
         file.write("failover: true\nstart_type: permanent\n")
+    own = ioncc.folder / "res" / "apps" / "alone.app"  # where the other one finds it by its name
+    own.parent.mkdir(parents=True)
+    shutil.copy(ioncc.folder / "alone.app", own)
     (ioncc.folder / "bad.py").write_text(BAD)
     (ioncc.folder / "bad.app").write_text("type: application\nname: bad\nmod: bad\n")
     words = ("-n", "-b", rabbitmq_server.url(rabbitmq_server.new_vhost()), "-s", "sys")
