@@ -87,6 +87,32 @@ async def test_what_is_no_beat_does_no_harm(pair):
     await until(lambda: one.pulse.members.find(other.id))
 
 
+async def test_a_flood_of_containers_is_not_a_flood_of_lines(pair, caplog):
+    caplog.set_level(logging.INFO, "ion.container.pulse")
+    one, other = pair
+    for number in range(300):
+        envelope = Envelope("beat", codec.encode(Beat(f"fake_{number}", 1, 1.0))[0])
+        other.transport.publish("pulse.xs", "ctl.beat", envelope, mandatory=False)
+    await until(lambda: one.pulse.members.find("fake_299"))
+    came = [r for r in caplog.records if "container fake_" in r.getMessage()]
+    assert 0 < len(came) < 300  # 20 a second, of each of two
+    assert "not all are named" in caplog.text
+
+
+async def test_a_beat_of_another_with_its_own_name_is_not_heard(pair):
+    one, other = pair
+    await until(lambda: one.pulse.members.find(one.id))
+    started = one.pulse.members.find(one.id).beat.started
+    forged = codec.encode(Beat(one.id, 1, started + 9))[0]
+    marker = codec.encode(Beat("marker", 1, 1.0))[0]
+    for body in (forged, marker):
+        await other.transport.publish_confirmed(
+            "pulse.xs", "ctl.beat", Envelope("beat", body), timeout=5
+        )
+    await until(lambda: one.pulse.members.find("marker"))
+    assert one.pulse.members.find(one.id).beat.started == started
+
+
 async def test_a_killed_container_is_noticed_and_its_processes_are_lost(amqp_url, fleet, tmp_path):  # noqa: F811
     async with Container(amqp_url, sysname="pulse") as one:
         watcher = one.processes[await one.spawn(Watcher)]
