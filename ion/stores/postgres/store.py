@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from ion.base.errors import IonError
@@ -169,7 +169,7 @@ class PostgresStore:
             rows = await line.once(page.lean, *page.parameters)
             if any(row[1] is None for row in rows):
                 rows = await line.once(page.whole, *page.parameters)
-            return _entries(shape, rows)
+            return shape.entries_of(rows)
 
         return await self._engine.run(work, (self.table,), is_read=True)
 
@@ -193,7 +193,7 @@ class PostgresStore:
             rows = await line.rows(shape.entries.one, jobs[0].key)
         else:
             rows = await line.rows(shape.entries.many, [job.key for job in jobs])
-        found = {row[0]: entry for row, entry in zip(rows, _entries(shape, rows), strict=True)}
+        found = {row[0]: entry for row, entry in zip(rows, shape.entries_of(rows), strict=True)}
         return [found.get(job.key) for job in jobs]
 
     # writing
@@ -221,14 +221,3 @@ class PostgresStore:
 
 def _values_of(keys: list[bytes]) -> Callable[[Shape], selecting.Statement]:
     return lambda shape: (shape.values, [keys])
-
-
-def _entries(shape: Shape, rows: Iterable[Any]) -> list[Entry]:
-    if not shape.attributes:
-        return [Entry(key_text(key), value, revision) for key, value, revision in rows]
-    columns = list(enumerate(shape.attributes, 3))
-    entries = []
-    for row in rows:
-        index = {name: value for place, name in columns if (value := row[place]) is not None}
-        entries.append(Entry(key_text(row[0]), row[1], row[2], index))
-    return entries

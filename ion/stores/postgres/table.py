@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ion.stores.entries import entries_of
 from ion.stores.limits import Kind
 from ion.stores.store import Indices
 
@@ -36,6 +37,7 @@ class Shape:
     :ivar indices: declared attributes; None: it is no index store.
     :ivar attributes: their names, in the order of the columns.
     :ivar columns: of the attributes, with a comma in front of each, for SELECT.
+    :ivar entries_of: makes entries of rows: key, value, revision, and these columns.
     """
 
     def __init__(self, schema: str, name: str, generation: int, indices: Indices | None) -> None:
@@ -45,6 +47,7 @@ class Shape:
         self.attributes = list(self.kinds)
         self.own_name = f'"s_{name}_{generation}"'
         self.sql = f'"{schema}".{self.own_name}'
+        self.entries_of = entries_of(self.attributes)
         self.columns = "".join(f", {_column(name)}" for name in self.attributes)
         self.value = f"SELECT value FROM {self.sql} WHERE key = $1"
         self.values = f"SELECT key, value FROM {self.sql} WHERE key = ANY($1)"
