@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ion.stores.compiling import Compiler, order_by, parts_of
 from ion.stores.limits import PAGE_BYTES, after_prefix, check_limit, key_bytes, prefix_bytes
 from ion.stores.ordering import page_by_key, page_of
-from ion.stores.query import And, Compare, Predicate, Prefix, Query
-from ion.stores.sqlite.table import Table
+from ion.stores.query import And, Compare, Predicate, Prefix, Query, checked
+from ion.stores.sqlite.table import Form, Table
 from ion.stores.store import Entry, Page
 
 FEW = 200  # entries of a page that may be read on the event loop
@@ -22,15 +23,16 @@ Statement = tuple[str, list[Any]]
 class Selection:
     """A page that is to be read: by one statement, or several, one after the other.
 
+    :param form: of the table.
     :param limit: entries of the page.
     :param page: makes the page of entries in order, of which there may be one too many.
     """
 
     def __init__(
-        self, table: Table, limit: int, page: Callable[[list[Entry]], Page[Entry]]
+        self, table: Table, form: Form, limit: int, page: Callable[[list[Entry]], Page[Entry]]
     ) -> None:
         self._table = table
-        self._form = table.form
+        self._form = form
         self._limit = limit
         self._page = page
         self._statements: list[Statement] = []
@@ -39,7 +41,16 @@ class Selection:
     def add(self, condition: str, parameters: list[Any], order: str = "key") -> None:
         """Read, next, what a condition is true of."""
         tail = f"WHERE {condition} ORDER BY {order} LIMIT ?"
-        self._statements.append((f" FROM {self._table.sql} {tail}", parameters))
+        self.add_plan(f" FROM {self._table.sql} {tail}", parameters)
+
+    def add_plan(self, plan: str, parameters: list[Any]) -> None:
+        """Read, next, what a plan finds with other parameters."""
+        self._statements.append((plan, parameters))
+
+    @property
+    def plan(self) -> str | None:
+        """What may be kept for other parameters; None: with these it reads another way."""
+        return self._statements[0][0] if len(self._statements) == 1 and not self._probes else None
 
     def probe(self, name: str, condition: str, parameters: list[Any]) -> None:
         """Read by the index of an attribute, where a condition on it finds few rows there."""
@@ -90,11 +101,22 @@ class Selection:
 
 
 def of_query(table: Table, query: Query) -> Selection:
-    """Return the page of a checked query.
+    """Return the page of a query.
 
-    :raises InvalidRequest: the cursor is not one of this query.
+    :raises InvalidRequest: see :meth:`IndexStore.query`.
     """
-    selection = Selection(table, query.limit, lambda entries: page_of(query, entries))
+    form = table.form
+    known = form.plans.recall(query)
+    if known is None:
+        return _made(table, form, checked(query, form.kinds))
+    selection = Selection(table, form, query.limit, partial(page_of, known.query))
+    selection.add_plan(known.plan, known.values)
+    return selection
+
+
+def _made(table: Table, form: Form, query: Query) -> Selection:
+    """Return the page of a checked query, and keep how it is read for others like it."""
+    selection = Selection(table, form, query.limit, partial(page_of, query))
     order = order_by(query)
     for part in parts_of(query):
         compiler = Compiler(_mark)
@@ -104,6 +126,8 @@ def of_query(table: Table, query: Query) -> Selection:
         compiler = Compiler(_mark)
         condition = compiler.where(Query(And(tuple(terms))), paged=False)
         selection.probe(name, condition, compiler.parameters)
+    if selection.plan is not None:
+        form.plans.keep(query, selection.plan)
     return selection
 
 
@@ -129,7 +153,7 @@ def _ranges(query: Query) -> dict[str, list[Predicate]]:
 def of_scan(table: Table, prefix: str, after: str | None, limit: int) -> Selection:
     """Return the page of a scan; errors as :meth:`Store.scan`."""
     check_limit(limit)
-    selection = Selection(table, limit, lambda entries: page_by_key(entries, limit))
+    selection = Selection(table, table.form, limit, lambda entries: page_by_key(entries, limit))
     selection.add(*key_range(prefix, after))
     return selection
 

@@ -136,7 +136,6 @@ class SqliteStore:
 
     async def query(self, query: Query) -> Page[Entry]:
         """See :meth:`IndexStore.query`."""
-        query = checked(query, self.indices)
         selection = of_query(self._table, query)
         return await self._reader.brief(selection.shape, selection.small, selection.whole)
 

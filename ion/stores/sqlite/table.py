@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ion.stores.limits import Kind, key_text
-from ion.stores.store import Entry, Indices
+from ion.stores.entries import entries_of
+from ion.stores.limits import Kind
+from ion.stores.plans import Plans
+from ion.stores.store import Indices
 
 _COLUMN_TYPES: dict[Kind, str] = {
     "str": "TEXT",
@@ -25,14 +27,28 @@ class Form:
     :ivar select: the columns of an entry.
     :ivar select_small: the same, with :data:`TOO_LARGE` for a large value.
     :ivar small: this, and keys as text: one that is none is an error.
+    :ivar plans: how queries are read, from FROM on.
+    :ivar entries: makes entries of rows of the columns ``select`` or ``small``.
     """
 
-    __slots__ = ("attributes", "bools", "kinds", "put", "select", "select_small", "small")
+    __slots__ = (
+        "attributes",
+        "bools",
+        "entries",
+        "kinds",
+        "plans",
+        "put",
+        "select",
+        "select_small",
+        "small",
+    )
 
     def __init__(self, table: str, indices: Indices) -> None:
         self.kinds = dict(indices)
         self.attributes = tuple(indices)
         self.bools = tuple(name for name, kind in indices.items() if kind == "bool")
+        self.plans: Plans[str] = Plans(self.kinds)
+        self.entries = entries_of(self.attributes, self.bools)
         own = [f"a_{name}" for name in self.attributes]
         every = ["key", "value", "revision", *own]
         marks = ", ".join("?" * len(every))
@@ -49,26 +65,6 @@ class Form:
     def row(self, index: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return the values of the attribute columns for a put."""
         return tuple([index.get(name) for name in self.attributes])
-
-    def entries(self, rows: list[tuple[Any, ...]]) -> list[Entry]:
-        """Return the entries that rows are, of the columns ``select`` or ``small``."""
-        if not rows:
-            return []
-        keys, values, revisions, *attributes = zip(*rows, strict=True)
-        texts = map(key_text, keys) if type(keys[0]) is bytes else keys
-        if not attributes:
-            return list(map(Entry, texts, values, revisions))
-        indices: list[dict[str, Any]] = [{} for _ in rows]
-        for name, column in zip(self.attributes, attributes, strict=True):
-            cells = map(_bool, column) if name in self.bools else column
-            for index, value in zip(indices, cells, strict=True):
-                if value is not None:
-                    index[name] = value
-        return list(map(Entry, texts, values, revisions, indices))
-
-
-def _bool(value: int | None) -> bool | None:
-    return None if value is None else bool(value)
 
 
 class Table:

@@ -1,0 +1,98 @@
+"""Statements kept for queries that differ only in their values.
+
+Most queries compare some attributes with values, and have no cursor. For each set of comparisons,
+order and limit the query is checked and compiled once; then only its values are checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from ion.stores.limits import attribute_value
+from ion.stores.query import And, Compare, Query, checked
+
+MOST = 256  # kept; then it begins anew
+
+P = TypeVar("P")
+
+
+class Known(NamedTuple, Generic[P]):
+    """What is known of a query.
+
+    :ivar query: checked.
+    :ivar plan: kept before for such a query.
+    :ivar values: that are compared with, in their order.
+    """
+
+    query: Query
+    plan: P
+    values: list[Any]
+
+
+class Plans(Generic[P]):
+    """What was made of queries of one table, as long as it has the same attributes.
+
+    :param kinds: the attributes and their types.
+    """
+
+    __slots__ = ("_kept", "_kinds")
+
+    def __init__(self, kinds: Mapping[str, str]) -> None:
+        self._kinds = kinds
+        self._kept: dict[Any, P] = {}
+
+    def recall(self, query: Query) -> Known[P] | None:
+        """Return what is known of a query that is not checked yet; None: make it.
+
+        :raises InvalidRequest: a value is none of its attribute.
+        """
+        terms = _terms(query)
+        if terms is None:
+            return None
+        try:
+            plan = self._kept.get(_shape(query, terms))
+        except TypeError:  # what has no hash is no name
+            return None
+        if plan is None:
+            return None
+        kinds = self._kinds
+        values = [attribute_value(term.name, term.value, kinds) for term in terms]
+        for term, value in zip(terms, values, strict=True):
+            if value is not term.value or value is None:
+                query = checked(query, kinds)  # as it is kept; or it is refused
+                break
+        return Known(query, plan, values)
+
+    def keep(self, query: Query, plan: P) -> None:
+        """Keep what was made of a checked query, where it is for others, too.
+
+        :param plan: takes the values that are compared with, in their order, and nothing else.
+        """
+        terms = _terms(query)
+        if terms is None:
+            return
+        if len(self._kept) >= MOST:
+            self._kept.clear()
+        self._kept[_shape(query, terms)] = plan
+
+
+def _terms(query: Query) -> Sequence[Compare] | None:
+    """Return the comparisons that are a query; None: it is more than that."""
+    where = query.where
+    if query.cursor is not None or type(query.limit) is not int or type(query.order) is not tuple:
+        return None
+    if where is None:
+        return ()
+    if type(where) is Compare:
+        return (where,)
+    if type(where) is And and all(type(term) is Compare for term in where.terms):
+        return where.terms or None  # type: ignore[return-value]
+    return None
+
+
+def _shape(query: Query, terms: Sequence[Compare]) -> Any:
+    if len(terms) == 1:
+        term = terms[0]
+        return term.name, term.op, query.order, query.limit
+    return tuple([(term.name, term.op) for term in terms]), query.order, query.limit
