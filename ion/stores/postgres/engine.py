@@ -83,6 +83,29 @@ class Engine:
             await asyncio.sleep(pause * random.random())
             pause = min(pause * 2, _LONGEST_PAUSE)
 
+    async def at_once(self, work: Work[T]) -> T | None:
+        """Return what one statement that changes nothing finds, where a connection is free.
+
+        No timer is set for it: the pool cuts a statement that takes too long.
+
+        :return: None: nothing was done, and it is a case for :meth:`run`.
+        :raises IonError: as :meth:`run`.
+        """
+        line = None if self.is_closed else self.pool.take()
+        if line is None:
+            return None
+        try:
+            result = await work(line)
+        except BaseException as error:
+            self.give_back(line, error)
+            if not isinstance(error, FOREIGN):
+                raise
+            if line.is_late or not self.is_undone(error, is_read=True):
+                raise self.mapped(error, is_read=True) from error
+            return None
+        self.pool.release(line)
+        return result
+
     async def once(self, work: Work[T], until: float) -> T:
         """Return what ``work`` returns or raises; the connection is given back.
 

@@ -41,13 +41,15 @@ class _Compiler(Compiler):
 
 
 def query_of(shape: Shape, query: Query) -> PageStatement:
-    """Return the statements of a checked query's page.
+    """Return the statements of a checked query's page, and keep them for others like it.
 
     :raises InvalidRequest: the cursor is not one of this query.
     """
     compiler = _Compiler()
     condition = compiler.where(query, paged=True)
-    return _page(shape, condition, compiler.parameters, order_by(query), query.limit)
+    page = _page(shape, condition, compiler.parameters, order_by(query), query.limit)
+    shape.plans.keep(query, (page.lean, page.whole))
+    return page
 
 
 def count_of(shape: Shape, query: Query) -> Statement:

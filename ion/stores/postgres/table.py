@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ion.stores.entries import entries_of
 from ion.stores.limits import Kind
+from ion.stores.plans import Plans
 from ion.stores.store import Indices
 
 _COLUMN_TYPES: dict[Kind, str] = {
@@ -37,6 +38,7 @@ class Shape:
     :ivar indices: declared attributes; None: it is no index store.
     :ivar attributes: their names, in the order of the columns.
     :ivar columns: of the attributes, with a comma in front of each, for SELECT.
+    :ivar plans: the two statements of a page for each sort of query.
     :ivar entries_of: makes entries of rows: key, value, revision, and these columns.
     """
 
@@ -47,6 +49,7 @@ class Shape:
         self.attributes = list(self.kinds)
         self.own_name = f'"s_{name}_{generation}"'
         self.sql = f'"{schema}".{self.own_name}'
+        self.plans: Plans[tuple[str, str]] = Plans(self.kinds)
         self.entries_of = entries_of(self.attributes)
         self.columns = "".join(f", {_column(name)}" for name in self.attributes)
         self.value = f"SELECT value FROM {self.sql} WHERE key = $1"
