@@ -17,12 +17,11 @@ from ion.base.tasks import Tasks
 from ion.container.app import AppSpec, load_app
 from ion.container.launcher import Launcher
 from ion.container.lease import Keeper
-from ion.container.lookup import find
 from ion.container.membership import Beat, Holding
 from ion.container.plan import Start
 from ion.container.pulse import Pulse
 from ion.container.running import AppHost
-from ion.container.standing import FailoverApp, Post
+from ion.container.standing import FailoverApp, Post, find_here
 from ion.messaging.transport import TransportState
 
 log = logging.getLogger(__name__)
@@ -114,23 +113,23 @@ class Failover:
 
     def _hear(self, beat: Beat) -> None:
         """Stand by for what another container runs."""
-        for name in beat.apps:
+        for name, (_, file) in beat.apps.items():
             post = self.posts.get(name)
             if post is not None:
                 post.heard(beat.container)
             elif not self._is_retiring and self._is_new(name):
                 self._looked[name] = time.monotonic()
-                self._tasks.start(self._join(name), f"join {name}")
+                self._tasks.start(self._join(name, file), f"join {name}")
 
     def _is_new(self, name: str) -> bool:
         last = self._looked.get(name)
         is_due = last is None or time.monotonic() - last > LOOK_AGAIN
         return is_due and name not in self._declined and len(self.posts) < MANY
 
-    async def _join(self, name: str) -> None:
+    async def _join(self, name: str, file: str) -> None:
         """Stand by for an app, where there is one of that name here."""
         try:
-            spec = load_app(find(checked_name(name, "app name")))
+            spec = load_app(find_here(checked_name(name, "app name"), file))
         except (IonError, OSError) as error:
             log.info("no standing by for app %r: %s", name, error)
             return

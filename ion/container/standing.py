@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
-from ion.base.errors import StartError, Unavailable
+from ion.base.errors import ConfigurationError, StartError, Unavailable
 from ion.base.settings import merge
 from ion.base.tasks import Tasks
 from ion.container.app import AppSpec, load_app
@@ -31,6 +32,22 @@ class Neighbourhood(AppHost, Protocol):
     """What a post asks of its container."""
 
     pulse: Pulse
+
+
+def find_here(name: str, file: str) -> Path:
+    """Return the file of an app that another container runs: the one of its name here, or its own.
+
+    :param file: that the other one has started, as its sealed message says: whoever can seal may
+        have anything spawned here.
+    :raises ConfigurationError: there is none.
+    """
+    try:
+        return find(name)
+    except ConfigurationError:
+        path = Path(file)
+        if file and path.is_absolute() and path.is_file():
+            return path
+        raise
 
 
 class FailoverApp(RunningApp):
@@ -299,8 +316,9 @@ class Post:
             self._failures = 0
 
     async def _start_as(self, record: Mapping[str, Any]) -> None:
-        own = self.spec.file  # never the file that the bus names
-        spec = load_app(own if own is not None and own.is_file() else find(self.name))
+        own = self.spec.file
+        named = str(record.get("file", ""))
+        spec = load_app(own if own is not None and own.is_file() else find_here(self.name, named))
         if spec.name != self.name or spec.takeover is None:
             message = f"{spec.where('name')} is no app {self.name!r} that fails over"
             raise StartError(message)

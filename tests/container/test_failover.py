@@ -125,7 +125,7 @@ async def test_a_container_that_never_was_told_of_it_takes_over(system):
     assert (await system.who(late))["pid"].startswith(late.id)
 
 
-async def test_what_is_run_is_never_a_file_that_the_bus_names(memory, tmp_path):
+async def test_a_file_of_its_own_goes_before_the_one_that_another_started(memory, tmp_path):
     path = memory.write()
     elsewhere = tmp_path / "elsewhere.app"
     elsewhere.write_text(path.read_text().replace("place: file", "place: elsewhere"))
@@ -137,6 +137,20 @@ async def test_what_is_run_is_never_a_file_that_the_bus_names(memory, tmp_path):
     await one.kill()
     await until(lambda: memory.state(late) == "ACTIVE")
     assert (await memory.who(late))["place"] == "file"  # its own one of that name
+
+
+async def test_a_file_that_another_started_will_do_where_there_is_no_own(memory, tmp_path):
+    path = memory.write()
+    elsewhere = tmp_path / "elsewhere.app"
+    elsewhere.write_text(path.read_text().replace("place: file", "place: elsewhere"))
+    path.unlink()
+    one, late = await memory.add(), await memory.add()
+    await one.start_app(elsewhere)
+    await until(lambda: "alone" in late.failover.posts)
+    await until(lambda: late.failover.posts["alone"].keeper.is_open)
+    await one.kill()
+    await until(lambda: memory.state(late) == "ACTIVE")
+    assert (await memory.who(late))["place"] == "elsewhere"
 
 
 async def test_what_a_container_without_the_key_claims_to_hold_is_not_stood_by_for(
