@@ -53,7 +53,7 @@ def _fitting(entries: list[Entry], limit: int) -> list[Entry]:
 
 def position(query: Query, entry: Entry) -> Position:
     """Return where an entry stands in the order of a query."""
-    values = tuple(entry.index.get(name.removeprefix("-")) for name in query.order)
+    values = tuple([entry.index.get(name.removeprefix("-")) for name in query.order])
     return Position(values, key_bytes(entry.key))
 
 

@@ -7,7 +7,7 @@ order and limit the query is checked and compiled once; then only its values are
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ion.stores.limits import attribute_value
 from ion.stores.query import And, Compare, Query, checked
@@ -15,19 +15,6 @@ from ion.stores.query import And, Compare, Query, checked
 MOST = 256  # kept; then it begins anew
 
 P = TypeVar("P")
-
-
-class Known(NamedTuple, Generic[P]):
-    """What is known of a query.
-
-    :ivar query: checked.
-    :ivar plan: kept before for such a query.
-    :ivar values: that are compared with, in their order.
-    """
-
-    query: Query
-    plan: P
-    values: list[Any]
 
 
 class Plans(Generic[P]):
@@ -42,9 +29,10 @@ class Plans(Generic[P]):
         self._kinds = kinds
         self._kept: dict[Any, P] = {}
 
-    def recall(self, query: Query) -> Known[P] | None:
-        """Return what is known of a query that is not checked yet; None: make it.
+    def recall(self, query: Query) -> tuple[Query, P, list[Any]] | None:
+        """Return a query as it is checked, what was kept for it, and the values it compares with.
 
+        :return: None: nothing is kept for it, and nothing is checked.
         :raises InvalidRequest: a value is none of its attribute.
         """
         terms = _terms(query)
@@ -56,13 +44,13 @@ class Plans(Generic[P]):
             return None
         if plan is None:
             return None
-        kinds = self._kinds
-        values = [attribute_value(term.name, term.value, kinds) for term in terms]
-        for term, value in zip(terms, values, strict=True):
+        values = []
+        for term in terms:
+            value = attribute_value(term.name, term.value, self._kinds)
             if value is not term.value or value is None:
-                query = checked(query, kinds)  # as it is kept; or it is refused
-                break
-        return Known(query, plan, values)
+                query = checked(query, self._kinds)  # as it is kept; or it is refused
+            values.append(value)
+        return query, plan, values
 
     def keep(self, query: Query, plan: P) -> None:
         """Keep what was made of a checked query, where it is for others, too.

@@ -36,6 +36,7 @@ MAX_TERMS = 500  # comparisons and values in one query
 MAX_DEPTH = 50
 MAX_ORDER = 8
 _MARK = 8  # bytes
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -278,8 +279,8 @@ def _compare(left: Any, op: Comparison, right: Any) -> bool:
 
 def cursor_of(query: Query, position: Position) -> str:
     """Return the cursor of a page of ``query`` that ended at ``position``."""
-    data = _mark(query) + msgspec.msgpack.encode(position)
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+    data = _mark(query) + _encode(position)
+    return binascii.b2a_base64(data, newline=False).translate(_URL_SAFE, b"=").decode()
 
 
 def position_of(query: Query) -> Position | None:

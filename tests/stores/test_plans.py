@@ -125,7 +125,7 @@ def test_what_is_kept_is_bounded() -> None:
     for limit in range(1, MOST + 2):
         plans.keep(Query(limit=limit), limit)
     known = [plans.recall(Query(limit=limit)) for limit in range(1, MOST + 2)]
-    assert [one.plan for one in known if one] == [MOST + 1]
+    assert [one[1] for one in known if one] == [MOST + 1]
 
 
 def test_a_known_query_is_as_checked() -> None:
@@ -134,6 +134,7 @@ def test_a_known_query_is_as_checked() -> None:
     whole = Query(A("depth") > 2, GOOD.order, GOOD.limit)  # type: ignore[arg-type]
     known = plans.recall(whole)
     assert known is not None
-    assert known.query == checked(whole, KINDS)
-    assert type(known.values[0]) is float
+    query, plan, values = known
+    assert (query, plan, values) == (checked(whole, KINDS), "plan", [2.0])
+    assert type(values[0]) is float
     assert plans.recall(Query(GOOD.where, ["kind"], 1)) is None  # type: ignore[arg-type]

@@ -156,8 +156,7 @@ class PostgresStore:
         if known is None:
             query = checked(query, self.indices)
         else:
-            query = known.query
-            (lean, _), values = known.plan, known.values
+            query, (lean, _), values = known
             rows = await self._engine.at_once(lambda line: line.rows(lean, *values))
             if rows is not None and None not in [row[1] for row in rows]:
                 return page_of(query, shape.entries_of(rows))

@@ -109,8 +109,9 @@ def of_query(table: Table, query: Query) -> Selection:
     known = form.plans.recall(query)
     if known is None:
         return _made(table, form, checked(query, form.kinds))
-    selection = Selection(table, form, query.limit, partial(page_of, known.query))
-    selection.add_plan(known.plan, known.values)
+    query, plan, values = known
+    selection = Selection(table, form, query.limit, partial(page_of, query))
+    selection.add_plan(plan, values)
     return selection
 
 
