@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import signal
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -47,6 +48,29 @@ async def other(bus: tuple[str, dict[str, object]]) -> AsyncIterator[Container]:
     url, config = bus
     async with Container(url, sysname="test", config=config) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Take back what a test has set of logging: the next ones would log each frame, say."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    names = [name for name, logger in root.manager.loggerDict.items() if _has_level(logger)]
+    levels = {name: logging.getLogger(name).level for name in names}
+    yield
+    root.setLevel(level)
+    for handler in [h for h in root.handlers if h not in handlers]:
+        if type(handler).__module__.startswith("ion.") or type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)
+    for name, logger in list(root.manager.loggerDict.items()):
+        if _has_level(logger) and name not in levels:
+            logging.getLogger(name).setLevel(logging.NOTSET)
+    for name, before in levels.items():
+        logging.getLogger(name).setLevel(before)
+
+
+def _has_level(logger: object) -> bool:
+    return isinstance(logger, logging.Logger) and logger.level != logging.NOTSET
 
 
 # What is above the endpoint is the same on both paths to RabbitMQ, and need not be seen on both:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 MASK = "***"
-_URL_PASSWORD = re.compile(r"(?P<head>[A-Za-z][\w+.-]*://[^\s/:@]*):[^\s/]*@")
+# It begins where a URL's scheme ends, and is bounded: a long text without blanks is read once.
+_URL_PASSWORD = re.compile(r"(?P<head>://[^\s/:@]{0,300}):[^\s/]{0,1000}@")
 _SECRET_KEY = re.compile(
     r"(^|[._-])(password|passwd|secret|token|credentials?|api[_-]?key)$|^agent\.key$",
     re.IGNORECASE,
