@@ -47,7 +47,14 @@ def system(module_ioncc, rabbitmq_server):
     for each in serving.values():
         each.ready()
     serving["url"] = url
-    return serving
+    deadline = time.monotonic() + 20  # until each has heard the other's beat
+    both = [["first", "second"]] * 2
+    while True:
+        done = module_ioncc.run("-b", url, "-s", "sys", "health", "--json")
+        rows = json.loads(done.stdout or "[]")
+        if [row["members"] for row in rows] == both:
+            return serving
+        assert time.monotonic() < deadline, done.stdout + done.stderr
 
 
 @pytest.fixture
