@@ -30,7 +30,8 @@ from ion.base.errors import ConfigurationError, IonError, ServiceNotFound, Unava
 
 T = TypeVar("T")
 
-_LOGIN = re.compile(r"(?P<scheme>\w+://)[^/@\s]*@")
+# Begun where a scheme ends, and bounded: a frame is a long text, and its letters are no schemes.
+_LOGIN = re.compile(r"://[^/@\s]{0,1000}@")
 _REFUSED, _NOT_ALLOWED = 403, 530
 # Why there is no connection, in a word: details["cause"] of what cannot_connect returns.
 CAUSES = (LOGIN, NO_VHOST, VHOST, CLOSED, FOREIGN, TLS, NOBODY, NO_HOST, SILENT) = (
@@ -58,7 +59,7 @@ is_ours: ContextVar[bool] = ContextVar("ion_amqp_connection", default=False)
 
 def masked(text: object) -> str:
     """Return ``text`` with the login of every URL in it replaced."""
-    return _LOGIN.sub(r"\g<scheme>***@", str(text))
+    return _LOGIN.sub("://***@", str(text))
 
 
 class _Quiet(logging.Filter):
