@@ -52,6 +52,17 @@ def bring_up(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the version of a file, read in one transaction: another may be bringing it up."""
+    if connection.in_transaction:
+        return _read_version(connection, path)
+    connection.execute("BEGIN")
+    try:
+        return _read_version(connection, path)
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _read_version(connection: sqlite3.Connection, path: Path) -> int:
     mark: int = connection.execute("PRAGMA application_id").fetchone()[0]
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if mark != APPLICATION_ID:
