@@ -49,7 +49,7 @@ async def test_writes_messages_and_answer_are_one(bus: Bus, store_url: str) -> N
         await container.send("bank", "pay", {"who": "a"})
         await sent_once(container, "a", 3)
         assert await number(container, "accounts", "a") == 3
-        assert bank.begun == len(receiver.ids) == len(set(receiver.ids)) == 3
+        assert bank.begun == len(set(receiver.ids)) == 3  # sent again, it has the same id
         assert len(await known(container)) == 6
 
 
