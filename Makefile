@@ -26,7 +26,7 @@ run: $(VENV)/run.stamp ## start a container that does something to see
 
 test: check ## check, then run every test on real servers that the tests start themselves
 	@.ci/need rabbitmq redis postgresql librabbitmq cc
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+	@.ci/tests $(BIN)/python $(WORKERS) $(PYTEST_ARGS)
 
 check: lint types ## lint, format and types
 
@@ -58,7 +58,7 @@ clean: ## remove what was built, the virtual environment included
 
 $(VENV)/run.stamp: pyproject.toml .ci/venv
 	@.ci/venv $(VENV)
-	$(PIP) --editable '.[shell]'
+	$(PIP) --editable '.[shell,services]'
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml .ci/venv

@@ -12,7 +12,7 @@ from ion import Container, DeadlineExceeded, Service, ServiceClient, Unavailable
 CALLS = 200
 TIMEOUT = 0.5
 STOPPED = 20.0  # seconds
-LATE = 0.5  # seconds; asked one after the other, the last of the calls would be 8 s late
+LATE = 4.0  # seconds; asked one after the other, the last of the calls would be 8 s late
 
 
 class Slow(Service, name="slow", concurrency=1000):
