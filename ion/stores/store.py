@@ -36,7 +36,7 @@ ABSENT = 0  # the revision of what is not there: a put that gives it makes a key
 T = TypeVar("T")
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A value as it is kept.
 
     :ivar index: its index attributes; those that are absent are left out.

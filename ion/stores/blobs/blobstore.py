@@ -26,6 +26,7 @@ from ion.stores.blobs.blob import (
 )
 from ion.stores.blobs.kept import Kept, kept
 from ion.stores.blobs.upload import Upload, checked_chunk
+from ion.stores.offloop import get_and
 from ion.stores.query import A, Predicate, Query
 from ion.stores.store import Datastore, Entry, IndexStore
 
@@ -188,13 +189,13 @@ class BlobStore:
         return manifest
 
     async def _verified(self, hash: str, manifest: Manifest, number: int) -> bytes:
-        data = await self._kept.chunks.get(chunk_key(manifest.place, number))
-        if data is None:
+        read = await get_and(self._kept.chunks, chunk_key(manifest.place, number), _sha256)
+        if read is None:
             found = "is missing"
-        elif await asyncio.to_thread(_sha256, data) != manifest.digest(number):
+        elif read[1] != manifest.digest(number):
             found = "is not what it was"
         else:
-            return data
+            return read[0]
         message = (
             f"chunk {number} of {manifest.count} of blob {hash} {found}: put the content again, "
             "after removing the blob"

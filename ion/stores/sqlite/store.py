@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from ion.stores.limits import check_batch, check_limit, check_many, key_bytes, key_text
 from ion.stores.query import Query, checked
@@ -16,6 +16,8 @@ from ion.stores.sqlite.writer import Writer
 from ion.stores.store import Attributes, Entry, Indices, Page, Reindex, Remove, Write
 
 _KEYS_AT_A_TIME = 500
+
+T = TypeVar("T")
 
 
 class SqliteStore:
@@ -45,6 +47,16 @@ class SqliteStore:
             row = await reader.patiently(self._table.value, parameters)
         value: bytes | None = row[0] if row is not None else None
         return value
+
+    async def get_in_thread(self, key: str, work: Callable[[bytes], T]) -> tuple[bytes, T] | None:
+        """See :class:`~ion.stores.offloop.ReadsInThreads`."""
+        sql, parameters = self._table.value, (key_bytes(key),)
+
+        def read(connection: sqlite3.Connection) -> tuple[bytes, T] | None:
+            row = connection.execute(sql, parameters).fetchone()
+            return (row[0], work(row[0])) if row is not None else None
+
+        return await self._reader.run(read)
 
     async def entry(self, key: str) -> Entry | None:
         """See :meth:`Store.entry`."""
