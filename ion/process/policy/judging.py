@@ -1,0 +1,251 @@
+"""Deciding: a pure function of rules, subject, action and facts, compiled and remembered.
+
+What holds: a rule that denies wins over all that allow, wherever it stands; where none decides, the
+default does. What cannot be known, fails closed: a condition on it lets no rule allow, and every
+rule deny.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+import msgspec
+
+from ion.process.policy.model import (
+    ALLOW,
+    ANONYMOUS,
+    ANYONE,
+    AUTHENTICATED,
+    DENY,
+    EVENT,
+    KEYHOLDER,
+    UNKNOWN,
+    Decision,
+    Facts,
+    Rule,
+    Rules,
+    Subject,
+    When,
+)
+
+MAX_KNOWN = 10_000  # verdicts that are remembered; then it begins anew
+MAX_NEEDS = 8
+_WILD = frozenset("*?[")
+
+# Who has the key of the system may command: the ops that ask for it check it themselves.
+BUILT_IN = (Rule("keyholder", ALLOW, ("*.*",), frozenset({KEYHOLDER}), place="built in"),)
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What of the rules concerns one kind of subject and one action.
+
+    :ivar decision: where no condition has to be looked at; else None.
+    :ivar denies: rules that deny under a condition; allows: that allow under one.
+    :ivar rest: what holds where none of these does.
+    """
+
+    decision: Decision | None
+    denies: tuple[Rule, ...] = ()
+    allows: tuple[Rule, ...] = ()
+    rest: Decision = Decision(allowed=False)
+
+
+class Judge:
+    """Rules that are ready to decide. Nothing of it changes but what it remembers.
+
+    :param default: ``allow`` or ``deny``: where no rule decides.
+    """
+
+    def __init__(self, rules: Rules, default: str = DENY) -> None:
+        self.rules = rules
+        self.default = default
+        self._included = _closure(rules.roles)
+        self._exact: dict[str, list[Rule]] = {}
+        self._of_service: dict[str, list[tuple[str, Rule]]] = {}
+        self._wild: list[tuple[str, str, Rule]] = []
+        self._events: list[tuple[str, Rule]] = []
+        for rule in (*rules.rules, *BUILT_IN):
+            for pattern in rule.actions:
+                self._add(pattern, rule)
+        self._known: dict[tuple[str, frozenset[str], bool, str], Verdict] = {}
+
+    def decide(self, subject: Subject, action: str, facts: Facts) -> Decision:
+        """Return what the rules say; never raises but for what ``facts`` raise."""
+        verdict = self.verdict(subject, action)
+        return verdict.decision or weigh(verdict, subject, facts)
+
+    def verdict(self, subject: Subject, action: str) -> Verdict:
+        """Return what concerns such a subject and this action; remembered."""
+        key = (subject.actor, subject.roles, subject.is_keyholder, action)
+        verdict = self._known.get(key)
+        if verdict is None:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            verdict = self._known[key] = self._found(subject, action)
+        return verdict
+
+    def roles_of(self, subject: Subject) -> frozenset[str]:
+        """Return all roles of a subject: its own, what they include, and what it is of itself."""
+        own: set[str] = {ANYONE, AUTHENTICATED if subject.is_known else ANONYMOUS}
+        if subject.is_keyholder:
+            own.add(KEYHOLDER)
+        for role in subject.roles:
+            own |= self._included.get(role, frozenset())  # one that no rule knows gives nothing
+        return frozenset(own)
+
+    def candidates(self, action: str) -> list[Rule]:
+        """Return the rules whose patterns an action fits, each once."""
+        if action.startswith(EVENT):
+            found = [rule for pattern, rule in self._events if fnmatchcase(action, pattern)]
+        else:
+            service, _, op = action.rpartition(".")
+            found = list(self._exact.get(action, ()))
+            named = self._of_service.get(service, ())
+            found += [rule for pattern, rule in named if fnmatchcase(op, pattern)]
+            found += [
+                rule
+                for of_service, of_op, rule in self._wild
+                if fnmatchcase(service, of_service) and fnmatchcase(op, of_op)
+            ]
+        return list({id(rule): rule for rule in found}.values())
+
+    def _add(self, pattern: str, rule: Rule) -> None:
+        service, _, op = pattern.rpartition(".")
+        if pattern.startswith(EVENT):
+            self._events.append((pattern, rule))
+        elif _WILD.isdisjoint(pattern):
+            self._exact.setdefault(pattern, []).append(rule)
+        elif _WILD.isdisjoint(service):
+            self._of_service.setdefault(service, []).append((op, rule))
+        else:
+            self._wild.append((service, op, rule))
+
+    def _found(self, subject: Subject, action: str) -> Verdict:
+        candidates = self.candidates(action)
+        held = self.roles_of(subject)
+        ours = [rule for rule in candidates if rule.roles & held or subject.actor in rule.actors]
+        needs = _needs(candidates, held)
+        denies = [rule for rule in ours if rule.effect == DENY]
+        allows = [rule for rule in ours if rule.effect == ALLOW]
+        for rule in denies:
+            if rule.when is None:
+                return Verdict(_denied(rule))
+        free = next((rule for rule in allows if rule.when is None), None)
+        rest = _allowed(free) if free is not None else self._undecided(needs)
+        if not denies and (free is not None or not allows):
+            return Verdict(rest)
+        conditional = () if free is not None else tuple(allows)
+        return Verdict(None, tuple(denies), conditional, rest)
+
+    def _undecided(self, needs: tuple[str, ...]) -> Decision:
+        if self.default == ALLOW:
+            return Decision(allowed=True, reason="no rule is about it, and the default is to allow")
+        return Decision(allowed=False, reason="no rule allows it", needs=needs)
+
+
+def weigh(verdict: Verdict, subject: Subject, facts: Facts) -> Decision:
+    """Decide where conditions have to be looked at."""
+    for rule in verdict.denies:
+        if rule.when is not None and holds(rule.when, subject, facts) is not False:
+            return _denied(rule)
+    for rule in verdict.allows:
+        if rule.when is not None and holds(rule.when, subject, facts):
+            return _allowed(rule)
+    if verdict.allows and not verdict.rest.allowed:
+        rule = verdict.allows[0]
+        told = rule.when.told() if rule.when is not None else ""
+        reason = f"rule {rule.id!r} allows it only where {told}"
+        return Decision(allowed=False, rule=rule.id, reason=reason, needs=verdict.rest.needs)
+    return verdict.rest
+
+
+def holds(when: When, subject: Subject, facts: Facts) -> bool | None:
+    """Tell whether all conditions hold; None: none fails, and one cannot be known."""
+    unknown = False
+    for found in _conditions(when, subject, facts):
+        if found is False:
+            return False
+        unknown = unknown or found is None
+    return None if unknown else True
+
+
+def _conditions(when: When, subject: Subject, facts: Facts) -> Iterable[bool | None]:
+    if when.actor:
+        yield _is_actor(facts.field(when.actor), subject)
+    for name, values in when.fields:
+        yield _is_among(facts.field(name), values)
+    for claim, values in when.claims:
+        yield _claims(subject.claims.get(claim, UNKNOWN), values)
+    for name, claim in when.same:
+        yield _is_claimed(facts.field(name), subject.claims.get(claim, UNKNOWN))
+    if when.owner:
+        yield _owns(facts.field(when.owner), subject, facts)
+
+
+def _is_actor(value: Any, subject: Subject) -> bool | None:
+    if value is UNKNOWN:
+        return None
+    return isinstance(value, str) and subject.is_known and value == subject.actor
+
+
+def _owns(resource: Any, subject: Subject, facts: Facts) -> bool | None:
+    if resource is UNKNOWN:
+        return None
+    if not isinstance(resource, str):
+        return False
+    owner = facts.owner(resource)
+    return None if owner is None else subject.is_known and owner == subject.actor
+
+
+def _is_among(value: Any, values: Iterable[Any]) -> bool | None:
+    if value is UNKNOWN:
+        return None
+    return any(_equal(value, one) for one in values)
+
+
+def _claims(claimed: Any, values: Iterable[Any]) -> bool | None:
+    if claimed is UNKNOWN:
+        return None
+    each = claimed if isinstance(claimed, list | tuple) else (claimed,)
+    return any(_equal(one, value) for one in each for value in values)
+
+
+def _is_claimed(value: Any, claimed: Any) -> bool | None:
+    if value is UNKNOWN or claimed is UNKNOWN:
+        return None
+    return bool(_claims(claimed, (value,)))
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Compare without the surprises of Python: true is not 1."""
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+
+
+def _allowed(rule: Rule) -> Decision:
+    return Decision(allowed=True, rule=rule.id, reason=f"rule {rule.id!r} allows it")
+
+
+def _denied(rule: Rule) -> Decision:
+    why = f": {rule.description}" if rule.description else ""
+    return Decision(allowed=False, rule=rule.id, reason=f"rule {rule.id!r} denies it{why}")
+
+
+def _needs(candidates: Iterable[Rule], held: frozenset[str]) -> tuple[str, ...]:
+    """Return roles that the subject does not have, and that rules allow the action to."""
+    roles = {role for rule in candidates if rule.effect == ALLOW for role in rule.roles}
+    return tuple(sorted(roles - held - {KEYHOLDER}))[:MAX_NEEDS]
+
+
+def _closure(roles: Mapping[str, tuple[str, ...]]) -> dict[str, frozenset[str]]:
+    """Return for each role itself and all that it includes, at any depth; a cycle is no harm."""
+    closed: dict[str, frozenset[str]] = {}
+    for role in roles:
+        found, open_ = {role}, [role]
+        while open_:
+            new = [each for each in roles.get(open_.pop(), ()) if each not in found]
+            found.update(new)
+            open_ += new
+        closed[role] = frozenset(found)
+    return closed
