@@ -17,6 +17,7 @@ Every error has ``code`` (HTTP-like number), ``type`` (a stable word for program
     │  ├ ReceivedApplicationError 4xx
     │  │  ├ BadRequest 400            unknown key, missing or mistyped value
     │  │  ├ OpNotFound 404            the service has no such op
+    │  │  ├ Unauthorized 401          a token that is none, or none where one is asked for
     │  │  └ Forbidden 403             a command that is not signed with the system's key
     │  └ ReceivedContainerError 5xx   the handler failed, or its process or container did
     ├ CallCycle 508                   a call that would wait on itself; the message names the ring
@@ -167,6 +168,15 @@ class OpNotFound(ReceivedApplicationError):
     default_code = 404
 
 
+class Unauthorized(ReceivedApplicationError):
+    """Who calls is not known: the token is expired, altered, revoked, of another system, or absent.
+
+    The message says what is wrong with it; ``details["reason"]`` does so in a word.
+    """
+
+    default_code = 401
+
+
 class Forbidden(ReceivedApplicationError):
     """Not allowed; of ION's own: a command that is not signed with the system's key.
 
@@ -263,6 +273,7 @@ _RUNTIME_FAILURES: dict[tuple[int, str], type[IonError]] = {
         CallCycle,
         ProcessNotFound,
         Refused,
+        Unauthorized,
         Forbidden,
         DeadlineExceeded,
         Unavailable,

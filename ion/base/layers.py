@@ -30,6 +30,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "ION_BROKER": "broker.url",
     "ION_SYSNAME": "container.sysname",
     "ION_STORE": "store.url",
+    "ION_TOKEN": "identity.token",
 }
 PREFIX = "ION_"
 _NULLS = {"", "~", "null"}

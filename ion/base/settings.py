@@ -165,6 +165,56 @@ class AgentSettings(_Section, frozen=True):
     key_file: str | None = None
 
 
+class IdentitySettings(_Section, frozen=True):
+    """Who calls: the tokens that messages carry, and how they are checked.
+
+    :param verify: ``off`` (tokens only travel), ``hint`` (a token that comes is checked; without
+        one, ``user-id`` is taken as it is), ``present`` (without a token nobody is known),
+        ``required`` (without a token a message is refused).
+    :param audience: that tokens must be made for; null: the sysname.
+    :param keys: public keys (Ed25519, base64url) of further issuers whose tokens are good here.
+    :param keys_file: a JSON Web Key Set of such keys, which nobody but its owner can write.
+    :param leeway: how far the clocks of who makes and who checks a token may differ.
+    :param max_life: of a token; one that was made for longer is refused.
+    :param cache: how many checked tokens are known, so that they are not checked each time.
+    :param token: that this container's own calls carry; ``system``: one that it makes itself, with
+        the key of the system; null: none, so that they are nobody's.
+    :param token_file: the file that holds it, read again when it has changed.
+    """
+
+    verify: Literal["off", "hint", "present", "required"] = "hint"
+    audience: str | None = None
+    keys: list[str] = []
+    keys_file: str | None = None
+    leeway: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 10.0
+    max_life: Seconds = 86_400.0
+    cache: Count = 4096
+    token: str | None = None
+    token_file: str | None = None
+
+
+class PolicySettings(_Section, frozen=True):
+    """Who may do what: rules, by which each message that arrives is decided.
+
+    :param file: of the rules; it is read again when it has changed. Null: there is none.
+    :param service: whether the rules of the service ``policy`` take its place, once they are there.
+    :param default: what becomes of a message that no rule decides: ``allow`` or ``deny``.
+    :param owners: the service that is asked who owns a resource (op ``read``); null: nobody knows.
+    :param reload_every: between two looks at the file, and at the service.
+    """
+
+    file: str | None = None
+    service: bool = False
+    default: Literal["allow", "deny"] = "allow"
+    owners: Word | None = "resource_registry"
+    reload_every: Annotated[float, msgspec.Meta(ge=0.05, le=3600)] = 2.0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether messages are decided at all."""
+        return self.file is not None or self.service or self.default == "deny"
+
+
 class SystemSettings(_Section, frozen=True):
     """The containers of a system, and what they make of one another.
 
@@ -251,6 +301,8 @@ class Settings(_Section, frozen=True):
     service: ServiceSettings = ServiceSettings()
     services: dict[str, ServiceOverride] = {}
     agent: AgentSettings = AgentSettings()
+    identity: IdentitySettings = IdentitySettings()
+    policy: PolicySettings = PolicySettings()
     system: SystemSettings = SystemSettings()
     health: HealthSettings = HealthSettings()
     store: StoreSettings = StoreSettings()

@@ -38,6 +38,7 @@ from ion.process.calling import Calling
 from ion.process.connection import endpoint_for, transport_for
 from ion.process.ending import STOPPED, End, Guardian
 from ion.process.endpoint import Endpoint
+from ion.process.identity.own import Own, with_token
 from ion.process.process import Process
 from ion.process.workers import Workers
 
@@ -57,6 +58,7 @@ class Container(Calling, Hosting):
     :param sysname: the system; ``container.sysname`` of the configuration by default.
     :param config: overrides configuration, nested or with dotted keys.
     :param settings: settings that were read already; then no configuration is read here.
+    :param token: that its own calls bear; ``identity.token`` of the configuration by default.
     :ivar id: container id, unique, without dots.
     :ivar state: INIT, READY, ACTIVE, DEGRADED (the broker is away, or takes no messages),
         TERMINATED or ERROR.
@@ -79,8 +81,9 @@ class Container(Calling, Hosting):
         sysname: str | None = None,
         config: Mapping[str, Any] | None = None,
         settings: Settings | None = None,
+        token: str | None = None,
     ) -> None:
-        self.settings = settings if settings is not None else load(config)
+        self.settings = with_token(settings if settings is not None else load(config), token)
         self.namespace = Namespace(self.settings.container.sysname if sysname is None else sysname)
         self.id = checked_name(self.settings.container.name or new_container_id(), "container id")
         self._sender = f"{self.id}.0"  # its agent's pid
@@ -364,6 +367,10 @@ class Container(Calling, Hosting):
         self.endpoint = self._endpoint = endpoint
         if endpoint.permission is not None:
             await endpoint.permission.establish()
+        await endpoint.desk.establish()
+        own = Own(self.settings.identity, endpoint, self.sysname)
+        self._rooms.push_async_callback(own.close)
+        await own.open()
 
     def _exchange_manager(self) -> ExchangeManager:
         self.stores = StoreRoom(self.endpoint, self.settings, copy_context())

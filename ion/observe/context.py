@@ -30,6 +30,11 @@ class CallContext(msgspec.Struct, eq=False, dict=False):
     traceparent: str = ""
 
     @property
+    def token(self) -> str:
+        """The token of who it is made for, or ""."""
+        return ""
+
+    @property
     def stack(self) -> tuple[str, ...]:
         """The calls that wait on this one, the first one first."""
         return ()

@@ -12,6 +12,7 @@ from ion.base.errors import CallCycle
 from ion.observe.context import CallContext
 
 HEADER = "call-stack"
+TOKEN = "token"  # noqa: S105 - the header's name
 MAX_DEPTH = 64
 
 
@@ -67,6 +68,8 @@ def pass_on(context: CallContext, headers: dict[str, Any], *, waits: bool) -> No
     """
     if context.user:
         headers["user-id"] = context.user
+    if context.token:
+        headers[TOKEN] = context.token
     if context.traceparent:
         headers["traceparent"] = context.traceparent
     if waits and not context.over:
@@ -74,14 +77,22 @@ def pass_on(context: CallContext, headers: dict[str, Any], *, waits: bool) -> No
 
 
 def add_to(
-    headers: dict[str, Any], context: CallContext | None, extra: dict[str, Any] | None
+    headers: dict[str, Any],
+    context: CallContext | None,
+    extra: dict[str, Any] | None,
+    own: str = "",
+    *,
+    waits: bool = True,
 ) -> None:
     """Add to a request's headers what belongs to the call that is being handled, and ``extra``.
 
+    :param own: the token where no call is being handled.
     :raises CallCycle: it would be more than 64 calls deep.
     """
     if context is not None:
-        pass_on(context, headers, waits=True)
+        pass_on(context, headers, waits=waits)
+    elif own:
+        headers[TOKEN] = own
     if extra is not None:
         headers.update(extra)
 

@@ -16,6 +16,8 @@ from ion.messaging.opening import EMBEDDED, open_transport, scheme_of
 from ion.messaging.transport import Transport
 from ion.process.calling import Calling
 from ion.process.endpoint import Endpoint
+from ion.process.identity.desk import Desk
+from ion.process.identity.own import Own, with_token
 from ion.process.permission import Permission
 
 
@@ -34,23 +36,29 @@ async def connect(
     *,
     sysname: str | None = None,
     config: dict[str, Any] | None = None,
+    token: str | None = None,
 ) -> AsyncIterator[Connection]:
     """Connect to a system's bus, for the time of an ``async with``.
 
     :param url: of the broker, or of several; ``broker.url`` of the configuration by default.
     :param sysname: the system; ``container.sysname`` of the configuration by default.
+    :param token: that the calls bear, to say whose they are; ``identity.token`` of the
+        configuration by default.
     :raises Unavailable: the broker is away, or refused; the message says which.
     """
-    settings = load(config)
+    settings = with_token(load(config), token)
     namespace = Namespace(settings.container.sysname if sysname is None else sysname)
     transport = transport_for(settings, url, sysname=namespace.sysname)
     await transport.open()
     try:
         endpoint = endpoint_for(settings, transport, namespace, new_container_id())
+        own = Own(settings.identity, endpoint, namespace.sysname)
         try:
+            await own.open()
             await endpoint.open()
             yield Connection(endpoint)
         finally:
+            await own.close()
             await endpoint.close()
     finally:
         await transport.close()
@@ -104,6 +112,7 @@ def endpoint_for(
         inbound=build(messaging.interceptors.in_, messaging),
         outbound=build(messaging.interceptors.out, messaging),
     )
-    window = messaging.clock_skew
-    endpoint.permission = Permission(settings.agent, transport, namespace.sysname, window)
+    window, sysname = messaging.clock_skew, namespace.sysname
+    endpoint.permission = Permission(settings.agent, transport, sysname, window)
+    endpoint.desk = Desk(settings.identity, endpoint.permission, sysname)
     return endpoint

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from ion.base.errors import BadRequest
+from ion.base.settings import IdentitySettings
 from ion.conversation.protocols import PROTOCOLS
 from ion.messaging.envelope import Envelope
 from ion.messaging.interceptors import Interceptor, too_large
+from ion.process.identity.desk import Desk
 from ion.process.permission import Permission
 
+NOBODY = Desk(IdentitySettings(verify="off"), None, "")
 MAX_ID = 255  # bytes
 
 
@@ -17,9 +20,13 @@ class Customs:
     :ivar max_content: the largest content either way, bytes.
     :ivar inbound: interceptors for what arrives, outbound: for what is sent.
     :ivar permission: to command others, and whom to heed; None: nobody.
+    :ivar desk: tells whose the calls are that arrive.
+    :ivar token: that its own calls bear, those that are made while none is handled; or "".
     """
 
     permission: Permission | None = None
+    desk: Desk = NOBODY
+    token: str = ""
 
     def __init__(
         self,

@@ -42,7 +42,7 @@ from ion.process.calls import (
     service_of,
     way_to,
 )
-from ion.process.callstack import add_to, pass_on
+from ion.process.callstack import add_to
 from ion.process.customs import Customs, checked_message_id
 from ion.process.deadlines import Begun, Deadlines
 from ion.process.farewell import Farewell
@@ -232,8 +232,8 @@ class Endpoint(Customs):
             "timeout": int(left * 1000) or 1,
             "deadline": int((now + left) * 1000),
         }
-        if context is not None or extra is not None:
-            add_to(headers, context, extra)
+        if context is not None or extra is not None or self.token:
+            add_to(headers, context, extra, self.token)
         codec_ = codec.msgpack_codec if content_type == MSGPACK else codec.codec_for(content_type)
         body, content_type = codec_.encode(content, content_type)
         envelope = Envelope(op, body, content_type=content_type, headers=headers)
@@ -330,12 +330,18 @@ class Endpoint(Customs):
         :raises BadRequest: ``message_id`` is no text of at most 255 bytes.
         :raises ContentTooLarge: the content is over the limit.
         """
-        headers = {"performative": c.REQUEST, "protocol": "none", "sender": sender}
-        context = current_call.get()
-        if context is not None:
-            pass_on(context, headers, waits=False)
         codec_ = codec.msgpack_codec if content_type == MSGPACK else codec.codec_for(content_type)
         body, content_type = codec_.encode(content, content_type)
+        return self.one_way_of(sender, op, body, content_type, message_id)
+
+    def one_way_of(
+        self, sender: str, op: str, body: bytes, content_type: str, message_id: str = ""
+    ) -> Envelope:
+        """Return a message as :meth:`one_way`, of content that is encoded already."""
+        headers = {"performative": c.REQUEST, "protocol": "none", "sender": sender}
+        context = current_call.get()
+        if context is not None or self.token:
+            add_to(headers, context, None, self.token, waits=False)
         envelope = Envelope(
             op,
             body,

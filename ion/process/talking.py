@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from ion.base.errors import ApplicationError
-from ion.observe.context import CallContext
+from ion.process.bearing import Bearing
 
 
 class Talk(Protocol):
@@ -30,7 +30,7 @@ class Talk(Protocol):
         """Iterate what the other side says, until it ends the conversation."""
 
 
-class Talking(CallContext, eq=False, kw_only=True):
+class Talking(Bearing, eq=False, kw_only=True):
     """A call whose handler may talk with the initiator, where that has begun to converse.
 
     :ivar talk: None in any other protocol than ``generic``.

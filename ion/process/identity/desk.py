@@ -1,0 +1,155 @@
+"""The desk: where what arrives at a container says whose it is, before anything is done with it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ion.base.errors import ConfigurationError, Unauthorized
+from ion.base.settings import IdentitySettings
+from ion.messaging.envelope import Envelope
+from ion.messaging.transport import Delivery
+from ion.process.identity.identity import SYSTEM, SYSTEM_ROLE, TOKEN, Identity
+from ion.process.permission import Permission
+from ion.process.signing import HEADER as SIGNATURE
+
+if TYPE_CHECKING:
+    from ion.process.identity.revocations import Revocation
+    from ion.process.identity.verifier import Verifier
+
+log = logging.getLogger(__name__)
+OFF, HINT, PRESENT, REQUIRED = "off", "hint", "present", "required"
+QUIET = 1.0  # seconds between two lines of the log on what was refused
+
+
+class Arriving(Protocol):
+    """A call, as the desk sees it."""
+
+    envelope: Envelope
+    delivery: Delivery
+    op: str
+    user: str
+    identity: Identity | None
+
+    @property
+    def endpoint(self) -> Any:
+        """Where it has arrived."""
+
+
+class Desk:
+    """Tells whose the calls of one party are.
+
+    :ivar is_strict: whether calls without a token are its business, too.
+    :param permission: of that party: the key of its system is trusted.
+    """
+
+    def __init__(
+        self, settings: IdentitySettings, permission: Permission | None, sysname: str
+    ) -> None:
+        self.is_strict = settings.verify in (PRESENT, REQUIRED)
+        self._mode = settings.verify
+        self._settings = settings
+        self._permission = permission
+        self._audience = settings.audience or sysname
+        self._sysname = sysname
+        self._verifier: Verifier | None = None
+        self._noted = 0.0
+
+    @property
+    def mode(self) -> str:
+        """What ``identity.verify`` says."""
+        return self._mode
+
+    async def establish(self) -> None:
+        """Make ready what is needed for sure. The key of the system was looked for before.
+
+        :raises ConfigurationError: a key, or their file, is wrong; PyJWT is not installed.
+        """
+        settings = self._settings
+        if self.is_strict or (self._mode == HINT and (settings.keys or settings.keys_file)):
+            await asyncio.to_thread(self.verifier)
+
+    def verifier(self) -> Verifier:
+        """Return what checks tokens; made at the first call.
+
+        :raises ConfigurationError: as :meth:`establish`.
+        """
+        if self._verifier is None:
+            from ion.process.identity.trust import verifier_of  # of the extra `identity`
+
+            self._verifier = verifier_of(self._permission, self._settings, self._sysname)
+        return self._verifier
+
+    def admit(self, call: Arriving, name: str) -> None:
+        """Find out whose a call is.
+
+        :param name: of the process that it is for.
+        :raises Unauthorized: its token is not good, or it has none, and needs one.
+        """
+        if self._mode == OFF:
+            return
+        token = call.envelope.headers.get(TOKEN)
+        try:
+            identity = self._tokenless(call) if token is None else self._identified(token, name)
+        except Unauthorized as error:
+            call.endpoint.counts["unauthorized"] += 1
+            self._note(call, name, error)
+            raise
+        call.identity = identity
+        if identity is not None:
+            call.user = identity.actor
+        elif self.is_strict:
+            call.user = ""
+
+    def identify(self, token: str) -> Identity:
+        """Return whom a token is of, whatever the mode is.
+
+        :raises Unauthorized: it is not good.
+        """
+        return self.verifier().identify(token)
+
+    def revoke(self, told: Iterable[Revocation]) -> None:
+        """Take what was revoked."""
+        if self._mode != OFF:
+            self.verifier().revoke(told)
+
+    def _identified(self, token: object, name: str) -> Identity:
+        if not isinstance(token, str):
+            message = f"header {TOKEN} is no text"
+            raise Unauthorized(message, details={"reason": "malformed"})
+        try:
+            identity = (self._verifier or self.verifier()).identify(token)
+        except ConfigurationError as error:
+            message = f"tokens cannot be checked here: {error.message}"
+            raise Unauthorized(message, details={"reason": "unchecked"}) from error
+        audience = self._audience
+        if audience not in identity.audience and f"{audience}/{name}" not in identity.audience:
+            message = f"this token was made for {', '.join(identity.audience)}, not for {name!r}"
+            raise Unauthorized(message, details={"reason": "audience"})
+        return identity
+
+    def _tokenless(self, call: Arriving) -> Identity | None:
+        """Return whose a call without a token is: the system's where it is a signed command."""
+        envelope, permission = call.envelope, self._permission
+        if SIGNATURE in envelope.headers and permission is not None:
+            given = (call.delivery.key, envelope.op, envelope.body, envelope.headers)
+            if permission.is_signed(*given):
+                return Identity(actor=SYSTEM, roles=frozenset((SYSTEM_ROLE,)))
+        if self._mode == REQUIRED:
+            message = (
+                f"{call.op!r} needs a token, and has none: give one to ion.connect(token=...), "
+                "or ION_TOKEN"
+            )
+            raise Unauthorized(message, details={"reason": "missing"})
+        return None
+
+    def _note(self, call: Arriving, name: str, error: Unauthorized) -> None:
+        """Log what was refused; at most one a second, as anybody can send it."""
+        now = time.monotonic()
+        if now - self._noted >= QUIET:
+            self._noted = now
+            sender = str(call.envelope.headers.get("sender", ""))[:100]
+            log.warning("refused %r of %s, from %r: %s", call.op, name, sender, error.message)

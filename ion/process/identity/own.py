@@ -1,0 +1,123 @@
+"""The token that a party's own calls bear: those that it makes while it handles none.
+
+It is given, or in a file that somebody else renews, or made here with the key of the system.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from ion.base.errors import ConfigurationError, IonError
+from ion.base.settings import IdentitySettings, Settings
+from ion.process.identity.identity import SYSTEM
+from ion.process.permission import Permission
+
+log = logging.getLogger(__name__)
+LOOK_EVERY = 2.0  # seconds between two looks at the file
+SYSTEM_LIFE = 3600.0
+_MAX_BYTES = 16_384
+
+
+class Party(Protocol):
+    """Whose calls they are: an endpoint.
+
+    :ivar token: what they bear, or "".
+    """
+
+    id: str
+    token: str
+    permission: Permission | None
+
+
+def with_token(settings: Settings, token: str | None) -> Settings:
+    """Return settings in which ``token`` is that of one's own calls, where it is not None."""
+    if token is None:
+        return settings
+    identity = msgspec.structs.replace(settings.identity, token=token, token_file=None)
+    return msgspec.structs.replace(settings, identity=identity)
+
+
+class Own:
+    """Keeps the token of a party's own calls fresh; :meth:`open` it, and :meth:`close` it."""
+
+    def __init__(self, settings: IdentitySettings, party: Party, sysname: str) -> None:
+        self._settings = settings
+        self._party = party
+        self._sysname = sysname
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Get the token. The key of the system was looked for before, or is looked for here.
+
+        :raises ConfigurationError: the file cannot be read, or there is no key to make one with.
+        """
+        settings = self._settings
+        if settings.token == SYSTEM:
+            await self._make()
+            self._task = asyncio.create_task(self._remake(), name="own token")
+        elif settings.token is not None:
+            self._party.token = settings.token
+        elif settings.token_file is not None:
+            path = Path(settings.token_file)
+            self._party.token = await asyncio.to_thread(_read, path)
+            self._task = asyncio.create_task(self._reread(path), name="own token")
+
+    async def close(self) -> None:
+        """Stop renewing it. Never raises."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _make(self) -> None:
+        from ion.process.identity.trust import issuer_of  # of the extra `identity`
+
+        permission = self._party.permission
+        if permission is not None:
+            await permission.look()
+        issuer = issuer_of(permission, self._settings, self._sysname)
+        if issuer is None:
+            message = "identity.token is 'system', which needs the key of the system (agent.key)"
+            raise ConfigurationError(message)
+        life = min(SYSTEM_LIFE, self._settings.max_life)
+        self._party.token = issuer.system_token(self._party.id, life=life)
+
+    async def _remake(self) -> None:
+        while True:
+            await asyncio.sleep(min(SYSTEM_LIFE, self._settings.max_life) / 2)
+            await self._make()
+
+    async def _reread(self, path: Path) -> None:
+        said = ""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            try:
+                self._party.token = await asyncio.to_thread(_read, path)
+                said = ""
+            except IonError as error:  # perhaps it is being replaced; the old one goes on
+                if error.message != said:
+                    log.warning("%s; the token of before is used", error.message)
+                said = error.message
+
+
+def _read(path: Path) -> str:
+    """Return the token in a file.
+
+    :raises ConfigurationError: it cannot be read, or holds none.
+    """
+    try:
+        with path.expanduser().open("rb") as file:
+            text = file.read(_MAX_BYTES).decode("ascii", "replace").strip()
+    except OSError as error:
+        message = f"identity.token_file {path} cannot be read: {error.strerror}"
+        raise ConfigurationError(message) from error
+    if not text:
+        message = f"identity.token_file {path} is empty: it must hold a token"
+        raise ConfigurationError(message)
+    return text

@@ -1,0 +1,87 @@
+"""The verifier: tells whom a token is of, and remembers it.
+
+To check a signature costs more than an rpc. So what was checked is kept, by the token, until the
+token ends or something revokes it; then a message costs a look into a map, and one at the clock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from ion.base.errors import Unauthorized
+from ion.process.identity.identity import Identity
+from ion.process.identity.keys import PublicKey
+from ion.process.identity.revocations import Revocation, Revocations
+from ion.process.identity.tokens import Limits, judge_time, key_of, read, refused
+
+
+class Verifier:
+    """Checks tokens with trusted keys.
+
+    :ivar checked: how many were checked, and not known from before.
+    :param keys: that are trusted.
+    :param size: how many checked tokens are remembered; beyond, the oldest are forgotten.
+    :param now: the clock, seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        keys: Iterable[PublicKey],
+        limits: Limits,
+        *,
+        size: int = 4096,
+        revocations: Revocations | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.checked = 0
+        self.limits = limits
+        self.revocations = revocations if revocations is not None else Revocations()
+        self._keys = {key.id: key for key in keys}
+        self._size = size
+        self._now = now
+        self._known: dict[str, Identity] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def trust(self, keys: Iterable[PublicKey]) -> None:
+        """Trust further keys."""
+        self._keys.update({key.id: key for key in keys})
+
+    def identify(self, token: str) -> Identity:
+        """Return whom a token is of.
+
+        :raises Unauthorized: it is not good, or no more; ``details["reason"]`` says why in a word.
+        """
+        identity = self._known.get(token)
+        now = self._now()
+        if identity is None:
+            return self._check(token, now)
+        if identity.expires <= now:
+            judge_time(identity, self.limits, now)
+        return identity
+
+    def revoke(self, told: Iterable[Revocation]) -> None:
+        """Take what was revoked; what is remembered of it is forgotten."""
+        if not self.revocations.learn(told, self._now()):
+            return
+        of = self.revocations.of
+        self._known = {t: identity for t, identity in self._known.items() if of(identity) is None}
+
+    def _check(self, token: str, now: float) -> Identity:
+        self.checked += 1
+        identity = read(token, key_of(token, self._keys), self.limits, now)
+        revocation = self.revocations.of(identity)
+        if revocation is not None:
+            raise _revoked(identity, revocation)
+        if len(self._known) >= self._size:
+            del self._known[next(iter(self._known))]
+        self._known[token] = identity
+        return identity
+
+
+def _revoked(identity: Identity, revocation: Revocation) -> Unauthorized:
+    why = f" ({revocation.reason})" if revocation.reason else ""
+    message = f"the token of {identity.actor!r} was revoked{why}: get a new one"
+    return refused(message, "revoked")
