@@ -10,12 +10,13 @@ from ion.process import dialogue, publishing
 from ion.process.customs import checked_message_id
 from ion.process.dialogue import Dialogue
 from ion.process.endpoint import Endpoint
+from ion.process.events.telling import Telling
 from ion.process.publishing import Answer
 from ion.process.request import RequestConversation
 from ion.process.stream import CREDIT, StreamConversation
 
 
-class Calling:
+class Calling(Telling):
     """Calls and sends, by the endpoint and under the process id that the class mixing it in gives.
 
     It holds nothing of its own, so that a process stays small, and needs no ``__init__``.

@@ -26,6 +26,7 @@ from ion.process.calling import Calling
 from ion.process.callstack import cycle
 from ion.process.contention import Contended, run_again
 from ion.process.endpoint import Endpoint
+from ion.process.events.eventing import Eventing
 from ion.process.host import Host
 from ion.process.inbox import Known
 from ion.process.incoming import IncomingCall
@@ -35,7 +36,6 @@ from ion.process.pressure import Pressure
 from ion.process.replying import Replying
 from ion.process.source import MAIL, Source
 from ion.process.storing import Storing
-from ion.process.subscription import Subscribing
 from ion.process.tenure import Tenure
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class _State:
         return lifecycle.INIT if process is None else process._state
 
 
-class Process(Living, Calling, Replying, Subscribing, Storing):
+class Process(Living, Calling, Replying, Eventing, Storing):
     """Base class of processes. Write ops as ``async def op_<name>(self, ...)``.
 
     Spawn arguments are passed to ``__init__``; a class without one keeps them in
@@ -239,6 +239,8 @@ class Process(Living, Calling, Replying, Subscribing, Storing):
             if call.cause:
                 raise asyncio.CancelledError
             source = call.source
+            if endpoint.desk.is_strict or "token" in call.envelope.headers:
+                endpoint.desk.admit(call, self.name)
             if source.careful and not await repeats.is_to_be_run(call):
                 return
             envelope = call.envelope

@@ -87,10 +87,20 @@ class Subscription:
         return f"<Subscription {self.queue} to {', '.join(self.topics)} of {self.point}{state}>"
 
 
-def handler_op(process: object, handler: Callable[..., Any]) -> Op:
-    """Return a method of a process as an op, which binds content to its parameters.
+def handler_op(process: object, handler: Callable[..., Any] | Op) -> Op:
+    """Return a method of a process as an op, which binds content to its parameters; or that op.
 
     :raises TypeError: it is no async method of this process, or its signature cannot be used.
+    """
+    if isinstance(handler, Op):
+        return handler
+    return _op(handler_of(process, handler), type(process).__qualname__)
+
+
+def handler_of(process: object, handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that a method of a process is.
+
+    :raises TypeError: it is no async method of this process.
     """
     function = getattr(handler, "__func__", None)
     if (
@@ -101,7 +111,7 @@ def handler_op(process: object, handler: Callable[..., Any]) -> Op:
         name = getattr(handler, "__qualname__", repr(handler))
         message = f"{name} cannot hear events: give an async method of the process that subscribes"
         raise TypeError(message)
-    return _op(function, type(process).__qualname__)
+    return function
 
 
 @functools.lru_cache(maxsize=1024)
@@ -118,7 +128,7 @@ class Subscriber(Protocol):
         process: Any,
         point: str,
         topics: str | Sequence[str],
-        handler: Callable[..., Any],
+        handler: Callable[..., Any] | Op,
         name: str | None,
         prefetch: int | None,
     ) -> Subscription:

@@ -1,0 +1,93 @@
+"""Hearing of events: a method of a process as what the messages of a subscription are bound to."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ion.base.errors import BadRequest
+from ion.messaging import codec
+from ion.messaging.envelope import Envelope
+from ion.process.events.event import Event, event_from, is_within, path_in
+from ion.process.events.naming import Selection
+from ion.process.ops import Arguments, Op
+from ion.process.subscription import handler_of
+
+E = TypeVar("E", bound=Event)
+
+
+class EventOp(Op):
+    """A handler of events: its only argument is the event, as an object of its type.
+
+    :ivar heard: ids of events that were heard already, by another way; each comes once more.
+    """
+
+    __slots__ = ("_handler", "_known", "_selection", "heard")
+
+    def __init__(self, handler: Callable[..., Any], known: type[Event], wanted: Selection) -> None:
+        self.name = handler.__name__
+        self.parameters = ()
+        self.raw = False
+        self.streams = False
+        self.method = self._hear
+        self.heard: set[str] = set()
+        self._handler = handler
+        self._known = known
+        self._selection = wanted
+
+    @property
+    def doc(self) -> str:
+        """First line of the handler's docstring."""
+        return (inspect.getdoc(self._handler) or "").partition("\n")[0]
+
+    def bind(self, envelope: Envelope) -> Arguments:
+        """Return the event, or None where it is not wanted; see :class:`Op`.
+
+        :raises BadRequest: the message is no event, or one that does not fit its type.
+        """
+        event = event_in(envelope, self._known, self._selection)
+        if event is not None and self.heard and event.id in self.heard:
+            self.heard.discard(event.id)
+            event = None
+        return (event,), {}
+
+    async def _hear(self, process: object, event: Event | None) -> None:
+        if event is not None:
+            await self._handler(process, event)
+
+
+def event_op(
+    process: object, handler: Callable[..., Any], known: type[Event], wanted: Selection
+) -> EventOp:
+    """Return a method of a process as a handler of events.
+
+    :raises TypeError: it is no async method of this process, or does not take one argument.
+    """
+    function = handler_of(process, handler)
+    try:
+        inspect.signature(handler).bind(None)
+    except TypeError:
+        message = f"{function.__qualname__} cannot hear events: it must take one, as its argument"
+        raise TypeError(message) from None
+    return EventOp(function, known, wanted)
+
+
+def event_in(envelope: Envelope, known: type[E], wanted: Selection) -> E | None:
+    """Return the event that a message is; None: it is not wanted.
+
+    :raises BadRequest: it is none, or does not fit its type.
+    :raises CodecError: its content cannot be read.
+    """
+    content = codec.decode(envelope.body, envelope.content_type)
+    path = path_in(content)
+    if not is_within(path, wanted.path):
+        return None
+    if "id" not in content or "created" not in content:  # of a foreign publisher
+        content.setdefault("id", envelope.message_id)
+        content.setdefault("created", float(envelope.timestamp))
+    event = event_from(content, known)
+    if not event.origin:
+        message = f"event {event.id!r} has no origin"
+        raise BadRequest(message)
+    return event if wanted.takes(event) else None
