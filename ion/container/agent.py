@@ -23,6 +23,7 @@ from ion.base.errors import (
     LifecycleError,
 )
 from ion.container.describing import Described, info_of, process_of, processes_of, stats_of
+from ion.container.exchange import ExchangeManager
 from ion.container.health import Health
 from ion.container.lookup import find
 from ion.container.notices import Notices
@@ -47,6 +48,7 @@ T = TypeVar("T")
 class Governed(Described, Protocol):
     """What the agent asks of its container."""
 
+    exchange: ExchangeManager
     notices: Notices
     health: Health
     gave_up: asyncio.Event
@@ -225,6 +227,15 @@ class ContainerAgent(Process):
             return None
         container = self._container
         return proof(permission.key.secret, container.sysname, container.id, nonce)
+
+    @command
+    async def op_undeclared(self, points: list[str], queues: list[str]) -> None:
+        """Let go of exchange points and of queues of subscriptions that were undeclared.
+
+        :param points: ``name``, or ``space/name``.
+        """
+        log.info("told by %s that %s were undeclared", _by(), ", ".join([*points, *queues]))
+        await _answered(self._container.exchange.subscriptions.undeclared(points, queues))
 
     @command
     async def op_drain(self, timeout: float | None = None) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 import msgspec
@@ -18,7 +18,7 @@ import msgspec
 from ion.base import lifecycle
 from ion.base.errors import ConfigurationError, IonError, LifecycleError, Unavailable
 from ion.container.storeroom import StoreRoom
-from ion.messaging.address import PRIVATE_LIMIT, suspect_queue
+from ion.messaging.address import PRIVATE_LIMIT, SUSPECT, suspect_queue
 from ion.messaging.transport import Consumer, Delivery, QueueSpec, Transport
 from ion.process import retrying
 from ion.process.arriving import incoming_call
@@ -91,7 +91,7 @@ class Subscriptions:
         patterns = checked_patterns(topics)
         self._namespace.exchange_point(point)  # its name, before anything is made
         spec, source = self._private() if name is None else self._durable(process, point, name)
-        source = msgspec.structs.replace(source, handler=op)
+        source = msgspec.structs.replace(source, handler=op, point=point)
         ahead = _prefetch(process, prefetch)
         subscription = Subscription(self, process.id, point, patterns, name, source, ahead)
         feed = _Feed(self._endpoint, process, subscription, spec)
@@ -158,6 +158,24 @@ class Subscriptions:
         self._inboxes.pop(subscription.source.key, None)
         for feed in shared:
             await self._begin(feed)
+
+    async def undeclared(self, points: Collection[str], queues: Collection[str]) -> None:
+        """Let go of points and durable queues that somebody has undeclared.
+
+        Whoever hears them here hears nothing any more, until it subscribes again.
+
+        :raises ConfigurationError: a point is not a name.
+        :raises Unavailable: the broker is away.
+        """
+        meant = [s for s in self._open if s.point in points or s.queue in queues]
+        for subscription in meant:
+            log.warning("%r is over: it was undeclared", subscription)
+            await self._stop(subscription, drop=True)
+        for queue in queues:
+            await self._transport.delete_queue(queue)
+            await self._transport.delete_queue(f"{queue}{SUSPECT}")
+        for point in points:
+            await self._endpoint.points.forget(point)
 
     async def end(self, process: Process) -> None:
         """Cancel all subscriptions of a process. Never raises."""

@@ -22,6 +22,7 @@ PRIVATE_LIMIT = 10_000
 REPLY_LIMIT = 100_000
 LEASE_LIMIT = 1000
 BACK = ".retry.back"  # end of the name of the exchange that brings messages off the ladder
+SUSPECT = ".suspect"  # end of the name of a queue for messages that were delivered in vain
 STEP = re.compile(r"([^.]+)\.retry\.(\d+)(\.quorum)?")  # the name of a step of the ladder
 BEAT = "beat"  # the op of a container's signs of life, and their control key
 CONTROL_PRIORITY = 1  # of cancel, credit, ping and what is said to agents; data has 0
@@ -41,13 +42,21 @@ class Namespace:
         self.xs = f"{sysname}.xs"
         self.dlx = f"{sysname}.dlx"
 
-    def exchange_space(self) -> ExchangeSpec:
-        """Return the durable topic exchange that services and processes live on."""
-        return ExchangeSpec(self.xs)
+    def exchange_space(self, name: str = "") -> ExchangeSpec:
+        """Return the durable topic exchange of a space.
+
+        :param name: "" is the system's own, which services and processes live on.
+        """
+        space = f".{checked_name(name, 'exchange space')}" if name else ""
+        return ExchangeSpec(self.xs + space)
 
     def exchange_point(self, name: str) -> ExchangeSpec:
-        """Return the durable topic exchange of exchange point ``name``."""
-        return ExchangeSpec(f"{self.sysname}.xp.{checked_name(name, 'exchange point')}")
+        """Return the durable topic exchange of exchange point ``name``, or ``space/name``."""
+        if not isinstance(name, str) or "/" not in name:
+            return ExchangeSpec(f"{self.sysname}.xp.{checked_name(name, 'exchange point')}")
+        space, _, point = name.rpartition("/")
+        above = self.exchange_space(checked_name(space, "exchange space")).name
+        return ExchangeSpec(f"{above}.xp.{checked_name(point, 'exchange point')}")
 
     def dead_letter_exchange(self) -> ExchangeSpec:
         """Return the durable topic exchange that dead letters go to."""
@@ -108,7 +117,9 @@ class Namespace:
 
     def subscription_key(self, point: str, name: str) -> str:
         """Return the dead-letter key of a durable subscription."""
-        return f"sub.{point}.{checked_name(name, 'subscription name')}"
+        space, slash, point = point.rpartition("/")
+        above = f"xs.{space}." if slash else ""
+        return f"{above}sub.{point}.{checked_name(name, 'subscription name')}"
 
     def subscription_queue(self, point: str, name: str, *, quorum: bool = False) -> QueueSpec:
         """Return the durable queue that all who subscribe to ``point`` as ``name`` share."""
@@ -183,7 +194,7 @@ def suspect_queue(of: QueueSpec) -> QueueSpec:
     It is consumed one message at a time, so that of those who were there when a container died,
     only the one that it was working on is suspected.
     """
-    return QueueSpec(f"{of.name}.suspect", arguments=of.arguments)
+    return QueueSpec(f"{of.name}{SUSPECT}", arguments=of.arguments)
 
 
 def _replicated(quorum: bool) -> dict[str, Any]:

@@ -163,8 +163,12 @@ class Transport(Protocol):
         :raises ConfigurationError: it exists with other properties.
         """
 
-    async def delete_exchange(self, name: str) -> None:
-        """Delete the exchange; no error where there is none."""
+    async def delete_exchange(self, name: str, *, if_unused: bool = False) -> None:
+        """Delete the exchange; no error where there is none.
+
+        :param if_unused: only where no queue is bound to it.
+        :raises Conflict: one is.
+        """
 
     async def declare_queue(self, spec: QueueSpec) -> str:
         """Make the queue where it does not exist yet; return its name.

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
-from ion.base.errors import Unavailable
+from ion.base.errors import Conflict, Unavailable
 from ion.messaging.address import Namespace
 from ion.messaging.transport import Transport
+
+
+log = logging.getLogger(__name__)
 
 
 class Points:
@@ -26,6 +30,21 @@ class Points:
     def known(self, point: str) -> str:
         """Return the exchange of a point that :meth:`declare` was called for, else ""."""
         return self._known.get(point, "")
+
+    async def forget(self, point: str) -> None:
+        """Let go of a point that was undeclared: the next publish, if any, makes it anew.
+
+        Where others have queues bound to it, it was declared again meanwhile, and stays.
+
+        :raises ConfigurationError: ``point`` is not a name.
+        :raises Unavailable: the broker is away.
+        """
+        self._known.pop(point, None)
+        try:
+            exchange = self._namespace.exchange_point(point).name
+            await self._transport.delete_exchange(exchange, if_unused=True)
+        except Conflict as error:
+            log.info("exchange point %r is there again: %s", point, error)
 
     async def declare(self, point: str, timeout: float) -> str:
         """Make the exchange of ``point`` where there is none yet, and return its name.

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ion.base.errors import IonError, Unroutable
+from ion.base.errors import IonError, Unavailable, Unroutable
 from ion.messaging.envelope import MSGPACK, Envelope
 from ion.process.calls import not_found
 from ion.process.discovery import survey
@@ -62,7 +62,19 @@ async def publish(
     envelope = endpoint.one_way(sender, op, content, content_type, message_id)
     if not persistent:
         envelope = envelope.replace(persistent=False)
-    await _publish(endpoint, exchange, topic, envelope, end if confirm else None)
+    try:
+        await _publish(endpoint, exchange, topic, envelope, end if confirm else None)
+    except Unavailable as error:
+        if not is_undeclared(error, exchange):
+            raise
+        # Somebody has taken the exchange away; that no queue was bound to: nobody had this.
+        await endpoint.points.declare(point, max(end - endpoint.time(), 0.001))
+        await _publish(endpoint, exchange, topic, envelope, end)
+
+
+def is_undeclared(error: Unavailable, exchange: str) -> bool:
+    """Tell whether a message was not taken since there is no such exchange."""
+    return f"no exchange {exchange!r}" in error.message
 
 
 async def broadcast(

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from pamqp import commands as spec
 from pamqp.base import Frame
 
-from ion.base.errors import ConfigurationError, ServiceNotFound
+from ion.base.errors import ConfigurationError, Conflict, ServiceNotFound
 from ion.messaging.amqp.dialect import compile_queue
 from ion.messaging.amqp.failures import guarded
 from ion.messaging.amqp.link import Channel, Link
@@ -144,9 +144,16 @@ class Asker:
             return False
         return True
 
-    async def delete_exchange(self, name: str) -> None:
-        """Delete the exchange, if there is one."""
-        await self._ask(f"delete exchange {name!r}", _ExchangeDelete(exchange=name))
+    async def delete_exchange(self, name: str, *, if_unused: bool = False) -> None:
+        """Delete the exchange, if there is one. Raises Conflict where it is used (if_unused)."""
+        frame = _ExchangeDelete(exchange=name, if_unused=if_unused)
+        try:
+            await self._ask(f"delete exchange {name!r}", frame)
+        except ConfigurationError as error:  # 406 means nothing else here
+            if not if_unused:
+                raise
+            message = f"exchange {name!r} is used: queues are bound to it"
+            raise Conflict(message) from error
 
     async def declare_queue(self, spec_: QueueSpec, timeout: float | None = None) -> str:
         """Make the queue; return its name. Raises ConfigurationError or Unavailable."""

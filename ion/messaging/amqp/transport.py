@@ -58,10 +58,12 @@ class AmqpTransport(Upkeep):
         await (await self._ready()).declare_exchange(spec)
         self._topology.exchanges[spec.name] = spec
 
-    async def delete_exchange(self, name: str) -> None:
-        """Delete the exchange."""
+    async def delete_exchange(self, name: str, *, if_unused: bool = False) -> None:
+        """Delete the exchange. Raises Conflict."""
+        if not if_unused:
+            self._topology.forget_exchange(name)
+        await (await self._ready()).delete_exchange(name, if_unused=if_unused)
         self._topology.forget_exchange(name)
-        await (await self._ready()).delete_exchange(name)
 
     async def declare_queue(self, spec: QueueSpec) -> str:
         """Make the queue; return its name. Raises ConfigurationError, Unavailable."""

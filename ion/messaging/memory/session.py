@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from ion.base.errors import Conflict
 from ion.messaging.memory.broker import Broker
 from ion.messaging.memory.delivery import Delivery
 from ion.messaging.memory.holder import PAUSED, Holder, Taker
@@ -31,8 +32,15 @@ class Session:
         self._broker.declare_exchange(spec)
         self._exchanges[spec.name] = spec
 
-    def delete_exchange(self, name: str) -> None:
-        """Delete an exchange, and forget it."""
+    def delete_exchange(self, name: str, *, if_unused: bool = False) -> None:
+        """Delete an exchange, and forget it.
+
+        :raises Conflict: a queue is bound to it, and ``if_unused``.
+        """
+        found = self._broker.find_exchange(name) if if_unused else None
+        if found is not None and found.bound:
+            message = f"exchange {name!r} is used: queues are bound to it"
+            raise Conflict(message)
         self._exchanges.pop(name, None)
         self._bindings = {b: None for b in self._bindings if b[1] != name}
         self._broker.delete_exchange(name)

@@ -168,9 +168,9 @@ class MemoryTransport:
         """Make the exchange where it does not exist yet."""
         self._open_session().declare_exchange(spec)
 
-    async def delete_exchange(self, name: str) -> None:
+    async def delete_exchange(self, name: str, *, if_unused: bool = False) -> None:
         """Delete the exchange; no error where there is none."""
-        self._open_session().delete_exchange(name)
+        self._open_session().delete_exchange(name, if_unused=if_unused)
 
     async def declare_queue(self, spec: QueueSpec) -> str:
         """Make the queue where it does not exist yet; return its name."""

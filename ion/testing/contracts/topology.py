@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ion.base.errors import ConfigurationError, ServiceNotFound, Unavailable
+from ion.base.errors import ConfigurationError, Conflict, ServiceNotFound, Unavailable
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import ExchangeSpec, QueueInfo, QueueSpec, Transport
 from ion.testing.contracts.bench import PATIENCE, Bench, Inbox, drain, eventually, send
@@ -192,6 +192,20 @@ class TopologyContract(Bench):
         await transport.delete_exchange("x")
         await transport.delete_exchange("x")
         await transport.declare_exchange(ExchangeSpec("x", "fanout"))
+
+    async def test_deleting_an_exchange_that_is_used(self, transport: Transport) -> None:
+        """Is refused where that is asked for; it goes once nothing is bound to it."""
+        await transport.declare_exchange(ExchangeSpec("x"))
+        await transport.declare_queue(QueueSpec("q"))
+        await transport.bind("q", "x", "k")
+        with pytest.raises(Conflict):
+            await transport.delete_exchange("x", if_unused=True)
+        await transport.publish_confirmed("x", "k", Envelope(), mandatory=True, timeout=PATIENCE)
+        await transport.unbind("q", "x", "k")
+        await transport.delete_exchange("x", if_unused=True)
+        await transport.delete_exchange("x", if_unused=True)
+        with pytest.raises(ServiceNotFound):
+            await transport.bind("q", "x", "k")
 
     async def test_purging(self, transport: Transport) -> None:
         """Takes the ready messages, not those that a consumer has."""
