@@ -1,0 +1,1 @@
+"""The registry of exchange spaces, points, topics and subscriptions, which makes them real."""

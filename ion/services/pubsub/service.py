@@ -1,0 +1,280 @@
+"""The pubsub service: exchange spaces, points, topics and subscriptions, declared and undeclared.
+
+What is kept is in its index store, and made again at the broker where an instance starts.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from ion.base.errors import BadRequest, InvalidRequest
+from ion.observe.context import current_call
+from ion.process.service import Service
+from ion.process.storeerrors import answering
+from ion.process.topics import checked_patterns
+from ion.services.pubsub import model
+from ion.services.pubsub.declaring import Broker
+from ion.services.pubsub.keeping import Keeper
+from ion.services.pubsub.model import (
+    Gone,
+    Point,
+    QueueKind,
+    Record,
+    Registered,
+    Some,
+    Space,
+    Topic,
+)
+from ion.services.pubsub.registry import Registry
+
+log = logging.getLogger(__name__)
+STORE = "pubsub"
+LIMIT = 100
+MAX_LIMIT = 1000
+
+
+class PubsubService(Service, name="pubsub", version="0.1.0"):
+    """Registers exchange spaces, points, topics and subscriptions, and makes them real.
+
+    :param store: name of its index store; the app's ``config``, else ``pubsub``, by default.
+    """
+
+    _registry: Registry
+    _broker: Broker
+    _keeper: Keeper
+
+    def __init__(self, store: str | None = None) -> None:
+        self._store = store
+
+    async def on_init(self) -> None:
+        """Open the registry, and declare again what is in it; finish what was begun.
+
+        :raises Unavailable: store or broker is away.
+        """
+        name = self._store or self.app_config.get("store") or STORE
+        self._registry = await Registry.open(self, name)
+        self._broker = Broker(self._endpoint)
+        self._keeper = Keeper(self._registry, self._broker)
+        await self._keeper.restore()
+
+    # exchange spaces
+
+    async def op_declare_space(self, name: str, description: str = "", owner: str = "") -> Space:
+        """Make an exchange space, where there is none of that name; else update its words."""
+        with answering():
+            record = _new(Record("space", model.name_of(name, "exchange space")))
+            row = await self._keeper.declare(_worded(record, description, owner))
+            return self._space(row.record)
+
+    async def op_undeclare_space(self, name: str, force: bool = False) -> Gone:
+        """Delete an exchange space; 409 where points are in it: with ``force`` they go, too."""
+        with answering():
+            return await self._keeper.undeclare(
+                "space", model.name_of(name, "exchange space"), force
+            )
+
+    async def op_space(self, name: str) -> Space:
+        """Return an exchange space; 404 without it."""
+        with answering():
+            return self._space((await self._keeper.need("space", name)).record)
+
+    async def op_spaces(self, limit: int = LIMIT, cursor: str | None = None) -> Some:
+        """Return exchange spaces by name, the system's own included."""
+        with answering():
+            page = await self._registry.find("space", limit=_limit(limit), cursor=cursor)
+            return Some([self._space(row.record) for row in page.items], page.cursor)
+
+    # exchange points
+
+    async def op_declare_point(self, name: str, description: str = "", owner: str = "") -> Point:
+        """Make an exchange point, ``name`` or ``space/name``; 404 without the space."""
+        with answering():
+            path = model.path_of(name)
+            record = _new(Record("point", path, model.space_of(path)))
+            row = await self._keeper.declare(_worded(record, description, owner))
+            return self._point(row.record)
+
+    async def op_undeclare_point(self, name: str, force: bool = False) -> Gone:
+        """Delete an exchange point; 409 where anything is registered under it, or bound to it.
+
+        With ``force`` its topics and subscriptions go, too, and whoever subscribes hears no more.
+        """
+        with answering():
+            return await self._keeper.undeclare("point", model.path_of(name), force)
+
+    async def op_point(self, name: str) -> Point:
+        """Return an exchange point; 404 without it."""
+        with answering():
+            return self._point((await self._keeper.need("point", model.path_of(name))).record)
+
+    async def op_points(
+        self, space: str | None = None, limit: int = LIMIT, cursor: str | None = None
+    ) -> Some:
+        """Return exchange points by name: of one space, or of all."""
+        with answering():
+            limit = _limit(limit)
+            page = await self._registry.find("point", space=space, limit=limit, cursor=cursor)
+            return Some([self._point(row.record) for row in page.items], page.cursor)
+
+    # topics
+
+    async def op_declare_topic(
+        self,
+        name: str,
+        point: str,
+        patterns: list[str],
+        description: str = "",
+        owner: str = "",
+    ) -> Topic:
+        """Give patterns of a point a name; 409 where subscriptions use it with other patterns."""
+        with answering():
+            path = model.path_of(point)
+            record = Record(
+                "topic",
+                model.name_of(name, "topic"),
+                model.space_of(path),
+                path,
+                patterns=_patterns(patterns),
+            )
+            row = await self._keeper.declare(_worded(_new(record), description, owner))
+            return _topic(row.record)
+
+    async def op_undeclare_topic(self, name: str, point: str, force: bool = False) -> Gone:
+        """Forget a topic; 409 where subscriptions use it: with ``force`` they keep its patterns."""
+        with answering():
+            path = model.path_of(point)
+            return await self._keeper.undeclare("topic", model.name_of(name, "topic"), force, path)
+
+    async def op_topics(
+        self, point: str | None = None, limit: int = LIMIT, cursor: str | None = None
+    ) -> Some:
+        """Return topics by name: of one point, or of all."""
+        with answering():
+            path = model.path_of(point) if point is not None else None
+            limit = _limit(limit)
+            page = await self._registry.find("topic", point=path, limit=limit, cursor=cursor)
+            return Some([_topic(row.record) for row in page.items], page.cursor)
+
+    # subscriptions
+
+    async def op_subscribe(
+        self,
+        name: str,
+        point: str,
+        topics: list[str] | None = None,
+        named: list[str] | None = None,
+        queue: QueueKind | None = None,
+        description: str = "",
+        owner: str = "",
+    ) -> Registered:
+        """Make a durable queue that collects from now on, whether anybody consumes it or not.
+
+        ``topics`` are patterns, ``named`` registered topics of the point; they replace those that
+        it was bound with. ``queue`` is ``classic`` (default) or ``quorum``.
+        """
+        with answering():
+            path = model.path_of(point)
+            word = model.name_of(name, "subscription name")
+            before = await self._registry.get("subscription", word, path)
+            record = Record(
+                "subscription",
+                word,
+                model.space_of(path),
+                path,
+                patterns=_patterns(topics) if topics or not named else [],
+                named=list(dict.fromkeys(named or [])),
+                queue=queue or (before.record.queue if before is not None else "classic"),
+            )
+            row = await self._keeper.declare(_worded(_new(record), description, owner))
+            return await self._registered(row.record)
+
+    async def op_unsubscribe(self, name: str, point: str, force: bool = False) -> Gone:
+        """Delete a subscription, its queue and bindings; 409 while anybody consumes it.
+
+        With ``force``, whoever does hears no more.
+        """
+        with answering():
+            path = model.path_of(point)
+            word = model.name_of(name, "subscription name")
+            return await self._keeper.undeclare("subscription", word, force, path)
+
+    async def op_subscription(self, name: str, point: str) -> Registered:
+        """Return a subscription, and how its queue stands; 404 without it."""
+        with answering():
+            row = await self._keeper.need("subscription", name, model.path_of(point))
+            return await self._registered(row.record)
+
+    async def op_subscriptions(
+        self,
+        point: str | None = None,
+        space: str | None = None,
+        limit: int = LIMIT,
+        cursor: str | None = None,
+    ) -> Some:
+        """Return subscriptions by name, and how their queues stand: of a point, a space, or all."""
+        with answering():
+            path = model.path_of(point) if point is not None else None
+            page = await self._registry.find(
+                "subscription", space=space, point=path, limit=_limit(limit), cursor=cursor
+            )
+            items = [await self._registered(row.record) for row in page.items]
+            return Some(items, page.cursor)
+
+    # as they travel
+
+    def _space(self, record: Record) -> Space:
+        words = (record.description, record.owner, record.created)
+        return Space(record.name, self._broker.exchange_of(record), *words)
+
+    def _point(self, record: Record) -> Point:
+        words = (record.description, record.owner, record.created)
+        return Point(record.name, record.space, self._broker.exchange_of(record), *words)
+
+    async def _registered(self, record: Record) -> Registered:
+        info = await self._broker.info(record)
+        return Registered(
+            record.name,
+            record.point,
+            await self._keeper.bound(record),
+            record.named,
+            self._broker.queue_of(record),
+            info.messages if info is not None else None,
+            info.consumers if info is not None else 0,
+            record.description,
+            record.owner,
+            record.created,
+        )
+
+
+def _new(record: Record) -> Record:
+    return msgspec.structs.replace(record, created=time.time())
+
+
+def _worded(record: Record, description: str, owner: str) -> Record:
+    """Return a record with its words; whoever asks is the owner, where nobody else is named."""
+    call = current_call.get()
+    user = str(call.user) if call is not None and call.user else ""
+    return msgspec.structs.replace(record, description=description, owner=owner or user)
+
+
+def _topic(record: Record) -> Topic:
+    words = (record.description, record.owner, record.created)
+    return Topic(record.name, record.point, record.patterns, *words)
+
+
+def _patterns(given: Sequence[str] | None) -> list[str]:
+    try:
+        return list(checked_patterns(given or []))
+    except BadRequest as error:
+        raise InvalidRequest(error.message, details=error.details) from error
+
+
+def _limit(limit: int) -> int:
+    if not 1 <= limit <= MAX_LIMIT:
+        message = f"limit is 1 to {MAX_LIMIT}, not {limit}"
+        raise InvalidRequest(message)
+    return limit

@@ -1,0 +1,297 @@
+"""Exchange spaces, points, topics and subscriptions: declared, listed, and really undeclared."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from ion import Container, Process
+from ion.base.errors import (
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    ReceivedContainerError,
+    ServiceNotFound,
+)
+from ion.messaging.transport import ExchangeSpec, QueueSpec
+from ion.services.pubsub.client import PubsubClient
+from ion.services.pubsub.model import Gone
+from ion.services.pubsub.service import PubsubService
+
+Bus = tuple[str, dict[str, object]]
+SPACE = "lab"
+
+
+class Ear(Process):
+    """Hears, and publishes."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    async def on_event(self, content: Any, headers: Any, msg: Any) -> None:
+        self.heard.append(content)
+
+
+@pytest.fixture
+async def system(bus: Bus, tmp_path: Any) -> AsyncIterator[tuple[Container, Container]]:
+    """Give a container that has the service, and one of the same system that has none."""
+    url, config = bus
+    config = {**config, "store.url": f"sqlite:///{tmp_path}/store.db"}
+    async with (
+        Container(url, sysname="test", config=config) as one,
+        Container(url, sysname="test", config=config) as other,
+    ):
+        await one.start_app("pubsub")
+        yield one, other
+
+
+@pytest.fixture
+def client(system: tuple[Container, Container]) -> PubsubClient:
+    """Give a client that calls from the container that has no service."""
+    return PubsubClient(system[1])
+
+
+async def ear(container: Container) -> Ear:
+    process = container.processes[await container.spawn(Ear)]
+    assert isinstance(process, Ear)
+    return process
+
+
+async def until(condition: Callable[[], Awaitable[bool] | bool]) -> None:
+    async with asyncio.timeout(15):
+        while not (await told if isinstance(told := condition(), Awaitable) else told):
+            await asyncio.sleep(0.01)
+
+
+async def is_there(container: Container, exchange: str) -> bool:
+    """Ask the broker itself: a queue is bound to what is there only."""
+    probe = f"probe-{exchange}"
+    transport = container.transport
+    await transport.declare_queue(QueueSpec(probe, durable=False))
+    try:
+        await transport.bind(probe, exchange, "probe")
+    except ServiceNotFound:
+        return False
+    finally:
+        await transport.delete_queue(probe)
+    return True
+
+
+async def test_equal_names_in_two_spaces_are_two(
+    client: PubsubClient, system: tuple[Container, Container]
+) -> None:
+    one, other = system
+    await client.declare_space(SPACE, description="the laboratory", owner="ann")
+    points = [await client.declare_point(path) for path in ("ctd", f"{SPACE}/ctd")]
+    assert [p.exchange for p in points] == ["test.xp.ctd", "test.xs.lab.xp.ctd"]
+    made = [await client.subscribe("archive", p.name, ["#"]) for p in points]
+    assert [s.queue for s in made] == ["test.sub.ctd.archive", "test.xs.lab.sub.ctd.archive"]
+    voice = await ear(other)
+    await voice.publish(f"{SPACE}/ctd", "a.b", "for the lab")
+    assert [(s.point, s.messages) async for s in client.subscriptions()] == [
+        ("ctd", 0),
+        (f"{SPACE}/ctd", 1),
+    ]
+    assert [s.messages async for s in client.subscriptions(space=SPACE)] == [1]
+    hearer = await ear(one)
+    await client.attach(hearer, "archive", f"{SPACE}/ctd", hearer.on_event)
+    await until(lambda: hearer.heard == ["for the lab"])
+    assert [p.name async for p in client.points()] == ["ctd", "events", "lab/ctd"]
+    assert [(s.name, s.exchange, s.owner) async for s in client.spaces()] == [
+        ("lab", "test.xs.lab", "ann"),
+        ("system", "test.xs", ""),
+    ]
+
+
+async def test_a_subscription_collects_before_anybody_consumes_and_goes_for_good(
+    client: PubsubClient, system: tuple[Container, Container]
+) -> None:
+    one, other = system
+    await client.declare_point("ctd")
+    await client.declare_topic("temperatures", "ctd", ["*.temp"], description="of all stations")
+    await client.subscribe("archive", "ctd", ["a.salt"], named=["temperatures"])
+    voice = await ear(other)
+    for topic in ("a.temp", "b.temp", "a.salt", "b.salt"):
+        await voice.publish("ctd", topic, topic)
+    seen = await client.subscription("archive", "ctd")
+    assert (seen.topics, seen.messages, seen.consumers) == (["a.salt", "*.temp"], 3, 0)
+    with pytest.raises(Conflict, match="subscription archive"):
+        await client.undeclare_topic("temperatures", "ctd")
+    with pytest.raises(Conflict, match="subscription archive"):
+        await client.declare_topic("temperatures", "ctd", ["#"])
+    assert (await client.subscribe("archive", "ctd", ["b.salt"])).topics == ["b.salt"]
+    for topic in ("a.temp", "a.salt", "b.salt"):  # the old bindings are gone, too
+        await voice.publish("ctd", topic, topic)
+    assert (await client.subscription("archive", "ctd")).messages == 4
+    assert await client.undeclare_topic("temperatures", "ctd") == Gone(True)
+
+    hearer = await ear(one)
+    await client.attach(hearer, "archive", "ctd", hearer.on_event)
+    await until(lambda: len(hearer.heard) == 4)
+    with pytest.raises(Conflict, match="1 consumers"):
+        await client.unsubscribe("archive", "ctd")
+    (taken,) = one.exchange.subscriptions.of(hearer.id)
+    assert await client.unsubscribe("archive", "ctd", force=True) == Gone(True, 0)
+    assert not taken.is_open
+    transport = other.transport
+    for queue in (seen.queue, f"{seen.queue}.suspect", f"{seen.queue}.dlq"):
+        assert await transport.queue_info(queue) is None
+    assert await client.unsubscribe("archive", "ctd") == Gone(False)
+    await voice.publish("ctd", "b.salt", "nobody hears")
+    assert [s async for s in client.subscriptions("ctd")] == []
+
+
+async def test_a_point_in_use_stays_and_goes_by_force_for_all_containers(
+    client: PubsubClient, system: tuple[Container, Container]
+) -> None:
+    one, other = system
+    made = await client.declare_point("ctd")
+    hearer, voice = await ear(one), await ear(other)
+    private = await hearer.subscribe("ctd", "#", hearer.on_event)  # which nobody has registered
+    await voice.publish("ctd", "a", 1)
+    await until(lambda: hearer.heard == [1])
+    with pytest.raises(Conflict, match="is used"):
+        await client.undeclare_point("ctd")
+    await voice.publish("ctd", "a", 2)
+    await until(lambda: hearer.heard == [1, 2])
+    await client.subscribe("archive", "ctd", ["#"])
+    await voice.publish("ctd", "a", 3)
+    with pytest.raises(Conflict, match="subscription archive"):
+        await client.undeclare_point("ctd")
+
+    assert await client.undeclare_point("ctd", force=True) == Gone(True, 1)
+    assert not private.is_open
+    # Whoever knew it does not bring it back by looking after what it has declared.
+    for container in (one, other):
+        verifier = getattr(container.transport, "_verifier", None)
+        if verifier is not None:
+            verifier.soon()
+    assert not await is_there(other, made.exchange)
+    assert [p.name async for p in client.points()] == ["events"]
+    await voice.publish("ctd", "a", 4)  # makes it anew, as any publish does
+    again = await hearer.subscribe("ctd", "#", hearer.on_event)
+    await voice.publish("ctd", "a", 5)
+    await until(lambda: 5 in hearer.heard)
+    assert again.is_open
+    assert 4 not in hearer.heard
+
+
+async def test_an_exchange_that_somebody_else_deletes_costs_no_message(
+    system: tuple[Container, Container],
+) -> None:
+    one, other = system
+    voice = await ear(other)
+    await voice.publish("ctd", "a", 1)
+    assert other.endpoint.points.known("ctd")
+    await one.transport.delete_exchange("test.xp.ctd")
+    await voice.publish("ctd", "a", 2)  # no Unavailable: it is declared and published again
+    assert await is_there(one, "test.xp.ctd")
+    await voice.publish("ctd", "a", 3)
+
+
+async def test_a_space_goes_with_all_that_is_in_it(
+    client: PubsubClient, system: tuple[Container, Container]
+) -> None:
+    await client.declare_space(SPACE)
+    await client.declare_point("lab/ctd")
+    await client.declare_topic("all", "lab/ctd", ["#"])
+    made = await client.subscribe("archive", "lab/ctd", named=["all"])
+    await (await ear(system[0])).publish("lab/ctd", "a", 1)
+    with pytest.raises(Conflict, match="exchange point lab/ctd"):
+        await client.undeclare_space(SPACE)
+    assert await client.undeclare_space(SPACE, force=True) == Gone(True, 1)
+    for exchange in ("test.xs.lab", "test.xs.lab.xp.ctd"):
+        assert not await is_there(system[0], exchange)
+    assert await system[0].transport.queue_info(made.queue) is None
+    assert [t async for t in client.topics()] == []
+    with pytest.raises(NotFound, match="exchange space 'lab'"):
+        await client.declare_point("lab/ctd")
+
+
+async def test_what_cannot_be(client: PubsubClient, system: tuple[Container, Container]) -> None:
+    for name in ("a.b", "", "a b", "x" * 101):
+        with pytest.raises(InvalidRequest, match="not a name"):
+            await client.declare_space(name)
+        with pytest.raises(InvalidRequest, match="not a name"):
+            await client.declare_point(f"{name}/p")
+    with pytest.raises(InvalidRequest, match="not a name"):
+        await client.declare_point("a/b/c")
+    for own in (client.undeclare_space("system", force=True), client.undeclare_point("events")):
+        with pytest.raises(Conflict, match="system's own"):
+            await own
+    with pytest.raises(NotFound, match="exchange point 'ctd'"):
+        await client.subscribe("s", "ctd", ["#"])
+    await client.declare_point("ctd")
+    with pytest.raises(InvalidRequest, match="1 to 100 topics"):
+        await client.subscribe("s", "ctd", [])
+    with pytest.raises(NotFound, match="topic 'nope'"):
+        await client.subscribe("s", "ctd", named=["nope"])
+    with pytest.raises(InvalidRequest, match="not a pattern"):
+        await client.declare_topic("t", "ctd", ["a..b"])
+    await system[0].transport.declare_exchange(ExchangeSpec("test.xp.odd", "fanout"))
+    with pytest.raises(InvalidRequest, match="otherwise"):
+        await client.declare_point("odd")
+    assert [p.name async for p in client.points()] == ["ctd", "events"]
+    assert await client.undeclare_point("nothing") == Gone(False)
+    assert [s async for s in client.subscriptions()] == []
+
+
+async def test_a_new_instance_declares_again_and_finishes_what_was_begun(
+    client: PubsubClient, system: tuple[Container, Container]
+) -> None:
+    one, other = system
+    await client.declare_space(SPACE)
+    await client.declare_point("lab/ctd")
+    await client.declare_point("doomed")
+    await client.subscribe("archive", "lab/ctd", ["#"])
+    await client.subscribe("archive", "doomed", ["#"])
+    (service,) = [p for p in one.processes.values() if isinstance(p, PubsubService)]
+    keeper = service._keeper
+
+    async def killed(*_: Any) -> None:
+        raise RuntimeError("as if it were killed")
+
+    keeper.broker.tell = killed  # type: ignore[method-assign]
+    with pytest.raises(ReceivedContainerError, match="killed"):
+        await client.undeclare_point("doomed", force=True)
+    await one.stop_app("pubsub")
+    for exchange in ("test.xs.lab", "test.xs.lab.xp.ctd"):  # the broker was set up anew, say
+        await one.transport.delete_exchange(exchange)
+    await one.transport.delete_queue("test.xs.lab.sub.ctd.archive")
+    await other.start_app("pubsub")
+    assert [p.name async for p in client.points()] == ["events", "lab/ctd"]
+    assert not await is_there(one, "test.xp.doomed")
+    assert await one.transport.queue_info("test.sub.doomed.archive") is None
+    await (await ear(one)).publish("lab/ctd", "a", 1)
+    assert [s.messages async for s in client.subscriptions()] == [1]
+
+
+async def test_two_instances_agree(
+    client: PubsubClient, system: tuple[Container, Container]
+) -> None:
+    """Who declares under a point, and who undeclares it, cannot both have their way."""
+    one, other = system
+    await other.start_app("pubsub")
+    for number in range(5):
+        await client.declare_point("ctd")
+        clients = [PubsubClient(one), PubsubClient(other)]
+        outcomes = await asyncio.gather(
+            clients[number % 2].undeclare_point("ctd"),
+            clients[1 - number % 2].declare_topic("t", "ctd", ["#"]),
+            clients[0].declare_point("ctd"),
+            return_exceptions=True,
+        )
+        assert not [e for e in outcomes if isinstance(e, Exception) and not _is_fair(e)], outcomes
+        points = [p.name async for p in client.points()]
+        for topic in [t async for t in client.topics()]:
+            assert topic.point in points
+        for name in points:
+            assert await is_there(one, (await client.point(name)).exchange)
+        await client.undeclare_point("ctd", force=True)
+
+
+def _is_fair(error: Exception) -> bool:
+    return isinstance(error, Conflict | NotFound)
