@@ -1,0 +1,238 @@
+"""The ticker: looks which tasks are due, and has them fire.
+
+What fires, and the due time that comes next, are one commit: a unit of work holds the row of the
+task, in place of the very one that was read, and the event or message in the outbox. So a due time
+fires once, whoever is killed when; and where two tickers have the same tasks, one of them does it.
+A call begins after the commit that notes it; whoever finds it noted, and nobody at it, begins it
+again under the same id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from ion.base import clock
+from ion.base.errors import Conflict, Damaged, IonError, Unavailable
+from ion.process.process import Process
+from ion.services.scheduler import book, deciding, posting
+from ion.services.scheduler.deciding import Move
+from ion.services.scheduler.model import Firing, Kept, Task
+from ion.stores.store import Entry, IndexStore
+
+log = logging.getLogger(__name__)
+
+BATCH = 50  # tasks that fire in one commit
+LOOK = 5.0  # seconds between two looks into the store, at most: others may have changed it
+TICK = 1.0  # seconds between two looks at the clock, at most: somebody may have set it
+PAUSE = 1.0  # seconds until the next try where the store is away
+SWEEP = 60.0  # seconds between two removals of what is over
+MAX_CALLS = 100  # at a time
+
+
+class Ticker:
+    """Has the tasks of a book fire.
+
+    :param process: whose units of work and calls these are.
+    :param rows: the book.
+    :param keep: seconds for which tasks are kept that are over.
+    """
+
+    def __init__(self, process: Process, rows: IndexStore, keep: float) -> None:
+        self._process = process
+        self._rows = rows
+        self._keep = keep
+        self._wake = asyncio.Event()
+        self._calls: set[str] = set()
+        self._is_unsure = True  # whether there may be calls noted that nobody is at
+        self._swept = clock.monotonic()
+
+    def wake(self) -> None:
+        """Look into the book again: somebody has changed it."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Have tasks fire, until this is cancelled."""
+        while True:
+            self._wake.clear()
+            try:
+                until = await self._turn()
+            except IonError as error:
+                log.warning("tasks have to wait: %s", error)
+                self._is_unsure = True
+                await clock.sleep(PAUSE)
+            else:
+                await self._idle(until)
+
+    def begin(self, task: Task, firing: Firing) -> None:
+        """Begin a call that is noted in the book."""
+        self._calls.add(firing.id)
+        self._process.run(self._call(task, firing), f"call {firing.id}")
+
+    # looking
+
+    async def _turn(self) -> float:
+        """Have fire what is due; return when the next is."""
+        if self._process.lease is not None and not self._process.lease.held:
+            return clock.now() + PAUSE  # somebody else may be at it
+        if self._is_unsure:
+            await self._take_over()
+        await self._sweep()
+        due = [await self._line(book.SENDS, BATCH)]
+        free = MAX_CALLS - len(self._calls)
+        if free > 0:
+            due.append(await self._line(book.CALLS, min(free, BATCH)))
+        return min(due)
+
+    async def _line(self, line: str, limit: int) -> float:
+        """Have fire what is due of a line; return when to look at it next."""
+        entries = await book.next_due(self._rows, line, limit)
+        now = clock.now()
+        due = [entry for entry in entries if float(entry.index[line]) <= now]
+        if not due:
+            return float(entries[0].index[line]) if entries else now + LOOK
+        await self._move(due, now)
+        return now
+
+    async def _take_over(self) -> None:
+        """Begin again what another one has begun, of whom it is known that he is gone.
+
+        Without a lease that is not known: then it is begun again when its time is over.
+        """
+        lease = self._process.lease
+        for entry in await book.running(self._rows) if lease is not None else []:
+            kept = self._read(entry)
+            if kept is None or kept.task.running is None or kept.task.running.id in self._calls:
+                continue
+            with contextlib.suppress(Conflict):
+                await self._commit([(entry, deciding.lost(kept, clock.now()))])
+        self._is_unsure = False
+
+    async def _sweep(self) -> None:
+        """Remove what is over for long."""
+        if clock.monotonic() - self._swept < SWEEP:
+            return
+        self._swept = clock.monotonic()
+        for entry in await book.over(self._rows, clock.now() - self._keep, 1000):
+            with contextlib.suppress(Conflict):
+                await self._rows.remove(entry.key, revision=entry.revision)
+
+    async def _idle(self, until: float) -> None:
+        """Wait until a time, or until something changes; the clock may be set meanwhile."""
+        end = clock.monotonic() + LOOK
+        while not self._wake.is_set():
+            left = min(until - clock.now(), end - clock.monotonic(), TICK)
+            if left <= 0:
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._wake.wait()
+
+    # firing
+
+    async def _move(self, entries: Sequence[Entry], now: float) -> None:
+        """Have tasks fire: all in one commit, or, where that fails, one by one."""
+        moves: list[tuple[Entry, Move]] = []
+        for entry in entries:
+            kept = self._read(entry)
+            if kept is None:
+                await self._set_aside(entry)
+                continue
+            running = kept.task.running
+            alive = running is not None and running.id in self._calls
+            move = deciding.look(kept, now, alive=alive)
+            if move is not None:
+                moves.append((entry, move))
+        try:
+            await self._commit(moves)
+        except Unavailable:
+            raise
+        except IonError as error:
+            log.debug("%d tasks fire one by one: %s", len(moves), error)
+            for each in moves:
+                await self._move_one(*each, now)
+
+    async def _move_one(self, entry: Entry, move: Move, now: float) -> None:
+        try:
+            await self._commit([(entry, move)])
+        except Conflict:
+            return  # somebody has changed it: it is looked at again
+        except Unavailable:
+            raise
+        except IonError as error:
+            log.error("task %r cannot fire: %s", entry.key, error)  # noqa: TRY400
+            kept = deciding.spoiled(book.decode(entry), now, error.as_content())
+            with contextlib.suppress(Conflict):
+                await self._rows.write([book.put_of(kept, entry.revision)])
+
+    async def _commit(self, moves: Sequence[tuple[Entry, Move]]) -> None:
+        """Keep what has become of tasks, with what they send; then begin their calls.
+
+        :raises Conflict: somebody has changed one of them; nothing was done.
+        """
+        if not moves:
+            return
+        async with self._process.unit_of_work() as uow:
+            puts = [book.put_of(move.kept, entry.revision) for entry, move in moves]
+            await uow.index_store(self._rows.name).write(puts)
+            for _, move in moves:
+                if move.post is not None:
+                    await posting.post(self._process._endpoint, uow, move.kept.task, move.post)
+        for _, move in moves:
+            if move.call is not None:
+                self.begin(move.kept.task, move.call)
+
+    # calls
+
+    async def _call(self, task: Task, firing: Firing) -> None:
+        """Call, and note what came of it."""
+        target = task.target
+        told: dict[str, Any] = {}
+        try:
+            told["result"] = await self._process.rpc_send(
+                target.to,
+                target.op,
+                target.content,
+                timeout=target.timeout,
+                message_id=firing.id,
+            )
+        except IonError as error:
+            told["error"] = error.as_content()
+        try:
+            while not await self._note(task.id, firing.id, told):
+                await clock.sleep(PAUSE)
+        finally:
+            self._calls.discard(firing.id)
+            self.wake()
+
+    async def _note(self, task: str, firing: str, told: dict[str, Any]) -> bool:
+        """Note the end of a call; return whether that is done."""
+        try:
+            entry = await self._rows.entry(task)
+            if entry is not None:  # else it was removed meanwhile
+                kept = deciding.ended(book.decode(entry), firing, clock.now(), **told)
+                await self._rows.write([book.put_of(kept, entry.revision)])
+        except Conflict:
+            return await self._note(task, firing, told)
+        except Unavailable as error:
+            log.warning("the end of %s cannot be noted yet: %s", firing, error)
+            return False
+        return True
+
+    # rows
+
+    def _read(self, entry: Entry) -> Kept | None:
+        try:
+            return book.decode(entry)
+        except Damaged as error:
+            log.error("%s", error)  # noqa: TRY400
+            return None
+
+    async def _set_aside(self, entry: Entry) -> None:
+        """Look no more at a task that cannot be read; it stays as it is."""
+        with contextlib.suppress(Conflict):
+            index = {book.SENDS: None, book.CALLS: None, "running": None}
+            await self._rows.update_index(entry.key, index, revision=entry.revision)
