@@ -9,7 +9,6 @@ from ion.base.errors import Conflict, Unavailable
 from ion.messaging.address import Namespace
 from ion.messaging.transport import Transport
 
-
 log = logging.getLogger(__name__)
 
 
