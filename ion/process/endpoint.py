@@ -318,12 +318,7 @@ class Endpoint(Customs):
             raise not_found(to) from None
 
     def one_way(
-        self,
-        sender: str,
-        op: str,
-        content: Any,
-        content_type: str = MSGPACK,
-        message_id: str = "",
+        self, sender: str, op: str, content: Any, content_type: str = MSGPACK, message_id: str = ""
     ) -> Envelope:
         """Return a message that nobody answers, persistent, as it goes out.
 

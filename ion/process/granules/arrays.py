@@ -1,0 +1,170 @@
+"""Arrays and their bytes. The one module of the runtime that imports numpy."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ion.base.errors import CodecError, ConfigurationError, InvalidRequest
+from ion.process.granules.definition import MAX_FIELDS, Field
+from ion.process.granules.dtypes import WIRE, dtype_code
+from ion.process.granules.wire import Part
+
+try:
+    import numpy as np
+except ImportError:
+    _message = "streams of granules need numpy: pip install 'ioncore[streams]'"
+    raise ConfigurationError(_message) from None
+
+_KINDS = "biufcSUmM"
+Piece = tuple[str, str, tuple[int, ...], Any]
+
+
+def pieces(fields: Mapping[str, Any], wanted: Mapping[str, Field] | None) -> list[Piece]:
+    """Return fields as they are written: name, type, shape and bytes.
+
+    :param fields: name -> array, or what numpy makes one of.
+    :param wanted: the fields of the definition; None: any.
+    :raises InvalidRequest: they are not those that are wanted; the message names the field.
+    """
+    if not isinstance(fields, Mapping) or not 0 < len(fields) <= MAX_FIELDS:
+        message = f"a granule has 1 to {MAX_FIELDS} fields, by name, not {type(fields).__name__}"
+        raise InvalidRequest(message)
+    if wanted is not None and fields.keys() != wanted.keys():
+        raise _other_fields(fields, wanted)
+    return [
+        _piece(name, value, None if wanted is None else wanted[name])
+        for name, value in fields.items()
+    ]
+
+
+def _piece(name: str, value: Any, field: Field | None) -> Piece:
+    if not isinstance(name, str) or not name:
+        message = f"a field's name is a text, not {name!r:.80}"
+        raise InvalidRequest(message)
+    array = value if isinstance(value, np.ndarray) else _made(name, value, field)
+    dtype = array.dtype
+    if field is not None and not (_is_type(dtype, field.dtype) and _fits(array.shape, field)):
+        raise _unlike(name, array, field)
+    if dtype.kind not in _KINDS or not WIRE.match(dtype.str):
+        message = f"field {name!r}: an array of {dtype} cannot be in a stream"
+        raise InvalidRequest(message, details={"field": name})
+    return name, dtype.str, array.shape, _bytes(array)
+
+
+def _bytes(array: Any) -> Any:
+    """Return the bytes of an array in C order: as a view, where they lie so already."""
+    if not array.size:
+        return b""
+    if not array.flags.c_contiguous:
+        array = np.ascontiguousarray(array)
+    return array.reshape(-1).view(np.uint8).data
+
+
+def _made(name: str, value: Any, field: Field | None) -> Any:
+    """Return a list, or a number, as an array: of the type of its field, where no value is lost."""
+    wanted = np.dtype(field.dtype) if field is not None else None
+    is_time = wanted is not None and wanted.kind in "mM"
+    try:
+        array = np.asarray(value, wanted if is_time else None)  # a time may be text, ISO 8601
+    except (ValueError, TypeError, OverflowError) as error:
+        message = f"field {name!r} cannot be an array: {error}"
+        raise InvalidRequest(message, details={"field": name}) from None
+    if wanted is None or wanted.kind in "SUmM" or array.dtype.kind == "O":
+        return array
+    if not array.size or _keeps(array, wanted):
+        return array.astype(wanted)
+    return array
+
+
+def _keeps(array: Any, wanted: Any) -> bool:
+    if not np.can_cast(array.dtype, wanted, "same_kind"):
+        return array.dtype.kind == "i" and wanted.kind == "u" and _in_range(array, wanted)
+    return wanted.kind not in "iu" or _in_range(array, wanted)
+
+
+def _in_range(array: Any, wanted: Any) -> bool:
+    info = np.iinfo(wanted)
+    return bool(array.min() >= info.min and array.max() <= info.max)
+
+
+@functools.lru_cache(maxsize=1000)
+def _is_type(dtype: Any, code: str) -> bool:
+    """Return whether an array's type is that of its field, whatever its byte order."""
+    if dtype.kind in "OV":
+        return False
+    if code[0] in "SU":
+        longest = np.dtype(code).itemsize
+        return bool(dtype.kind == code[0] and (not longest or dtype.itemsize <= longest))
+    return dtype_code(dtype) == code
+
+
+def _fits(shape: tuple[int, ...], field: Field) -> bool:
+    wanted = field.shape
+    if len(shape) != len(wanted):
+        return False
+    return all(n is None or n == have for n, have in zip(wanted, shape, strict=True))
+
+
+def check_granule(fields: Mapping[str, Any], wanted: Mapping[str, Field]) -> str:
+    """Return what a granule lacks of the fields that are wanted; "": nothing. More may be there."""
+    for name, field in wanted.items():
+        array = fields.get(name)
+        if array is None:
+            return f"there is no field {name!r}"
+        if not (_is_type(array.dtype, field.dtype) and _fits(array.shape, field)):
+            return f"field {name!r} is of {array.dtype} and shape {array.shape}"
+    return ""
+
+
+def _unlike(name: str, array: Any, field: Field) -> InvalidRequest:
+    shape = "x".join("any" if n is None else str(n) for n in field.shape) or "of no dimension"
+    message = (
+        f"field {name!r}: an array of {array.dtype} and shape {array.shape} is not what the "
+        f"definition says: {field.dtype}, {shape}"
+    )
+    return InvalidRequest(message, details={"field": name})
+
+
+def _other_fields(fields: Mapping[str, Any], wanted: Mapping[str, Field]) -> InvalidRequest:
+    missing = [name for name in wanted if name not in fields]
+    unknown = [str(name) for name in fields if name not in wanted]
+    words = [f"missing: {', '.join(missing)}"] if missing else []
+    words += [f"not of the definition: {', '.join(unknown)}"] if unknown else []
+    message = f"fields {'; '.join(words)}"
+    return InvalidRequest(message, details={"missing": missing, "unknown": unknown})
+
+
+def array_of(name: str, part: Part) -> Any:
+    """Return a field that came as an array: a view of the message, not to be written to.
+
+    :raises CodecError: its bytes are not what its type and shape say.
+    """
+    shape = part.shape
+    try:
+        dtype = _dtype(part.dtype)
+        size = math.prod(shape)
+        fits = len(part.data) - part.skip == size * dtype.itemsize
+        if not fits or part.skip < 0 or (shape and min(shape) < 0):
+            message = f"{len(part.data)} bytes are no {part.dtype} of shape {shape}"
+            raise ValueError(message)
+        if not size:
+            return np.empty(shape, dtype)
+        return np.frombuffer(part.data, dtype, size, part.skip).reshape(shape)
+    except (ValueError, TypeError, OverflowError) as error:
+        message = f"field {name!r:.80} of a granule cannot be read: {error}"
+        raise CodecError(message, code=400, type="CodecError") from None
+
+
+@functools.lru_cache(maxsize=1000)
+def _dtype(text: str) -> Any:
+    if not WIRE.match(text):
+        message = f"{text!r:.80} is no type of a stream"
+        raise ValueError(message)
+    dtype = np.dtype(text)
+    if not dtype.itemsize:
+        message = f"{text!r} has no size"
+        raise ValueError(message)
+    return dtype

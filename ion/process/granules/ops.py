@@ -1,0 +1,45 @@
+"""Handlers of what comes by a stream, as ops: bound once, when a subscription is made."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ion.messaging import codec
+from ion.messaging.envelope import Envelope
+from ion.process.granules.granule import Granule, granule_of
+from ion.process.ops import Arguments, Op
+
+
+class ContentOp(Op):
+    """Gives content as it is to a coroutine function of process and content."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[[Any, Any], Awaitable[None]], name: str = "") -> None:
+        self.name = name or getattr(call, "__name__", "on_content")
+        self.parameters = ()
+        self.raw = False
+        self.streams = False
+        self.method = call
+
+    def bind(self, envelope: Envelope) -> Arguments:
+        """Return the content; see :meth:`Op.bind`."""
+        return (codec.decode(envelope.body, envelope.content_type),), {}
+
+
+class GranuleOp(ContentOp):
+    """Gives a granule, as views of its message, to a coroutine function of process and granule."""
+
+    __slots__ = ()
+
+    def bind(self, envelope: Envelope) -> Arguments:
+        """Return the granule.
+
+        :raises CodecError: it is none.
+        """
+        return (self.granule(envelope),), {}
+
+    def granule(self, envelope: Envelope) -> Granule:
+        """Return the granule that a message holds."""
+        return granule_of(envelope.body)

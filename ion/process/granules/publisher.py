@@ -1,0 +1,221 @@
+"""Publishing a stream: granules are checked against a definition, numbered, and sent in order."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from ion.base.errors import ContentTooLarge, InvalidRequest, LifecycleError, NotFound
+from ion.base.ids import new_mark
+from ion.messaging.envelope import MSGPACK, Envelope
+from ion.process.granules.arrays import pieces
+from ion.process.granules.definition import StreamDefinition
+from ion.process.granules.names import OP, POINT, checked_stream, end_topic, escaped
+from ion.process.granules.ops import ContentOp
+from ion.process.granules.window import SETUP, WINDOW, Window
+from ion.process.granules.wire import Writer
+from ion.process.subscription import Subscription
+
+if TYPE_CHECKING:
+    from ion.process.process import Process
+
+MAX_WINDOW = 10_000
+
+
+class StreamPublisher:
+    """Publishes the granules of one stream, for as long as its process lives.
+
+    ::
+
+        publisher = await StreamPublisher.open(self, "ctd", definition)
+        await publisher.publish({"time": times, "temp": temperatures})
+
+    A granule goes to whoever subscribes now, and to those that are durable; that there is nobody is
+    no error. At most ``window`` are on their way to the broker; what it has not confirmed when the
+    connection is lost is sent again.
+
+    :ivar stream: its name.
+    :ivar id: what its granules say of who has published them; another one for each that is opened.
+    :ivar definition: None: anything may be published.
+    :ivar number: of the last granule; 0: none yet.
+    """
+
+    def __init__(
+        self,
+        process: Process,
+        stream: str,
+        definition: StreamDefinition | None,
+        window: Window,
+        *,
+        name: str,
+        persistent: bool,
+        sparse: bool,
+    ) -> None:
+        self.stream = stream
+        self.id = name
+        self.definition = definition
+        self.number = 0
+        self._process = process
+        self._endpoint = process._host.endpoint
+        self._window = window
+        self._persistent = persistent
+        self._fields = definition.fields if definition is not None else None
+        self._over: Exception | None = None
+        self._ending: Subscription | None = None
+        says = (definition.name, definition.version) if definition is not None else ("", 0)
+        self._write = Writer(stream, name, *says, sparse=sparse).write
+
+    @classmethod
+    async def open(
+        cls,
+        process: Process,
+        stream: str,
+        definition: StreamDefinition | None = None,
+        *,
+        window: int = WINDOW,
+        persistent: bool = True,
+        register: bool = False,
+        name: str = "",
+        sparse: bool = False,
+    ) -> Self:
+        """Begin to publish a stream; it need not exist.
+
+        :param definition: what each granule must be; None: any fields.
+        :param window: how many granules may be on their way to the broker.
+        :param persistent: durable subscriptions keep them over a restart of the broker.
+        :param register: have the service ``streams`` know the stream, and this definition as its
+            newest; where that breaks readers of the one before, this raises Conflict.
+        :param name: the publisher's id, where its numbers go on from those of another one's life;
+            sparse: it leaves numbers out.
+        :raises InvalidRequest: a name or ``window`` is none.
+        :raises ServiceNotFound: (with ``register``) there is no service ``streams``.
+        :raises Unavailable: the broker is away.
+        """
+        checked_stream(stream)
+        if window.__class__ is not int or not 1 <= window <= MAX_WINDOW:
+            message = f"a window is 1 to {MAX_WINDOW} granules, not {window!r}"
+            raise InvalidRequest(message)
+        if register:
+            content = {"stream": stream, "definition": definition}
+            await process.rpc_send("streams", "register", content)
+        endpoint = process._host.endpoint
+        exchange = await endpoint.points.declare(POINT, SETUP)
+        flight = Window(endpoint, exchange, escaped(stream), window)
+        made = cls(
+            process,
+            stream,
+            definition,
+            flight,
+            name=name or f"{process.id}-{new_mark()}",
+            persistent=persistent,
+            sparse=sparse,
+        )
+        op: Any = ContentOp(made._on_end)
+        made._ending = await process.subscribe(POINT, end_topic(stream), op)
+        return made
+
+    @property
+    def waiting(self) -> int:
+        """How many granules the broker has not confirmed yet."""
+        return len(self._window)
+
+    async def publish(
+        self,
+        fields: Mapping[str, Any],
+        *,
+        time: float | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Publish a granule, and return its number.
+
+        Returns once it is on its way; waits where ``window`` others are. A list becomes an array of
+        its field's type, where no value is lost; an array must be of that type already, in either
+        byte order.
+
+        :param fields: name -> array, or list.
+        :param time: seconds since 1970; now, by default.
+        :param timeout: seconds to wait, where the broker takes nothing.
+        :raises InvalidRequest: it is not what the definition says; the message names the field.
+        :raises ContentTooLarge: it is over ``messaging.max_content``: publish fewer samples at a
+            time.
+        :raises NotFound: the stream was deleted.
+        :raises Unavailable: there was no room in time; the granule is not published.
+        :raises LifecycleError: the publisher, or its process, has ended.
+        """
+        return await self._publish(fields, None, time, timeout)
+
+    async def publish_as(
+        self,
+        number: int,
+        fields: Mapping[str, Any],
+        *,
+        time: float | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Publish a granule that has a number of its own; else as :meth:`publish`.
+
+        :param number: greater than those before, but where one of these is published again.
+        """
+        return await self._publish(fields, number, time, timeout)
+
+    async def _publish(
+        self,
+        fields: Mapping[str, Any],
+        number: int | None,
+        time: float | None,
+        timeout: float | None,
+    ) -> int:
+        parts = pieces(fields, self._fields)
+        if self._over is not None or not self._window.has_room:
+            await self._room(timeout)
+        number = self.number + 1 if number is None else number
+        body = self._write(number, clock.time() if time is None else float(time), parts)
+        self._window.send(number, self._envelope(number, body))
+        self.number = max(self.number, number)
+        return number
+
+    async def flush(self, timeout: float | None = None) -> None:
+        """Return once the broker has all that was published.
+
+        :raises Unavailable: it had not within ``timeout`` seconds.
+        """
+        await self._window.empty(self._endpoint.rpc_timeout if timeout is None else timeout)
+
+    async def close(self) -> None:
+        """Publish nothing any more; what is on its way is not sent again."""
+        self._end(LifecycleError(f"the publisher of stream {self.stream!r} is closed"))
+        if self._ending is not None:
+            await self._ending.cancel()
+
+    async def _room(self, timeout: float | None) -> None:
+        if self._over is None:
+            limit = self._endpoint.rpc_timeout if timeout is None else timeout
+            await self._window.room(limit)
+        if self._over is not None:
+            raise self._over
+
+    def _envelope(self, number: int, body: bytes) -> Envelope:
+        endpoint = self._endpoint
+        try:
+            envelope = endpoint.one_way_of(
+                self._process.id, OP, body, MSGPACK, f"{self.id}.{number}"
+            )
+        except ContentTooLarge as error:
+            message = (
+                f"a granule of stream {self.stream!r} has {len(body)} bytes, and a message at most "
+                f"{endpoint.max_content} (messaging.max_content): publish fewer samples at a time"
+            )
+            raise ContentTooLarge(message, details=error.details) from None
+        return envelope if self._persistent else envelope.replace(persistent=False)
+
+    async def _on_end(self, process: object, content: Any) -> None:
+        message = f"stream {self.stream!r} was deleted"
+        self._end(NotFound(message, details={"stream": self.stream}))
+
+    def _end(self, error: Exception) -> None:
+        self._over = self._over or error
+        self._window.close()
+
+    def __repr__(self) -> str:
+        return f"<StreamPublisher {self.id} of {self.stream!r}, number {self.number}>"

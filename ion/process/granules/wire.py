@@ -1,0 +1,153 @@
+"""A granule as a message: a msgpack map that any client can read, without numpy.
+
+::
+
+    {"stream": "ctd", "publisher": "...", "definition": "ctd", "version": 1, "sparse": false,
+     "number": 7, "time": 1763742000.5, "fields": {"temp": ["<f8", [3], 5, <bin>], ...}}
+
+A field is the type of its elements with their byte order, as numpy writes it; its shape; the bytes
+to skip; and these, then the array's bytes in C order:
+``numpy.frombuffer(data, dtype, offset=skip).reshape(shape)``. The bytes to skip let the array begin
+at a multiple of 8 in the message, so that whoever reads it works on it where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ion.base.errors import CodecError
+
+ALIGNMENT = 8
+_BIN = b"\xc6"  # bytes, with a length of four bytes
+_AHEAD = 1 + 1 + 4  # bytes between the shape and what is skipped
+_PADDING = bytes(ALIGNMENT)
+_MAP16, _FIXMAP, _MAX_FIXMAP = b"\xde", 0x80, 15
+_FIXARRAY_4 = b"\x94"
+_MAX_KNOWN = 1000
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Part(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One field as it travels; ``data`` is a view of the message."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    skip: int
+    data: memoryview
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A granule as it travels; see :class:`~ion.process.granules.granule.Granule`."""
+
+    stream: str
+    publisher: str
+    number: int
+    time: float
+    fields: dict[str, Part]
+    definition: str = ""
+    version: int = 0
+    sparse: bool = False
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What is known of a granule without a look at its fields."""
+
+    stream: str
+    publisher: str
+    number: int
+    time: float
+    sparse: bool = False
+
+
+_record = msgspec.msgpack.Decoder(Record).decode
+_head = msgspec.msgpack.Decoder(Head).decode
+
+
+def record_of(body: bytes | memoryview) -> Record:
+    """Return the granule that a message holds; its fields are views of ``body``.
+
+    :raises CodecError: it is none.
+    """
+    try:
+        return _record(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise _no_granule(error) from None
+
+
+def head_of(body: bytes | memoryview) -> Head:
+    """Return what is known of a granule without a look at its fields.
+
+    :raises CodecError: it is none.
+    """
+    try:
+        return _head(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise _no_granule(error) from None
+
+
+def _no_granule(error: Exception) -> CodecError:
+    return CodecError(f"that is no granule: {error}", code=400, type="CodecError")
+
+
+class Writer:
+    """Writes the granules of one publisher: what is always the same is made once.
+
+    The bytes of an array are copied once, into the message.
+    """
+
+    __slots__ = ("_known", "_prefix")
+
+    def __init__(
+        self, stream: str, publisher: str, definition: str, version: int, *, sparse: bool
+    ) -> None:
+        words = {
+            "stream": stream,
+            "publisher": publisher,
+            "definition": definition,
+            "version": version,
+            "sparse": sparse,
+        }
+        pairs = b"".join(_encode(key) + _encode(value) for key, value in words.items())
+        self._prefix = bytes([_FIXMAP + len(words) + 3]) + pairs + _encode("number")
+        self._known: dict[Any, bytes] = {}
+
+    def write(
+        self, number: int, time: float, fields: Sequence[tuple[str, str, tuple[int, ...], Any]]
+    ) -> bytes:
+        """Return a granule as a message.
+
+        :param fields: of each name, type, shape, and bytes: a buffer without gaps.
+        """
+        head = self._prefix + _encode(number) + _TIME + _encode(time) + _FIELDS + _map(len(fields))
+        chunks = [head]
+        at = len(head)
+        for name, dtype, shape, data in fields:
+            begin = self._begin(name, dtype, shape)
+            at += len(begin) + _AHEAD
+            skip = -at % ALIGNMENT
+            size = skip + len(data)
+            chunks += (begin, bytes((skip,)), _BIN, size.to_bytes(4, "big"), _PADDING[:skip], data)
+            at += size
+        return b"".join(chunks)
+
+    def _begin(self, name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
+        key = (name, dtype, shape)
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            known = _encode(name) + _FIXARRAY_4 + _encode(dtype) + _encode(shape)
+            self._known[key] = known
+        return known
+
+
+_TIME, _FIELDS = _encode("time"), _encode("fields")
+
+
+def _map(size: int) -> bytes:
+    if size <= _MAX_FIXMAP:
+        return bytes((_FIXMAP | size,))
+    return _MAP16 + size.to_bytes(2, "big")

@@ -1,0 +1,330 @@
+"""Streams of granules: published, heard, counted; what is none is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from ion import CodecError, Container, ContentTooLarge, InvalidRequest, LifecycleError, Process
+from ion.process.granules import Field, Granule, StreamDefinition, StreamPublisher, StreamSubscriber
+from ion.process.granules.granule import granule_of
+from ion.process.granules.names import POINT, checked_stream, escaped
+from ion.process.granules.tracking import REACH, Tracker
+from ion.process.granules.wire import Writer
+
+CTD = StreamDefinition(
+    "ctd",
+    {"time": "datetime64[ms]", "temp": Field("f8", unit="degC"), "raw": Field("u2", (None, 3))},
+)
+
+
+@pytest.fixture(params=["memory", "amqp"])
+def bus(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
+    """Give the memory bus, and RabbitMQ by its lean path."""
+    if request.param == "memory":
+        return f"memory://granules-{id(request)}", {}
+    url: str = request.getfixturevalue("amqp_url")
+    return url, {"messaging.max_content": 4_000_000}
+
+
+async def until(condition: Callable[[], Any], timeout: float = 15.0) -> None:
+    """Wait for a condition."""
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+class Sensor(Process):
+    """Publishes."""
+
+    async def open(
+        self, stream: str = "ctd", definition: Any = None, **how: Any
+    ) -> StreamPublisher:
+        return await StreamPublisher.open(self, stream, definition, **how)
+
+
+class Listener(Process):
+    """Hears, and keeps what it has heard."""
+
+    def __init__(self) -> None:
+        self.heard: list[Granule] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def listen(self, stream: str = "ctd", **how: Any) -> StreamSubscriber:
+        return await StreamSubscriber.open(self, stream, self.on_granule, **how)
+
+    async def on_granule(self, granule: Granule) -> None:
+        await self.gate.wait()
+        self.heard.append(granule)
+
+
+async def spawn(container: Container, kind: type[Any]) -> Any:
+    return container.processes[await container.spawn(kind)]
+
+
+def ctd(n: int) -> dict[str, Any]:
+    at = np.arange(n).astype("datetime64[ms]")
+    return {"time": at, "temp": np.linspace(0, 1, n), "raw": np.ones((n, 3), np.uint16)}
+
+
+async def test_a_stream_between_containers(container: Container, other: Container) -> None:
+    listener, sensor = await spawn(other, Listener), await spawn(container, Sensor)
+    subscriber = await listener.listen(definition=CTD)
+    publisher = await sensor.open(definition=CTD)
+    for n in range(200):
+        assert await publisher.publish(ctd(n), time=1000.0 + n) == n + 1
+    await publisher.flush()
+    assert publisher.waiting == 0
+    await until(lambda: len(listener.heard) == 200)
+    assert [g.number for g in listener.heard] == list(range(1, 201))
+    assert [g.time for g in listener.heard] == [1000.0 + n for n in range(200)]
+    last = listener.heard[-1]
+    assert (last.stream, last.publisher, last.definition, last.version) == (
+        "ctd",
+        publisher.id,
+        "ctd",
+        1,
+    )
+    for name, array in ctd(199).items():
+        np.testing.assert_array_equal(last[name], array)
+        assert last[name].dtype == array.dtype
+        assert last[name].flags.aligned
+        assert not last[name].flags.owndata
+        assert not last[name].flags.writeable
+    assert (subscriber.heard, subscriber.missed, subscriber.doubled) == (200, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array([1.5, np.nan, -np.inf]),
+        np.arange(6, dtype=">i4").reshape(2, 3),
+        np.arange(20.0)[::3],
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.empty((0, 4), "f4"),
+        np.float32(2.5),
+        np.array(7, "u1"),
+        np.array(["ähm", "", "ctd"]),
+        np.array([b"ab", b"c"]),
+        np.array(["2026-11-21T18:00", "NaT"], "datetime64[ns]"),
+        np.array([1, 2], "timedelta64[s]"),
+        np.array([True, False]),
+        np.array([1 + 2j]),
+        np.zeros((0,), "U5"),
+        [[1, 2], [3, 4]],
+        3.25,
+    ],
+)
+def test_what_arrays_keep(array: Any) -> None:
+    from ion.process.granules.arrays import pieces
+
+    body = Writer("s", "p", "", 0, sparse=False).write(
+        1, 2.0, pieces({"x": array, "y": array}, None)
+    )
+    granule = granule_of(body)
+    expected = np.asarray(array)
+    for name in ("x", "y"):
+        found = granule[name]
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+        np.testing.assert_array_equal(found, expected)
+        assert found.flags.aligned
+    plain = msgspec.msgpack.decode(body)  # as a client without ION reads it
+    dtype, shape, skip, data = plain["fields"]["x"]
+    if data:
+        read = np.frombuffer(data, dtype, offset=skip).reshape(shape)
+        np.testing.assert_array_equal(read, expected)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"time": [], "temp": []}, "missing: raw"),
+        ({**ctd(1), "salt": [1.0]}, "salt"),
+        ({**ctd(1), "temp": np.zeros(1, "f4")}, "temp"),
+        ({**ctd(1), "temp": np.zeros((1, 1))}, "temp"),
+        ({**ctd(1), "raw": np.zeros((1, 2), "u2")}, "raw"),
+        ({**ctd(1), "raw": [[1, 2, 70_000]]}, "raw"),
+        ({**ctd(1), "raw": [[1, 2, -1]]}, "raw"),
+        ({**ctd(1), "raw": [[1.5, 2, 1]]}, "raw"),
+        ({**ctd(1), "temp": [1.0, None]}, "temp"),
+        ({**ctd(1), "temp": [[1.0], [1.0, 2.0]]}, "temp"),
+        ({**ctd(1), "temp": np.array([object()])}, "temp"),
+        ({**ctd(1), "temp": np.zeros(1, "f8,i4")}, "temp"),
+        ({**ctd(1), "temp": ["warm"]}, "temp"),
+        ({}, "1 to"),
+        ([1.0], "1 to"),
+    ],
+)
+def test_what_a_definition_refuses(fields: Any, named: str) -> None:
+    from ion.process.granules.arrays import pieces
+
+    with pytest.raises(InvalidRequest, match=named):
+        pieces(fields, CTD.fields)
+
+
+def test_lists_become_what_the_definition_says() -> None:
+    from ion.process.granules.arrays import pieces
+
+    given = {"time": ["2026-11-21T18:00:00.5"], "temp": [1], "raw": [[1, 2, 65535]]}
+    assert [piece[1] for piece in pieces(given, CTD.fields)] == ["<M8[ms]", "<f8", "<u2"]
+
+
+def whole() -> dict[str, Any]:
+    return {
+        "stream": "s",
+        "publisher": "p",
+        "number": 1,
+        "time": 0.0,
+        "fields": {"x": ["<f8", [2], 0, bytes(16)]},
+    }
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        ["<f8", [2], 0, bytes(15)],
+        ["<f8", [2], 1, bytes(16)],
+        ["<f8", [2], -1, bytes(15)],
+        ["<f8", [-2], 0, bytes(16)],
+        ["<f8", [-1, -2], 0, bytes(16)],
+        ["<f8", [2**62, 4], 0, bytes(16)],
+        ["<f8", [0, 2**63], 0, b""],
+        ["|O", [2], 0, bytes(16)],
+        ["f8,f8", [1], 0, bytes(16)],
+        ["<U0", [10**12], 0, b""],
+        ["<f7", [1], 0, bytes(7)],
+        ["|V8", [2], 0, bytes(16)],
+        ["<f8", [1] * 100, 0, bytes(8)],
+        ["<f8", "2", 0, bytes(16)],
+        ["<f8", [2], 0, "text"],
+        ["<f8", [2]],
+    ],
+)
+def test_what_is_no_granule(part: Any) -> None:
+    body = msgspec.msgpack.encode({**whole(), "fields": {"x": part}})
+    with pytest.raises(CodecError):
+        granule_of(body)
+
+
+def test_truncated_bytes() -> None:
+    body = msgspec.msgpack.encode(whole())
+    assert granule_of(body)["x"].tolist() == [0.0, 0.0]
+    for at in range(len(body)):
+        with pytest.raises(CodecError):
+            granule_of(body[:at])
+
+
+def test_versions_of_a_definition() -> None:
+    newer = msgspec.structs.replace(CTD, version=2, fields={**CTD.fields, "salt": "f8"})
+    assert newer.breaks(CTD) == []
+    assert CTD.breaks(newer) == ["field 'salt' is gone"]
+    other = msgspec.structs.replace(CTD, fields={**CTD.fields, "temp": Field("f4", unit="K")})
+    assert len(other.breaks(CTD)) == 2
+    again = msgspec.convert(msgspec.to_builtins(CTD), StreamDefinition)
+    assert again == CTD
+    for dtype in ("object", "O", "f8,f8", "f7", "V8", "datetime64", 7, "U-1", ""):
+        with pytest.raises(InvalidRequest):
+            Field(dtype)  # type: ignore[arg-type]
+    assert {Field(t).dtype for t in (float, np.float64, np.dtype(">f8"), "float64", "<f8")} == {
+        "f8"
+    }  # type: ignore[arg-type]
+
+
+def test_names() -> None:
+    names = ["ctd", "ctd_1", "ctd-1", "a.b", "a_2eb", "a/b", "ø", "_", "__", "a_", "2e"]
+    words = [escaped(checked_stream(name)) for name in names]
+    assert len(set(words)) == len(names)
+    assert all(word and "." not in word and word.isascii() for word in words)
+    for name in ("", "x" * 200, None, 7):
+        with pytest.raises(InvalidRequest):
+            checked_stream(name)
+
+
+def test_numbers_that_come_late_or_twice() -> None:
+    tracker = Tracker()
+    new = [
+        n
+        for n in (5, 6, 9, 8, 6, 9, 7, 7, 200, 199, 10, 100)
+        if tracker.is_new("p", n, sparse=False)
+    ]
+    assert new == [5, 6, 9, 8, 7, 200, 199]
+    assert tracker.doubled == 5
+    assert tracker.missed == 200 - 9 - 2
+    assert REACH == 64
+
+
+async def test_granules_that_are_missing_are_counted(container: Container) -> None:
+    listener, sensor = await spawn(container, Listener), await spawn(container, Sensor)
+    subscriber = await listener.listen()
+    publisher = await sensor.open()
+    for number in (1, 2, 6, 6, 2, 7):
+        await publisher.publish_as(number, {"x": [number]})
+    await until(lambda: len(listener.heard) == 4)
+    await until(lambda: subscriber.doubled == 2)
+    assert [g.number for g in listener.heard] == [1, 2, 6, 7]
+    assert subscriber.missed == 3
+
+
+async def test_a_granule_that_is_too_large(container: Container) -> None:
+    sensor = await spawn(container, Sensor)
+    publisher = await sensor.open()
+    with pytest.raises(ContentTooLarge, match="fewer samples"):
+        await publisher.publish({"x": np.zeros(600_000)})
+    assert await publisher.publish({"x": [1.0]}) == 1
+    await publisher.close()
+    with pytest.raises(LifecycleError):
+        await publisher.publish({"x": [1.0]})
+
+
+async def test_a_slow_subscriber_holds_few_in_hand(container: Container) -> None:
+    listener, sensor = await spawn(container, Listener), await spawn(container, Sensor)
+    listener.gate.clear()
+    await listener.listen(prefetch=3)
+    publisher = await sensor.open()
+    for n in range(100):
+        await publisher.publish({"x": [n]})
+    await publisher.flush()
+    await until(lambda: listener.waiting == 2)  # and one at work
+    listener.gate.set()
+    await until(lambda: len(listener.heard) == 100)
+    assert [int(g["x"][0]) for g in listener.heard] == list(range(100))
+
+
+async def test_those_of_one_name_share_and_are_tried_again(
+    container: Container, other: Container
+) -> None:
+    listeners = [await spawn(c, Listener) for c in (container, other)]
+    for each in listeners:
+        await each.listen(name="ledger", prefetch=1)
+    sensor = await spawn(container, Sensor)
+    publisher = await sensor.open()
+    for n in range(40):
+        await publisher.publish({"x": [n]})
+    await until(lambda: sum(len(each.heard) for each in listeners) == 40)
+    assert sorted(g.number for each in listeners for g in each.heard) == list(range(1, 41))
+    assert all(each.heard for each in listeners)
+
+
+async def test_what_is_no_granule_is_dropped_and_the_stream_goes_on(container: Container) -> None:
+    listener, sensor = await spawn(container, Listener), await spawn(container, Sensor)
+    await listener.listen(definition=CTD)
+    await container.publish(POINT, "ctd", {"not": "a granule"})
+    free, publisher = await sensor.open(), await sensor.open(definition=CTD)
+    await free.publish({"temp": [1.0]})
+    await publisher.publish(ctd(2))
+    await until(lambda: listener.heard)
+    assert [g.publisher for g in listener.heard] == [publisher.id]
+
+
+@pytest.fixture
+async def other(bus: tuple[str, dict[str, object]]) -> AsyncIterator[Container]:
+    """Give a second container of the system."""
+    url, config = bus
+    async with Container(url, sysname="test", config=config) as running:
+        yield running
