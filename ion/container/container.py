@@ -28,6 +28,7 @@ from ion.container.health import Health
 from ion.container.hosting import Hosting
 from ion.container.launcher import Launcher
 from ion.container.notices import Notices
+from ion.container.policing import keep, police
 from ion.container.pulse import Pulse
 from ion.container.running import RunningApp
 from ion.container.spawner import Spawner
@@ -371,17 +372,18 @@ class Container(Calling, Hosting):
         own = Own(self.settings.identity, endpoint, self.sysname)
         self._rooms.push_async_callback(own.close)
         await own.open()
+        await police(self)
 
     def _exchange_manager(self) -> ExchangeManager:
         self.stores = StoreRoom(self.endpoint, self.settings, copy_context())
-        processes, settings = self.processes, self.settings
-        return ExchangeManager(self.endpoint, self.id, processes, settings, self.stores)
+        return ExchangeManager(self.endpoint, self.id, self.processes, self.settings, self.stores)
 
     async def _start_agent(self) -> None:
         self._spawner.exchange = self._endings.exchange = self.exchange
         self._endings.tell = self.notices.ended
         pid = await self._spawner.spawn(ContainerAgent, args={"container": self}, number=0)
         await self.exchange.join_control(AGENT, self.processes[pid])
+        await keep(self)
 
     def __getattr__(self, name: str) -> Any:
         """Say what is missing where a room is asked for before it was opened."""

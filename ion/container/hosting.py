@@ -12,6 +12,7 @@ from ion.container.notices import Notices
 from ion.container.running import RunningApp
 from ion.container.storeroom import StoreRoom
 from ion.process.mailroom import Mailroom
+from ion.process.policy.policing import Policing
 from ion.process.process import Process
 from ion.process.subscription import Subscription
 from ion.stores.store import Datastore
@@ -33,6 +34,8 @@ class _Rooms(Protocol):
 
 class Hosting:
     """The orders of processes to their container; processes have methods of the same names."""
+
+    policing: Policing | None = None
 
     async def subscribe(
         self: _Rooms,

@@ -26,7 +26,7 @@ async def _on_down(process: Process, content: Any, headers: Any, msg: Any) -> No
     await process.on_down(msg.delivery.notice)
 
 
-_SOURCE = Source(key="", handler=Op("on_down", _on_down, "Process"))
+NOTICES = Source(key="", handler=Op("on_down", _on_down, "Process"))
 _NOTHING = b"\xc0"  # in msgpack
 
 
@@ -60,6 +60,6 @@ def hear(process: Process, notice: DownNotice) -> None:
     if process._state in (lifecycle.TERMINATED, lifecycle.ERROR):
         return
     if process.waiting < process.mailbox:
-        process.take(_SOURCE, _Delivery(notice, process))
+        process.take(NOTICES, _Delivery(notice, process))
     else:
         process._host.endpoint.loop.call_later(PAUSE, hear, process, notice)

@@ -241,11 +241,11 @@ class Process(Living, Calling, Replying, Eventing, Storing):
             source = call.source
             if endpoint.desk.is_strict or "token" in call.envelope.headers:
                 endpoint.desk.admit(call, self.name)
-            if source.careful and not await repeats.is_to_be_run(call):
-                return
             envelope = call.envelope
             if endpoint.inbound or len(envelope.body) > endpoint.max_content:
                 envelope = call.envelope = endpoint.incoming(envelope)
+            if source.careful and not await repeats.is_to_be_run(call):
+                return
             op = source.handler or self.ops.get(envelope.op)
             if op is None:
                 raise outcomes.no_such_op(self.name, envelope.op, self.ops)

@@ -54,6 +54,7 @@ class Source(msgspec.Struct, frozen=True, eq=False):
     :ivar suspects: the queue for messages that were delivered in vain more than once, or "".
     :ivar inbox: of message ids that were handled, where it is effectively-once; else None.
     :ivar handler: the op that is called, whatever the message asks for; None: the one it asks for.
+    :ivar point: the exchange point whose events it brings, or "".
     :ivar careful: whether something is to be done before a message is handled (anything but
         at-least-once).
     """
@@ -64,6 +65,7 @@ class Source(msgspec.Struct, frozen=True, eq=False):
     suspects: str = ""
     inbox: Inbox | None = None
     handler: Any = None  # an Op; that module needs nothing of this one, nor this one of it
+    point: str = ""
     careful: bool = False
 
     @property

@@ -172,6 +172,8 @@ def holds(when: When, subject: Subject, facts: Facts) -> bool | None:
 
 
 def _conditions(when: When, subject: Subject, facts: Facts) -> Iterable[bool | None]:
+    if when.direct is not None:
+        yield when.direct is not bool(subject.chain)
     if when.actor:
         yield _is_actor(facts.field(when.actor), subject)
     for name, values in when.fields:

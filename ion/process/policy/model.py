@@ -31,12 +31,14 @@ class Subject(msgspec.Struct, frozen=True):
     :ivar actor: "" for anonymous.
     :ivar roles: as its token says; what they include is looked up in the rules.
     :ivar claims: further ones of its token.
+    :ivar chain: who acts for the actor.
     :ivar is_keyholder: whether the message is signed with the key of the system.
     """
 
     actor: str = ""
     roles: frozenset[str] = frozenset()
     claims: Mapping[str, Any] = {}
+    chain: tuple[str, ...] = ()
     is_keyholder: bool = False
 
     @property
@@ -76,6 +78,7 @@ class When(msgspec.Struct, frozen=True):
     :ivar fields: field of the content -> values, of which it must be one.
     :ivar claims: claim of the token -> values, of which it must be, or hold, one.
     :ivar same: field of the content -> the claim of the token that it must be, or be one of.
+    :ivar direct: whether nobody may act for the actor; None: all the same.
     """
 
     owner: str = ""
@@ -83,6 +86,7 @@ class When(msgspec.Struct, frozen=True):
     fields: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     claims: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     same: tuple[tuple[str, str], ...] = ()
+    direct: bool | None = None
 
     def told(self) -> str:
         """Say for people what it asks for, without the values of others."""
@@ -94,6 +98,8 @@ class When(msgspec.Struct, frozen=True):
         said += [f"{name!r} is one of {_words(values)}" for name, values in self.fields]
         said += [f"the token's claim {name!r} fits" for name, _ in self.claims]
         said += [f"{name!r} is as the token's claim {claim!r} says" for name, claim in self.same]
+        if self.direct is not None:
+            said.append("the actor itself calls" if self.direct else "somebody acts for the actor")
         return ", and ".join(said)
 
 

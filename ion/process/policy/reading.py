@@ -53,6 +53,7 @@ class _When(msgspec.Struct, kw_only=True):
     fields: dict[str, Values] = {}
     claims: dict[str, Values] = {}
     same: dict[str, str] = {}
+    direct: bool | None = None
 
 
 class _Rule(msgspec.Struct, kw_only=True):
@@ -237,6 +238,7 @@ class _Reader:
             fields=tuple((name, _values(value)) for name, value in said.fields.items()),
             claims=tuple((name, _values(value)) for name, value in said.claims.items()),
             same=tuple(said.same.items()),
+            direct=said.direct,
         )
 
     def _look_at_field(self, at: KeyPath, path: str) -> None:

@@ -1,0 +1,199 @@
+"""The gate: the interceptor that lets a message in, or refuses it with 403 Forbidden.
+
+It is the last of the interceptors for what comes in, so that it decides what the op will see. It is
+run on answers, too, which it lets pass: what one has asked for is not for others to forbid. It does
+no I/O, and fails closed: whatever goes wrong in it, the message is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from ion.base.errors import Forbidden, IonError
+from ion.messaging import codec
+from ion.messaging.envelope import Envelope
+from ion.observe.context import current_call
+from ion.process import hearing
+from ion.process.commanding import is_signed
+from ion.process.events.event import path_in
+from ion.process.events.hearing import EventOp
+from ion.process.events.naming import word
+from ion.process.identity.identity import Identity
+from ion.process.incoming import BINDING, IncomingCall
+from ion.process.ops import Op
+from ion.process.policy.facts import MessageFacts
+from ion.process.policy.journal import Journal
+from ion.process.policy.journal import log as decisions
+from ion.process.policy.judging import Judge
+from ion.process.policy.model import EVENT, NOBODY, Decision, Facts, Subject
+from ion.process.policy.owners import Owners
+from ion.process.process import Process
+
+log = logging.getLogger(__name__)
+MAX_KNOWN = 10_000
+SERVICE = "policy"  # its ops take a signature in the place of a token: who sets it up has no more
+_NO_ROLES: frozenset[str] = frozenset()
+_HOW = "docs/how-to/policy.md"
+
+
+class Gate:
+    """Decides on each message that comes to a process of one container.
+
+    :param judge: the rules; :meth:`use` takes others.
+    :param processes: pid -> process.
+    :ivar hints: pid of a process whose events are not decided, as it believes none of them; or "".
+    """
+
+    def __init__(
+        self, judge: Judge, processes: Mapping[str, Process], journal: Journal, owners: Owners
+    ) -> None:
+        self.judge = judge
+        self.owners = owners
+        self.journal = journal
+        self.hints = ""
+        self._processes = processes
+        self._free: dict[tuple[str, str, str, frozenset[str]], Decision] = {}
+
+    def use(self, judge: Judge) -> None:
+        """Decide by other rules from the next message on."""
+        self.judge = judge
+        self._free = {}
+
+    def __call__(self, envelope: Envelope) -> Envelope:
+        """Let a message pass.
+
+        :raises Forbidden: it is not allowed; the message says why.
+        """
+        call = current_call.get()
+        if call.__class__ is not IncomingCall or call.phase != BINDING:
+            return envelope  # an answer
+        process = self._processes.get(call.process)
+        identity = call.identity
+        actor, roles = ("", _NO_ROLES) if identity is None else (identity.actor, identity.roles)
+        free = self._free.get((target_of(process), envelope.op, actor, roles))
+        if free is None or call.source.handler is not None:
+            self._look(call, envelope, process, identity)
+        elif decisions.isEnabledFor(logging.DEBUG):
+            self.journal.allow(subject_of(identity), f"{target_of(process)}.{envelope.op}", free)
+        self.journal.allowed += 1
+        return envelope
+
+    def _look(
+        self,
+        call: IncomingCall,
+        envelope: Envelope,
+        process: Process | None,
+        identity: Identity | None,
+    ) -> None:
+        """Decide on a message of a kind that is not known to be allowed whatever it says."""
+        if call.source is hearing.NOTICES:
+            return  # no message: the container tells of the end of a process
+        action = "?"
+        subject = NOBODY
+        try:
+            subject = subject_of(identity)
+            handler = call.source.handler
+            if handler is not None:
+                if call.process == self.hints:
+                    return
+                action, op = event_action(call, envelope, handler), None
+            else:
+                op = process.ops.get(envelope.op) if process is not None else None
+                action = f"{target_of(process)}.{envelope.op}"
+                subject = self._keyholder(subject, process, op)
+            facts = MessageFacts(envelope, op or handler, self.owners)
+            decision = self._decided(subject, action, facts, op)
+        except IonError:
+            raise
+        except Exception as error:  # whatever it is, the message is refused
+            log.exception("deciding on %s failed: it is refused", action)
+            decision = Decision(allowed=False, reason=f"deciding failed: {type(error).__name__}")
+        if not decision.allowed:
+            shown = action if op is not None or action.startswith(EVENT) else _shown(process)
+            self.journal.deny(subject, shown, decision)
+            raise refusal(subject, action, decision)
+        if decisions.isEnabledFor(logging.DEBUG):
+            self.journal.allow(subject, action, decision)
+
+    def _decided(self, subject: Subject, action: str, facts: Facts, op: Op | None) -> Decision:
+        verdict = self.judge.verdict(subject, action)
+        decision = verdict.decision
+        if decision is None:
+            return self.judge.decide(subject, action, facts)
+        if op is not None and decision.allowed and not subject.is_keyholder:
+            self._remember(action, op, subject, decision)
+        return decision
+
+    def _remember(self, action: str, op: Op, subject: Subject, decision: Decision) -> None:
+        if op.is_command:
+            return  # a signature may change it
+        if len(self._free) >= MAX_KNOWN:
+            self._free.clear()
+        target = action.rpartition(".")[0]
+        self._free[target, op.name, subject.actor, subject.roles] = decision
+
+    def _keyholder(self, subject: Subject, process: Process | None, op: Op | None) -> Subject:
+        """Return the subject, as a keyholder where the message is a signed command."""
+        if op is None or not (op.is_command or target_of(process) == SERVICE) or not is_signed():
+            return subject
+        fields = (subject.actor, subject.roles, subject.claims, subject.chain)
+        return Subject(*fields, is_keyholder=True)
+
+
+def target_of(process: Process | None) -> str:
+    """Return what rules call a process by: its service, or else its name."""
+    return getattr(process, "service_name", "") or getattr(process, "name", "")
+
+
+def subject_of(identity: Identity | None) -> Subject:
+    """Return who an identity is to the rules."""
+    if identity is None:
+        return NOBODY
+    return Subject(identity.actor, identity.roles, identity.claims, identity.chain)
+
+
+def event_action(call: IncomingCall, envelope: Envelope, handler: Any) -> str:
+    """Return the action of an event, as its handler will believe it to be.
+
+    Topic and point are what the sender and the subscriber say; of a typed event the content is
+    believed, and so it decides.
+
+    :raises BadRequest: it is no event.
+    """
+    if not isinstance(handler, EventOp):
+        return f"{EVENT}{call.source.point}/{call.topic}"
+    content = codec.decode(envelope.body, envelope.content_type)
+    path = path_in(content)
+    names = ("sub_type", "origin_type", "origin")
+    words = [word(text) if isinstance(text := content.get(n, ""), str) else "_" for n in names]
+    return f"{EVENT}{call.source.point}/{'.'.join((path, *words))}"
+
+
+def refusal(subject: Subject, action: str, decision: Decision) -> Forbidden:
+    """Return the error for what is denied: the rule, what it takes, and what the sender has.
+
+    Nothing of other actors is in it: neither who owns what, nor whom a rule names.
+    """
+    who = " for ".join((*subject.chain, subject.actor)) if subject.actor else "anonymous"
+    has = ", ".join(sorted(subject.roles)) or "no role"
+    what = "publish" if action.startswith(EVENT) else "call"
+    needs = f"; it takes {' or '.join(decision.needs)}" if decision.needs else ""
+    message = f"{who} ({has}) may not {what} {action[:300]}: {decision.reason}{needs}"
+    if not subject.actor:
+        message += "; the message has no token (see docs/how-to/identity.md)"
+    details = {
+        "action": action[:300],
+        "rule": decision.rule or None,
+        "reason": decision.reason,
+        "needs": list(decision.needs),
+        "actor": subject.actor or None,
+        "roles": sorted(subject.roles),
+    }
+    return Forbidden(message, details=details)
+
+
+def _shown(process: Process | None) -> str:
+    """Return what stands in the journal for ops that are not there, which may be of any name."""
+    return f"{target_of(process)}.<unknown op>"
