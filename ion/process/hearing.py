@@ -57,8 +57,8 @@ class _Delivery(msgspec.Struct, eq=False):
 
 def hear(process: Process, notice: DownNotice) -> None:
     """Have a process handle a notice after what waits in its mailbox."""
-    if process._state in (lifecycle.TERMINATED, lifecycle.ERROR):
-        return
+    if process._draining or process._state in (lifecycle.TERMINATED, lifecycle.ERROR):
+        return  # it ends itself
     if process.waiting < process.mailbox:
         process.take(NOTICES, _Delivery(notice, process))
     else:

@@ -1,0 +1,326 @@
+"""The agent of an instrument: a service of the name of its resource, which owns its driver.
+
+It is one of each in a system. What it offers is the same for all instruments: states and commands
+that lead from one to another, parameters, sessions, samples as a stream, events; what the device
+can do is its driver's to say. The line to the device may break at any time: the agent says so,
+connects again, and is then what it was before.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from ion.base.errors import ApplicationError, ConfigurationError
+from ion.base.ids import checked_name
+from ion.process.ending import DownNotice
+from ion.process.events import types
+from ion.services.instrument import machine
+from ion.services.instrument.batching import Batch
+from ion.services.instrument.desk import Desk
+from ion.services.instrument.events import AgentCommandDone, AgentErrorRaised
+from ion.services.instrument.machine import (
+    COMMAND,
+    CONNECTED,
+    DIRECT_ACCESS,
+    LOST_CONNECTION,
+    STATES,
+    STREAMING,
+    UNINITIALIZED,
+)
+from ion.services.instrument.model import (
+    Capability,
+    DeviceError,
+    NoSession,
+    Session,
+    Status,
+    Wrong,
+    WrongState,
+)
+from ion.services.instrument.session import DEFAULT_LEASE, Held
+from ion.services.instrument.standing import Standing
+
+log = logging.getLogger(__name__)
+NMEA = "ion.services.instrument.nmea.driver:NmeaDriver"
+MAX_DIRECT = 65_536
+MAX_DIRECT_WAIT = 10.0
+STATUS_WAIT = 2.0
+LONGEST = 3600.0  # seconds between two tries to connect
+FORBIDDEN = 403
+
+
+class InstrumentAgent(Standing, name="instrument", version="0.1.0", singleton=True):
+    """Stands for one instrument.
+
+    :param resource: its name, under which it is called: ``ioncc call gps1.status``.
+    :param driver: dotted name of its driver's class.
+    :param device: settings of the driver: where the device is; ``batch_count`` and
+        ``batch_seconds`` say how many samples make a granule.
+    :param stream: where samples go; by default, the name of the resource; "" for nowhere.
+    :param start: the state that it comes to by itself.
+    :param restore: come to the state that it was brought to last, with the parameters that were
+        set, rather than to ``start``.
+    """
+
+    def __init__(
+        self,
+        resource: str,
+        driver: str = NMEA,
+        device: Mapping[str, Any] | None = None,
+        stream: str | None = None,
+        start: str = STREAMING,
+        restore: bool = True,
+    ) -> None:
+        self.service_name = checked_name(resource, "resource")  # type: ignore[misc] # one a resource
+        if start not in STATES or start in (LOST_CONNECTION, DIRECT_ACCESS):
+            message = f"start: one of {', '.join(STATES)}, not {start!r}"
+            raise ConfigurationError(message)
+        self._start_state = start
+        self._restore = restore
+        self._desk = Desk(self._session_ended)
+        self._stand(driver, device or {}, resource if stream is None else stream or None)
+
+    async def on_init(self) -> None:
+        """Read what is remembered. May raise: the store is away, or cannot be read."""
+        await self._memory.open(self, restore=self._restore)
+        self._own.update(self._memory.kept.own)
+
+    async def on_activate(self) -> None:
+        """Start the driver; the rest happens in the background: the device may be away.
+
+        :raises DeviceError: the driver cannot be started.
+        """
+        desired = self._memory.kept.desired or self._start_state
+        self.run(self._herald.run(), "herald")
+        if desired != UNINITIALIZED:
+            await self._do("initialize")
+            self.run(self._come_to(desired), "begin")
+
+    async def on_terminate(self) -> None:
+        """Let the device go; what was sampled is with the broker then."""
+        self._desk.close()
+        await self._output.close()
+
+    # looking
+
+    async def op_status(self) -> Status:
+        """Return what it is at: state, session, losses, samples, and counters of the driver."""
+        output, kept = self._output, self._memory.kept
+        return Status(
+            resource=self.service_name,
+            state=self._at,
+            since=self._since,
+            desired=kept.desired or self._start_state,
+            reason=self._reason,
+            session=self._desk.owner,
+            waiting=self._desk.waiting,
+            losses=self._losses,
+            samples=output.samples,
+            granules=output.granules,
+            last_sample=(output.last or {}).get("time"),
+            stream=output.stream,
+            device=await self._device_status(),
+        )
+
+    async def _device_status(self) -> dict[str, Any]:
+        if not self._line.pid:
+            return {}
+        try:
+            status: dict[str, Any] = await self._line.ask("status", timeout=STATUS_WAIT)
+        except DeviceError as error:
+            return {"error": error.message}
+        return status
+
+    async def op_state(self) -> str:
+        """Return its state."""
+        return self._at
+
+    async def op_last(self) -> dict[str, float] | None:
+        """Return the last sample, or None."""
+        return self._output.last
+
+    async def op_capabilities(self) -> list[Capability]:
+        """Return what can be done in this state, and all parameters."""
+        found = [
+            Capability(name, "agent_command", f"to {machine.AGENT.table[self._at, name]}")
+            for name in machine.allowed(self._at)
+        ]
+        found += [
+            Capability(name, "agent_parameter", "seconds", "float", writable=True)
+            for name in self._own
+        ]
+        if self._at in CONNECTED:
+            found += [Capability(**each) for each in await self._line.ask("capabilities")]
+        if self._output.stream is not None:
+            found.append(Capability(self._output.stream, "stream", ", ".join(self._fields)))
+        return found
+
+    # parameters and commands
+
+    async def op_get(self, names: list[str] | None = None) -> dict[str, Any]:
+        """Return parameters of the device; all by default."""
+        self._connected("get", CONNECTED)
+        if names is None:
+            known = await self._line.ask("capabilities")
+            names = [each["name"] for each in known if each["kind"] == "parameter"]
+        found: dict[str, Any] = await self._line.ask("get", {"names": names})
+        return found
+
+    async def op_set(self, values: dict[str, Any], session: str | None = None) -> dict[str, Any]:
+        """Set parameters of the device; return what it has made of them. They are remembered."""
+        async with self._commanding("set", session, values) as _:
+            self._connected("set", (COMMAND, STREAMING))
+            done: dict[str, Any] = await self._line.ask("set", {"values": values})
+            self._memory.kept.parameters.update(done)
+            await self._memory.save()
+            self._tell(types.AgentConfigured, parameters=done)
+        return done
+
+    async def op_execute(
+        self,
+        command: str,
+        args: dict[str, Any] | None = None,
+        session: str | None = None,
+    ) -> Any:
+        """Do a command of the device."""
+        async with self._commanding(command, session, args):
+            self._connected(command, (COMMAND, STREAMING))
+            answer = await self._line.ask("execute", {"command": command, "args": args or {}})
+            if command == "reset":
+                self._memory.kept.parameters = {}
+                await self._memory.save()
+        return answer
+
+    async def op_command(self, name: str, session: str | None = None) -> str:
+        """Do a command of the agent: ``run``, ``start_streaming``, ...; return the new state."""
+        if name not in machine.COMMAND_NAMES:
+            message = f"{name!r} is no command (known: {', '.join(machine.COMMAND_NAMES)})"
+            raise Wrong(message)
+        async with self._commanding(name, session) as held:
+            if name == "go_direct_access" and held is None:
+                message = "direct access is for who has a session: acquire one"
+                raise NoSession(message)
+            state = await self._do(name)
+            await self._remember()
+        return state
+
+    async def op_go(self, state: str, session: str | None = None) -> str:
+        """Bring it to a state, by whatever commands lead there; return the state."""
+        async with self._commanding("go", session, {"state": state}):
+            if state == DIRECT_ACCESS:
+                message = "direct access is entered by its command"
+                raise WrongState(message)
+            for name in machine.way(self._at, state):
+                await self._do(name)
+            await self._remember()
+        return self._at
+
+    async def op_get_agent(self) -> dict[str, Any]:
+        """Return the parameters of the agent."""
+        return dict(self._own)
+
+    async def op_set_agent(
+        self, values: dict[str, float], session: str | None = None
+    ) -> dict[str, Any]:
+        """Set parameters of the agent; return all of them."""
+        async with self._commanding("set_agent", session, values):
+            for name, value in values.items():
+                if name not in self._own or not 0 < value <= LONGEST:
+                    known = ", ".join(self._own)
+                    message = f"{name}={value!r}: 0 to {LONGEST:g} s, and one of {known}"
+                    raise Wrong(message)
+            self._own.update(values)
+            self._memory.kept.own.update(values)
+            await self._memory.save()
+            self._tell(types.AgentConfigured, parameters=dict(values))
+        return dict(self._own)
+
+    async def op_direct(self, data: bytes, session: str, wait: float = 0.5) -> bytes:
+        """Send bytes to the device as they are; return what it has sent since the last time."""
+        self._desk.check(session)
+        if len(data) > MAX_DIRECT or not 0 <= wait <= MAX_DIRECT_WAIT:
+            message = f"at most {MAX_DIRECT} bytes, and a wait of 0 to {MAX_DIRECT_WAIT:g} s"
+            raise Wrong(message)
+        self._connected("direct", (DIRECT_ACCESS,))
+        answer: bytes = await self._line.ask("direct", {"data": data, "wait": wait})
+        return answer
+
+    @asynccontextmanager
+    async def _commanding(
+        self, what: str, session: str | None, args: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[Held | None]:
+        """Do a command, alone and with the right to; tell of it, or of why it was not done."""
+        try:
+            self._desk.check(session)
+            async with self._busy:
+                held = self._desk.check(session)  # it may have ended while others were at work
+                yield held
+        except ApplicationError as error:
+            said = {"error": error.type, "reason": error.message}
+            self._tell(AgentErrorRaised, sub_type=what, **said)
+            raise
+        owner = held.owner if held is not None else ""
+        self._tell(AgentCommandDone, sub_type=what, owner=owner, args=dict(args or {}))
+
+    async def _remember(self) -> None:
+        self._desire(self._at if self._at != LOST_CONNECTION else self._return_to)
+        await self._memory.save()
+
+    def _connected(self, what: str, states: tuple[str, ...]) -> None:
+        if self._at not in states:
+            message = f"{what} is not done in {self._at}, but in {', '.join(states)}"
+            raise WrongState(message, details={"state": self._at, "reason": self._reason})
+
+    # sessions
+
+    async def op_acquire(
+        self, owner: str, lease: float = DEFAULT_LEASE, wait: float = 0.0
+    ) -> Session:
+        """Get the session, whose id goes with each command; 409 SessionHeld after ``wait``."""
+        return await self._desk.acquire(owner, lease, wait)
+
+    async def op_renew(self, session: str, lease: float = DEFAULT_LEASE) -> Session:
+        """Let the session end ``lease`` seconds from now; 409 NoSession where it is over."""
+        return self._desk.renew(session, lease)
+
+    async def op_release(self, session: str) -> None:
+        """Give the session back; 409 NoSession where it is over."""
+        self._desk.release(session)
+
+    def _session_ended(self, held: Held) -> None:
+        if self._at == DIRECT_ACCESS and self._end is None:
+            self._enter(machine.AGENT.next_state(self._at, "go_command"), "the session is over")
+
+    # what the driver says
+
+    async def op_driver_up(self) -> None:
+        """Hear that the driver is there."""
+        pid = self.message.sender
+        await self.monitor(pid)
+        self._line.up(pid)
+
+    async def op_samples(self, batch: Batch) -> None:
+        """Take samples of the driver."""
+        self._only_driver()
+        if batch.number <= self._line.batch:
+            return  # it was taken, and the driver has not heard so
+        await self._output.publish(batch, self._fields)
+        self._line.batch = batch.number
+
+    async def op_lost(self, reason: str) -> None:
+        """Hear of the driver that the device is gone."""
+        self._only_driver()
+        self._lose(reason)
+
+    async def on_down(self, notice: DownNotice) -> None:
+        """Hear that the driver has ended: its supervisor starts it again."""
+        if notice.pid == self._line.pid:
+            self._line.down()
+            self._lose(f"the driver has ended: {notice.reason}")
+
+    def _only_driver(self) -> None:
+        if self.message.sender != self._line.pid:
+            message = "only the driver of this agent may say so"
+            raise ApplicationError(message, code=FORBIDDEN, type="Forbidden")

@@ -1,0 +1,192 @@
+"""What state an agent is in, how it gets to others, and how it comes back when the line is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from ion.base import clock
+from ion.base.errors import ApplicationError, IonError
+from ion.process.events import types
+from ion.process.service import Service
+from ion.process.supervision.spec import Backoff
+from ion.services.instrument import machine
+from ion.services.instrument.herald import Herald
+from ion.services.instrument.line import Line
+from ion.services.instrument.machine import (
+    AGENT,
+    COMMAND,
+    CONNECTED,
+    INACTIVE,
+    LOST_CONNECTION,
+    STREAMING,
+    UNINITIALIZED,
+)
+from ion.services.instrument.memory import Memory
+from ion.services.instrument.model import DeviceError, WrongState
+from ion.services.instrument.output import Output
+
+log = logging.getLogger(__name__)
+ORIGIN_TYPE = "Instrument"
+STEADY = 10.0  # seconds after which a connection counts as good: the next wait is a short one again
+
+
+class Standing(Service):
+    """Base of agents: the states, and what is done on the way from one to another.
+
+    One command is done at a time. Losing the line waits for none of them: a command that is under
+    way then finds out when it is done, and fails.
+    """
+
+    def _stand(self, driver: str, device: Mapping[str, Any], stream: str | None) -> None:
+        """Be in the first state; to be called by ``__init__``."""
+        self._at = UNINITIALIZED
+        self._since = clock.now()
+        self._reason = ""
+        self._losses = 0
+        self._busy = asyncio.Lock()
+        self._memory = Memory(self.service_name)
+        self._herald = Herald(self)
+        self._line = Line(self, driver, device)
+        self._output = Output(self, stream)
+        self._fields: dict[str, str] = {}
+        self._returning: asyncio.Task[None] | None = None
+        self._return_to = COMMAND
+        self._failures = 0
+        self._reached = clock.monotonic()
+        self._own: dict[str, Any] = {"reconnect_first": 0.2, "reconnect_cap": 30.0}
+
+    # commands
+
+    async def _do(self, name: str) -> str:
+        """Do a command of the agent, and return the new state; ``_busy`` is held.
+
+        :raises WrongState: it is not allowed now, or the line was lost meanwhile.
+        :raises DeviceError: the device did not; the state is what it was.
+        """
+        before = self._at
+        target = AGENT.next_state(before, name)
+        if before == LOST_CONNECTION:
+            await self._stop_returning()
+        effect = getattr(self, f"_to_{name}", None)
+        try:
+            if effect is not None:
+                await effect()
+        finally:
+            if before == LOST_CONNECTION == self._at and target in CONNECTED:
+                self._begin_return()
+        if self._at != before:
+            message = f"{name}: the agent has become {self._at} meanwhile: {self._reason}"
+            raise WrongState(message)
+        self._enter(target)
+        return target
+
+    async def _to_initialize(self) -> None:
+        await self._line.start()
+
+    async def _to_go_active(self) -> None:
+        await self._connect()
+
+    async def _to_start_streaming(self) -> None:
+        await self._line.ask("stream", {"on": True})
+
+    async def _to_stop_streaming(self) -> None:
+        await self._line.ask("stream", {"on": False})
+
+    async def _to_go_inactive(self) -> None:
+        """Let the device go, whether or not the driver is there to do it."""
+        try:
+            if self._at == STREAMING:
+                await self._line.ask("stream", {"on": False})
+            if self._line.pid:
+                await self._line.ask("disconnect")
+        except DeviceError as error:
+            log.info("%r: the driver does not let go: %s", self, error)
+
+    async def _to_reset(self) -> None:
+        await self._line.stop()
+
+    async def _connect(self) -> None:
+        """Connect to the device, and set it as it was set before."""
+        await self._line.ask("connect", {"settings": {}})
+        self._reached = clock.monotonic()
+        self._fields = self._fields or await self._line.ask("fields")
+        parameters = self._memory.kept.parameters
+        if parameters:
+            await self._line.ask("set", {"values": parameters})
+
+    def _enter(self, state: str, reason: str = "") -> None:
+        before, self._at = self._at, state
+        self._since, self._reason = clock.now(), reason
+        log.info("%r: %s -> %s%s", self, before, state, f": {reason}" if reason else "")
+        self._tell(types.AgentStateChanged, before=before, state=state, reason=reason)
+
+    def _tell(self, event: type[types.AgentEvent], **fields: Any) -> None:
+        origin = self.service_name
+        self._herald.say(event(origin=origin, origin_type=ORIGIN_TYPE, **fields))
+
+    # losing the line, and coming back
+
+    def _lose(self, reason: str, return_to: str | None = None) -> None:
+        """Hear that the device, or the driver, is gone."""
+        if self._at == LOST_CONNECTION or (return_to is None and self._at not in CONNECTED):
+            return
+        self._losses += 1
+        if clock.monotonic() - self._reached >= STEADY:
+            self._failures = 0
+        self._return_to = machine.returns_to(return_to or self._at)
+        AGENT.next_state(self._at, machine.LOSE)
+        self._enter(LOST_CONNECTION, reason)
+        self._tell(types.AgentConnectionLost, reason=reason)
+        self._begin_return()
+
+    def _begin_return(self) -> None:
+        if self._end is None:
+            self._returning = self.run(self._return(), "reconnect")
+
+    async def _stop_returning(self) -> None:
+        task, self._returning = self._returning, None
+        if task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+
+    async def _return(self) -> None:
+        """Connect again, as often as it takes."""
+        first, cap = self._own["reconnect_first"], self._own["reconnect_cap"]
+        backoff = Backoff(first=first, cap=max(cap, first))
+        while self._at == LOST_CONNECTION:
+            await clock.sleep(first / 2 + backoff.delay(self._failures, random.random()))
+            self._failures += 1
+            try:
+                await self._connect()
+                if self._return_to == STREAMING:
+                    await self._line.ask("stream", {"on": True})
+            except ApplicationError as error:
+                self._reason = error.message
+                log.info("%r: not connected yet: %s", self, error)
+                continue
+            self._enter(AGENT.next_state(self._at, machine.BACK[self._return_to]))
+            self._tell(types.AgentConnected)
+
+    # the beginning
+
+    async def _come_to(self, desired: str) -> None:
+        """Come to a state after the start; where the device is away, as soon as it is there."""
+        async with self._busy:
+            try:
+                for name in machine.way(self._at, desired):
+                    await self._do(name)
+            except WrongState as error:  # lost on the way: it comes back by itself
+                self._return_to = machine.returns_to(desired)
+                log.info("%r: %s", self, error)
+            except IonError as error:
+                self._lose(str(error), desired)
+
+    def _desire(self, state: str) -> None:
+        """Remember the state that somebody has brought it to."""
+        self._memory.kept.desired = (
+            state if state in (UNINITIALIZED, INACTIVE) else (machine.returns_to(state))
+        )
