@@ -12,9 +12,10 @@ from ion.container.notices import Notices
 from ion.container.running import RunningApp
 from ion.container.storeroom import StoreRoom
 from ion.process.mailroom import Mailroom
+from ion.process.ops import Op
 from ion.process.policy.policing import Policing
 from ion.process.process import Process
-from ion.process.subscription import Subscription
+from ion.process.subscription import HEARD, Subscription
 from ion.stores.store import Datastore
 
 
@@ -42,13 +43,14 @@ class Hosting:
         process: Process,
         point: str,
         topics: str | Sequence[str],
-        handler: Callable[..., Any],
+        handler: Callable[..., Any] | Op,
         name: str | None,
         prefetch: int | None,
+        stage: int = HEARD,
     ) -> Subscription:
         """Subscribe a process; see :meth:`Process.subscribe`, which is what to call."""
         subscriptions = self.exchange.subscriptions
-        return await subscriptions.open(process, point, topics, handler, name, prefetch)
+        return await subscriptions.open(process, point, topics, handler, name, prefetch, stage)
 
     def fail_process(self: _Rooms, process: Process, error: BaseException | str) -> None:
         """End a process as failed; see :meth:`Process.fail`, which is what to call."""

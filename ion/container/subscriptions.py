@@ -25,10 +25,11 @@ from ion.process.arriving import incoming_call
 from ion.process.endpoint import Endpoint
 from ion.process.inbox import Inbox
 from ion.process.incoming import IncomingCall
+from ion.process.ops import Op
 from ion.process.process import Process
 from ion.process.service import MAX_PREFETCH
 from ion.process.source import Policy, Source, source_of
-from ion.process.subscription import Subscription, handler_op
+from ion.process.subscription import BOUND, HEARD, Subscription, handler_op
 from ion.process.topics import checked_patterns
 
 log = logging.getLogger(__name__)
@@ -79,9 +80,10 @@ class Subscriptions:
         process: Process,
         point: str,
         topics: Any,
-        handler: Callable[..., Any],
+        handler: Callable[..., Any] | Op,
         name: str | None,
         prefetch: int | None,
+        stage: int = HEARD,
     ) -> Subscription:
         """Subscribe a process; see :meth:`Process.subscribe`."""
         if process._state not in _BEFORE_THE_END or process._draining:
@@ -93,7 +95,7 @@ class Subscriptions:
         spec, source = self._private() if name is None else self._durable(process, point, name)
         source = msgspec.structs.replace(source, handler=op, point=point)
         ahead = _prefetch(process, prefetch)
-        subscription = Subscription(self, process.id, point, patterns, name, source, ahead)
+        subscription = Subscription(self, process.id, point, patterns, name, source, ahead, stage)
         feed = _Feed(self._endpoint, process, subscription, spec)
         self._open[subscription] = feed
         try:
@@ -119,9 +121,29 @@ class Subscriptions:
             await self._exchange.declare_dead_letters(source.key)
             for queue in (suspect_queue(feed.spec), feed.spec):
                 await self._exchange.declare_tried(queue, replicated=source.policy.replicated)
+        if subscription.stage >= BOUND:
+            await self._bind(subscription, exchange)
+        if subscription.stage >= HEARD:
+            await feed.begin(self._transport)
+
+    async def _bind(self, subscription: Subscription, exchange: str) -> None:
         for pattern in subscription.topics:
-            await self._transport.bind(feed.spec.name, exchange, pattern)
-        await feed.begin(self._transport)
+            await self._transport.bind(subscription.queue, exchange, pattern)
+
+    async def advance(self, subscription: Subscription, stage: int) -> None:
+        """Bind the queue of a subscription, or consume it, too; nothing where it was cancelled.
+
+        :raises Unavailable: the broker is away.
+        """
+        feed = self._open.get(subscription)
+        if feed is None or stage <= subscription.stage:
+            return
+        if subscription.stage < BOUND:
+            exchange = await self._endpoint.points.declare(subscription.point, SETUP_TIMEOUT)
+            await self._bind(subscription, exchange)
+        if stage >= HEARD:
+            await feed.begin(self._transport)
+        subscription.stage = stage
 
     async def cancel(self, subscription: Subscription) -> None:
         """Stop a subscription; a queue of the process's own goes with it. Never raises."""

@@ -15,9 +15,15 @@ from typing import Any, Protocol
 from ion.process.ops import Op
 from ion.process.source import Source
 
+# How far a subscription is: its queue is there, gets messages, and is consumed.
+MADE, BOUND, HEARD = range(3)
+
 
 class Keeper(Protocol):
     """What keeps subscriptions going: the host's."""
+
+    async def advance(self, subscription: Subscription, stage: int) -> None:
+        """Bind its queue, or consume it, too."""
 
     async def cancel(self, subscription: Subscription) -> None:
         """Stop it."""
@@ -35,9 +41,20 @@ class Subscription:
     :ivar name: what it is shared by, or None for one of the process's own.
     :ivar queue: the queue at the broker.
     :ivar is_open: False once it was cancelled.
+    :ivar stage: how far it is: ``MADE``, ``BOUND`` or ``HEARD``.
     """
 
-    __slots__ = ("_keeper", "is_open", "name", "point", "prefetch", "process", "source", "topics")
+    __slots__ = (
+        "_keeper",
+        "is_open",
+        "name",
+        "point",
+        "prefetch",
+        "process",
+        "source",
+        "stage",
+        "topics",
+    )
 
     def __init__(
         self,
@@ -48,6 +65,7 @@ class Subscription:
         name: str | None,
         source: Source,
         prefetch: int,
+        stage: int = HEARD,
     ) -> None:
         self._keeper = keeper
         self.process = process
@@ -56,12 +74,22 @@ class Subscription:
         self.name = name
         self.source = source
         self.prefetch = prefetch
+        self.stage = stage
         self.is_open = True
 
     @property
     def queue(self) -> str:
         """The queue at the broker."""
         return self.source.queue
+
+    async def advance(self, stage: int) -> None:
+        """Let its queue get messages (``BOUND``), or be heard, too (``HEARD``).
+
+        Nothing where it is as far, or was cancelled.
+
+        :raises Unavailable: the broker is away.
+        """
+        await self._keeper.advance(self, stage)
 
     async def cancel(self) -> None:
         """Stop: no more events are begun; those at work end as they would have.
@@ -131,8 +159,12 @@ class Subscriber(Protocol):
         handler: Callable[..., Any] | Op,
         name: str | None,
         prefetch: int | None,
+        stage: int = HEARD,
     ) -> Subscription:
-        """Subscribe a process."""
+        """Subscribe a process.
+
+        :param stage: how far it is to go by itself.
+        """
 
 
 class Subscribing:
