@@ -1,0 +1,1 @@
+"""Resources: typed, owned, with a life cycle, a history and associations."""

@@ -1,0 +1,110 @@
+"""How resources are found: what is asked for as a query of the store, and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ion.base.errors import InvalidRequest
+from ion.services.resource_registry import keeping
+from ion.services.resource_registry.keeping import Home, resource_in
+from ion.services.resource_registry.lifecycle import AVAILABILITIES, DELETED, MATURITIES, RETIRED
+from ion.services.resource_registry.model import Found
+from ion.stores.ordering import position
+from ion.stores.query import And, Compare, Or, Predicate, Query, checked, cursor_of
+from ion.stores.store import Entry, Page
+
+MOST = 1000  # resources of one answer
+_DELETED = Compare("maturity", "NE", DELETED)
+_PRESENT = (Compare("maturity", "NE", RETIRED), _DELETED)
+_PATH_ENDS, _AFTER_PATHS = "/", "0"  # the next character
+
+
+def within(path: str) -> tuple[Compare, Compare]:
+    """Return what is true of a type and all below it."""
+    return Compare("path", "GE", path), Compare("path", "LT", path[:-1] + _AFTER_PATHS)
+
+
+async def wanted(
+    home: Home,
+    *,
+    type: str | None,
+    below: bool,
+    where: Predicate | None,
+    name: str | None,
+    owner: str | None,
+    state: Sequence[str],
+    retired: bool,
+) -> And:
+    """Return the predicate of what is asked for; see ``op_find``.
+
+    :raises NotFound: there is no such type.
+    :raises InvalidRequest: there is no such state.
+    """
+    terms: list[Predicate] = []
+    if isinstance(where, And):
+        terms += where.terms
+    elif where is not None:
+        terms.append(where)
+    if name is not None:
+        terms.append(Compare("name", "EQ", name))
+    if owner is not None:
+        terms.append(Compare("owner", "EQ", owner))
+    if type is not None:
+        path = await home.path(type)
+        terms += within(path) if below else (Compare("path", "EQ", path),)
+    if state:
+        either = tuple([_state(one) for one in state])
+        terms.append(either[0] if len(either) == 1 else Or(either))
+    else:
+        terms += (_DELETED,) if retired else _PRESENT
+    return And(tuple(terms))
+
+
+def _state(word: str) -> Predicate:
+    maturity, _, availability = word.partition("_")
+    if word in AVAILABILITIES:
+        return Compare("availability", "EQ", word)
+    if maturity not in MATURITIES or (availability and availability not in AVAILABILITIES):
+        message = (
+            f"there is no state {word!r}: {', '.join(MATURITIES)}, with _PRIVATE and so on, or "
+            f"{', '.join(AVAILABILITIES)}"
+        )
+        raise InvalidRequest(message)
+    one = Compare("maturity", "EQ", maturity)
+    return And((one, Compare("availability", "EQ", availability))) if availability else one
+
+
+async def find(home: Home, query: Query, most: int) -> Found:
+    """Return what a query finds: one query of the store.
+
+    :param most: bytes that one answer holds.
+    :raises InvalidRequest: an attribute is no index, or of another type.
+    """
+    check_limit(query.limit)
+    try:
+        page = await home.resources.query(query)
+    except InvalidRequest:
+        if not await home.learn():  # types that were registered elsewhere, meanwhile
+            raise
+        page = await home.resources.query(query)
+    return found(home, query, page, most)
+
+
+def found(home: Home, query: Query, page: Page[Entry], most: int) -> Found:
+    """Return a page, cut to what one answer holds."""
+    entries, cursor = page.items, page.cursor
+    some = keeping.fitting(entries, most)
+    if len(some) < len(entries):
+        query = checked(query, home.resources.indices)
+        cursor = cursor_of(query, position(query, some[-1]))
+    return Found([resource_in(entry.value) for entry in some], cursor)
+
+
+def check_limit(limit: int) -> None:
+    """Refuse to tell none, or too many at a time.
+
+    :raises InvalidRequest: they are not 1 to 1,000.
+    """
+    if not 1 <= limit <= MOST:
+        message = f"1 to {MOST} are told at a time, not {limit}"
+        raise InvalidRequest(message)

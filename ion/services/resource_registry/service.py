@@ -1,0 +1,298 @@
+"""The resource registry: what there is in a system, whose it is, and how it hangs together.
+
+Its app's ``config`` says ``name``, in front of the names of its stores; ``history``, how many
+former versions of a resource are kept; ``life_cycles``, ``types`` and ``predicates``, which it
+brings with it. Each change is one commit with its history, its events and its answer, so the store
+has to have transactions: SQLite, PostgreSQL, or memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ion.base.errors import ApplicationError, ConfigurationError, InvalidRequest, StoreError
+from ion.process.service import Service
+from ion.services.resource_registry import keeping, looking
+from ion.services.resource_registry.associating import Associating
+from ion.services.resource_registry.changing import not_there
+from ion.services.resource_registry.errors import answering
+from ion.services.resource_registry.keeping import Home, resource_in
+from ion.services.resource_registry.lifecycle import DELETE, DELETED, RETIRE, life_cycles
+from ion.services.resource_registry.model import (
+    ACTOR,
+    HAS_OWNER,
+    Found,
+    NewResource,
+    PredicateType,
+    Resource,
+    ResourceType,
+)
+from ion.services.resource_registry.typeops import Types
+from ion.stores.query import Predicate, Query
+from ion.stores.store import Entry, Page
+
+NAME = "registry"
+HISTORY = 100
+MOST_CREATED = 500
+LIMIT = 100
+
+
+class Settings(msgspec.Struct, forbid_unknown_fields=True):
+    """The app's ``config``."""
+
+    name: str = NAME
+    history: int = HISTORY
+    life_cycles: dict[str, Any] = {}
+    types: list[ResourceType] = []
+    predicates: list[PredicateType] = []
+
+
+class ResourceRegistryService(
+    Types, Associating, Service, name="resource_registry", version="0.1.0"
+):
+    """Keeps typed resources, their life cycles, history and associations."""
+
+    async def on_init(self) -> None:
+        """Open its stores, and keep the types that it brings.
+
+        :raises ConfigurationError: its configuration cannot be used, or the store has no
+            transactions.
+        """
+        settings = self._settings()
+        datastore = await self.datastore()
+        if not datastore.has_transactions:
+            message = (
+                f"the resource registry cannot keep its promises on {datastore.url}, which has no "
+                "transactions: set store.url to an SQLite, PostgreSQL or memory one"
+            )
+            raise ConfigurationError(message)
+        cycles = life_cycles(settings.life_cycles)
+        self._home = Home(datastore, settings.name, cycles, settings.history)
+        own = [ResourceType(ACTOR, description="Who owns resources.", life_cycle="simple")]
+        said = [PredicateType(HAS_OWNER, range=[ACTOR], description="Whose a resource is.")]
+        try:
+            await self._home.open()
+            await self._bring([*own, *settings.types], [*said, *settings.predicates])
+            await self._index_pending()
+        except (InvalidRequest, StoreError) as error:
+            if isinstance(error, InvalidRequest) or error.code < 500:  # noqa: PLR2004
+                message = f"the resource registry cannot start: {error}"
+                raise ConfigurationError(message) from error
+            raise
+
+    def _settings(self) -> Settings:
+        try:
+            settings = msgspec.convert(dict(self.app_config), Settings)
+        except msgspec.ValidationError as error:
+            message = f"the config of the resource registry cannot be used: {error}"
+            raise ConfigurationError(message) from error
+        if settings.history < 0:
+            message = f"history: 0 or more versions are kept, not {settings.history}"
+            raise ConfigurationError(message)
+        return settings
+
+    # changing
+
+    async def op_create(
+        self,
+        type: str,
+        name: str,
+        attributes: dict[str, Any] | None = None,
+        description: str = "",
+        id: str = "",
+    ) -> Resource:
+        """Make a resource of a type, and return it: a private draft, the caller's.
+
+        404 for a type that there is none of, 400 for attributes that do not fit it, 409 where there
+        is one of that ``id``.
+        """
+        new = NewResource(type, name, attributes or {}, description, id)
+        async with self._changing() as changing:
+            made = await changing.create(new, await changing.schema(type))
+            await changing.answer(made)
+        return made
+
+    async def op_create_many(self, resources: list[NewResource]) -> list[str]:
+        """Make some resources, at most 500, or, where one cannot be, none; return their ids."""
+        async with self._changing() as changing:
+            if len(resources) > MOST_CREATED:
+                message = f"at most {MOST_CREATED} resources are made at a time"
+                raise InvalidRequest(message)
+            types = {new.type for new in resources}
+            schemas = {name: await changing.schema(name) for name in sorted(types)}
+            made = [(await changing.create(new, schemas[new.type])).id for new in resources]
+            await changing.answer(made)
+        return made
+
+    async def op_update(
+        self,
+        id: str,
+        revision: int | None = None,
+        attributes: dict[str, Any] | None = None,
+        name: str | None = None,
+        description: str | None = None,
+        owner: str | None = None,
+    ) -> Resource:
+        """Change a resource, and return it; an attribute that is None is taken away.
+
+        ``revision`` is what it is expected to have: 409 Conflict, with both sides, where it has
+        another one; without, the change is made to whatever is there. ``owner`` passes it on.
+        """
+        said = {"attributes": attributes, "name": name, "description": description}
+        changes = {key: value for key, value in said.items() if value is not None}
+        async with self._changing() as changing:
+            found, kept = await changing.current(id, revision, changes)
+            after = await changing.update(found, kept, changes, owner)
+            await changing.answer(after)
+        return after
+
+    async def op_step(self, id: str, event: str, revision: int | None = None) -> Resource:
+        """Let a resource take a step of its life cycle, and return it.
+
+        409 where its state does not allow it; the details say what it allows.
+        """
+        async with self._changing() as changing:
+            found, kept = await changing.current(id, revision, {"event": event})
+            after = await changing.step(found, kept, event)
+            await changing.answer(after)
+        return after
+
+    async def op_retire(self, id: str, revision: int | None = None) -> Resource:
+        """Retire a resource: it changes no more, and is found only where that is asked for."""
+        return await self.op_step(id, RETIRE, revision)
+
+    async def op_delete(self, id: str, revision: int | None = None) -> Resource:
+        """Delete a resource: only its history still tells of it."""
+        return await self.op_step(id, DELETE, revision)
+
+    # looking
+
+    async def op_read(self, id: str) -> Resource:
+        """Return a resource as it is now; 404 where there is none, or it is deleted."""
+        with answering():
+            found = await self._present(id)
+            if found.maturity == DELETED:
+                raise not_there(id, found)
+            return found
+
+    async def op_read_many(self, ids: list[str]) -> list[Resource]:
+        """Return those resources that are there, in the order of their ids as given."""
+        with answering():
+            if len(ids) > looking.MOST:
+                looking.check_limit(len(ids))
+            values = await self._home.resources.get_many(ids)
+            some = [Entry(key, values[key], 0) for key in dict.fromkeys(ids) if key in values]
+            if len(keeping.fitting(some, self._most)) < len(some):
+                message = f"these resources are over the {self._most} bytes of one answer"
+                raise ApplicationError(message, code=413, type="ContentTooLarge")
+            found = [resource_in(entry.value) for entry in some]
+            return [resource for resource in found if resource.maturity != DELETED]
+
+    async def op_find(
+        self,
+        type: str | None = None,
+        where: Predicate | None = None,
+        name: str | None = None,
+        owner: str | None = None,
+        state: str | list[str] | None = None,
+        order: list[str] | None = None,
+        limit: int = LIMIT,
+        cursor: str | None = None,
+        retired: bool = False,
+        below: bool = True,
+    ) -> Found:
+        """Return resources that all of this is true of, by one query of the store.
+
+        ``where`` is a predicate (:mod:`ion.stores.query`) of attributes that types declare as
+        indices, and of ``name``, ``owner``, ``maturity``, ``availability``, ``created`` and
+        ``modified``; ``order`` likewise. ``type`` finds those of sub-types, too, unless ``below``
+        is false. ``state`` is a maturity, an availability, both (``DEPLOYED_AVAILABLE``), or
+        several of these; without, the retired are left out, unless ``retired``, and the deleted.
+        """
+        with answering():
+            where = await self._wanted(type, where, name, owner, state, retired, below)
+            query = Query(where, tuple(order or ()), limit, cursor)
+            return await looking.find(self._home, query, self._most)
+
+    async def op_count(
+        self,
+        type: str | None = None,
+        where: Predicate | None = None,
+        name: str | None = None,
+        owner: str | None = None,
+        state: str | list[str] | None = None,
+        retired: bool = False,
+        below: bool = True,
+    ) -> int:
+        """Return of how many resources all of this is true; as ``find``."""
+        with answering():
+            where = await self._wanted(type, where, name, owner, state, retired, below)
+            return await self._home.resources.count(Query(where))
+
+    async def op_history(self, id: str, limit: int = LIMIT, cursor: str | None = None) -> Found:
+        """Return a resource as it is, and as it was, the latest revision first."""
+        with answering():
+            looking.check_limit(limit)
+            present = await self._present(id)
+            prefix = f"{id}/"
+            after = f"{prefix}{cursor}" if cursor else None
+            page = await self._home.history.scan(prefix, after=after, limit=limit)
+            if cursor is None:
+                now = Entry(id, keeping.encode(present), 0)
+                page = Page([now, *page.items], page.cursor)
+            some = keeping.fitting(page.items[:limit], self._most)
+            more = len(some) < len(page.items) or page.cursor is not None
+            start = "0" if len(some) == 1 and some[0].key == id else some[-1].key[len(prefix) :]
+            return Found([resource_in(entry.value) for entry in some], start if more else None)
+
+    async def op_as_of(self, id: str, at: float) -> Resource:
+        """Return a resource as it was at a time, in seconds since 1970.
+
+        404 where it was not there yet, or deleted, or where no version is kept for so long.
+        """
+        with answering():
+            after = keeping.before_key(id, at)
+            found = await self._present(id)
+            if found.modified > at:
+                page = await self._home.history.scan(f"{id}/", after=after, limit=1)
+                if not page.items:
+                    message = f"resource {id!r} is not known as of {at!r}: no version is so old"
+                    raise ApplicationError(message, code=404, type="NotFound")
+                found = resource_in(page.items[0].value)
+            if found.maturity == DELETED:
+                raise not_there(id, found)
+            return found
+
+    async def _present(self, id: str) -> Resource:
+        """Return a resource as it is, deleted or not.
+
+        :raises NotFound: there is none.
+        """
+        value = await self._home.resources.get(keeping.checked_id(id))
+        if value is None:
+            raise not_there(id)
+        return resource_in(value)
+
+    async def _wanted(
+        self,
+        type: str | None,
+        where: Predicate | None,
+        name: str | None,
+        owner: str | None,
+        state: str | Sequence[str] | None,
+        retired: bool,
+        below: bool,
+    ) -> Predicate:
+        return await looking.wanted(
+            self._home,
+            type=type,
+            below=below,
+            where=where,
+            name=name,
+            owner=owner,
+            state=[state] if isinstance(state, str) else state or (),
+            retired=retired,
+        )

@@ -1,0 +1,235 @@
+"""The ops about types and predicates."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from ion.base.errors import Conflict, InvalidRequest, NotFound
+from ion.process.contention import Contended
+from ion.services.resource_registry import keeping, looking
+from ion.services.resource_registry.base import Base
+from ion.services.resource_registry.changing import Changing
+from ion.services.resource_registry.errors import answering
+from ion.services.resource_registry.keeping import (
+    PENDING,
+    PREDICATE,
+    TYPE,
+    encode,
+    predicate_in,
+    resource_in,
+    type_in,
+)
+from ion.services.resource_registry.model import Attribute, PredicateType, ResourceType
+from ion.services.resource_registry.schema import (
+    Schema,
+    check_change,
+    indices_of,
+    joined,
+)
+from ion.stores.query import Query
+from ion.stores.store import Reindex, Store
+
+log = logging.getLogger(__name__)
+_PAGE = 500  # resources that are indexed at a time
+
+
+class Types(Base):
+    """Keeps what resources and associations are checked against."""
+
+    async def op_register_type(
+        self,
+        name: str,
+        attributes: dict[str, Attribute] | None = None,
+        parent: str = "",
+        life_cycle: str = "",
+        description: str = "",
+    ) -> ResourceType:
+        """Keep a type of resources, or change the one of that name; return it.
+
+        Attributes may be added, and their rules change; 400 for a change that resources of the
+        type would not survive. Those that are there are found by a new index when this returns.
+        """
+        own = attributes or {}
+        given = ResourceType(name, parent, own, life_cycle, description)
+        with answering():
+            await self._declare_indices(given)
+        async with self._changing() as changing:
+            made = await _registered(changing, given)
+            if given.parent:  # the parent's indices are its own, too
+                await changing.schema(given.parent)
+        with answering():
+            await self._index_pending()
+        return made
+
+    async def op_type(self, name: str) -> ResourceType:
+        """Return a type; 404 where there is none."""
+        with answering():
+            return (await self._home.schema(name)).type
+
+    async def op_types(self, below: str = "") -> list[ResourceType]:
+        """Return all types, or one with all below it, those above first."""
+        with answering():
+            path = (await self._home.schema(below)).type.path if below else ""
+            entries = await keeping.scanned(self._home.types, TYPE)
+        every = (type_in(entry.value) for entry in entries)
+        return sorted((t for t in every if t.path.startswith(path)), key=lambda t: t.path)
+
+    async def op_register_predicate(
+        self,
+        name: str,
+        domain: list[str] | None = None,
+        range: list[str] | None = None,
+        description: str = "",
+    ) -> PredicateType:
+        """Keep what associations may say, of subjects of some types, and objects of some.
+
+        404 for a type that there is none of.
+        """
+        made = PredicateType(name, domain or [], range or [], description)
+        async with self._changing() as changing:
+            await _keep_predicate(changing, made)
+        return made
+
+    async def op_predicates(self) -> list[PredicateType]:
+        """Return all predicates, in the order of their names."""
+        with answering():
+            entries = await keeping.scanned(self._home.types, PREDICATE)
+        return [predicate_in(entry.value) for entry in entries]
+
+    async def _bring(
+        self, types: Sequence[ResourceType], predicates: Sequence[PredicateType]
+    ) -> None:
+        """Keep what the registry, or its configuration, brings with it; as the ops do."""
+        for type_ in types:
+            await self._declare_indices(type_)
+        for _ in range(10):
+            try:
+                async with self.unit_of_work() as unit:
+                    changing = Changing(self._home, unit, self._endpoint)
+                    for type_ in types:
+                        await _registered(changing, type_)
+                    for predicate in predicates:
+                        await _keep_predicate(changing, predicate)
+            except Contended:
+                continue  # another instance is about the same
+            else:
+                return
+        message = "the types of the registry are changed elsewhere again and again"
+        raise Conflict(message)
+
+    async def _declare_indices(self, given: ResourceType) -> None:
+        """Let resources be found by what a type declares, before it is one.
+
+        :raises InvalidRequest: that cannot be.
+        """
+        alone = joined(msgspec.structs.replace(given, parent=""), None)
+        Schema(alone)  # refuses what is no attribute
+        indices = indices_of(alone)
+        if not indices.keys() <= self._home.resources.indices.keys():
+            await self._home.declare(indices)
+        wrong = [
+            f"{name} ({self._home.resources.indices[name]})"
+            for name, kind in indices.items()
+            if self._home.resources.indices[name] != kind
+        ]
+        if wrong:
+            message = (
+                f"another type has an index of the same name and another kind: {', '.join(wrong)}"
+            )
+            raise InvalidRequest(message)
+
+    async def _index_pending(self) -> None:
+        """Let what is there be found by indices that were declared since."""
+        for entry in await keeping.scanned(self._home.types, PENDING):
+            name = entry.key.removeprefix(PENDING)
+            count = await self._index(await self._home.schema(name))
+            await self._home.types.remove(entry.key)
+            if count:
+                log.info("%d resources of type %s are found by new indices", count, name)
+
+    async def _index(self, schema: Schema) -> int:
+        predicate = looking.within(schema.type.path)
+        query = Query(predicate[0] & predicate[1], limit=_PAGE)
+        count = 0
+        while True:
+            page = await self._home.resources.query(query)
+            batch = []
+            for entry in page.items:
+                index = schema.index(resource_in(entry.value).attributes)
+                batch.append(Reindex(entry.key, index, entry.revision))
+            await self._reindex([write for write in batch if write.index])
+            count += len(batch)
+            if page.cursor is None:
+                return count
+            query = msgspec.structs.replace(query, cursor=page.cursor)
+
+    async def _reindex(self, batch: Sequence[Reindex]) -> None:
+        try:
+            if batch:
+                await self._home.resources.write(batch)
+        except (Conflict, NotFound):
+            if len(batch) == 1:
+                return  # it was changed since, and has the index by that
+            for write in batch:
+                await self._reindex([write])
+
+
+async def _registered(changing: Changing, given: ResourceType) -> ResourceType:
+    """Keep a type, and what those below it have of it; return it.
+
+    :raises InvalidRequest: it, or its change, cannot be.
+    :raises NotFound: there is no such parent.
+    """
+    parent = (await changing.schema(given.parent)).type if given.parent else None
+    if given.life_cycle and given.life_cycle not in changing.home.cycles:
+        known = ", ".join(changing.home.cycles)
+        message = f"type {given.name}: there is no life cycle {given.life_cycle!r}: {known}"
+        raise InvalidRequest(message)
+    new = joined(given, parent)
+    Schema(new)
+    data = await changing.types.get(f"{TYPE}{new.name}")
+    if data is None:
+        await _put(changing.types, new)
+        return new
+    old = type_in(data)
+    if old == msgspec.structs.replace(new, version=old.version):
+        return old
+    check_change(old, new)
+    new = msgspec.structs.replace(new, version=old.version + 1)
+    await _put(changing.types, new)
+    if indices_of(new) != indices_of(old):
+        await changing.types.put(f"{PENDING}{new.name}", b"")
+    await _hand_down(changing.types, new)
+    return new
+
+
+async def _hand_down(types: Store, above: ResourceType) -> None:
+    """Give the types below one what it has now."""
+    every = [type_in(entry.value) for entry in await keeping.scanned(types, TYPE)]
+    known: Mapping[str, ResourceType] = {}
+    known = {above.name: above}
+    for type_ in sorted(every, key=lambda t: t.path):
+        if type_.path.startswith(above.path) and type_.name != above.name:
+            data = await types.get(f"{TYPE}{type_.name}")  # held: it does not change meanwhile
+            here = type_in(data) if data is not None else type_
+            after = joined(here, known[here.parent])
+            Schema(after)
+            after = msgspec.structs.replace(after, version=here.version + 1)
+            await _put(types, after)
+            known = {**known, after.name: after}
+
+
+async def _put(types: Store, type_: ResourceType) -> None:
+    await types.put(f"{TYPE}{type_.name}", encode(type_))
+
+
+async def _keep_predicate(changing: Changing, predicate: PredicateType) -> None:
+    keeping.checked_predicate(predicate.name)
+    for name in (*predicate.domain, *predicate.range):
+        await changing.schema(name)
+    key, data = f"{PREDICATE}{predicate.name}", encode(predicate)
+    if await changing.types.get(key) != data:
+        await changing.types.put(key, data)
