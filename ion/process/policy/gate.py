@@ -24,6 +24,7 @@ from ion.process.identity.identity import Identity
 from ion.process.incoming import BINDING, IncomingCall
 from ion.process.ops import Op
 from ion.process.policy.facts import MessageFacts
+from ion.process.policy.giving import SERVICE
 from ion.process.policy.journal import Journal
 from ion.process.policy.journal import log as decisions
 from ion.process.policy.judging import Judge
@@ -33,7 +34,6 @@ from ion.process.process import Process
 
 log = logging.getLogger(__name__)
 MAX_KNOWN = 10_000
-SERVICE = "policy"  # its ops take a signature in the place of a token: who sets it up has no more
 _NO_ROLES: frozenset[str] = frozenset()
 _HOW = "docs/how-to/policy.md"
 
@@ -135,11 +135,33 @@ class Gate:
         self._free[target, op.name, subject.actor, subject.roles] = decision
 
     def _keyholder(self, subject: Subject, process: Process | None, op: Op | None) -> Subject:
-        """Return the subject, as a keyholder where the message is a signed command."""
+        """Return the subject, as a keyholder where the message is a signed command.
+
+        So may be what asks the service ``policy``: who sets it up has nothing but the key.
+        """
         if op is None or not (op.is_command or target_of(process) == SERVICE) or not is_signed():
             return subject
         fields = (subject.actor, subject.roles, subject.claims, subject.chain)
         return Subject(*fields, is_keyholder=True)
+
+
+def demand_rule() -> None:
+    """Check that a rule, or the key of the system, allows what is being handled: no default does.
+
+    :raises Forbidden: neither does.
+    """
+    call = current_call.get()
+    if not isinstance(call, IncomingCall) or is_signed():
+        return
+    gates = [each for each in call.endpoint.inbound if isinstance(each, Gate)]
+    subject, action = subject_of(call.identity), f"{SERVICE}.{call.op}"
+    facts = MessageFacts(call.envelope, None, Owners())
+    if not any(
+        (found := gate.judge.decide(subject, action, facts)).allowed and found.rule
+        for gate in gates
+    ):
+        message = f"{action} needs a rule that allows it, or the key of the system"
+        raise Forbidden(message, details={"action": action, "rule": None})
 
 
 def target_of(process: Process | None) -> str:

@@ -1,14 +1,23 @@
-"""The keeper: the process in each container that keeps its rules up to date, and who owns what."""
+"""The keeper: the process in each container that keeps its rules up to date, and who owns what.
+
+It looks for other rules now and then, and at once where it hears that there are some. What it hears
+it believes only as a hint: rules come from a file, or sealed from the service ``policy``; who owns
+what is asked of the registry.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from typing import Any
 
-from ion.base.errors import IonError
+from ion.base.errors import ConfigurationError, IonError
+from ion.process.events.types import AssociationEvent, ContainerRecovered, ResourceEvent
+from ion.process.operator import Operator
 from ion.process.ops import command
-from ion.process.policy.events import PolicyReloaded
+from ion.process.policy import giving
+from ion.process.policy.events import PolicyChanged, PolicyReloaded
 from ion.process.policy.model import Subject
 from ion.process.policy.policing import Policing
 from ion.process.process import Process
@@ -16,6 +25,9 @@ from ion.process.process import Process
 log = logging.getLogger("ion.policy")
 PATIENCE = 5.0  # seconds for a call of another service
 TOLD_WITHIN = 2.0
+AT_ONCE = 100  # resources whose owners are asked for together
+PAGE = 500
+MAX_PAGES = 200
 
 
 class PolicyKeeper(Process, name="policy_keeper"):
@@ -25,19 +37,81 @@ class PolicyKeeper(Process, name="policy_keeper"):
 
     def __init__(self, policing: Policing) -> None:
         self._policing = policing
+        self._hurry = asyncio.Event()
+        self._is_away = False
+        self._follows = False
 
     async def on_activate(self) -> None:
-        """Begin to look."""
-        self._policing.gate.hints = self.id
+        """Begin to look; what changes is heard of.
+
+        May raise: the broker is away.
+        """
+        policing = self._policing
+        policing.gate.hints = self.id
+        policing.owners.on_wanted = self._hurry.set
+        if policing.settings.service:
+            await self.subscribe_events(PolicyChanged, self.on_change)
+        await self._follow_owners()
         self.run(self._watch(), "policy watch")
 
+    # rules
+
+    async def on_change(self, _: PolicyChanged) -> None:
+        """Hear that the service has other rules: look at once."""
+        self._hurry.set()
+
     async def _watch(self) -> None:
-        every = self._policing.settings.reload_every
         while True:
-            await asyncio.sleep(every)
-            self._policing.journal.count()
-            if await self._policing.look():
-                await self._tell()
+            try:
+                await self._look()
+            except IonError as error:  # the broker or a service is away: the next look is soon
+                log.debug("looking after policy: %s", error)
+            try:
+                async with asyncio.timeout(self._policing.settings.reload_every):
+                    await self._hurry.wait()
+            except TimeoutError:
+                continue
+            self._hurry.clear()
+
+    async def _look(self, *, again: bool = False) -> None:
+        self._policing.journal.count()
+        if await self._policing.look(again=again) or await self._fetch():
+            await self._tell()
+        await self._follow_owners()
+        await self._find_owners()
+
+    async def _fetch(self) -> bool:
+        """Take the rules of the service where they are others; return whether they are."""
+        policing = self._policing
+        if not policing.settings.service:
+            return False
+        nonce, have = secrets.token_hex(16), policing.version
+        content = {"nonce": nonce, "have": have}
+        try:
+            operator = Operator(self)
+            said = await operator.command(giving.SERVICE, giving.OP, content, timeout=PATIENCE)
+        except IonError as error:
+            self._note_away(error)
+            return False
+        self._is_away = False
+        version, text, seal = (said.get(name) for name in ("version", "text", "seal"))
+        if not isinstance(version, int) or not isinstance(text, str) or version == have:
+            return False
+        if not giving.is_good(self._endpoint.permission, nonce, version, text, seal):
+            log.error("rules of version %d are not taken: their seal is not good", version)
+            return False
+        try:
+            await policing.take(text, version)
+        except ConfigurationError as error:
+            policing.refuse(error)
+            return False
+        return True
+
+    def _note_away(self, error: IonError) -> None:
+        if not self._is_away:
+            self._is_away = True
+            held = self._policing.rules.source or "none, so that nothing is allowed"
+            log.warning("the policy service gives no rules: %s; in force: %s", error, held)
 
     async def _tell(self) -> None:
         """Say that there are other rules, where anybody can hear it."""
@@ -53,6 +127,61 @@ class PolicyKeeper(Process, name="policy_keeper"):
             await self.publish_event(event, timeout=TOLD_WITHIN, confirm=False)
         except IonError as error:
             log.debug("not told of other rules: %s", error)
+
+    # owners
+
+    async def _follow_owners(self) -> None:
+        """Hear of changes of resources, and learn whose they are, once a rule asks for owners."""
+        policing = self._policing
+        if self._follows or policing.settings.owners is None or not policing.uses_owners:
+            return
+        self._follows = True
+        await self.subscribe_events(ResourceEvent, self.on_resource)
+        await self.subscribe_events(
+            ContainerRecovered, self.on_recovered, origin=self.id.partition(".")[0]
+        )
+        self.run(self._learn_all(), "owners")
+
+    async def on_resource(self, event: ResourceEvent) -> None:
+        """Hear that a resource has changed: its owner is asked for anew, and not known till then.
+
+        Associations change no owner.
+        """
+        if not isinstance(event, AssociationEvent):
+            self._policing.owners.doubt(event.origin)
+
+    async def on_recovered(self, _: ContainerRecovered) -> None:
+        """Hear that the broker was away: changes may have been missed."""
+        self._policing.owners.clear()
+        self.run(self._learn_all(), "owners")
+
+    async def _learn_all(self) -> None:
+        """Learn the owners of the resources there are, as many as are kept."""
+        cursor: str | None = None
+        owners, service = self._policing.owners, str(self._policing.settings.owners)
+        for _ in range(MAX_PAGES):
+            content = {"limit": PAGE, "cursor": cursor}
+            try:
+                found = await self.rpc_send(service, "find", content, PATIENCE)
+            except IonError as error:
+                log.debug("owners are looked up one by one: %s", error)
+                return
+            for resource in found.get("items", ()):
+                owners.learn(resource["id"], resource.get("owner", ""))
+            cursor = found.get("cursor")
+            if cursor is None or owners.is_full:
+                return
+
+    async def _find_owners(self) -> None:
+        """Ask for the owners that a decision has missed."""
+        owners = self._policing.owners
+        service = self._policing.settings.owners
+        while service is not None and (wanted := owners.wanted(AT_ONCE)):
+            found = await self.rpc_send(service, "read_many", {"ids": wanted}, PATIENCE)
+            for resource in found:
+                owners.learn(resource["id"], resource.get("owner", ""))
+
+    # what can be asked
 
     async def op_status(self) -> dict[str, Any]:
         """Return where the rules come from, how many there are, and what is wrong, if anything."""
@@ -71,19 +200,12 @@ class PolicyKeeper(Process, name="policy_keeper"):
         :param action: ``service.op``, or ``@point/topic``.
         """
         subject = Subject(actor, frozenset(roles or ()), claims or {})
-        decision = self._policing.explain(subject, action, content or {})
-        return {
-            "allowed": decision.allowed,
-            "rule": decision.rule or None,
-            "reason": decision.reason,
-            "needs": list(decision.needs),
-        }
+        return self._policing.explain(subject, action, content or {}).as_dict()
 
     @command
     async def op_reload(self) -> dict[str, Any]:
-        """Read the rules again now; return what :meth:`op_status` does."""
-        if await self._policing.look(again=True):
-            await self._tell()
+        """Look for other rules now; return what :meth:`op_status` does."""
+        await self._look(again=True)
         return self._policing.describe()
 
     async def on_health(self) -> None:
@@ -92,7 +214,5 @@ class PolicyKeeper(Process, name="policy_keeper"):
         :raises IonError: it says what is wrong with them.
         """
         if self._policing.problem:
-            message = (
-                f"the rules in force are old, as the new ones are wrong: {self._policing.problem}"
-            )
+            message = f"the old rules are in force, as the new are wrong: {self._policing.problem}"
             raise IonError(message)

@@ -148,6 +148,15 @@ class Decision(msgspec.Struct, frozen=True):
     reason: str = ""
     needs: tuple[str, ...] = ()
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data; ``rule`` is None where none decided."""
+        return {
+            "allowed": self.allowed,
+            "rule": self.rule or None,
+            "reason": self.reason,
+            "needs": list(self.needs),
+        }
+
 
 def _words(values: tuple[Any, ...]) -> str:
     return ", ".join(map(repr, values[:5])) + (", ..." if len(values) > 5 else "")  # noqa: PLR2004

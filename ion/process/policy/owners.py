@@ -7,6 +7,8 @@ for the next time; until then it is not known, and the decision fails closed.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
+from itertools import islice
 
 MAX_OWNERS = 100_000
 MAX_WANTED = 1_000
@@ -14,7 +16,12 @@ MAX_NAME = 1_024  # characters of a resource that is looked up
 
 
 class Owners:
-    """Resources and their owners; the least recently asked for are forgotten first."""
+    """Resources and their owners; the least recently asked for are forgotten first.
+
+    :ivar on_wanted: called where something is wanted that is not known; must not raise.
+    """
+
+    on_wanted: Callable[[], None] | None = None
 
     def __init__(self, limit: int = MAX_OWNERS) -> None:
         self._known: OrderedDict[str, str] = OrderedDict()
@@ -29,9 +36,20 @@ class Owners:
         owner = self._known.get(resource)
         if owner is not None:
             self._known.move_to_end(resource)
-        elif len(self._wanted) < MAX_WANTED and len(resource) <= MAX_NAME:
-            self._wanted[resource] = None
+        else:
+            self._want(resource)
         return owner
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more can be known without forgetting something."""
+        return len(self._known) >= self._limit
+
+    def _want(self, resource: str) -> None:
+        if len(self._wanted) < MAX_WANTED and len(resource) <= MAX_NAME:
+            self._wanted[resource] = None
+            if self.on_wanted is not None:
+                self.on_wanted()
 
     def learn(self, resource: str, owner: str) -> None:
         """Take note of who owns a resource."""
@@ -40,16 +58,18 @@ class Owners:
         if len(self._known) > self._limit:
             self._known.popitem(last=False)
 
-    def forget(self, resource: str) -> None:
-        """Know nothing of a resource any more: it has changed."""
-        self._known.pop(resource, None)
+    def doubt(self, resource: str) -> None:
+        """Know nothing of a resource any more, as it has changed; where it was known, want it."""
+        if self._known.pop(resource, None) is not None:
+            self._want(resource)
 
     def clear(self) -> None:
         """Know nothing: changes may have been missed."""
         self._known.clear()
 
-    def wanted(self) -> list[str]:
-        """Return what was asked for and is not known; each is told once."""
-        wanted = list(self._wanted)
-        self._wanted.clear()
+    def wanted(self, limit: int) -> list[str]:
+        """Return some of what was asked for and is not known; each is told once."""
+        wanted = list(islice(self._wanted, limit))
+        for resource in wanted:
+            del self._wanted[resource]
         return wanted

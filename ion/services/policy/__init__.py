@@ -1,0 +1,1 @@
+"""The policy service: the rules of a whole system, in versions; containers take the newest."""
