@@ -53,6 +53,24 @@ class ContainerSettings(_Section, frozen=True):
     drain_timeout: Seconds = 30.0
 
 
+class BrokerTlsSettings(_Section, frozen=True):
+    """TLS to the broker, for ``amqps://``; what a URL says goes before.
+
+    :param ca_file: certificates of the authorities that may vouch for the broker's, in PEM; null:
+        those of this machine.
+    :param cert_file: certificate of this side, where the broker asks for one.
+    :param key_file: its key, without a password; null: it is in the same file.
+    :param server_name: what the broker's certificate is for; null: the host of the URL.
+    :param verify: whether the broker's certificate is looked at; false: anybody may be the broker.
+    """
+
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    server_name: str | None = None
+    verify: bool = True
+
+
 class BrokerSettings(_Section, frozen=True):
     """The message bus.
 
@@ -69,6 +87,7 @@ class BrokerSettings(_Section, frozen=True):
     heartbeat: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 10
     lean: bool = True
     listen: str | None = None
+    tls: BrokerTlsSettings = BrokerTlsSettings()
 
     @property
     def urls(self) -> list[str]:

@@ -89,6 +89,7 @@ def transport_for(
         lean=broker.lean,
         connect_timeout=broker.connect_timeout,
         heartbeat=broker.heartbeat,
+        tls=broker.tls,
         **own,
     )
 

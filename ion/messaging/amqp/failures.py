@@ -27,6 +27,7 @@ from aiormq.exceptions import (
 from yarl import URL
 
 from ion.base.errors import ConfigurationError, IonError, ServiceNotFound, Unavailable
+from ion.messaging.amqp.tls import explained
 
 T = TypeVar("T")
 
@@ -108,7 +109,7 @@ def _connect_cause(url: URL, error: BaseException, code: int, text: str) -> tupl
             return VHOST, f"access to vhost {vhost!r} refused for user {user!r}"
     if code:
         return CLOSED, f"the broker closed the connection: {code} {masked(text)}"
-    if text:
+    if text and not isinstance(error, ssl.SSLError):
         return FOREIGN, f"no AMQP broker is there: {masked(text)}"
     return _socket_cause(error)
 
@@ -116,7 +117,7 @@ def _connect_cause(url: URL, error: BaseException, code: int, text: str) -> tupl
 def _socket_cause(error: BaseException) -> tuple[str, str]:
     cause = error if isinstance(error, TimeoutError) else error.__cause__ or error
     if isinstance(cause, ssl.SSLError):
-        return TLS, f"TLS failed: {masked(cause)}"
+        return TLS, f"TLS failed: {masked(explained(cause))}"
     if isinstance(cause, ConnectionRefusedError):
         return NOBODY, "connection refused: no broker is listening"
     if isinstance(cause, socket.gaierror):

@@ -18,9 +18,11 @@ from yarl import URL
 
 from ion.base.errors import ConfigurationError, Unavailable
 from ion.base.masking import mask_urls
+from ion.base.settings import BrokerTlsSettings
 from ion.messaging.amqp import outbound as out
 from ion.messaging.amqp.dialect import Version, version_of
 from ion.messaging.amqp.failures import Waits, cannot_connect, guarded, is_ours, quieten
+from ion.messaging.amqp.tls import NO_TLS, SCHEME, tls_of
 from ion.messaging.amqp.wire import Wire, WireEvents, WireFactory
 
 CLOSE_TIMEOUT = 5.0
@@ -35,6 +37,7 @@ class LinkSettings:
     :ivar high_mark: unsent bytes from which on the link is not writable.
     :ivar limit: unsent bytes over which a publish is refused.
     :ivar name: what the broker shows for this connection.
+    :ivar tls: for ``amqps://``; what the URL says goes before.
     """
 
     connect_timeout: float = 10.0
@@ -42,6 +45,7 @@ class LinkSettings:
     high_mark: int = out.HIGH_MARK
     limit: int = out.LIMIT
     name: str = "ion"
+    tls: BrokerTlsSettings = NO_TLS
 
 
 class _Connection(aio_pika.Connection):
@@ -220,7 +224,9 @@ async def open_link(
 async def _open(url: URL, settings: LinkSettings, events: WireEvents) -> Link:
     loop = asyncio.get_running_loop()
     outbound = out.Outbound(loop, settings.high_mark, settings.limit)
-    factory = WireFactory(outbound, events)
+    tls = tls_of(url, settings.tls) if url.scheme == SCHEME else None
+    context = await asyncio.to_thread(tls.context) if tls is not None else None
+    factory = WireFactory(outbound, events, context, tls.name if tls is not None else "")
     connection = _Connection(url, factory)
     token = is_ours.set(True)
     try:
@@ -230,6 +236,7 @@ async def _open(url: URL, settings: LinkSettings, events: WireEvents) -> Link:
         code, text = (wire.close_code, wire.close_reason) if wire else (0, "")
         if wire is not None:
             wire.abort("could not connect")
+            error = wire.tls_error or error
         raise cannot_connect(url, error, code, text) from error
     finally:
         is_ours.reset(token)

@@ -37,6 +37,7 @@ class AmqpTransport(Upkeep):
     :param limit: unsent bytes over which a publish is refused.
     :param name: what the broker shows for the connection.
     :param operation_timeout: seconds for one answer of the broker.
+    :param tls: for ``amqps://``; what a URL says goes before.
     :param verify_every: seconds between two looks whether the broker knows of our consumers.
     :raises ConfigurationError: a URL is none.
     """

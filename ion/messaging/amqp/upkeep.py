@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Iterable, Sequence
 from typing import TypeVar
 
 from ion.base.errors import IonError, Unavailable
+from ion.base.settings import BrokerTlsSettings
 from ion.messaging.amqp import backoff, outbound, verifying
 from ion.messaging.amqp.asking import Asker
 from ion.messaging.amqp.lean import LeanPath
@@ -21,6 +22,7 @@ from ion.messaging.amqp.paths import DataPath
 from ion.messaging.amqp.plain import PlainPath
 from ion.messaging.amqp.restoring import restore, restore_queue
 from ion.messaging.amqp.subscription import Subscription
+from ion.messaging.amqp.tls import NO_TLS
 from ion.messaging.amqp.topology import Topology
 from ion.messaging.transport import OnState, TransportState
 
@@ -90,10 +92,11 @@ class Upkeep:
         limit: int = outbound.LIMIT,
         name: str = "ion",
         operation_timeout: float = OPERATION_TIMEOUT,
+        tls: BrokerTlsSettings = NO_TLS,
         verify_every: float = verifying.EVERY,
     ) -> None:
         self._urls = checked_urls([urls] if isinstance(urls, str) else urls)
-        self._settings = LinkSettings(connect_timeout, heartbeat, high_mark, limit, name)
+        self._settings = LinkSettings(connect_timeout, heartbeat, high_mark, limit, name, tls)
         self._path_class = LeanPath if lean else PlainPath
         self._timeout = operation_timeout
         self.state = TransportState.CLOSED

@@ -46,6 +46,7 @@ class Wire(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
     :ivar close_reason: what the broker said when it closed the connection, or "".
     :ivar close_code: its code, or 0.
     :ivar waits: the calls that wait for an answer.
+    :ivar tls_error: what TLS ended it with, if anything: an alert of the broker, say.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Wire(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         self.close_reason = ""
         self.close_code = 0
         self.waits = Waits()
+        self.tls_error: ssl.SSLError | None = None
 
     # asyncio
 
@@ -128,6 +130,8 @@ class Wire(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         """Tell the owner first (what is unsettled fails), then aiormq."""
         if self._watch is not None:
             self._watch.cancel()
+        if isinstance(exc, ssl.SSLError):
+            self.tls_error = exc
         self._lose(self.close_reason or (str(exc) if exc else "the broker closed the connection"))
         super().connection_lost(exc)
 
@@ -218,12 +222,22 @@ class WireWriter(asyncio.StreamWriter):
 class WireFactory(TransportFactory):
     """Opens the socket for aiormq, plain or TLS.
 
+    :param context: of TLS; None: without.
+    :param server_name: that the broker's certificate is for; "": the host.
     :ivar wire: the protocol of the last opened one.
     """
 
-    def __init__(self, outbound: Outbound, events: WireEvents) -> None:
+    def __init__(
+        self,
+        outbound: Outbound,
+        events: WireEvents,
+        context: ssl.SSLContext | None = None,
+        server_name: str = "",
+    ) -> None:
         self._outbound = outbound
         self._events = events
+        self._context = context
+        self._server_name = server_name
         self.wire: Wire | None = None
 
     async def create(
@@ -233,15 +247,14 @@ class WireFactory(TransportFactory):
 
         :raises OSError: nobody there, or TLS failed.
         """
-        provider = kwargs.pop("ssl_context_provider")
-        context: ssl.SSLContext | None = None
-        if url.scheme == "amqps":
-            context = await provider.get_context()
+        kwargs.pop("ssl_context_provider")
+        if self._context is not None:
+            kwargs["server_hostname"] = self._server_name or url.host
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=READ_LIMIT, loop=loop)
         wire = Wire(reader, self._outbound, self._events)
         transport, _ = await loop.create_connection(
-            lambda: wire, host=url.host or "", port=url.port or 0, ssl=context, **kwargs
+            lambda: wire, host=url.host or "", port=url.port or 0, ssl=self._context, **kwargs
         )
         self.wire = wire
         return reader, WireWriter(transport, wire, reader)

@@ -42,9 +42,12 @@ async def connect(scene: Scene) -> list[Diagnosis]:
             diagnoses.append(found("broker-url", error.message))
             continue
         try:
-            reached = await reach(url)
+            reached = await reach(url, scene.settings.broker.tls)
         except Unavailable as error:
             diagnoses.append(await _told(url, error))
+            continue
+        except ConfigurationError as error:
+            diagnoses.append(found("broker-tls", error.message))
             continue
         await _keep(scene, reached)
     return diagnoses

@@ -10,9 +10,11 @@ from typing import Any
 
 from yarl import URL
 
+from ion.base.settings import BrokerTlsSettings
 from ion.messaging.amqp.asking import Asker
 from ion.messaging.amqp.dialect import Version
 from ion.messaging.amqp.link import Link, LinkSettings, checked_urls, open_link
+from ion.messaging.amqp.tls import NO_TLS
 
 CONNECT_WITHIN = 5.0
 ANSWER_WITHIN = 5.0
@@ -59,6 +61,7 @@ class Reached:
     asker: Asker
     product: str
     timeout: float = ANSWER_WITHIN
+    tls: BrokerTlsSettings = NO_TLS
 
     @property
     def version(self) -> Version | None:
@@ -80,7 +83,7 @@ class Reached:
 
         :raises Unavailable: there is no more way.
         """
-        return await reach(self.url)
+        return await reach(self.url, self.tls)
 
     async def close(self) -> None:
         """Say goodbye; where an alarm lets the broker hear nothing, just go. Never raises."""
@@ -90,16 +93,17 @@ class Reached:
             await self.link.close()
 
 
-async def reach(url: URL) -> Reached:
+async def reach(url: URL, tls: BrokerTlsSettings = NO_TLS) -> Reached:
     """Connect.
 
     :raises Unavailable: as :func:`~ion.messaging.amqp.failures.cannot_connect` says.
+    :raises ConfigurationError: a file that TLS needs is none.
     """
     watching = Watching()
-    settings = LinkSettings(connect_timeout=CONNECT_WITHIN, name=NAME)
+    settings = LinkSettings(connect_timeout=CONNECT_WITHIN, name=NAME, tls=tls)
     link = await open_link([url], settings, lambda: watching)
     told = (_text(link.properties.get(key)) for key in ("product", "version"))
-    return Reached(url, link, watching, Asker(link, ANSWER_WITHIN), " ".join(told).strip())
+    return Reached(url, link, watching, Asker(link, ANSWER_WITHIN), " ".join(told).strip(), tls=tls)
 
 
 def parsed(url: str, heartbeat: int) -> URL:
