@@ -89,6 +89,7 @@ def kept_of(
     if not 1 <= keep <= MAX_KEEP:
         message = f"keep: 1 to {MAX_KEEP} firings, not {keep}"
         raise InvalidRequest(message)
+    now = round(now, 6)  # as due times are: the first interval is a whole one
     times.check(schedule, now)
     given = hashlib.blake2b(_encode((schedule, target, owner, description)), digest_size=16)
     schedule = times.begun(schedule, now)

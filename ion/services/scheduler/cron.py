@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from ion.base.errors import ConfigurationError, InvalidRequest
 
 MAX_EXPRESSION = 200  # characters
+FIELDS = 5  # without seconds
 
 
 @functools.cache
@@ -73,7 +74,7 @@ def check(expression: str, timezone: str) -> None:
 def _is_day_of_no_month(expression: str) -> bool:
     """Return whether all that is wrong is that its months never have its days."""
     fields = expression.split()
-    if len(fields) not in (5, 6):
+    if len(fields) not in (FIELDS, FIELDS + 1):
         return False
     *days, month, weekday = fields
     in_any_month = " ".join([*days, "*", weekday])
@@ -103,3 +104,8 @@ def after(expression: str, timezone: str, moment: float) -> Iterator[float]:
         if time > last:  # an hour that comes twice would be given twice
             last = time
             yield time
+
+
+def resolution(expression: str) -> float:
+    """Return how many seconds there are between two times of an expression, at least."""
+    return 60.0 if len(expression.split()) == FIELDS else 1.0

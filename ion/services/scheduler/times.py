@@ -22,7 +22,7 @@ SHORTEST = 0.01  # seconds between two due times
 LATEST = 9_000_000_000.0  # in 2255
 LONGEST = 366 * 86400.0  # jitter and grace
 COUNTED = 1000  # missed due times are counted so far
-MAX_MOST = 10_000
+MAX_MOST = 1000
 _ALWAYS = -math.inf
 
 
@@ -157,6 +157,8 @@ def step(schedule: Schedule, due: float, now: float) -> Step:
         there = _at_or_after(schedule, limit)
         return Step(None, _count(schedule, due, limit if there is None else there), there)
     most = schedule.most if schedule.misfire == "all" else 1
+    if limit - due < (most - 1) * _least_spacing(schedule):
+        return Step(due, 0, after(schedule, due))
     fire = _last_before(schedule, due, limit, most)
     return Step(fire, _count(schedule, due, fire), after(schedule, fire))
 
@@ -171,6 +173,13 @@ def _count(schedule: Schedule, due: float, end: float) -> int:
         return 0
     later = itertools.takewhile(lambda other: other < end, _all_after(schedule, due))
     return 1 + sum(1 for _ in itertools.islice(later, COUNTED - 1))
+
+
+def _least_spacing(schedule: Schedule) -> float:
+    """Return how many seconds there are between two due times, at least."""
+    if schedule.cron is None:
+        return schedule.every or 0.0
+    return cron.resolution(schedule.cron)
 
 
 def _last_before(schedule: Schedule, due: float, limit: float, most: int) -> float:

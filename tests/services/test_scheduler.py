@@ -1,0 +1,381 @@
+"""The scheduler: what fires, when, how often, and what is known of it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from ion import Container, Process, Service, StartError
+from ion.base import clock
+from ion.base.clock import SystemClock
+from ion.base.errors import Conflict, ContentTooLarge, InvalidRequest, NotFound, ReceivedError
+from ion.process.events.types import TimerFired
+from ion.services.scheduler import book, ticker
+from ion.services.scheduler.client import SchedulerClient
+from ion.services.scheduler.model import Kept, Schedule, Target, Task
+from ion.services.scheduler.service import SchedulerService
+
+YEAR = 365 * 86400.0
+_names = itertools.count(1)
+
+
+class Listener(Process):
+    """Keeps the events of tasks."""
+
+    def __init__(self) -> None:
+        self.heard: list[TimerFired] = []
+
+    async def on_init(self) -> None:
+        await self.subscribe_events(TimerFired, self.on_event)
+
+    async def on_event(self, event: TimerFired) -> None:
+        self.heard.append(event)
+
+
+class Worker(Service, name="worker"):
+    """Is called by tasks."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Any]] = []
+        self.gate = asyncio.Event()
+
+    async def op_work(self, what: Any = None) -> Any:
+        self.asked.append((self.message.envelope.message_id, what))
+        return what
+
+    async def op_fail(self) -> None:
+        message = "no"
+        raise ValueError(message)
+
+    async def op_wait(self) -> str:
+        self.asked.append((self.message.envelope.message_id, None))
+        await self.gate.wait()
+        return "done"
+
+
+class Scene:
+    """A container with a scheduler, and who hears of it."""
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+        self.client = SchedulerClient(container)
+        self.listener = Listener()
+        self.worker = Worker()
+
+    async def start(self) -> None:
+        await self.container.start_app("scheduler")
+        pid = await self.container.spawn(Listener)
+        self.listener = self.container.processes[pid]  # type: ignore[assignment]
+        pid = await self.container.spawn(Worker)
+        self.worker = self.container.processes[pid]  # type: ignore[assignment]
+
+    @property
+    def ids(self) -> list[str]:
+        return [event.id for event in self.listener.heard]
+
+
+@pytest.fixture(params=["memory", "amqp"])
+async def scene(request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
+    is_memory = request.param == "memory"
+    url = "memory://" if is_memory else request.getfixturevalue("amqp_url")
+    async with Container(url, sysname="test", config={"store.url": "memory://"}) as container:
+        scene = Scene(container)
+        await scene.start()
+        yield scene
+
+
+@pytest.fixture
+async def near() -> AsyncIterator[Scene]:
+    async with Container("memory://", config={"store.url": "memory://"}) as container:
+        scene = Scene(container)
+        await scene.start()
+        yield scene
+
+
+async def until(condition: Callable[[], Any], patience: float = 20) -> None:
+    async with asyncio.timeout(patience):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def until_of(scene: Scene, name: str, condition: Callable[[Task], Any]) -> Task:
+    async with asyncio.timeout(20):
+        while not condition(task := await scene.client.get(name)):
+            await asyncio.sleep(0.005)
+        return task
+
+
+class SetClock(SystemClock):
+    """A clock that somebody sets."""
+
+    ahead = 0.0
+
+    def now(self) -> float:
+        return time.time() + self.ahead
+
+
+@contextmanager
+def set_clock() -> Iterator[SetClock]:
+    own = SetClock()
+    with clock.using(own):
+        yield own
+
+
+async def test_an_interval_fires_events_at_its_due_times(scene: Scene) -> None:
+    task = await scene.client.add("tick", every=0.05, content={"a": 1}, sub_type="s")
+    await until(lambda: len(scene.listener.heard) >= 4)
+    assert await scene.client.remove("tick")
+    assert not await scene.client.remove("tick")
+    events = scene.listener.heard[:4]
+    start = task.schedule.start
+    assert start is not None
+    assert [event.due for event in events] == [round(start + n * 0.05, 6) for n in range(1, 5)]
+    assert [event.number for event in events] == [1, 2, 3, 4]
+    first = events[0]
+    assert (first.origin, first.task, first.sub_type, first.content) == (
+        "tick",
+        "tick",
+        "s",
+        {"a": 1},
+    )
+    assert first.id.startswith("tick/20")
+    assert first.created >= first.due
+    with pytest.raises(NotFound, match="no task 'tick'"):
+        await scene.client.get("tick")
+
+
+async def test_a_call_a_message_and_what_came_of_them(scene: Scene) -> None:
+    now = time.time()
+    await scene.client.add("call", at=now, call="worker.work", content={"what": 5})
+    await scene.client.add("send", at=now, send="worker.work", content={"what": 6})
+    await scene.client.add("fails", at=now, call="worker.fail")
+    await scene.client.add("nobody", at=now, call="nobody.work", call_timeout=0.5)
+    await until(lambda: len(scene.worker.asked) == 2)
+    called = await until_of(scene, "call", lambda task: task.state == "done")
+    assert called.last is not None
+    assert (called.last.outcome, called.last.result, called.fired) == ("done", 5, 1)
+    sent = await until_of(scene, "send", lambda task: task.state == "done")
+    assert sent.last is not None
+    assert sent.last.outcome == "fired"
+    assert sorted(scene.worker.asked) == [(called.last.id, 5), (sent.last.id, 6)]
+    for name, kind in (("fails", "ValueError"), ("nobody", "ServiceNotFound")):
+        failed = await until_of(scene, name, lambda task: task.state == "done")
+        assert failed.last is not None
+        assert failed.last.outcome == "failed"
+        assert kind in str(failed.last.error), failed.last.error
+
+
+async def test_calls_of_one_task_do_not_overlap(near: Scene) -> None:
+    await near.client.add("skip", every=0.02, call="worker.wait")
+    await near.client.add("queue", every=0.02, call="worker.wait", overlap="queue")
+    await until(lambda: len(near.worker.asked) == 2)
+    with pytest.raises(Conflict, match="goes on"):
+        await near.client.fire("skip")
+    skipped = await until_of(near, "skip", lambda task: task.missed > 3)
+    assert skipped.running is not None
+    history = await near.client.history("skip")
+    assert {firing.outcome for firing in history} == {"skipped"}
+    assert len(near.worker.asked) == 2
+    near.worker.gate.set()
+    task = await until_of(near, "queue", lambda task: task.fired > 5)
+    assert task.missed == 0
+    dues = sorted({firing.due for firing in await near.client.history("queue")})
+    assert dues == pytest.approx([dues[0] + n * 0.02 for n in range(len(dues))], abs=1e-5)
+
+
+async def test_pause_resume_and_by_hand(near: Scene) -> None:
+    await near.client.add("later", every=1000.0, end=time.time() + YEAR)
+    await near.client.add("tick", every=0.02)
+    await until(lambda: near.listener.heard)
+    assert (await near.client.pause("tick")).state == "paused"
+    count = (await near.client.get("tick")).fired
+    resumed = await near.client.resume("tick")
+    assert (resumed.fired, resumed.missed) == (count, 0)
+    await until_of(near, "tick", lambda task: task.fired > count)
+    firing = await near.client.fire("later")
+    await until(lambda: firing.id in near.ids)
+    assert (await near.client.get("later")).fired == 1
+    # what the broker delivers twice fires once
+    for _ in range(2):
+        content, name = {"id": "later"}, "by-hand-1"
+        await near.container.rpc_send("scheduler", "fire", content, message_id=name)
+    assert (await near.client.get("later")).fired == 2
+
+
+async def test_the_same_once_more_is_that_task_and_another_one_a_conflict(near: Scene) -> None:
+    task = await near.client.add("a", every=60.0, content=[1])
+    assert await near.client.add("a", every=60.0, content=[1]) == task
+    with pytest.raises(Conflict, match="another task 'a'"):
+        await near.client.add("a", every=61.0, content=[1])
+    assert len((await near.client.add(every=60.0)).id) > 8
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "says"),
+    [
+        ({"cron": "0 0 30 2 *"}, InvalidRequest, "never fires"),
+        ({"cron": "every noon"}, InvalidRequest, "no cron expression"),
+        ({"every": 1.0, "start": "2040-01-02", "end": "2040-01-01"}, InvalidRequest, "its start"),
+        ({"at": "noon"}, InvalidRequest, "no time"),
+        ({"every": 1.0, "call": "a.b", "send": "a.b"}, InvalidRequest, "not both"),
+        ({"every": 1.0, "call": "hello"}, InvalidRequest, "service.op"),
+        ({"every": 1.0, "call": "a.b", "call_timeout": 0.0}, InvalidRequest, "timeout"),
+        ({"every": 1.0, "content": b"x" * 70_000}, ContentTooLarge, "65536"),
+        ({"every": 1.0, "origin": "x" * 300}, InvalidRequest, "255"),
+        ({"every": 1.0, "id": "x" * 201}, InvalidRequest, "200 bytes"),
+        ({"every": 1.0, "id": "a\nb"}, InvalidRequest, "printable"),
+        ({"every": 1.0, "keep": 1000}, InvalidRequest, "keep"),
+        ({"every": 1.0, "owner": "a\0"}, InvalidRequest, "owner"),
+    ],
+)
+async def test_what_cannot_be_is_refused(words: Any, error: type[Exception], says: str) -> None:
+    async with Container("memory://", config={"store.url": "memory://"}) as container:
+        await container.spawn(SchedulerService)
+        with pytest.raises((error, ReceivedError), match=says) as raised:
+            await SchedulerClient(container).add(**words)
+        assert 400 <= raised.value.code < 500  # type: ignore[attr-defined]
+
+
+async def test_tasks_are_found_in_order_page_by_page(near: Scene) -> None:
+    for n in range(7):
+        owner = "ann" if n % 2 else "bob"
+        await near.client.add(f"t{n}", at=time.time() + YEAR - n * 60, owner=owner, send=f"s.o{n}")
+    await near.client.pause("t3")
+    found = [task.id async for task in near.client.tasks(limit=2)]
+    assert found == [f"t{n}" for n in reversed(range(7))]
+    ann = await near.client.page(owner="ann", order=["-due"])
+    assert [task.id for task in ann.items] == ["t1", "t3", "t5"]
+    assert [task.id for task in (await near.client.page(state="paused")).items] == ["t3"]
+    assert [task.id for task in (await near.client.page(target="s.o4")).items] == ["t4"]
+    for wrong in ({"order": ["look"]}, {"limit": 0}, {"cursor": "x"}):
+        with pytest.raises(InvalidRequest):
+            await near.client.page(**wrong)  # type: ignore[arg-type]
+
+
+async def test_large_tasks_come_in_more_pages(near: Scene) -> None:
+    for n in range(20):
+        await near.client.add(f"t{n}", at=time.time() + YEAR + n, content=b"x" * 60_000)
+    page = await near.client.page()
+    assert 0 < len(page.items) < 20
+    assert page.cursor is not None
+    assert len([task async for task in near.client.tasks()]) == 20
+
+
+async def test_a_clock_set_back_and_forward(near: Scene) -> None:
+    with set_clock() as own:
+        for misfire in ("skip", "once", "all"):
+            await near.client.add(misfire, every=60.0, misfire=misfire, grace=5.0, most=3)
+        ids = near.ids
+        own.ahead = 3600 + 7  # the last one is over by seven seconds
+        await until(lambda: len(near.listener.heard) == 4)
+        told = {
+            name: [e for e in near.listener.heard if e.task == name] for name in ("once", "all")
+        }
+        assert [event.missed for event in told["once"]] == [59]
+        assert [event.missed for event in told["all"]] == [57, 0, 0]
+        skipped = await until_of(near, "skip", lambda task: task.missed)
+        assert (skipped.fired, skipped.missed) == (0, 60)
+        fired = {name: (await near.client.get(name)).due for name in told}
+        own.ahead = 0.0
+        await near.client.add("now", every=0.02)
+        await until(lambda: [e for e in near.listener.heard if e.task == "now"])
+        assert {name: (await near.client.get(name)).due for name in told} == fired
+        own.ahead = 3600 + 67
+        await until(lambda: len([e for e in near.listener.heard if e.task != "now"]) == 6)
+        assert len(set(near.ids)) == len(near.ids) > len(ids)
+
+
+async def test_what_is_over_is_kept_for_a_while(near: Scene, monkeypatch: Any) -> None:
+    monkeypatch.setattr(ticker, "SWEEP", 0.0)
+    with set_clock() as own:
+        await near.client.add("once", at=time.time())
+        task = await until_of(near, "once", lambda task: task.state == "done")
+        assert (task.due, task.fired) == (None, 1)
+        own.ahead = 86400 + 60
+        await near.client.add("wake", every=60.0)
+        async with asyncio.timeout(20):
+            while [t async for t in near.client.tasks() if t.id == "once"]:
+                await asyncio.sleep(0.02)
+
+
+async def test_two_at_the_same_book_fire_each_once(near: Scene) -> None:
+    await near.container.spawn(SchedulerService)  # no failover: both look
+    for n in range(5):
+        await near.client.add(f"t{n}", every=0.02)
+    await until(lambda: len(near.listener.heard) > 100)
+    assert len(set(near.ids)) == len(near.ids)
+    for n in range(5):
+        dues = [event.due for event in near.listener.heard if event.task == f"t{n}"]
+        steps = [b - a for a, b in itertools.pairwise(sorted(dues))]
+        assert steps == pytest.approx([0.02] * len(steps), abs=1e-5)
+
+
+async def test_a_task_that_cannot_be_read_or_sent_holds_no_other_up(near: Scene) -> None:
+    process: Any = near.container.processes[
+        next(pid for pid, p in near.container.processes.items() if isinstance(p, SchedulerService))
+    ]
+    rows = process._rows
+    await rows.put("bad", b"\xc1", index={book.SENDS: 1.0, book.CALLS: 1.0})
+    target = Target(origin="x" * 300)  # no topic
+    schedule = Schedule(at=1.0, grace=1e9)
+    await rows.write(
+        [book.put_of(Kept(task=Task(id="mad", schedule=schedule, target=target, due=1.0)), 0)]
+    )
+    await near.client.add("good", every=0.02)
+    await until(lambda: len(near.listener.heard) > 3)
+    task = await until_of(near, "mad", lambda task: task.state == "done")
+    assert task.last is not None
+    assert (task.last.outcome, task.fired) == ("failed", 1)
+    assert "255" in str(task.last.error)
+    assert await rows.has("bad")
+
+
+async def test_what_is_not_due_is_not_read(near: Scene) -> None:
+    process: Any = near.container.processes[
+        next(pid for pid, p in near.container.processes.items() if isinstance(p, SchedulerService))
+    ]
+    due = time.time() + YEAR
+    schedule, target = Schedule(at=due), Target(origin="x")
+    for first in range(0, 2000, 500):
+        kept = [
+            Kept(task=Task(id=f"{n}", schedule=schedule, target=target, due=due))
+            for n in range(first, first + 500)
+        ]
+        await process._rows.write([book.put_of(each, 0) for each in kept])
+    read = 0
+    decode = book._decode
+
+    def counted(data: bytes) -> Kept:
+        nonlocal read
+        read += 1
+        return decode(data)
+
+    book._decode = counted  # type: ignore[assignment]
+    try:
+        await near.client.add("tick", every=0.02)
+        await until(lambda: len(near.listener.heard) > 10)
+    finally:
+        book._decode = decode
+    assert read < 100
+
+
+async def test_settings_that_cannot_be() -> None:
+    for words, says in (
+        ({"keep": -1.0}, "keep: seconds"),
+        ({"book": "No Name"}, "no name of a store"),
+    ):
+        async with Container("memory://", config={"store.url": "memory://"}) as container:
+            with pytest.raises(StartError, match=says):
+                await container.spawn(SchedulerService, args=words)
+
+
+async def test_a_store_without_transactions_is_refused(redis_url: str) -> None:
+    async with Container("memory://", config={"store.url": redis_url}) as container:
+        with pytest.raises(StartError, match="needs a store with transactions"):
+            await container.spawn(SchedulerService)
