@@ -22,6 +22,7 @@ from ion.container.lookup import APP, REL, app_names, find, find_app
 from ion.container.mod import ModSpec, not_a_process, only_keywords
 from ion.container.plan import plan
 from ion.container.release import RelEntry, RelSpec, read_rel, rel_of
+from ion.process.policy import reading
 from ion.process.process import Process
 
 __all__ = ["Finding", "check"]
@@ -50,7 +51,7 @@ class _Checker:
     def check(self, given: str | Path) -> None:
         path = Path(given)
         if path.suffix in CONFIG:
-            self.findings += findings_in(path) or _interceptors(document.read(path))
+            self.findings += _in_yaml(path)
             return
         try:
             path = path if path.is_file() else find(str(given))
@@ -202,6 +203,17 @@ def _no_mod(mod: ModSpec, read: Document) -> list[Finding]:
     else:
         said = []
     return [read.finding(("mod",), message) for message in said]
+
+
+def _in_yaml(path: Path) -> list[Finding]:
+    """Check a file of settings, or of rules."""
+    try:
+        read = document.read(path)
+    except ConfigurationError:
+        return findings_in(path)
+    if reading.is_policy(read):
+        return reading.findings_in(read)
+    return findings_in(path) or _interceptors(read)
 
 
 def _interceptors(read: Document) -> list[Finding]:

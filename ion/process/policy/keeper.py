@@ -160,14 +160,14 @@ class PolicyKeeper(Process, name="policy_keeper"):
         cursor: str | None = None
         owners, service = self._policing.owners, str(self._policing.settings.owners)
         for _ in range(MAX_PAGES):
-            content = {"limit": PAGE, "cursor": cursor}
+            content, since = {"limit": PAGE, "cursor": cursor}, owners.mark
             try:
                 found = await self.rpc_send(service, "find", content, PATIENCE)
             except IonError as error:
                 log.debug("owners are looked up one by one: %s", error)
                 return
             for resource in found.get("items", ()):
-                owners.learn(resource["id"], resource.get("owner", ""))
+                owners.learn(resource["id"], resource.get("owner", ""), since)
             cursor = found.get("cursor")
             if cursor is None or owners.is_full:
                 return
@@ -177,9 +177,10 @@ class PolicyKeeper(Process, name="policy_keeper"):
         owners = self._policing.owners
         service = self._policing.settings.owners
         while service is not None and (wanted := owners.wanted(AT_ONCE)):
+            since = owners.mark
             found = await self.rpc_send(service, "read_many", {"ids": wanted}, PATIENCE)
             for resource in found:
-                owners.learn(resource["id"], resource.get("owner", ""))
+                owners.learn(resource["id"], resource.get("owner", ""), since)
 
     # what can be asked
 

@@ -27,6 +27,9 @@ class Owners:
         self._known: OrderedDict[str, str] = OrderedDict()
         self._wanted: dict[str, None] = {}
         self._limit = limit
+        self._changes = 0
+        self._floor = 0
+        self._doubts: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._known)
@@ -51,8 +54,19 @@ class Owners:
             if self.on_wanted is not None:
                 self.on_wanted()
 
-    def learn(self, resource: str, owner: str) -> None:
-        """Take note of who owns a resource."""
+    @property
+    def mark(self) -> int:
+        """What tells now from later; see :meth:`learn`."""
+        return self._changes
+
+    def learn(self, resource: str, owner: str, since: int) -> None:
+        """Take note of who owns a resource.
+
+        :param since: the mark when that was asked for; what was doubted later is not believed.
+        """
+        if self._doubts.get(resource, self._floor) > since:
+            self._want(resource)
+            return
         self._known[resource] = owner
         self._known.move_to_end(resource)
         if len(self._known) > self._limit:
@@ -60,11 +74,19 @@ class Owners:
 
     def doubt(self, resource: str) -> None:
         """Know nothing of a resource any more, as it has changed; where it was known, want it."""
+        self._changes += 1
+        if len(self._doubts) >= MAX_WANTED:
+            self._doubts.clear()
+            self._floor = self._changes  # whatever was asked for until now is not believed
+        self._doubts[resource] = self._changes
         if self._known.pop(resource, None) is not None:
             self._want(resource)
 
     def clear(self) -> None:
         """Know nothing: changes may have been missed."""
+        self._changes += 1
+        self._floor = self._changes
+        self._doubts.clear()
         self._known.clear()
 
     def wanted(self, limit: int) -> list[str]:
