@@ -3,7 +3,7 @@
 ``python -m benchmarks.stores.blobs local --variant sqlite-ion`` puts a blob of 1 GiB and takes it
 out again; ``sqlite-bare`` does the same with the driver: the same chunks of 1 MiB, each a row that
 is committed, four under way; SHA-256 of all and of each chunk, made in threads, and on the way
-out each chunk's compared, two chunks read ahead.
+out each chunk's compared, two chunks read ahead. Both hand the bytes to the loop, in their order.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Bare:
     """What a blob is with a bare driver."""
 
     write: Callable[[int, bytes], Awaitable[Any]]
-    read: Callable[[int, bytes], Awaitable[int]]
+    read: Callable[[int, bytes], Awaitable[bytes]]
 
     def __init__(self) -> None:
         self._digests: list[bytes] = []
@@ -102,13 +102,17 @@ class Bare:
 
     async def get(self) -> int:
         """Read it; return how many bytes came."""
-        ahead: deque[asyncio.Task[int]] = deque()
-        size = 0
+        return sum([len(data) async for data in self._stream()])
+
+    async def _stream(self) -> AsyncIterator[bytes]:
+        """Iterate the chunks, in their order, as whoever reads a blob has them."""
+        ahead: deque[asyncio.Task[bytes]] = deque()
         for number, digest in enumerate(self._digests):
             ahead.append(asyncio.ensure_future(self.read(number, digest)))
             if len(ahead) > AHEAD:
-                size += await ahead.popleft()
-        return size + sum(await asyncio.gather(*ahead))
+                yield await ahead.popleft()
+        while ahead:
+            yield await ahead.popleft()
 
 
 class BareSqlite(Bare):
@@ -132,10 +136,10 @@ class BareSqlite(Bare):
         self._queue.put((future, (number, data, 1)))
         await future
 
-    async def read(self, number: int, digest: bytes) -> int:  # type: ignore[override]
+    async def read(self, number: int, digest: bytes) -> bytes:  # type: ignore[override]
         return await self._loop.run_in_executor(self._readers, self._read, number, digest)
 
-    def _read(self, number: int, digest: bytes) -> int:
+    def _read(self, number: int, digest: bytes) -> bytes:
         if not hasattr(self._local, "db"):
             self._local.db = sqlite.connect(self._path)
         found = self._local.db.execute("SELECT value FROM chunks WHERE key = ?", (number,))
@@ -180,20 +184,20 @@ class BarePostgres(Bare):
     async def write(self, number: int, data: bytes) -> None:  # type: ignore[override]
         await self._pool.execute("INSERT INTO chunks VALUES ($1, $2, 1)", number, data)
 
-    async def read(self, number: int, digest: bytes) -> int:  # type: ignore[override]
+    async def read(self, number: int, digest: bytes) -> bytes:  # type: ignore[override]
         data = await self._pool.fetchval("SELECT value FROM chunks WHERE key = $1", number)
         return await asyncio.to_thread(verified, data, digest)
 
 
-def verified(data: bytes, digest: bytes) -> int:
-    """Return the size of a chunk.
+def verified(data: bytes, digest: bytes) -> bytes:
+    """Return a chunk.
 
     :raises ValueError: it is not what it was.
     """
     if hashlib.sha256(data).digest() != digest:
         message = "a chunk is not what it was"
         raise ValueError(message)
-    return len(data)
+    return data
 
 
 async def opened(rooms: AsyncExitStack, variant: str) -> Own | Bare:

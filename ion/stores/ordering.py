@@ -29,8 +29,9 @@ def sorted_after(query: Query, found: Iterable[Entry]) -> Page[Entry]:
 def page_of(query: Query, entries: list[Entry]) -> Page[Entry]:
     """Return a page of entries in order, of which one more than ``limit`` was looked for."""
     page = _fitting(entries, query.limit)
-    is_last = len(page) == len(entries)
-    return Page(page, None if is_last else cursor_of(query, position(query, page[-1])))
+    if len(page) == len(entries):
+        return Page(page)
+    return Page(page, cursor_of(query, position(query, page[-1])))
 
 
 def page_by_key(entries: list[Entry], limit: int) -> Page[Entry]:
@@ -41,7 +42,7 @@ def page_by_key(entries: list[Entry], limit: int) -> Page[Entry]:
 
 def _fitting(entries: list[Entry], limit: int) -> list[Entry]:
     if sum([len(entry.value) for entry in entries]) < PAGE_BYTES:
-        return entries[:limit]
+        return entries if len(entries) <= limit else entries[:limit]
     size = taken = 0
     for entry in entries[:limit]:
         taken += 1
@@ -53,7 +54,8 @@ def _fitting(entries: list[Entry], limit: int) -> list[Entry]:
 
 def position(query: Query, entry: Entry) -> Position:
     """Return where an entry stands in the order of a query."""
-    values = tuple([entry.index.get(name.removeprefix("-")) for name in query.order])
+    get = entry.index.get
+    values = tuple([get(name[1:] if name[0] == "-" else name) for name in query.order])
     return Position(values, key_bytes(entry.key))
 
 

@@ -44,6 +44,10 @@ class Upload:
         :raises LifecycleError: it is finished, or was given up.
         """
         self._check()
+        if type(data) is bytes and len(data) == self._chunk and not self._buffer:
+            self.offset += len(data)
+            await self._put(data)
+            return
         view = memoryview(data).cast("B")
         while len(view):
             room = self._chunk - len(self._buffer)
@@ -106,6 +110,10 @@ class Upload:
 
     async def _flush(self) -> None:
         chunk, self._buffer = bytes(self._buffer), bytearray()
+        await self._put(chunk)
+
+    async def _put(self, chunk: bytes) -> None:
+        """Put the next chunk on its way."""
         key = chunk_key(self.id, self._count)
         self._count += 1
         self._writing.append(asyncio.ensure_future(self._kept.chunks.put(key, chunk)))

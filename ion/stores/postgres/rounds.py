@@ -25,6 +25,8 @@ MAX_ROUND = 1_000  # calls of one round
 ROUND_BYTES = 4 * 1024 * 1024
 MANY = 2
 FLIGHTS = 2  # rounds under way at a time
+LARGE = 256 * 1024  # bytes of a value that is a round of its own: the server, not the way, is slow
+LARGE_FLIGHTS = 4
 _MENDING = 0.7  # of the patience: some of it is over already
 _LOOKS = 10  # a call is given up at most a tenth of its patience too late
 
@@ -117,7 +119,7 @@ class Rounds(Generic[J]):
 
     def flush(self) -> None:
         """Begin what waits."""
-        if self._pending and self._flying < FLIGHTS:
+        if self._pending and self._flying < self._most():
             self._flying += 1
             self._engine.tasks.start(self._fly(), f"rounds on {self._table.name}")
 
@@ -144,7 +146,14 @@ class Rounds(Generic[J]):
 
         Else a few who come between would be a round each time, and never be one with the others.
         """
-        return not self._flying or (self._flying < FLIGHTS and 2 * len(self._pending) > self._last)
+        if not self._flying:
+            return True
+        return self._flying < self._most() and 2 * len(self._pending) > self._last
+
+    def _most(self) -> int:
+        """Return how many rounds may be under way."""
+        is_large = bool(self._pending) and self._pending[0].size >= LARGE
+        return LARGE_FLIGHTS if is_large else FLIGHTS
 
     def _begin(self) -> None:
         self._is_due = False
@@ -203,13 +212,13 @@ class Rounds(Generic[J]):
         kept = set() if self._is_read else set(self._busy)
         room, group = ROUND_BYTES, None
         for job in pending:
-            is_full = len(taken) >= MAX_ROUND or room < job.size
+            is_full = len(taken) >= MAX_ROUND or room < job.size or job.size >= LARGE
             if job.key in kept or (taken and (job.group != group or is_full)):
                 left.append(job)
             else:
                 taken.append(job)
                 group = job.group
-                room -= job.size
+                room = room - job.size if job.size < LARGE else 0
             if not self._is_read:
                 kept.add(job.key)
         self._pending = left

@@ -12,7 +12,7 @@ from ion.base.errors import IonError
 from ion.stores.sqlite import schema
 from ion.stores.sqlite.failures import concerns_all, is_full, is_worn, mapped
 from ion.stores.sqlite.file import StoreFile
-from ion.stores.sqlite.job import Job
+from ion.stores.sqlite.job import Job, only_puts, run_puts
 
 log = logging.getLogger(__name__)
 Connect = Callable[[], sqlite3.Connection]
@@ -103,8 +103,18 @@ class Committer:
         if len(group) == 1 and group[0].is_plain:
             group[0].run(connection)  # a transaction of its own
             return [(group[0], None)]
-        outcomes: list[Outcome] = []
         connection.execute("BEGIN IMMEDIATE")
+        outcomes = self._run_all(connection, group)
+        connection.execute("COMMIT")
+        self.written += sum(len(job.steps) for job in group if job.needs_form)
+        return outcomes
+
+    def _run_all(self, connection: sqlite3.Connection, group: Sequence[Job]) -> list[Outcome]:
+        table = only_puts(group)
+        if table is not None:
+            run_puts(connection, table, group)
+            return [(job, None) for job in group]
+        outcomes: list[Outcome] = []
         if any(job.needs_form for job in group):
             self._look_at_schema(connection)
         for job in group:
@@ -114,8 +124,6 @@ class Committer:
                 outcomes.append((job, error))
             else:
                 outcomes.append((job, None))
-        connection.execute("COMMIT")
-        self.written += sum(len(job.steps) for job in group if job.needs_form)
         return outcomes
 
     def _look_at_schema(self, connection: sqlite3.Connection) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ion.stores.sqlite.job import Job
 
-QUICK = 250e-6  # seconds
+QUICK = 500e-6  # seconds
 DOUBT = 32  # to begin with; each quick commit takes one away
 TOO_MUCH = 16
 SLOW = 10  # doubts that a slow commit adds: one in ten is too many

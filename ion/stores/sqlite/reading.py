@@ -28,7 +28,7 @@ _AS_ONE = 1e-5  # seconds of a longer one count as one read
 BRIEF = 1e-3  # seconds of work
 LONG = 5e-3  # seconds, waiting for the disk included
 LOCKED = object()
-_STEPS = 500  # of SQLite's machine, between two looks at the clock
+_STEPS = 2_000  # of SQLite's machine, between two looks at the clock: some 50 us, when it is warm
 _SHAPES = 1_000
 _LEAST_OFTEN = 4_096
 
@@ -103,7 +103,7 @@ class Reader:
         :param shape: of what is read: those that took too long are not tried for some time; None:
             it is not tried at all.
         """
-        if shape is None or self._long.may_take_long(shape):
+        if shape is None or (self._long.left and self._long.may_take_long(shape)):
             return await self.run(whole)
         if self.in_a_row > IN_A_ROW:
             await self.let_others()
@@ -116,7 +116,8 @@ class Reader:
         try:
             found = small(connection)
             if found is not None:
-                self._long.discard(shape)
+                if self._long.left:
+                    self._long.discard(shape)
                 return found
         except sqlite3.Error as error:
             if is_interrupted(error):
@@ -189,30 +190,32 @@ class Reader:
 
 
 class _Long:
-    """Shapes of reads that took too long: tried again more and more seldom."""
+    """Shapes of reads that took too long: tried again more and more seldom.
+
+    :ivar left: shape -> reads until the next try, and from then; few stores have any.
+    """
 
     def __init__(self) -> None:
-        self._left: dict[str, tuple[int, int]] = {}  # reads until the next try, and from then
+        self.left: dict[str, tuple[int, int]] = {}
 
     def may_take_long(self, shape: str) -> bool:
         """Return whether not to try this time."""
-        found = self._left.get(shape)
+        found = self.left.get(shape)
         if found is None or not found[0]:
             return False
-        self._left[shape] = found[0] - 1, found[1]
+        self.left[shape] = found[0] - 1, found[1]
         return True
 
     def discard(self, shape: str) -> None:
         """Take note of a try that was brief."""
-        if self._left:
-            self._left.pop(shape, None)
+        self.left.pop(shape, None)
 
     def add(self, shape: str) -> None:
         """Take note of a try that took too long."""
-        if len(self._left) >= _SHAPES:
-            self._left.clear()
-        often = min(2 * self._left.get(shape, (0, 4))[1], _LEAST_OFTEN)
-        self._left[shape] = often, often
+        if len(self.left) >= _SHAPES:
+            self.left.clear()
+        often = min(2 * self.left.get(shape, (0, 4))[1], _LEAST_OFTEN)
+        self.left[shape] = often, often
 
 
 class _Reading(Generic[T]):

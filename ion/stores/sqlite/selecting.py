@@ -28,6 +28,8 @@ class Selection:
     :param page: makes the page of entries in order, of which there may be one too many.
     """
 
+    __slots__ = ("_form", "_limit", "_page", "_probes", "_statements", "_table")
+
     def __init__(
         self, table: Table, form: Form, limit: int, page: Callable[[list[Entry]], Page[Entry]]
     ) -> None:
@@ -73,12 +75,17 @@ class Selection:
 
     def small(self, connection: sqlite3.Connection) -> Page[Entry] | None:
         """Read the page, without large values; None: it has some."""
-        rows: list[Row] = []
-        for tail, parameters in self.statements(connection):
-            left = self._limit + 1 - len(rows)
-            rows += connection.execute(self._form.small + tail, (*parameters, left)).fetchall()
-            if len(rows) > self._limit:
-                break
+        form, most = self._form, self._limit + 1
+        if len(self._statements) == 1 and not self._probes:
+            tail, parameters = self._statements[0]
+            rows = connection.execute(form.small + tail, (*parameters, most)).fetchall()
+        else:
+            rows = []
+            for tail, parameters in self.statements(connection):
+                left = (*parameters, most - len(rows))
+                rows += connection.execute(form.small + tail, left).fetchall()
+                if len(rows) == most:
+                    break
         try:
             return self._page(self._form.entries(rows))
         except TypeError:  # what stands for a large value has no length
