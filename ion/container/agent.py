@@ -34,6 +34,7 @@ from ion.observe.logging import set_level
 from ion.observe.tailing import Tails, wanted
 from ion.process.commanding import demand, is_signed
 from ion.process.ending import DownNotice
+from ion.process.identity.revocations import Revocation
 from ion.process.incoming import IncomingCall
 from ion.process.ops import command
 from ion.process.process import Process
@@ -295,6 +296,11 @@ class ContainerAgent(Process):
     async def op_unlink(self, pid: str, other: str) -> None:
         """Undo op ``link``."""
         self._container.notices.unlinked(pid, other)
+
+    @command
+    async def op_revoke(self, told: list[Revocation]) -> int:
+        """Take what was revoked of tokens; return how much of it is known here."""
+        return self._endpoint.desk.revoke(told)
 
     async def op_down(self, notice: DownNotice, watchers: list[str]) -> None:
         """Hear that a process of another container has ended, and tell those here who watch it.

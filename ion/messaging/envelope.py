@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from ion.base.masking import masked
+
 MSGPACK = "application/msgpack"
 JSON = "application/json"
 PROTOBUF = "application/x-protobuf"
@@ -71,5 +73,5 @@ class Envelope(_Content, kw_only=True, gc=False, eq=False, repr_omit_defaults=Tr
 
     def __repr__(self) -> str:
         words = [f"op={self.op!r}", f"{len(self.body)} B {self.content_type}"]
-        words += [f"{n}={v!r}" for n, v in self.headers.items()]
+        words += [f"{n}={v!r}" for n, v in masked(self.headers).items()]
         return f"<Envelope {' '.join(words)}>"

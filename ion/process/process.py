@@ -240,7 +240,7 @@ class Process(Living, Calling, Replying, Eventing, Storing):
                 raise asyncio.CancelledError
             source = call.source
             if endpoint.desk.is_strict or "token" in call.envelope.headers:
-                endpoint.desk.admit(call, self.name)
+                endpoint.desk.admit(call, self)
             envelope = call.envelope
             if endpoint.inbound or len(envelope.body) > endpoint.max_content:
                 envelope = call.envelope = endpoint.incoming(envelope)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from ion.base.errors import ServiceNotFound
+from ion.base.masking import masked
 from ion.messaging.address import PROCESSES
 from ion.process.connection import Connection
 from ion.process.deadletters import (
@@ -87,7 +88,7 @@ def letter_table(letter: DeadLetter) -> Table:
     if not letter.undecodable:
         del fields["undecodable"], fields["body"]
     rows = [{"field": name.replace("_", " "), "value": value} for name, value in fields.items()]
-    rows += [{"field": f"header {name}", "value": value} for name, value in headers.items()]
+    rows += [{"field": f"header {name}", "value": value} for name, value in masked(headers).items()]
     return Table(("field", "value"), rows)
 
 
@@ -100,7 +101,7 @@ def content_text(letter: DeadLetter) -> str:
 
 def writable(letter: DeadLetter) -> DeadLetter:
     """Return the letter in a form that can be written as JSON: senders may send what cannot."""
-    content, headers = _plain(letter.content), _plain(letter.headers)
+    content, headers = _plain(letter.content), _plain(masked(letter.headers))
     return msgspec.structs.replace(letter, content=content, headers=headers)
 
 

@@ -13,11 +13,11 @@ from ion.base.settings import IdentitySettings
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Delivery
 from ion.process.identity.identity import SYSTEM, SYSTEM_ROLE, TOKEN, Identity
+from ion.process.identity.revocations import Revocation, Revocations
 from ion.process.permission import Permission
 from ion.process.signing import HEADER as SIGNATURE
 
 if TYPE_CHECKING:
-    from ion.process.identity.revocations import Revocation
     from ion.process.identity.verifier import Verifier
 
 log = logging.getLogger(__name__)
@@ -39,10 +39,17 @@ class Arriving(Protocol):
         """Where it has arrived."""
 
 
+class Receiver(Protocol):
+    """A process, as the desk sees it. One that has ``for_anybody`` names ops that need no token."""
+
+    name: str
+
+
 class Desk:
     """Tells whose the calls of one party are.
 
     :ivar is_strict: whether calls without a token are its business, too.
+    :ivar audience: that tokens must be made for.
     :param permission: of that party: the key of its system is trusted.
     """
 
@@ -51,11 +58,12 @@ class Desk:
     ) -> None:
         self.is_strict = settings.verify in (PRESENT, REQUIRED)
         self._mode = settings.verify
-        self._settings = settings
+        self.settings = settings
         self._permission = permission
-        self._audience = settings.audience or sysname
+        self.audience = settings.audience or sysname
         self._sysname = sysname
         self._verifier: Verifier | None = None
+        self._revocations = Revocations()
         self._noted = 0.0
 
     @property
@@ -63,12 +71,22 @@ class Desk:
         """What ``identity.verify`` says."""
         return self._mode
 
+    @property
+    def leeway(self) -> float:
+        """How far clocks may differ, seconds."""
+        return self.settings.leeway
+
+    @property
+    def max_life(self) -> float:
+        """Of a token, seconds."""
+        return self.settings.max_life
+
     async def establish(self) -> None:
         """Make ready what is needed for sure. The key of the system was looked for before.
 
         :raises ConfigurationError: a key, or their file, is wrong; PyJWT is not installed.
         """
-        settings = self._settings
+        settings = self.settings
         if self.is_strict or (self._mode == HINT and (settings.keys or settings.keys_file)):
             await asyncio.to_thread(self.verifier)
 
@@ -80,23 +98,28 @@ class Desk:
         if self._verifier is None:
             from ion.process.identity.trust import verifier_of  # of the extra `identity`
 
-            self._verifier = verifier_of(self._permission, self._settings, self._sysname)
+            self._verifier = verifier_of(
+                self._permission, self.settings, self._sysname, self._revocations
+            )
         return self._verifier
 
-    def admit(self, call: Arriving, name: str) -> None:
+    def admit(self, call: Arriving, process: Receiver) -> None:
         """Find out whose a call is.
 
-        :param name: of the process that it is for.
+        :param process: that it is for.
         :raises Unauthorized: its token is not good, or it has none, and needs one.
         """
         if self._mode == OFF:
             return
         token = call.envelope.headers.get(TOKEN)
         try:
-            identity = self._tokenless(call) if token is None else self._identified(token, name)
+            if token is None:
+                identity = self._tokenless(call, process)
+            else:
+                identity = self._identified(token, process.name)
         except Unauthorized as error:
             call.endpoint.counts["unauthorized"] += 1
-            self._note(call, name, error)
+            self._note(call, process.name, error)
             raise
         call.identity = identity
         if identity is not None:
@@ -111,10 +134,13 @@ class Desk:
         """
         return self.verifier().identify(token)
 
-    def revoke(self, told: Iterable[Revocation]) -> None:
-        """Take what was revoked."""
-        if self._mode != OFF:
-            self.verifier().revoke(told)
+    def revoke(self, told: Iterable[Revocation]) -> int:
+        """Take what was revoked; return how much is."""
+        if self._verifier is not None:
+            self._verifier.revoke(told)
+        else:
+            self._revocations.learn(told, time.time())
+        return len(self._revocations)
 
     def _identified(self, token: object, name: str) -> Identity:
         if not isinstance(token, str):
@@ -125,20 +151,20 @@ class Desk:
         except ConfigurationError as error:
             message = f"tokens cannot be checked here: {error.message}"
             raise Unauthorized(message, details={"reason": "unchecked"}) from error
-        audience = self._audience
+        audience = self.audience
         if audience not in identity.audience and f"{audience}/{name}" not in identity.audience:
             message = f"this token was made for {', '.join(identity.audience)}, not for {name!r}"
             raise Unauthorized(message, details={"reason": "audience"})
         return identity
 
-    def _tokenless(self, call: Arriving) -> Identity | None:
+    def _tokenless(self, call: Arriving, process: Receiver) -> Identity | None:
         """Return whose a call without a token is: the system's where it is a signed command."""
         envelope, permission = call.envelope, self._permission
         if SIGNATURE in envelope.headers and permission is not None:
             given = (call.delivery.key, envelope.op, envelope.body, envelope.headers)
             if permission.is_signed(*given):
                 return Identity(actor=SYSTEM, roles=frozenset((SYSTEM_ROLE,)))
-        if self._mode == REQUIRED:
+        if self._mode == REQUIRED and call.op not in getattr(process, "for_anybody", ()):
             message = (
                 f"{call.op!r} needs a token, and has none: give one to ion.connect(token=...), "
                 "or ION_TOKEN"

@@ -69,7 +69,7 @@ def write(
         "iss": identity.issuer,
         "sub": identity.actor,
         "aud": list(identity.audience),
-        "iat": round(identity.issued, 3),
+        "iat": identity.issued,
         "exp": round(identity.expires, 3),
         "jti": identity.id,
         "roles": sorted(identity.roles),

@@ -8,6 +8,7 @@ from pathlib import Path
 from ion.base.settings import IdentitySettings
 from ion.process.identity.issuer import Issuer
 from ion.process.identity.keys import PublicKey, public_key, read_key_set
+from ion.process.identity.revocations import Revocations
 from ion.process.identity.tokens import Limits
 from ion.process.identity.verifier import Verifier
 from ion.process.permission import Permission
@@ -37,7 +38,10 @@ def issuer_of(
 
 
 def verifier_of(
-    permission: Permission | None, settings: IdentitySettings, sysname: str
+    permission: Permission | None,
+    settings: IdentitySettings,
+    sysname: str,
+    revocations: Revocations | None = None,
 ) -> Verifier:
     """Return the verifier of a container; it reads a file where the settings name one.
 
@@ -50,4 +54,4 @@ def verifier_of(
     if own is not None:
         keys.append(own.public)
     limits = Limits(settings.audience or sysname, settings.leeway, settings.max_life)
-    return Verifier(keys, limits, size=settings.cache)
+    return Verifier(keys, limits, size=settings.cache, revocations=revocations)

@@ -1,0 +1,256 @@
+"""Tokens: the part of the identity service that gives them to who proves who they are."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from ion.base.errors import ApplicationError, Conflict, NotFound, Unauthorized
+from ion.process.identity.identity import SYSTEM_ROLE
+from ion.process.identity.keys import key_set
+from ion.process.identity.revocations import ACTOR, ONE
+from ion.process.identity.tokens import refused
+from ion.services.identity import proving
+from ion.services.identity.authority import (
+    administrator,
+    answered,
+    caller,
+    checked_actor,
+    checked_text,
+    forbidden,
+    owner_of,
+)
+from ion.services.identity.guessing import Guesses
+from ion.services.identity.model import Actor, Grant, KeptActor, KeptSession, Who
+from ion.services.identity.office import Office
+
+log = logging.getLogger(__name__)
+GRACE = 10.0  # seconds in which a refresh may be tried again, as its answer was lost
+MAX_TOGETHER = 2  # secrets that are hashed at a time
+
+
+class Granting(Office):
+    """Ops that give tokens, and take them back."""
+
+    _life: float = 900.0
+    _session_life: float = 43_200.0
+
+    def begin_granting(self) -> None:
+        """Make what guesses are counted in."""
+        self._guesses = Guesses()
+        self._hashing = asyncio.Semaphore(MAX_TOGETHER)
+
+    async def op_authenticate(
+        self,
+        actor: str,
+        secret: str = "",
+        assertion: str = "",
+        roles: list[str] | None = None,
+        session: bool = True,
+    ) -> Grant:
+        """Give an actor a token: with a secret of theirs, or an assertion signed with their key.
+
+        :param roles: fewer than the actor has; None: all.
+        :param session: whether it can be renewed.
+        """
+        with answered():
+            kept = await self._proved(actor, secret, assertion)
+            begun = None
+            if session:
+                begun = KeptSession(
+                    secrets.token_hex(8), actor, b"", expires=time.time() + self._session_life
+                )
+            return await self._granted(kept.actor, roles, begun)
+
+    async def op_refresh(self, refresh: str, roles: list[str] | None = None) -> Grant:
+        """Give the next token of a session, with the actor's present roles.
+
+        A refresh text is good once. One that comes again was stolen, or so it must be taken: the
+        session ends.
+        """
+        with answered():
+            found = await self.book.session(refresh.partition(".")[0][:100])
+            digest = proving.refresh_hash(refresh)
+            if found is None or digest not in (found[0].hash, found[0].before):
+                message = "this session is over, or never was: authenticate again"
+                raise refused(message, "session")
+            session, revision = found
+            now = time.time()
+            if digest != session.hash and now - session.renewed > GRACE:
+                await self.book.end_session(session.id)
+                log.warning("a refresh of %r came twice: its session is ended", session.actor)
+                message = "this refresh was used before: the session is ended; authenticate again"
+                raise refused(message, "reuse")
+            kept = await self._known(session.actor)
+            if session.expires <= now or kept is None or not kept.actor.enabled:
+                await self.book.end_session(session.id)
+                message = "this session is over: authenticate again"
+                raise refused(message, "session")
+            return await self._granted(kept.actor, roles, session, revision)
+
+    async def op_end_session(self, refresh: str) -> bool:
+        """End a session, by its refresh text; return whether there was one."""
+        with answered():
+            found = await self.book.session(refresh.partition(".")[0][:100])
+            if found is None or found[0].hash != proving.refresh_hash(refresh):
+                return False
+            return await self.book.end_session(found[0].id)
+
+    async def op_exchange(
+        self,
+        token: str,
+        roles: list[str] | None = None,
+        audience: list[str] | None = None,
+        life: float | None = None,
+        by: str = "",
+    ) -> Grant:
+        """Give whoever calls a token to act for who ``token`` is of: never more than that one.
+
+        :param roles: some of its roles; None: all.
+        :param audience: ``<sysname>/<service>`` for one service only; None: as before.
+        :param life: seconds; it ends with ``token`` at the latest.
+        :param by: who is to act; for who has the key of the system. Else it is the caller.
+        """
+        with answered():
+            who = caller()
+            if who is None or (by and not who.has_role(SYSTEM_ROLE)):
+                raise forbidden(who, "is for who is known, and in their own name")
+            origin = self._endpoint.desk.identify(token)
+            acts = checked_actor(by) if by else who.actor
+            lasts = self._life if life is None else max(min(life, self._max_life), 1.0)
+            identity = self.issuer.delegated(
+                origin, acts, roles=roles, audience=audience, life=lasts
+            )
+            text = self.issuer.write(identity)
+            return Grant(text, identity.actor, tuple(sorted(identity.roles)), identity.expires)
+
+    async def op_revoke(
+        self, token: str = "", token_id: str = "", actor: str = "", reason: str = ""
+    ) -> int:
+        """Revoke a token (itself, or by its id), or all that an actor has so far.
+
+        What was derived from it goes with it. Return how many containers have heard; the others
+        are reminded.
+        """
+        with answered():
+            checked_text(reason, "a reason")
+            if token:
+                identity = self._endpoint.desk.identify(token)
+                owner_of(identity.actor)
+                return await self.revoke(ONE, identity.id, reason)
+            if actor:
+                owner_of(actor)
+                await self.book.end_sessions_of(actor)
+                return await self.revoke(ACTOR, actor, reason)
+            administrator()
+            return await self.revoke(ONE, token_id, reason)
+
+    async def op_revocations(self) -> list[dict[str, Any]]:
+        """Return what is revoked. For administrators."""
+        with answered():
+            administrator()
+            found = await self.book.revocations(time.time())
+            return [msgspec.to_builtins(each) for each in found[:1000]]
+
+    async def op_whoami(self) -> Who:
+        """Return whom the call was found to be of."""
+        who, mode = caller(), self._endpoint.desk.mode
+        if who is None:
+            return Who("", verify=mode)
+        roles = tuple(sorted(who.roles))
+        expires = who.expires if who.expires < 1e12 else None  # noqa: PLR2004
+        return Who(who.actor, roles, who.chain, who.issuer, who.audience, expires, mode)
+
+    async def op_keys(self) -> dict[str, Any]:
+        """Return the public keys that the tokens can be checked with: a JSON Web Key Set."""
+        return key_set([self.issuer.public.key])
+
+    # helpers
+
+    async def _proved(self, actor: str, secret: str, assertion: str) -> KeptActor:
+        """Return an actor who has proved who they are.
+
+        :raises Unauthorized: they have not; the message does not say what was wrong.
+        :raises ApplicationError: 429, too many have tried.
+        """
+        if bool(secret) == bool(assertion):
+            message = "give a secret, or an assertion"
+            raise ApplicationError(message, type="BadRequest")
+        kept = await self._known(actor)
+        credentials = kept.credentials if kept is not None else ()
+        if secret:
+            self._guesses.check(actor)
+            async with self._hashing:
+                is_good = await asyncio.to_thread(proving.matching, secret[:1000], credentials)
+        else:
+            is_good = await self._is_asserted(actor, assertion, kept)
+        if not is_good or kept is None or not kept.actor.enabled:
+            self._guesses.failed(actor)
+            raise proving.wrong()
+        self._guesses.forget(actor)
+        return kept
+
+    async def _is_asserted(self, actor: str, text: str, kept: KeptActor | None) -> bool:
+        sysname = self._endpoint.namespace.sysname
+        credentials = kept.credentials if kept is not None else ()
+        try:
+            said = proving.asserted(text, credentials, actor, sysname, self.leeway)
+        except Unauthorized as error:
+            if error.details.get("reason") == "unknown key":
+                return False
+            raise
+        if not await self.book.use(actor, said.id, said.expires + self.leeway):
+            message = "this assertion was used before: sign a new one"
+            raise refused(message, "reuse")
+        return True
+
+    async def _known(self, actor: str) -> KeptActor | None:
+        try:
+            return await self.book.actor(actor)
+        except NotFound:
+            return None
+
+    async def _granted(
+        self,
+        actor: Actor,
+        roles: Iterable[str] | None,
+        session: KeptSession | None,
+        revision: int = 0,
+    ) -> Grant:
+        """Return a grant, with what gives the next one kept.
+
+        :raises ApplicationError: 403, the actor has not these roles.
+        """
+        wanted = actor.roles if roles is None else tuple(sorted(set(roles)))
+        if not set(wanted) <= set(actor.roles):
+            more = ", ".join(sorted(set(wanted) - set(actor.roles)))
+            message = f"actor {actor.id!r} has not the roles {more}"
+            raise ApplicationError(message, 403, "Forbidden", {"reason": "roles"})
+        identity = self.issuer.identity(actor.id, wanted, life=self._life)
+        told = {"kind": actor.kind, **({"name": actor.name} if actor.name else {})}
+        grant = Grant(self.issuer.write(identity, told), actor.id, wanted, identity.expires)
+        if session is None:
+            return grant
+        refresh, digest = proving.new_refresh(session.id)
+        kept = msgspec.structs.replace(
+            session, hash=digest, before=session.hash, renewed=time.time()
+        )
+        try:
+            await self.book.keep_session(kept, revision)
+        except Conflict as error:
+            message = "this session was renewed, or ended, at the same moment: authenticate again"
+            raise refused(message, "session") from error
+        return msgspec.structs.replace(
+            grant, refresh=refresh, session=session.id, session_expires=session.expires
+        )
+
+    @property
+    def leeway(self) -> float:
+        """How far clocks may differ, seconds."""
+        return self._endpoint.desk.leeway
