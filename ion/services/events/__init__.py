@@ -1,0 +1,1 @@
+"""The repository of events: what was told of, to be asked for and told again."""

@@ -1,0 +1,64 @@
+"""Places: how far the replays for durable subscriptions are, each done by one process at a time."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ion.base import clock
+from ion.base.errors import Conflict
+from ion.messaging import codec
+from ion.process.events.filed import Place
+from ion.stores.store import ABSENT, Store
+
+TRIES = 20
+
+
+class Places:
+    """The places in one store, by name of the subscription."""
+
+    def __init__(self, rows: Store) -> None:
+        self._rows = rows
+
+    async def claim(self, name: str, owner: str, lease: float) -> Place:
+        """Let a process replay, unless it is done, or another does; return the place as it is then.
+
+        :param lease: seconds that it may be silent for.
+        """
+        for _ in range(TRIES):
+            place, revision = await self._read(name)
+            now = clock.now()
+            is_taken = place.owner not in ("", owner) and now < place.until <= now + lease
+            if place.done or is_taken:
+                return place
+            mine = msgspec.structs.replace(place, owner=owner, until=now + lease)
+            if await self._put(name, mine, revision):
+                return mine
+        message = f"place {name!r}: others claim it all the time"
+        raise Conflict(message)
+
+    async def keep(self, name: str, owner: str, after: int, done: bool, lease: float) -> bool:
+        """Note how far a replay is; return whether it is still its owner's."""
+        for _ in range(TRIES):
+            place, revision = await self._read(name)
+            if place.owner != owner:
+                return False
+            if await self._put(name, Place(owner, clock.now() + lease, after, done), revision):
+                return True
+        return False
+
+    async def forget(self, name: str) -> None:
+        """Let the next replay begin anew."""
+        await self._rows.remove(name)
+
+    async def _read(self, name: str) -> tuple[Place, int]:
+        entry = await self._rows.entry(name)
+        if entry is None:
+            return Place(), ABSENT
+        return msgspec.convert(codec.decode(entry.value), Place), entry.revision
+
+    async def _put(self, name: str, place: Place, revision: int) -> bool:
+        try:
+            await self._rows.put(name, codec.encode(place)[0], revision=revision)
+        except Conflict:
+            return False
+        return True

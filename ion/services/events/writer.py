@@ -1,0 +1,93 @@
+"""The writer: files events in batches, in the order in which they came."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from ion.base.errors import Unavailable
+from ion.services.events.log import EventLog
+from ion.services.events.model import Arrived
+
+log = logging.getLogger(__name__)
+BATCH = 400  # events
+BATCH_BYTES = 8 * 1024 * 1024
+PAUSE = 0.5  # seconds before a store that is away is asked again
+Begin = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[Any]]
+
+
+class Writer:
+    """Files events; while the store is away, all wait, so that their order stays.
+
+    :param begin: begins a background task.
+    :ivar trouble: why nothing can be filed now, or "".
+    """
+
+    def __init__(self, events: EventLog, begin: Begin) -> None:
+        self._log = events
+        self._begin = begin
+        self._waiting: deque[tuple[Arrived, asyncio.Future[None]]] = deque()
+        self._task: asyncio.Task[Any] | None = None
+        self._grown = asyncio.Event()
+        self.trouble = ""
+
+    async def file(self, event: Arrived) -> None:
+        """Return once an event is kept.
+
+        :raises IonError: it cannot be kept.
+        """
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append((event, done))
+        if self._task is None or self._task.done():
+            self._task = self._begin(self._write_all(), "events to the store")
+        await done
+
+    async def grown(self, timeout: float) -> None:
+        """Return once something was filed here, or after ``timeout`` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._grown.wait()
+
+    async def _write_all(self) -> None:
+        while self._waiting:
+            batch = self._next()
+            try:
+                await self._write([event for event, _ in batch])
+                error = None
+            except Exception as failure:  # noqa: BLE001 - it is those events' whose handlers wait
+                error = failure
+            for _, done in batch:
+                if not done.done():
+                    done.set_result(None) if error is None else done.set_exception(error)
+            self._grown.set()
+            self._grown = asyncio.Event()
+
+    def _next(self) -> list[tuple[Arrived, asyncio.Future[None]]]:
+        """Return some of those that wait; who was cancelled does not wait any more."""
+        batch: list[tuple[Arrived, asyncio.Future[None]]] = []
+        size = 0
+        while self._waiting and len(batch) < BATCH and size < BATCH_BYTES:
+            event, done = self._waiting.popleft()
+            if not done.done():
+                batch.append((event, done))
+                size += event.size
+        return batch
+
+    async def _write(self, events: list[Arrived]) -> None:
+        while True:
+            try:
+                await self._log.append(events)
+            except Unavailable as error:
+                if not self.trouble:
+                    log.warning("%d events and more wait for the store: %s", len(events), error)
+                self.trouble = f"events cannot be kept: {error}"
+                await asyncio.sleep(PAUSE)
+            else:
+                if self.trouble:
+                    log.warning("events are kept again")
+                self.trouble = ""
+                return
