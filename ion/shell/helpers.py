@@ -24,6 +24,7 @@ from ion.process.service import Service
 from ion.shell import dlq, system
 from ion.shell.places import Here, Place
 from ion.shell.render import Table
+from ion.shell.schedulewords import Tasks
 from ion.shell.stores import AttributeRows, Repositories
 from ion.stores.query import A
 
@@ -108,6 +109,7 @@ class Common:
         "dlq",
         "repos",
         "attrs",
+        "schedule",
         "send",
         "rpc_send",
         "spawn",
@@ -123,6 +125,7 @@ class Common:
         self.dlq = DeadLetters(place)
         self.repos = Repositories(place)
         self.attrs = AttributeRows(place)
+        self.schedule = Tasks(place)
 
     def namespace(self) -> dict[str, Any]:
         """Return what the shell can name."""
@@ -247,7 +250,19 @@ class Helpers(Common):
 
 
 _WAITING = frozenset(
-    {"nodes", "dlq", "repos", "attrs", "send", "rpc_send", "spawn", "kill", "restart", "ping"}
+    {
+        "nodes",
+        "dlq",
+        "repos",
+        "attrs",
+        "schedule",
+        "send",
+        "rpc_send",
+        "spawn",
+        "kill",
+        "restart",
+        "ping",
+    }
 )
 
 
