@@ -50,6 +50,10 @@ class Driver(Process):
         """Tell the agent that it is there; in the background, since that may be starting, too."""
         self.run(self._announce(), "announce")
 
+    async def on_terminate(self) -> None:
+        """Let the device go."""
+        await self.disconnect()
+
     async def _announce(self) -> None:
         while not await self._tell("driver_up", {}):
             await clock.sleep(AGAIN)

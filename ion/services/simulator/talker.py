@@ -26,7 +26,7 @@ VERSION = "ION-GPS-1"
 KINDS = ("GGA", "RMC", "VTG")
 MAX_RATE = 100.0
 MAX_COMMAND = 256
-DRIP = 0.01  # seconds between the bytes of a slow line
+DRIP = 0.01
 SENDING = 5.0  # seconds until who does not read is thrown out
 LISTENING = 0.2  # seconds until it is tried again to listen, where the port is taken
 
@@ -36,6 +36,7 @@ class Talker:
 
     :param port: 0: any that is free.
     :param rate: fixes a second.
+    :param drip: seconds between the bytes of a slow line.
     :ivar port: where it listens, once it was opened; it stays the same.
     """
 
@@ -47,12 +48,14 @@ class Talker:
         rate: float = 1.0,
         track: Track | None = None,
         seed: int = 0,
+        drip: float = DRIP,
     ) -> None:
         self.host = host
         self.port = port
         self.accepted = 0
         self.sent = 0
         self._default_rate = rate
+        self._drip = drip
         self._track = track or Track()
         self._mischief = Mischief(seed)
         self._changed = asyncio.Event()
@@ -182,7 +185,7 @@ class Talker:
                 writer.write(piece)
                 await asyncio.wait_for(writer.drain(), SENDING)
                 if "drip" in faults:
-                    await clock.sleep(DRIP)
+                    await clock.sleep(self._drip)
         self.sent += 1
 
     # being told

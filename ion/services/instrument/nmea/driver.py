@@ -41,6 +41,9 @@ class NmeaDriver(Driver):
         Capability("fix", "command", "return the last position"),
     )
 
+    _link: Link | None = None
+    _reading: asyncio.Task[None] | None = None
+
     async def on_init(self) -> None:
         """Load the parser.
 
@@ -52,8 +55,6 @@ class NmeaDriver(Driver):
                 raise ConfigurationError(message)
         self._parser = Parser()
         self._epochs = Epochs()
-        self._link: Link | None = None
-        self._reading: asyncio.Task[None] | None = None
         self._asking = asyncio.Lock()
         self._answer: tuple[str, asyncio.Future[list[str]]] | None = None
         self._last: dict[str, float] | None = None
@@ -112,6 +113,9 @@ class NmeaDriver(Driver):
             self._tally(link)
 
     def _tally(self, link: Link) -> None:
+        """Count what a connection has seen that is over, and answer who waits for its device."""
+        if self._answer is not None and not self._answer[1].done():
+            self._answer[1].set_exception(DeviceError("the device is gone"))
         self._counts["overlong"] += link.overlong
         self._counts["dropped"] += link.dropped
 

@@ -53,8 +53,8 @@ class Parser:
 
         :raises BadSentence: see there.
         """
-        start, star = line.find(b"$"), line.rfind(b"*")
-        if start < 0 or star < start or not line.isascii():
+        start, star = line.rfind(b"$"), line.rfind(b"*")  # noise may stand before it
+        if start < 0 or star < start or not line[start:].isascii():
             message = "no sentence"
             raise BadSentence(message)
         try:

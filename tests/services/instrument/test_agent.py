@@ -1,0 +1,310 @@
+"""The agent: commands, sessions, direct access, memory, its driver, events and samples."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ion import Container, Process, ReceivedError, StartError
+from ion.process.events.types import AgentEvent
+from ion.process.granules.granule import Granule
+from ion.process.granules.subscriber import StreamSubscriber
+from ion.services.instrument.batching import Batch
+from ion.services.instrument.client import InstrumentClient
+from ion.services.instrument.events import AgentCommandDone, AgentErrorRaised
+from ion.services.simulator.client import SimulatorClient
+from ion.services.simulator.talker import Talker
+from tests.services.instrument.conftest import STORE, Gps, spawned, until
+
+Bus = tuple[str, dict[str, object]]
+
+
+class Listener(Process):
+    """Hears what an agent tells, and what it samples."""
+
+    def __init__(self) -> None:
+        self.events: list[AgentEvent] = []
+        self.granules: list[Granule] = []
+
+    async def on_activate(self) -> None:
+        await self.subscribe_events(AgentEvent, self.on_event)
+        await StreamSubscriber.open(self, "gps1", self.on_granule)
+
+    async def on_event(self, event: AgentEvent) -> None:
+        self.events.append(event)
+
+    async def on_granule(self, granule: Granule) -> None:
+        self.granules.append(granule)
+
+
+def wrong(error: pytest.ExceptionInfo[ReceivedError]) -> str:
+    return error.value.type
+
+
+# the whole way, on each bus
+
+
+async def test_samples_go_from_the_device_to_who_subscribes(bus: Bus) -> None:
+    url, config = bus
+    async with Container(url, sysname="test", config={**config, **STORE}) as container:
+        listener: Any = container.processes[await container.spawn(Listener)]
+        await container.start_app("simulator")
+        await container.start_app("gps")
+        gps, simulator = InstrumentClient("gps1", container), SimulatorClient(container)
+
+        async def streams() -> bool:
+            return (await gps.status()).state == "STREAMING"
+
+        await until(streams)
+        assert await gps.set({"rate": 50}) == {"rate": 50.0}
+        assert await gps.get() == {"rate": 50.0, "sentences": "GGA+RMC+VTG", "version": "ION-GPS-1"}
+        await simulator.misbehave("close", 1.2)
+
+        async def back() -> bool:
+            status = await gps.status()
+            return status.losses > 0 and status.state == "STREAMING" and status.samples > 10
+
+        await until(back)
+        assert not (await simulator.status()).faults
+    names = [(type(e).__name__, e.origin, e.origin_type) for e in listener.events]
+    assert ("AgentConnectionLost", "gps1", "Instrument") in names
+    assert ("AgentConnected", "gps1", "Instrument") in names
+    assert ("AgentConfigured", "gps1", "Instrument") in names
+    assert "STREAMING" in [getattr(event, "state", "") for event in listener.events]
+
+
+async def test_a_granule_is_a_batch_of_samples_in_order(gps: Gps) -> None:
+    listener: Any = gps.container.processes[await gps.container.spawn(Listener)]
+
+    async def heard() -> bool:
+        return len(listener.granules) > 3
+
+    await until(heard)
+    times = [time for granule in listener.granules for time in granule["time"].tolist()]
+    assert times == sorted(set(times))
+    assert {name: str(a.dtype) for name, a in listener.granules[0].fields.items()}[
+        "lat"
+    ] == "<f8" or listener.granules[0]["lat"].dtype == "float64"
+    numbers = [granule.number for granule in listener.granules]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    last = await gps.client.last()
+    assert last is not None
+    assert 44.6 < last["lat"] < 44.7
+
+
+# commands, and who may give them
+
+
+async def test_commands_lead_from_state_to_state(gps: Gps) -> None:
+    client = gps.client
+    assert await client.command("stop_streaming") == "COMMAND"
+    samples = (await gps.status()).samples
+    assert await client.command("pause") == "STOPPED"
+    with pytest.raises(ReceivedError, match="not done in STOPPED") as raised:
+        await client.set({"rate": 5})
+    assert wrong(raised) == "WrongState"
+    with pytest.raises(ReceivedError, match="'run' is not allowed in STOPPED"):
+        await client.command("run")
+    with pytest.raises(ReceivedError, match="'fly' is no command"):
+        await client.command("fly")
+    assert [c.name for c in await client.capabilities() if c.kind == "agent_command"] == [
+        "resume",
+        "clear",
+        "go_inactive",
+        "reset",
+    ]
+    assert await client.go("UNINITIALIZED") == "UNINITIALIZED"
+    assert not any(type(p).__name__ == "NmeaDriver" for p in gps.container.processes.values())
+    assert (await gps.status()).samples == samples
+    assert await client.go("STREAMING") == "STREAMING"
+    await gps.more()
+    with pytest.raises(ReceivedError, match="no command leads"):
+        await client.go("NOWHERE")
+    assert await client.execute("fix") is not None
+    with pytest.raises(ReceivedError, match="no such thing") as raised:
+        await client.execute("dance")
+    assert wrong(raised) == "Wrong"
+
+
+async def test_one_has_the_session_and_the_others_wait_their_turn(gps: Gps) -> None:
+    ada, bob, eve = (InstrumentClient("gps1", gps.container) for _ in range(3))
+    async with ada.alone("ada", lease=60):
+        with pytest.raises(ReceivedError, match="ada has the session") as raised:
+            await bob.command("stop_streaming")
+        assert wrong(raised) == "SessionHeld"
+        assert await bob.get(["version"])  # who only looks needs none
+        waiting = asyncio.ensure_future(bob.acquire("bob", lease=1.0, wait=30))
+
+        async def waits() -> bool:
+            return (await gps.status()).waiting == 1
+
+        await until(waits)
+        with pytest.raises(ReceivedError, match="all the while"):
+            await eve.acquire("eve", wait=0.1)
+        assert await ada.command("stop_streaming") == "COMMAND"
+        late = ada.session
+    await waiting
+    assert (await gps.status()).session == "bob"
+    ada.session = late
+    with pytest.raises(ReceivedError, match="is over") as raised:
+        await ada.command("start_streaming")
+    assert wrong(raised) == "NoSession"
+    await eve.acquire("eve", wait=30)  # bob's lease runs out: he has forgotten it
+    with pytest.raises(ReceivedError) as raised:
+        await bob.renew()
+    assert wrong(raised) == "NoSession"
+    assert (await gps.status()).session == "eve"
+
+
+async def test_direct_access_is_for_who_has_the_session_and_ends_with_it(gps: Gps) -> None:
+    client = gps.client
+    await client.command("stop_streaming")
+    with pytest.raises(ReceivedError) as raised:
+        await client.command("go_direct_access")
+    assert wrong(raised) == "NoSession"
+    async with client.alone("ada"):
+        with pytest.raises(ReceivedError, match="not done in COMMAND"):
+            await client.direct(b"x")
+        await client.command("go_direct_access")
+        raw = await client.direct(b"$PION,VERSION*20\r\n", wait=0.2)
+        assert b"$GPGGA," in raw
+        assert b"$PION," in raw
+        with pytest.raises(ReceivedError, match="not done in DIRECT_ACCESS"):
+            await client.set({"rate": 5})
+    assert (await gps.status()).state == "COMMAND"
+
+
+# what happens to it
+
+
+async def test_a_driver_that_crashes_is_started_again(gps: Gps) -> None:
+    listener: Any = gps.container.processes[await gps.container.spawn(Listener)]
+    await gps.client.set({"rate": 40})
+    driver = gps.process("NmeaDriver")
+    driver.fail("it divides by zero")
+
+    async def another() -> bool:
+        status = await gps.status()
+        return status.losses == 1 and status.state == "STREAMING"
+
+    await until(another)
+    await gps.more()
+    assert gps.process("NmeaDriver").id != driver.id
+    assert await gps.client.get(["rate"]) == {"rate": 40.0}
+    lost = [e for e in listener.events if type(e).__name__ == "AgentConnectionLost"]
+    assert "the driver has ended" in lost[0].reason
+
+
+async def test_it_comes_back_to_where_it_was_with_what_was_set(
+    talker: Talker, tmp_path: Path
+) -> None:
+    config = {"store.url": f"sqlite:///{tmp_path}/store.db"}
+    for restart in range(2):
+        async with Container("memory://", sysname="test", config=config) as container:
+            gps = await spawned(container, talker, restore=True)
+            await gps.at("COMMAND" if restart else "STREAMING")
+            if not restart:
+                await gps.client.set({"rate": 25})
+                await gps.client.go("COMMAND")
+                talker._reset()
+    assert talker.status().settings["rate"] == 25.0
+
+
+async def test_a_device_that_is_away_at_first_is_waited_for(talker: Talker) -> None:
+    await talker._deafen()
+    async with Container("memory://", sysname="test", config=STORE) as container:
+        gps = await spawned(container, talker)
+        status = await gps.at("LOST_CONNECTION")
+        assert "nothing to connect to" in status.reason
+        with pytest.raises(ReceivedError, match="not done in LOST_CONNECTION"):
+            await gps.client.get()
+        await talker._listen()
+        await gps.at("STREAMING")
+        await gps.client.go("INACTIVE")
+        assert await gps.client.go("COMMAND") == "COMMAND"
+        await gps.client.go("INACTIVE")
+        await talker._deafen()
+        with pytest.raises(ReceivedError, match="nothing to connect to") as raised:
+            await gps.client.command("go_active")
+        assert wrong(raised) == "DeviceError"
+        assert (await gps.status()).state == "INACTIVE"
+
+
+async def test_it_can_be_told_to_give_up_on_a_lost_device(gps: Gps) -> None:
+    await gps.talker._deafen()
+    await gps.at("LOST_CONNECTION")
+    assert await gps.client.command("go_inactive") == "INACTIVE"
+    await gps.talker._listen()
+    assert (await gps.status()).state == "INACTIVE"
+    assert await gps.client.go("STREAMING") == "STREAMING"
+
+
+# what others say to it
+
+
+async def test_a_batch_that_comes_twice_counts_once(gps: Gps) -> None:
+    driver = gps.process("NmeaDriver")
+    driver.is_streaming = False  # it says what the test says
+    await asyncio.sleep(0)
+    status = await gps.status()
+    columns = dict.fromkeys(driver.fields, b"\x00" * 8)
+    batch = Batch(driver.batches._number + 100, 1, columns)
+    for _ in range(2):
+        assert await driver._tell("samples", {"batch": batch})
+    assert (await gps.status()).samples == status.samples + 1
+    short = Batch(batch.number + 1, 2, columns)
+    assert not await driver._tell("samples", {"batch": short})
+
+
+async def test_strangers_are_no_drivers_and_command_none(gps: Gps) -> None:
+    stranger: Any = gps.container.processes[await gps.container.spawn(Process)]
+    driver = gps.process("NmeaDriver")
+    for to, op, content in (
+        ("gps1", "lost", {"reason": "x"}),
+        ("gps1", "samples", {"batch": Batch(10_000, 0, {})}),
+        (driver.id, "disconnect", {}),
+        (driver.id, "execute", {"command": "reset", "args": {}}),
+    ):
+        with pytest.raises(ReceivedError) as raised:
+            await stranger.rpc_send(to, op, content)
+        assert raised.value.code == 403, (to, op)
+    assert (await gps.status()).state == "STREAMING"
+
+
+async def test_commands_and_failures_are_told(gps: Gps) -> None:
+    listener: Any = gps.container.processes[await gps.container.spawn(Listener)]
+    async with gps.client.alone("ada"):
+        await gps.client.set({"rate": 20})
+        with pytest.raises(ReceivedError):
+            await gps.client.set({"rate": 1e9})
+        with pytest.raises(ReceivedError, match="wrong type"):
+            await gps.client.set({"rate": "fast"})
+
+    async def told() -> bool:
+        return len([e for e in listener.events if isinstance(e, AgentErrorRaised)]) == 2
+
+    await until(told)
+    (done,) = [e for e in listener.events if isinstance(e, AgentCommandDone)]
+    assert (done.sub_type, done.owner, done.args) == ("set", "ada", {"rate": 20})
+    errors = [e for e in listener.events if isinstance(e, AgentErrorRaised)]
+    assert [e.error for e in errors] == ["DeviceError", "Wrong"]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({"driver": "ion.services.nowhere:Driver"}, "nowhere"),
+        ({"device": {"colour": "red"}}, "unknown setting 'colour'"),
+        ({"start": "FLYING"}, "FLYING"),
+        ({"resource": "a.b"}, "is not a name"),
+    ],
+)
+async def test_an_agent_that_cannot_be_does_not_start(
+    args: dict[str, Any], said: str, talker: Talker
+) -> None:
+    async with Container("memory://", sysname="test", config=STORE) as container:
+        with pytest.raises(StartError, match=said):
+            await spawned(container, talker, **args)

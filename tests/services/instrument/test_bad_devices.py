@@ -1,0 +1,109 @@
+"""Devices that send garbage, half lines, far too much, or nothing: the agent outlives them all."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import pytest
+
+from ion.services.instrument.nmea.lines import MAX_LINE
+from ion.services.simulator.model import FAULTS, Fault, Spell
+from tests.services.instrument.conftest import Gps, until
+
+FATAL = {  # what the device is lost by, and what the agent says then
+    "half_lines": "no good line",
+    "checksums": "no good line",
+    "silence": "no good line",
+    "close": "has closed",
+    "refuse": "broke|has closed",
+    "huge_lines": "no good line",
+}
+HARMLESS = ("garbage", "flood", "drip")
+
+
+def test_each_fault_is_tried() -> None:
+    assert sorted([*FATAL, *HARMLESS]) == sorted(FAULTS)
+
+
+@pytest.mark.parametrize("fault", FATAL)
+async def test_a_device_that_is_no_good_is_lost_and_comes_back(gps: Gps, fault: Fault) -> None:
+    reasons: list[str] = []
+    agent = gps.process("InstrumentAgent")
+    enter = agent._enter
+
+    def seen(state: str, reason: str = "") -> None:
+        reasons.append(reason)
+        enter(state, reason)
+
+    agent._enter = seen
+    gps.talker.plan([Spell(fault, 0, 600)])
+    await gps.at("LOST_CONNECTION")
+    assert re.search(FATAL[fault], reasons[0]), reasons
+    accepted = gps.talker.accepted
+    if fault != "refuse":  # it goes on trying
+
+        async def tried() -> bool:
+            return gps.talker.accepted >= accepted + 2
+
+        await until(tried)
+    gps.talker.behave()
+    await gps.at("STREAMING")
+    await gps.more()
+
+
+@pytest.mark.parametrize("fault", HARMLESS)
+async def test_a_device_that_is_a_nuisance_is_borne(gps: Gps, fault: Fault) -> None:
+    gps.talker.plan([Spell(fault, 0, 600)])
+    await gps.more(3)
+    if fault == "flood":
+        driver = gps.process("NmeaDriver")
+
+        async def dropped() -> bool:
+            return bool((await gps.status()).device["dropped"])
+
+        await until(dropped)
+        assert driver._link._lines.held <= MAX_LINE
+        assert len(driver.batches._samples) < 2000
+    status = await gps.status()
+    assert (status.state, status.losses) == ("STREAMING", 0)
+
+
+async def test_what_was_bad_is_counted(gps: Gps) -> None:
+    gps.talker.plan([Spell("checksums", 0, 600)])
+    await gps.at("LOST_CONNECTION")
+    assert (await gps.status()).device["bad"] > 0
+    gps.talker.behave()
+    gps.talker.plan([Spell("huge_lines", 0, 600)])
+
+    async def counted() -> bool:
+        return bool((await gps.status()).device["overlong"])
+
+    await until(counted)
+
+
+async def test_a_command_that_the_device_does_not_answer_fails(gps: Gps) -> None:
+    gps.process("NmeaDriver").settings["answer_timeout"] = 0.1
+    gps.talker._answer = lambda line: None  # type: ignore[method-assign]
+    with pytest.raises(Exception, match="does not answer RATE") as raised:
+        await gps.client.set({"rate": 5})
+    assert raised.value.type == "DeviceError"  # type: ignore[attr-defined]
+    gps.talker._answer = lambda line: b"$PION,ERROR,CHECKSUM*4D\r\n"  # type: ignore[method-assign]
+    with pytest.raises(Exception, match="says no to RATE"):
+        await gps.client.set({"rate": 5})
+    assert (await gps.status()).state == "STREAMING"
+
+
+async def test_nobody_waits_on_a_device_that_goes_away_in_mid_command(gps: Gps) -> None:
+    def gone(line: bytes) -> Any:
+        for writer in list(gps.talker._writers):
+            writer.transport.abort()
+
+    gps.talker._answer = gone  # type: ignore[method-assign]
+    gps.process("NmeaDriver").settings["answer_timeout"] = 600
+    async with asyncio.timeout(10):
+        with pytest.raises(Exception, match="the device is gone") as raised:
+            await gps.client.set({"rate": 5})
+    assert raised.value.type == "DeviceError"  # type: ignore[attr-defined]
+    await gps.at("STREAMING")
