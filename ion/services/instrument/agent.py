@@ -39,6 +39,7 @@ from ion.services.instrument.model import (
     Wrong,
     WrongState,
 )
+from ion.services.instrument.registering import register
 from ion.services.instrument.session import DEFAULT_LEASE, Held
 from ion.services.instrument.standing import Standing
 
@@ -78,6 +79,7 @@ class InstrumentAgent(Standing, name="instrument", version="0.1.0", singleton=Tr
             message = f"start: one of {', '.join(STATES)}, not {start!r}"
             raise ConfigurationError(message)
         self._start_state = start
+        self._told = {"driver": driver, "stream": resource if stream is None else stream}
         self._restore = restore
         self._desk = Desk(self._session_ended)
         self._stand(driver, device or {}, resource if stream is None else stream or None)
@@ -94,6 +96,7 @@ class InstrumentAgent(Standing, name="instrument", version="0.1.0", singleton=Tr
         """
         desired = self._memory.kept.desired or self._start_state
         self.run(self._herald.run(), "herald")
+        self.run(register(self, self.service_name, self._told), "register")
         if desired != UNINITIALIZED:
             await self._do("initialize")
             self.run(self._come_to(desired), "begin")

@@ -95,7 +95,7 @@ class Driver(Process):
 
     async def lose(self, reason: str) -> None:
         """Tell the agent that the device is gone; it says when to connect again."""
-        log.info("%r: the connection is lost: %s", self, reason)
+        log.debug("%r: the connection is lost: %s", self, reason)
         await self.flush()
         await self._tell("lost", {"reason": reason})
 

@@ -121,7 +121,8 @@ class Standing(Service):
     def _enter(self, state: str, reason: str = "") -> None:
         before, self._at = self._at, state
         self._since, self._reason = clock.now(), reason
-        log.info("%r: %s -> %s%s", self, before, state, f": {reason}" if reason else "")
+        level = logging.INFO if LOST_CONNECTION in (before, state) else logging.DEBUG
+        log.log(level, "%r: %s -> %s%s", self, before, state, f": {reason}" if reason else "")
         self._tell(types.AgentStateChanged, before=before, state=state, reason=reason)
 
     def _tell(self, event: type[types.AgentEvent], **fields: Any) -> None:
@@ -166,7 +167,7 @@ class Standing(Service):
                     await self._line.ask("stream", {"on": True})
             except ApplicationError as error:
                 self._reason = error.message
-                log.info("%r: not connected yet: %s", self, error)
+                log.debug("%r: not connected yet: %s", self, error)
                 continue
             self._enter(AGENT.next_state(self._at, machine.BACK[self._return_to]))
             self._tell(types.AgentConnected)

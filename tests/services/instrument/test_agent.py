@@ -15,6 +15,7 @@ from ion.process.granules.subscriber import StreamSubscriber
 from ion.services.instrument.batching import Batch
 from ion.services.instrument.client import InstrumentClient
 from ion.services.instrument.events import AgentCommandDone, AgentErrorRaised
+from ion.services.resource_registry.client import ResourceRegistryClient
 from ion.services.simulator.client import SimulatorClient
 from ion.services.simulator.talker import Talker
 from tests.services.instrument.conftest import STORE, Gps, spawned, until
@@ -74,6 +75,21 @@ async def test_samples_go_from_the_device_to_who_subscribes(bus: Bus) -> None:
     assert ("AgentConnected", "gps1", "Instrument") in names
     assert ("AgentConfigured", "gps1", "Instrument") in names
     assert "STREAMING" in [getattr(event, "state", "") for event in listener.events]
+
+
+async def test_it_is_entered_into_the_registry(talker: Talker) -> None:
+    async with Container("memory://", sysname="test", config=STORE) as container:
+        await container.start_app("resource_registry")
+        registry = ResourceRegistryClient(container)
+        for stream in ("one", "two"):
+            gps = await spawned(container, talker, stream=stream)
+
+            async def entered(stream: str = stream) -> bool:
+                found = (await registry.find("Instrument")).items
+                return [(r.id, r.attributes["stream"]) for r in found] == [("gps1", stream)]
+
+            await until(entered)
+            await container.terminate_process(gps.process("InstrumentAgent").id)
 
 
 async def test_a_granule_is_a_batch_of_samples_in_order(gps: Gps) -> None:
