@@ -22,6 +22,8 @@ from ion.process.client import ServiceClient
 from ion.process.process import Process
 from ion.process.service import Service
 from ion.shell import dlq, system
+from ion.shell.identitywords import ActorsOf
+from ion.shell.instrumentwords import Instruments
 from ion.shell.places import Here, Place
 from ion.shell.render import Table
 from ion.shell.schedulewords import Tasks
@@ -109,7 +111,9 @@ class Common:
         "dlq",
         "repos",
         "attrs",
+        "actors",
         "schedule",
+        "instruments",
         "send",
         "rpc_send",
         "spawn",
@@ -125,7 +129,9 @@ class Common:
         self.dlq = DeadLetters(place)
         self.repos = Repositories(place)
         self.attrs = AttributeRows(place)
+        self.actors = ActorsOf(place)
         self.schedule = Tasks(place)
+        self.instruments = Instruments(place)
 
     def namespace(self) -> dict[str, Any]:
         """Return what the shell can name."""
@@ -255,7 +261,9 @@ _WAITING = frozenset(
         "dlq",
         "repos",
         "attrs",
+        "actors",
         "schedule",
+        "instruments",
         "send",
         "rpc_send",
         "spawn",
