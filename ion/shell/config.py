@@ -36,6 +36,8 @@ def said(options: Options) -> dict[str, dict[str, Any]]:
         layers["--sysname"] = {"container.sysname": options.sysname}
     if options.listen is not None:
         layers["--listen"] = {"broker.listen": options.listen}
+    if options.token_file is not None:
+        layers["--token-file"] = {"identity.token_file": options.token_file, "identity.token": None}
     if options.log_level is not None:
         layers["--log-level"] = {"logging.level": options.log_level.upper()}
     if options.log_format is not None:

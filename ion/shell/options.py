@@ -54,6 +54,7 @@ class Options(operatewords.Fields, attachwords.Fields):
     json: bool = False
     config_files: list[str] = field(default_factory=list)
     settings: list[str] = field(default_factory=list)
+    token_file: str | None = None
     log_level: str | None = None
     log_format: str | None = None
     start: Sequence[str] = ()
@@ -236,6 +237,9 @@ def _add_common(parser: argparse.ArgumentParser) -> list[argparse.Action]:
             action="append",
             metavar="SECTION.KEY=VALUE",
             help="set one setting, over all files; may be repeated",
+        ),
+        add(
+            "--token-file", metavar="FILE", help="file with the token that says whose the calls are"
         ),
         add("--log-level", choices=LEVELS, type=str.lower, help="least level that is logged"),
         add("--log-format", choices=("text", "json"), help="lines of text, or JSON"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,8 @@ from ion.base.errors import ApplicationError, BadRequest, ConfigurationError, Io
 from ion.observe.context import current_call
 from ion.process.identity.identity import ADMIN_ROLE, SYSTEM, SYSTEM_ROLE, Identity
 from ion.process.incoming import IncomingCall
+from ion.process.signing import HEADER as SIGNATURE
+from ion.process.signing import read
 from ion.process.storeerrors import answering
 
 _NAME = re.compile(r"[^\s/\x00-\x1f\x7f]{1,200}\Z")
@@ -54,6 +57,21 @@ def caller() -> Identity | None:
         return None
     given = (call.delivery.key, envelope.op, envelope.body, envelope.headers)
     return THE_SYSTEM if permission.is_signed(*given) else None
+
+
+def signature_of() -> tuple[str, float]:
+    """Return the nonce that the call is signed with, and until when it must not come again.
+
+    "" where it is the call of somebody with a token, or not signed.
+    """
+    call = current_call.get()
+    if not isinstance(call, IncomingCall) or call.endpoint.permission is None:
+        return "", 0.0
+    header = call.envelope.headers.get(SIGNATURE)
+    is_borne = call.identity is not None and call.token != ""
+    if header is None or is_borne or call.endpoint.permission.is_open:
+        return "", 0.0
+    return read(header).nonce, time.time() + 2 * call.endpoint.clock_skew + 1.0
 
 
 def administrator() -> Identity:

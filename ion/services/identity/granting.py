@@ -12,19 +12,15 @@ from typing import Any
 import msgspec
 
 from ion.base.errors import ApplicationError, Conflict, NotFound, Unauthorized
-from ion.process.identity.identity import SYSTEM_ROLE
 from ion.process.identity.keys import key_set
 from ion.process.identity.revocations import ACTOR, ONE
 from ion.process.identity.tokens import refused
 from ion.services.identity import proving
 from ion.services.identity.authority import (
-    administrator,
     answered,
     caller,
     checked_actor,
     checked_text,
-    forbidden,
-    owner_of,
 )
 from ion.services.identity.guessing import Guesses
 from ion.services.identity.model import Actor, Grant, KeptActor, KeptSession, Who
@@ -118,9 +114,7 @@ class Granting(Office):
         :param by: who is to act; for who has the key of the system. Else it is the caller.
         """
         with answered():
-            who = caller()
-            if who is None or (by and not who.has_role(SYSTEM_ROLE)):
-                raise forbidden(who, "is for who is known, and in their own name")
+            who = await self.known(is_delegating=bool(by))
             origin = self._endpoint.desk.identify(token)
             acts = checked_actor(by) if by else who.actor
             lasts = self._life if life is None else max(min(life, self._max_life), 1.0)
@@ -142,19 +136,19 @@ class Granting(Office):
             checked_text(reason, "a reason")
             if token:
                 identity = self._endpoint.desk.identify(token)
-                owner_of(identity.actor)
+                await self.owner_of(identity.actor)
                 return await self.revoke(ONE, identity.id, reason)
             if actor:
-                owner_of(actor)
+                await self.owner_of(actor)
                 await self.book.end_sessions_of(actor)
                 return await self.revoke(ACTOR, actor, reason)
-            administrator()
+            await self.administrator()
             return await self.revoke(ONE, token_id, reason)
 
     async def op_revocations(self) -> list[dict[str, Any]]:
         """Return what is revoked. For administrators."""
         with answered():
-            administrator()
+            await self.administrator()
             found = await self.book.revocations(time.time())
             return [msgspec.to_builtins(each) for each in found[:1000]]
 

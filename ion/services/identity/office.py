@@ -7,12 +7,14 @@ import logging
 import time
 from collections.abc import Sequence
 
-from ion.base.errors import IonError
+from ion.base.errors import ApplicationError, IonError
 from ion.observe.context import current_call
+from ion.process.identity.identity import SYSTEM, SYSTEM_ROLE, Identity
 from ion.process.identity.issuer import Issuer
 from ion.process.identity.revocations import ACTOR, ONE, Revocation
 from ion.process.identity.telling import tell
 from ion.process.process import Process
+from ion.services.identity import authority
 from ion.services.identity.book import Book
 
 log = logging.getLogger(__name__)
@@ -28,6 +30,41 @@ class Office(Process):
     book: Book
     issuer: Issuer
     _max_life: float = 86_400.0
+
+    # who asks
+
+    async def administrator(self) -> Identity:
+        """Return whose the call is, who may administrate.
+
+        :raises ApplicationError: 403, they may not, or what they have signed was used before.
+        """
+        return await self._once(authority.administrator())
+
+    async def owner_of(self, actor: str) -> Identity:
+        """Return whose the call is: the actor's, or who may administrate; errors likewise."""
+        return await self._once(authority.owner_of(actor))
+
+    async def known(self, *, is_delegating: bool = False) -> Identity:
+        """Return whose the call is; errors likewise.
+
+        :param is_delegating: they speak for somebody else, as only the system may.
+        """
+        who = authority.caller()
+        if who is None or (is_delegating and not who.has_role(SYSTEM_ROLE)):
+            raise authority.forbidden(who, "is for who is known, and in their own name")
+        return await self._once(who)
+
+    async def _once(self, who: Identity) -> Identity:
+        """Check that a signature was not used before, by any instance: whoever reads a queue could
+        say again what was signed, and have the answer.
+        """
+        nonce, until = authority.signature_of()
+        if nonce and not await self.book.use(SYSTEM, nonce, until):
+            message = "this command was used before: give it again"
+            raise ApplicationError(message, 403, "Forbidden", {"reason": "nonce"})
+        return who
+
+    # what was revoked
 
     async def revoke(self, kind: str, name: str, reason: str) -> int:
         """Revoke a token, or an actor's tokens so far; return how many containers have heard.

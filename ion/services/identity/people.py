@@ -13,12 +13,10 @@ from ion.process.identity.keys import public_key, written
 from ion.process.identity.revocations import ACTOR
 from ion.services.identity import proving
 from ion.services.identity.authority import (
-    administrator,
     answered,
     checked_actor,
     checked_roles,
     checked_text,
-    owner_of,
 )
 from ion.services.identity.model import (
     Actor,
@@ -43,7 +41,7 @@ class People(Office):
     ) -> Actor:
         """Add an actor; 409 where there is one of that id."""
         with answered():
-            by = administrator()
+            by = await self.administrator()
             added = Actor(
                 checked_actor(actor),
                 kind,
@@ -58,7 +56,7 @@ class People(Office):
     async def op_actor(self, actor: str) -> Actor:
         """Return an actor; 404 where there is none. For administrators, and the actor."""
         with answered():
-            owner_of(actor)
+            await self.owner_of(actor)
             return (await self.book.actor(actor)).actor
 
     async def op_actors(
@@ -66,13 +64,13 @@ class People(Office):
     ) -> Actors:
         """Return actors in the order of their ids. For administrators."""
         with answered():
-            administrator()
+            await self.administrator()
             return await self.book.actors(kind, limit, cursor)
 
     async def op_remove_actor(self, actor: str) -> bool:
         """Remove an actor; their tokens and sessions end. Return whether there was one."""
         with answered():
-            administrator()
+            await self.administrator()
             was_there = await self.book.remove(actor)
             await self._expel(actor, "the actor was removed")
             return was_there
@@ -80,7 +78,7 @@ class People(Office):
     async def op_enable(self, actor: str, enabled: bool = True) -> Actor:
         """Let an actor in again; or keep them out: their tokens and sessions end."""
         with answered():
-            administrator()
+            await self.administrator()
             kept = await self.book.change(actor, lambda kept: _with(kept, enabled=enabled))
             if not enabled:
                 await self._expel(actor, "the actor was disabled")
@@ -89,13 +87,13 @@ class People(Office):
     async def op_grant(self, actor: str, roles: list[str]) -> Actor:
         """Give an actor roles. Their tokens so far end; a session gets one that has the roles."""
         with answered():
-            given = checked_roles(roles, administrator())
+            given = checked_roles(roles, await self.administrator())
             return await self._change_roles(actor, add=given)
 
     async def op_withdraw(self, actor: str, roles: list[str]) -> Actor:
         """Take roles from an actor. Their tokens so far end, at once and everywhere."""
         with answered():
-            administrator()
+            await self.administrator()
             return await self._change_roles(actor, take=tuple(roles))
 
     async def _change_roles(
@@ -123,7 +121,7 @@ class People(Office):
     async def op_credentials(self, actor: str) -> list[Credential]:
         """Return how an actor can prove who they are. For administrators, and the actor."""
         with answered():
-            owner_of(actor)
+            await self.owner_of(actor)
             return [each.told for each in (await self.book.actor(actor)).credentials]
 
     async def op_add_key(self, actor: str, public: str, label: str = "") -> Credential:
@@ -132,7 +130,7 @@ class People(Office):
         A private key has no business here, and is refused.
         """
         with answered():
-            owner_of(actor)
+            await self.owner_of(actor)
             if "PRIVATE" in public:
                 message = "this is a private key: keep it, and give the public one"
                 raise BadRequest(message)
@@ -143,7 +141,7 @@ class People(Office):
     async def op_add_secret(self, actor: str, label: str = "") -> NewSecret:
         """Make a secret for an actor, which is told now and never again. As ``credentials``."""
         with answered():
-            owner_of(actor)
+            await self.owner_of(actor)
             label = checked_text(label, "a label")
             secret, kept = await asyncio.to_thread(proving.new_secret, new_mark(), label)
             await self._add(actor, kept)
@@ -152,7 +150,7 @@ class People(Office):
     async def op_remove_credential(self, actor: str, id: str) -> None:
         """Remove a credential; sessions that it has begun end. 404 where there is none."""
         with answered():
-            owner_of(actor)
+            await self.owner_of(actor)
 
             def change(kept: KeptActor) -> KeptActor:
                 left = tuple(each for each in kept.credentials if each.told.id != id)
