@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from ion.base.errors import Forbidden, IonError
+from ion.base.errors import ApplicationError, Forbidden, IonError
 from ion.messaging import codec
 from ion.messaging.envelope import Envelope
 from ion.observe.context import current_call
@@ -20,7 +20,7 @@ from ion.process.commanding import is_signed
 from ion.process.events.event import path_in
 from ion.process.events.hearing import EventOp
 from ion.process.events.naming import word
-from ion.process.identity.identity import Identity
+from ion.process.identity.identity import SYSTEM, SYSTEM_ROLE, Identity
 from ion.process.incoming import BINDING, IncomingCall
 from ion.process.ops import Op
 from ion.process.policy.facts import MessageFacts
@@ -34,6 +34,7 @@ from ion.process.process import Process
 
 log = logging.getLogger(__name__)
 MAX_KNOWN = 10_000
+SYSTEM_ISSUER = "ion"
 _NO_ROLES: frozenset[str] = frozenset()
 _HOW = "docs/how-to/policy.md"
 
@@ -102,7 +103,7 @@ class Gate:
             else:
                 op = process.ops.get(envelope.op) if process is not None else None
                 action = f"{target_of(process)}.{envelope.op}"
-                subject = self._keyholder(subject, process, op)
+                subject = self._subject(call, process, op, subject)
             facts = MessageFacts(envelope, op or handler, self.owners)
             decision = self._decided(subject, action, facts, op)
         except IonError:
@@ -134,34 +135,63 @@ class Gate:
         target = action.rpartition(".")[0]
         self._free[target, op.name, subject.actor, subject.roles] = decision
 
-    def _keyholder(self, subject: Subject, process: Process | None, op: Op | None) -> Subject:
-        """Return the subject, as a keyholder where the message is a signed command.
+    def _subject(
+        self, call: IncomingCall, process: Process | None, op: Op | None, subject: Subject
+    ) -> Subject:
+        """Return the subject, as a keyholder where it has shown that it has the key.
 
-        So may be what asks the service ``policy``: who sets it up has nothing but the key.
+        Commands may be signed in the place of a token; so may be what asks the service ``policy``:
+        who sets it up has nothing but the key.
         """
-        if op is None or not (op.is_command or target_of(process) == SERVICE) or not is_signed():
+        may_sign = op is not None and (op.is_command or target_of(process) == SERVICE)
+        if not is_of_system(call.identity) and not (may_sign and is_signed_by_system(call)):
             return subject
         fields = (subject.actor, subject.roles, subject.claims, subject.chain)
         return Subject(*fields, is_keyholder=True)
 
 
+def is_of_system(identity: Identity | None) -> bool:
+    """Tell whether a token is of the system itself: made with its key, for a container."""
+    return (
+        identity is not None
+        and identity.actor == SYSTEM
+        and identity.issuer == SYSTEM_ISSUER
+        and SYSTEM_ROLE in identity.roles
+        and not identity.chain
+    )
+
+
+def is_signed_by_system(call: IncomingCall) -> bool:
+    """Tell whether a message is signed with the key of the system.
+
+    On a bus that nobody else can reach there is no key: there, who has no token has signed.
+    """
+    permission, identity = call.endpoint.permission, call.identity
+    is_open = permission is not None and permission.is_open
+    if is_open and identity is not None and identity.actor != SYSTEM:
+        return False
+    return is_signed()
+
+
 def demand_rule() -> None:
     """Check that a rule, or the key of the system, allows what is being handled: no default does.
 
-    :raises Forbidden: neither does.
+    :raises ApplicationError: 403 Forbidden, neither does.
     """
     call = current_call.get()
-    if not isinstance(call, IncomingCall) or is_signed():
+    if not isinstance(call, IncomingCall):
+        return  # nobody's message
+    if is_of_system(call.identity) or is_signed_by_system(call):
         return
-    gates = [each for each in call.endpoint.inbound if isinstance(each, Gate)]
     subject, action = subject_of(call.identity), f"{SERVICE}.{call.op}"
     facts = MessageFacts(call.envelope, None, Owners())
-    if not any(
-        (found := gate.judge.decide(subject, action, facts)).allowed and found.rule
-        for gate in gates
-    ):
-        message = f"{action} needs a rule that allows it, or the key of the system"
-        raise Forbidden(message, details={"action": action, "rule": None})
+    for gate in [each for each in call.endpoint.inbound if isinstance(each, Gate)]:
+        decision = gate.judge.decide(subject, action, facts)
+        if decision.allowed and decision.rule:
+            return
+    message = f"{action} needs a rule that allows it, or the key of the system"
+    details = {"action": action, "rule": None}
+    raise ApplicationError(message, code=403, type="Forbidden", details=details)
 
 
 def target_of(process: Process | None) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ion.base.errors import CodecError
+from ion.base.errors import CodecError, ConfigurationError, ReceivedError
 from ion.process.calling import Calling
 from ion.process.client import ServiceClient
 from ion.process.operator import Operator
@@ -33,21 +33,27 @@ class PolicyClient(ServiceClient, service="policy"):
         :param version: the one that it comes after, 0 for none.
         :param signed: by the key of the system, rather than by the token of who calls.
         :raises Conflict: the rules are of another version by now.
-        :raises ReceivedApplicationError: they are wrong (400); the message says file, line and key.
+        :raises ConfigurationError: they are wrong; the message says line and key.
         :raises Forbidden: no rule allows it; or there is no key to sign with.
         """
         content = {"text": text, "version": version, "comment": comment}
         with heard():
-            if not signed:
+            try:
+                if signed:
+                    return _version(await self._signed("put", content, timeout))
                 answer: Version = await self._call("put", content, timeout=timeout, returns=Version)
-                return answer
-            caller = self._caller
-            if not isinstance(caller, Calling):
-                message = f"{caller!r} cannot sign"
-                raise TypeError(message)
-            operator = Operator(caller)
-            said = await operator.command(self._to, "put", content, timeout=timeout or 15.0)
-        return _version(said)
+            except ReceivedError as error:
+                if error.type != ConfigurationError.__name__:
+                    raise
+                raise ConfigurationError(error.message, details=error.details) from None
+            return answer
+
+    async def _signed(self, op: str, content: Any, timeout: float | None) -> Any:
+        caller = self._caller
+        if not isinstance(caller, Calling):
+            message = f"{caller!r} cannot sign"
+            raise TypeError(message)
+        return await Operator(caller).command(self._to, op, content, timeout=timeout or 15.0)
 
     async def current(self, *, timeout: float | None = None) -> Version:
         """Return the rules in force; version 0: there are none yet."""
