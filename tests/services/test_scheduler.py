@@ -7,6 +7,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,10 +82,11 @@ class Scene:
 
 
 @pytest.fixture(params=["memory", "amqp"])
-async def scene(request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
+async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Scene]:
     is_memory = request.param == "memory"
     url = "memory://" if is_memory else request.getfixturevalue("amqp_url")
-    async with Container(url, sysname="test", config={"store.url": "memory://"}) as container:
+    store = "memory://" if is_memory else f"sqlite:///{tmp_path}/store.db"
+    async with Container(url, sysname="test", config={"store.url": store}) as container:
         scene = Scene(container)
         await scene.start()
         yield scene

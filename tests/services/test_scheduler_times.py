@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -10,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ion.base.errors import InvalidRequest
-from ion.services.scheduler import times
+from ion.base.errors import ConfigurationError, InvalidRequest
+from ion.services.scheduler import cron, times
 from ion.services.scheduler.model import Schedule
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
@@ -230,3 +231,11 @@ def test_jitter_is_the_same_for_the_same_firing(name: str, jitter: float) -> Non
     late = times.delay(schedule, name)
     assert 0 <= late <= jitter
     assert late == times.delay(schedule, name)
+
+
+def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cronsim", None)
+    cron._library.cache_clear()
+    with pytest.raises(ConfigurationError, match=r"pip install 'ioncore\[scheduler\]'"):
+        times.check(Schedule(cron="* * * * *"), NOW)
+    times.check(Schedule(every=1.0), NOW)

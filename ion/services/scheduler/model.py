@@ -100,6 +100,8 @@ class Firing(msgspec.Struct, kw_only=True, omit_defaults=True):
 class Task(msgspec.Struct, kw_only=True):
     """A task.
 
+    :ivar by: who has added it, as far as that is known: the ``actor`` of its events.
+    :ivar owner: whose it is; by default, theirs.
     :ivar state: ``active``; ``paused``; ``done``: it is not due any more, and is kept for a while.
     :ivar due: when it fires next (before its jitter), or would, were it not paused.
     :ivar fired: how many firings there were.
@@ -111,6 +113,7 @@ class Task(msgspec.Struct, kw_only=True):
     id: str
     schedule: Schedule
     target: Target
+    by: str = ""
     owner: str = ""
     description: str = ""
     created: float = 0.0

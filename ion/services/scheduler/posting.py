@@ -34,7 +34,7 @@ def event_of(task: Task, firing: Firing) -> TimerFired:
         origin_type=target.origin_type,
         sub_type=target.sub_type,
         description=task.description,
-        actor=task.owner,
+        actor=task.by,
         created=firing.at,
         id=firing.id,
         task=task.id,

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ion.base import clock
-from ion.base.errors import ConfigurationError, Conflict, InvalidRequest, NotFound
+from ion.base.errors import ConfigurationError, Conflict, InvalidRequest, NotFound, Unavailable
 from ion.base.ids import new_mark
+from ion.process.incoming import IncomingCall
 from ion.process.service import Service
 from ion.process.storeerrors import answering
 from ion.services.scheduler import asking, book, deciding, posting
@@ -83,6 +84,12 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
         """Begin to look what is due."""
         self.run(self._ticker.run(), "ticker")
 
+    async def on_health(self) -> None:
+        """Say that tasks have to wait, and why."""
+        if self._ticker.trouble is not None:
+            message = f"tasks have to wait: {self._ticker.trouble}"
+            raise Unavailable(message)
+
     # ops
 
     async def op_add(
@@ -142,8 +149,8 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
                 origin_type=origin_type,
                 sub_type=sub_type,
             )
-            owner = owner or self.message.user
-            words = {"owner": owner, "description": description}
+            by = _caller(self.message)
+            words = {"by": by, "owner": owner or by, "description": description}
             kept = asking.kept_of(task_id, schedule, target, clock.now(), **words, keep=keep)
             posting.check(self._endpoint, kept.task)
             return await self._add(kept)
@@ -263,3 +270,9 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
         message = self.message.envelope.message_id.encode()
         mark = hashlib.blake2b(message, digest_size=8).hexdigest() if message else new_mark()
         return f"{task_id}/by-hand/{mark}"
+
+
+def _caller(call: IncomingCall) -> str:
+    """Return who calls, as far as it is known, or ""."""
+    identity = getattr(call, "identity", None)
+    return str(getattr(identity, "actor", "") or call.user)

@@ -39,12 +39,14 @@ class Ticker:
     :param process: whose units of work and calls these are.
     :param rows: the book.
     :param keep: seconds for which tasks are kept that are over.
+    :ivar trouble: why tasks have to wait now, or None.
     """
 
     def __init__(self, process: Process, rows: IndexStore, keep: float) -> None:
         self._process = process
         self._rows = rows
         self._keep = keep
+        self.trouble: IonError | None = None
         self._wake = asyncio.Event()
         self._calls: set[str] = set()
         self._is_unsure = True  # whether there may be calls noted that nobody is at
@@ -62,9 +64,11 @@ class Ticker:
                 until = await self._turn()
             except IonError as error:
                 log.warning("tasks have to wait: %s", error)
+                self.trouble = error
                 self._is_unsure = True
                 await clock.sleep(PAUSE)
             else:
+                self.trouble = None
                 await self._idle(until)
 
     def begin(self, task: Task, firing: Firing) -> None:
@@ -209,18 +213,22 @@ class Ticker:
             self.wake()
 
     async def _note(self, task: str, firing: str, told: dict[str, Any]) -> bool:
-        """Note the end of a call; return whether that is done."""
-        try:
-            entry = await self._rows.entry(task)
-            if entry is not None:  # else it was removed meanwhile
+        """Note the end of a call; return whether that is done, or never will be."""
+        while True:
+            try:
+                entry = await self._rows.entry(task)
+                if entry is None:  # it was removed meanwhile
+                    return True
                 kept = deciding.ended(book.decode(entry), firing, clock.now(), **told)
                 await self._rows.write([book.put_of(kept, entry.revision)])
-        except Conflict:
-            return await self._note(task, firing, told)
-        except Unavailable as error:
-            log.warning("the end of %s cannot be noted yet: %s", firing, error)
-            return False
-        return True
+            except Conflict:
+                continue
+            except Unavailable as error:
+                log.warning("the end of %s cannot be noted yet: %s", firing, error)
+                return False
+            except IonError as error:
+                log.error("the end of %s cannot be noted: %s", firing, error)  # noqa: TRY400
+            return True
 
     # rows
 
