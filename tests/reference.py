@@ -31,6 +31,7 @@ from ion.conversation.rpc import RPC
 from ion.conversation.stream import STREAM
 from ion.process import supervision
 from ion.process.supervision.decisions import MACHINE as SUPERVISION
+from ion.services.instrument.machine import AGENT as INSTRUMENT
 from tests.shell.doctoring import faults_table
 
 ROOT = Path(__file__).parent.parent
@@ -248,6 +249,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "agent-ops": agent_ops,
     "agent-reports": agent_reports,
     "supervision": diagram(SUPERVISION),
+    "instrument": diagram(INSTRUMENT),
     "supervision-rules": supervision_rules,
     "faults": faults_table,
 }
