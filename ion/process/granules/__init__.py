@@ -7,5 +7,13 @@ from ion.process.granules.definition import Field, StreamDefinition
 from ion.process.granules.granule import Granule
 from ion.process.granules.publisher import StreamPublisher
 from ion.process.granules.subscriber import StreamSubscriber
+from ion.process.granules.transform import Transform
 
-__all__ = ["Field", "Granule", "StreamDefinition", "StreamPublisher", "StreamSubscriber"]
+__all__ = [
+    "Field",
+    "Granule",
+    "StreamDefinition",
+    "StreamPublisher",
+    "StreamSubscriber",
+    "Transform",
+]

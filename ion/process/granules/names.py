@@ -11,7 +11,7 @@ from ion.base.errors import InvalidRequest
 POINT = "streams"  # the exchange point
 OP = "granule"  # the `type` of a message with a granule
 END = "end"  # last word of the topic by which publishers are told that a stream is deleted
-MAX_NAME = 120  # bytes, escaped
+MAX_NAME = 80  # bytes, escaped
 _PLAIN = re.compile(rb"[A-Za-z0-9-]")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time as clock
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ion.process.process import Process
 
 MAX_WINDOW = 10_000
+MAX_WRITERS = 100
 
 
 class StreamPublisher:
@@ -64,7 +66,10 @@ class StreamPublisher:
         self._over: Exception | None = None
         self._ending: Subscription | None = None
         says = (definition.name, definition.version) if definition is not None else ("", 0)
-        self._write = Writer(stream, name, *says, sparse=sparse).write
+        self._new = functools.partial(
+            Writer, stream, definition=says[0], version=says[1], sparse=sparse
+        )
+        self._writers: dict[str, Writer] = {}
 
     @classmethod
     async def open(
@@ -143,26 +148,29 @@ class StreamPublisher:
         :raises Unavailable: there was no room in time; the granule is not published.
         :raises LifecycleError: the publisher, or its process, has ended.
         """
-        return await self._publish(fields, None, time, timeout)
+        return await self._publish(fields, None, self.id, time, timeout)
 
     async def publish_as(
         self,
         number: int,
         fields: Mapping[str, Any],
         *,
+        publisher: str = "",
         time: float | None = None,
         timeout: float | None = None,
     ) -> int:
         """Publish a granule that has a number of its own; else as :meth:`publish`.
 
         :param number: greater than those before, but where one of these is published again.
+        :param publisher: whose number it is; this publisher's, by default.
         """
-        return await self._publish(fields, number, time, timeout)
+        return await self._publish(fields, number, publisher or self.id, time, timeout)
 
     async def _publish(
         self,
         fields: Mapping[str, Any],
         number: int | None,
+        publisher: str,
         time: float | None,
         timeout: float | None,
     ) -> int:
@@ -170,9 +178,11 @@ class StreamPublisher:
         if self._over is not None or not self._window.has_room:
             await self._room(timeout)
         number = self.number + 1 if number is None else number
-        body = self._write(number, clock.time() if time is None else float(time), parts)
-        self._window.send(number, self._envelope(number, body))
-        self.number = max(self.number, number)
+        writer = self._writers.get(publisher) or self._writer(publisher)
+        body = writer.write(number, clock.time() if time is None else float(time), parts)
+        self._window.send(self._envelope(body, f"{publisher}.{number}"))
+        if publisher == self.id:
+            self.number = max(self.number, number)
         return number
 
     async def flush(self, timeout: float | None = None) -> None:
@@ -195,12 +205,16 @@ class StreamPublisher:
         if self._over is not None:
             raise self._over
 
-    def _envelope(self, number: int, body: bytes) -> Envelope:
+    def _writer(self, publisher: str) -> Writer:
+        if len(self._writers) >= MAX_WRITERS:
+            self._writers.clear()
+        self._writers[publisher] = writer = self._new(publisher)
+        return writer
+
+    def _envelope(self, body: bytes, id: str) -> Envelope:
         endpoint = self._endpoint
         try:
-            envelope = endpoint.one_way_of(
-                self._process.id, OP, body, MSGPACK, f"{self.id}.{number}"
-            )
+            envelope = endpoint.one_way_of(self._process.id, OP, body, MSGPACK, id)
         except ContentTooLarge as error:
             message = (
                 f"a granule of stream {self.stream!r} has {len(body)} bytes, and a message at most "

@@ -27,13 +27,23 @@ class Window:
     :param size: how many, at most.
     """
 
-    __slots__ = ("_endpoint", "_exchange", "_timer", "_topic", "_unsure", "_waiting", "size")
+    __slots__ = (
+        "_endpoint",
+        "_exchange",
+        "_serial",
+        "_timer",
+        "_topic",
+        "_unsure",
+        "_waiting",
+        "size",
+    )
 
     def __init__(self, endpoint: Endpoint, exchange: str, topic: str, size: int) -> None:
         self.size = size
         self._endpoint = endpoint
         self._exchange = exchange
         self._topic = topic
+        self._serial = 0
         self._unsure: dict[int, Envelope] = {}
         self._timer: asyncio.TimerHandle | asyncio.Task[None] | None = None
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
@@ -66,8 +76,9 @@ class Window:
         if self._unsure:
             await self._wait_for(0, self._endpoint.time() + timeout)
 
-    def send(self, number: int, envelope: Envelope) -> None:
+    def send(self, envelope: Envelope) -> None:
         """Send one, now or when those before it are sent again."""
+        self._serial = number = self._serial + 1
         self._unsure[number] = envelope
         if self._timer is None:
             self._publish(number, envelope)

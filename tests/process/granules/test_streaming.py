@@ -2,70 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
-from ion import CodecError, Container, ContentTooLarge, InvalidRequest, LifecycleError, Process
-from ion.process.granules import Field, Granule, StreamDefinition, StreamPublisher, StreamSubscriber
+from ion import CodecError, Container, ContentTooLarge, InvalidRequest, LifecycleError
+from ion.process.granules import Field, StreamDefinition
 from ion.process.granules.granule import granule_of
 from ion.process.granules.names import POINT, checked_stream, escaped
 from ion.process.granules.tracking import REACH, Tracker
 from ion.process.granules.wire import Writer
+from tests.process.granules.places import Listener, Sensor, spawn, until
 
 CTD = StreamDefinition(
     "ctd",
     {"time": "datetime64[ms]", "temp": Field("f8", unit="degC"), "raw": Field("u2", (None, 3))},
 )
-
-
-@pytest.fixture(params=["memory", "amqp"])
-def bus(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
-    """Give the memory bus, and RabbitMQ by its lean path."""
-    if request.param == "memory":
-        return f"memory://granules-{id(request)}", {}
-    url: str = request.getfixturevalue("amqp_url")
-    return url, {"messaging.max_content": 4_000_000}
-
-
-async def until(condition: Callable[[], Any], timeout: float = 15.0) -> None:
-    """Wait for a condition."""
-    async with asyncio.timeout(timeout):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
-class Sensor(Process):
-    """Publishes."""
-
-    async def open(
-        self, stream: str = "ctd", definition: Any = None, **how: Any
-    ) -> StreamPublisher:
-        return await StreamPublisher.open(self, stream, definition, **how)
-
-
-class Listener(Process):
-    """Hears, and keeps what it has heard."""
-
-    def __init__(self) -> None:
-        self.heard: list[Granule] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def listen(self, stream: str = "ctd", **how: Any) -> StreamSubscriber:
-        return await StreamSubscriber.open(self, stream, self.on_granule, **how)
-
-    async def on_granule(self, granule: Granule) -> None:
-        await self.gate.wait()
-        self.heard.append(granule)
-
-
-async def spawn(container: Container, kind: type[Any]) -> Any:
-    return container.processes[await container.spawn(kind)]
 
 
 def ctd(n: int) -> dict[str, Any]:
@@ -320,11 +274,3 @@ async def test_what_is_no_granule_is_dropped_and_the_stream_goes_on(container: C
     await publisher.publish(ctd(2))
     await until(lambda: listener.heard)
     assert [g.publisher for g in listener.heard] == [publisher.id]
-
-
-@pytest.fixture
-async def other(bus: tuple[str, dict[str, object]]) -> AsyncIterator[Container]:
-    """Give a second container of the system."""
-    url, config = bus
-    async with Container(url, sysname="test", config=config) as running:
-        yield running

@@ -1,0 +1,138 @@
+"""Transforms: processes that hear one stream and publish another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ion.base.errors import ConfigurationError, IonError, Unavailable
+from ion.base.ids import checked_name
+from ion.process import retrying
+from ion.process.granules.definition import StreamDefinition
+from ion.process.granules.granule import Granule, granule_of
+from ion.process.granules.names import checked_stream, escaped
+from ion.process.granules.ordered import Arrival, Ordered
+from ion.process.granules.publisher import StreamPublisher
+from ion.process.process import Process
+
+log = logging.getLogger(__name__)
+
+
+class Transform(Process):
+    """Makes one stream of another, granule by granule, in their order.
+
+    ::
+
+        class Calibrated(Transform):
+            source, target = "ctd_raw", "ctd"
+
+            async def transform(self, granule: Granule) -> dict | None:
+                return {"temp": granule["counts"] * 0.01}
+
+    A granule is taken off the queue when the broker has what became of it. What is published has an
+    id and a number that are made of the granule's: where a transform dies in between, and the next
+    one does it again, subscribers, transforms and the persistence behind it drop what they have
+    already. Instances of one name take turns: one works, the others wait for its end.
+
+    :cvar source: the stream that is heard; target: the one that is published. Spawn arguments of
+        these names are put in their place.
+    :cvar definition: of what is published; None: anything.
+    :cvar attempts: how often a granule is tried; delays: seconds before the second time, the third,
+        ...; the last one repeats. Then it is a dead letter, and the next one's turn.
+    """
+
+    source: str = ""
+    target: str = ""
+    definition: StreamDefinition | None = None
+    attempts: ClassVar[int] = 5
+    delays: ClassVar[tuple[float, ...]] = (0.2, 1.0, 5.0)
+
+    def __init__(self, source: str | None = None, target: str | None = None) -> None:
+        self.source = source or type(self).source
+        self.target = target or type(self).target
+
+    async def transform(self, granule: Granule) -> Mapping[str, Any] | None:
+        """Return the fields of what is published for a granule, with its time; None: nothing.
+
+        It must do nothing else that may not be done twice.
+        """
+        raise NotImplementedError
+
+    @property
+    def queue_name(self) -> str:
+        """What its queue is called by: its name and that of its source."""
+        return checked_name(f"{self.name}-{escaped(self.source)}", "name of a transform")
+
+    async def on_activate(self) -> None:
+        """Begin. A class that overrides this calls it.
+
+        :raises ConfigurationError: a stream has no name, or both have the same.
+        :raises Unavailable: the broker is away.
+        """
+        try:
+            checked_stream(self.source)
+            checked_stream(self.target)
+        except IonError as error:
+            message = f"{type(self).__qualname__} needs a source and a target: {error}"
+            raise ConfigurationError(message) from None
+        if self.source == self.target:
+            message = f"{type(self).__qualname__} would hear itself: {self.source!r} to itself"
+            raise ConfigurationError(message)
+        self._publisher = await StreamPublisher.open(
+            self, self.target, self.definition, sparse=True
+        )
+        self._ordered = Ordered(self, self.source, self.queue_name, self._take)
+        await self._ordered.open()
+
+    async def _take(self, batch: list[Arrival]) -> None:
+        """Transform some granules, and take them off when all that became of them is confirmed."""
+        done: list[Arrival] = []
+        for arrival in batch:
+            try:
+                granule = granule_of(arrival.body)
+            except IonError as error:
+                self._ordered.bury(arrival, error)
+                continue
+            if await self._try(arrival, granule):
+                done.append(arrival)
+        while True:
+            try:
+                await self._publisher.flush()
+                break
+            except Unavailable as error:
+                log.warning("%r waits: %s", self, error)
+        for arrival in done:
+            arrival.delivery.ack()
+
+    async def _try(self, arrival: Arrival, granule: Granule) -> bool:
+        """Transform a granule, more than once where need be; return whether that was done."""
+        for attempt in range(1, self.attempts + 1):
+            try:
+                await self._one(granule)
+            except Exception as error:  # noqa: BLE001 - what the author wrote may raise anything
+                cause = error if isinstance(error, IonError) else _unexpected(error)
+                if attempt == self.attempts or not retrying.may_pass(cause):
+                    self._ordered.bury(arrival, cause)
+                    return False
+                log.warning("%r failed at %s, attempt %d: %s", self, granule.id, attempt, cause)
+                await asyncio.sleep(self.delays[min(attempt, len(self.delays)) - 1])
+            else:
+                return True
+        return False
+
+    async def _one(self, granule: Granule) -> None:
+        fields = await self.transform(granule)
+        if fields is None:
+            return
+        await self._publisher.publish_as(
+            granule.number,
+            fields,
+            publisher=f"{self.name}<{granule.publisher}",
+            time=granule.time,
+        )
+
+
+def _unexpected(error: Exception) -> IonError:
+    return IonError(f"{type(error).__name__}: {error}", type=type(error).__name__)

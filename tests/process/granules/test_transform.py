@@ -1,0 +1,120 @@
+"""Transforms: in order, taken off when what became of it is out, once for who comes after."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ion import Container, InvalidRequest, StartError
+from ion.process.deadletters import peek
+from ion.process.granules import Granule, StreamDefinition, StreamPublisher, Transform
+from tests.process.granules.places import Listener, Sensor, spawn, until
+
+
+class Even(Transform):
+    """Doubles the even ones, and publishes nothing for the others."""
+
+    source, target = "raw", "even"
+    definition = StreamDefinition("even", {"x": "f8"})
+    delays = (0.01,)
+
+    def __init__(self, **streams: str) -> None:
+        super().__init__(**streams)
+        self.tried: list[float] = []
+        self.failing = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def transform(self, granule: Granule) -> Mapping[str, Any] | None:
+        await self.gate.wait()
+        x = float(granule["x"][0])
+        self.tried.append(x)
+        if self.failing:
+            self.failing -= 1
+            raise RuntimeError("not today")
+        if x == 100:
+            return {"y": [x]}
+        return {"x": [2 * x]} if x % 2 == 0 else None
+
+
+async def fill(publisher: StreamPublisher, numbers: range) -> None:
+    for n in numbers:
+        await publisher.publish({"x": [float(n)]}, time=float(n))
+    await publisher.flush()
+
+
+def values(listener: Listener) -> list[float]:
+    return [float(granule["x"][0]) for granule in listener.heard]
+
+
+async def test_one_stream_in_one_out(container: Container, other: Container) -> None:
+    transform, listener = await spawn(container, Even), await spawn(other, Listener)
+    publisher = await (await spawn(other, Sensor)).open("raw")
+    subscriber = await listener.listen("even")
+    transform.failing = 3
+    await fill(publisher, range(40))
+    await until(lambda: len(listener.heard) == 20)
+    assert values(listener) == [2.0 * n for n in range(0, 40, 2)]
+    assert [g.time for g in listener.heard] == [float(n) for n in range(0, 40, 2)]
+    assert transform.tried[:4] == [0.0, 0.0, 0.0, 0.0]
+    assert (subscriber.missed, subscriber.doubled) == (0, 0)
+
+
+async def test_what_cannot_be_done_is_a_dead_letter(container: Container) -> None:
+    transform, listener = await spawn(container, Even), await spawn(container, Listener)
+    publisher = await (await spawn(container, Sensor)).open("raw")
+    await listener.listen("even")
+    await publisher.publish({"x": [100.0]})  # of which it makes what its definition does not know
+    transform.failing = 0
+    await container.publish("streams", "raw", {"no": "granule"})
+    await fill(publisher, range(2, 4))
+    await until(lambda: listener.heard)
+    assert values(listener) == [4.0]
+    key = f"sub.streams.{transform.queue_name}"
+    letters: list[Any] = []
+    async with asyncio.timeout(10):
+        while len(letters) < 2:
+            letters = await peek(container.endpoint, key, 10)
+    assert sorted(letter.cause_type for letter in letters) == ["CodecError", "InvalidRequest"]
+
+
+async def test_when_one_ends_another_goes_on(container: Container, other: Container) -> None:
+    """What the first had published and not taken off comes again, and is dropped behind it."""
+    first = await spawn(container, Even)
+    listener = await spawn(other, Listener)
+    subscriber = await listener.listen("even")
+    publisher = await (await spawn(other, Sensor)).open("raw")
+    flush = first._publisher.flush
+    stuck = asyncio.Event()
+
+    async def never(timeout: float | None = None) -> None:
+        await flush(timeout)
+        stuck.set()
+        await asyncio.Event().wait()
+
+    first._publisher.flush = never
+    await fill(publisher, range(10))
+    await asyncio.wait_for(stuck.wait(), 10)
+    second = await spawn(other, Even)
+    await container.terminate_process(first.id, timeout=0)
+    await fill(publisher, range(10, 20))
+    await until(lambda: len(listener.heard) >= 10)
+    await until(lambda: len(second.tried) == 20)
+    await second._publisher.flush()
+    await fill(publisher, range(20, 22))
+    await until(lambda: values(listener)[-1] == 40.0)
+    assert values(listener) == [2.0 * n for n in range(0, 22, 2)]
+    assert subscriber.doubled > 0
+
+
+async def test_a_transform_says_what_it_needs(container: Container) -> None:
+    for streams in ({"source": "a", "target": "a"}, {"source": "", "target": "x" * 200}):
+        with pytest.raises(StartError, match=r"itself|needs"):
+            await container.spawn(Even, args=streams)
+    with pytest.raises(InvalidRequest):
+        await StreamPublisher.open(await spawn(container, Sensor), "x", window=0)
+    assert np.__name__ == "numpy"
