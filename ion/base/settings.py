@@ -107,6 +107,19 @@ class InterceptorSettings(_Section, frozen=True, rename={"in_": "in"}):
     out: list[str] = []
 
 
+class SigningSettings(_Section, frozen=True):
+    """Signed messages, where the interceptors ``ion.process.identity.signed`` are in use.
+
+    :param required: whether what is not signed is refused; false: while a system changes over.
+    :param max_age: of a request beyond its deadline, and of an answer.
+    :param keep: of what nobody answers: it may wait in queues, or for its next attempt.
+    """
+
+    required: bool = True
+    max_age: Seconds = 300.0
+    keep: Seconds = 604_800.0
+
+
 class MessagingSettings(_Section, frozen=True):
     """Messages and conversations.
 
@@ -121,6 +134,7 @@ class MessagingSettings(_Section, frozen=True):
     clock_skew: Seconds = 60.0
     max_waiting: Count = 10_000
     interceptors: InterceptorSettings = InterceptorSettings()
+    signing: SigningSettings = SigningSettings()
 
 
 class ProcessSettings(_Section, frozen=True):

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from ion.base.errors import ProcessNotFound
+from ion.base.errors import IonError, ProcessNotFound
 from ion.base.settings import Settings
 from ion.container.storeroom import StoreRoom
 from ion.container.subscriptions import Subscriptions
@@ -296,9 +296,16 @@ class ExchangeManager:
 
     def _hear(self, delivery: Delivery, performative: object) -> None:
         """Take what an initiator says later in a conversation."""
-        envelope = delivery.envelope
+        envelope, endpoint = delivery.envelope, self._endpoint
+        if endpoint.inbound and not envelope.body:  # content passes them where it is read
+            try:
+                envelope = endpoint.incoming(envelope)
+            except IonError as error:
+                endpoint.counts["unheard"] += 1
+                log.debug("%s was not heard: %s", performative, error)
+                return
         key = (envelope.reply_to, envelope.correlation_id)
-        call = self._endpoint.calls.get(key)
+        call = endpoint.calls.get(key)
         if performative == c.CANCEL:
             if call is not None:
                 call.cancel(CALLER)

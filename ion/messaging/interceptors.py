@@ -1,13 +1,15 @@
 """Interceptors: functions ``envelope -> envelope``, named in configuration, run as a flat tuple.
 
 Each is built once, at start, from its dotted name: the object named is a factory that takes the
-messaging settings and returns the function. They run on every message both ways, replies
+messaging settings and returns the function; one that takes two arguments is given the endpoint,
+too, of which it may keep what it needs. They run on every message both ways, replies
 included; they do no I/O. To refuse a message, raise an IonError: the sender is answered with it
 (or gets it, on the way out), and where there is nobody to answer the message is dead-lettered.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -18,22 +20,24 @@ from ion.messaging.envelope import Envelope
 Interceptor = Callable[[Envelope], Envelope]
 
 
-def build(names: Iterable[str], settings: Any) -> tuple[Interceptor, ...]:
+def build(names: Iterable[str], settings: Any, endpoint: Any = None) -> tuple[Interceptor, ...]:
     """Return the interceptors with these dotted names, in order.
 
+    :param endpoint: that they are for.
     :raises ConfigurationError: a name leads nowhere, or not to a factory of functions.
     """
-    return tuple(_built(name, settings) for name in names)
+    return tuple(_built(name, settings, endpoint) for name in names)
 
 
-def _built(name: str, settings: Any) -> Interceptor:
+def _built(name: str, settings: Any, endpoint: Any) -> Interceptor:
     try:
         factory = resolve(name)
     except ConfigurationError as error:
         message = f"messaging.interceptors: {error.message}"
         raise ConfigurationError(message, details=error.details) from error
     try:
-        interceptor = factory(settings) if callable(factory) else None
+        given = (settings, endpoint) if _takes_two(factory) else (settings,)
+        interceptor = factory(*given) if callable(factory) else None
     except Exception as error:  # code that is not ours: whatever it raises is this name's fault
         said = f"{type(error).__name__}: {error}"
         message = f"interceptor {name!r} cannot be made from the messaging settings: {said}"
@@ -42,6 +46,14 @@ def _built(name: str, settings: Any) -> Interceptor:
         message = f"interceptor {name!r} is not a function of the settings that returns a function"
         raise ConfigurationError(message)
     return interceptor  # type: ignore[no-any-return]
+
+
+def _takes_two(factory: Any) -> bool:
+    """Tell whether a factory has a second argument that must be given."""
+    if not inspect.isfunction(factory):
+        return False
+    code, defaults = factory.__code__, factory.__defaults__ or ()
+    return code.co_argcount - len(defaults) == len(("settings", "endpoint"))
 
 
 def too_large(size: int, limit: int) -> ContentTooLarge:

@@ -110,10 +110,10 @@ def endpoint_for(
         max_content=messaging.max_content,
         clock_skew=messaging.clock_skew,
         max_waiting=messaging.max_waiting,
-        inbound=build(messaging.interceptors.in_, messaging),
-        outbound=build(messaging.interceptors.out, messaging),
     )
     window, sysname = messaging.clock_skew, namespace.sysname
     endpoint.permission = Permission(settings.agent, transport, sysname, window)
+    endpoint.inbound = build(messaging.interceptors.in_, messaging, endpoint)
+    endpoint.outbound = build(messaging.interceptors.out, messaging, endpoint)
     endpoint.desk = Desk(settings.identity, endpoint.permission, sysname)
     return endpoint

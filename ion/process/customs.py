@@ -38,13 +38,17 @@ class Customs:
         self.inbound = inbound
         self.outbound = outbound
 
-    def outgoing(self, envelope: Envelope) -> Envelope:
+    def outgoing(self, envelope: Envelope, to: str = "") -> Envelope:
         """Run the interceptors for what goes out, and hold the limit of content.
 
+        :param to: the routing key that it is sent to, where that is known and no queue for answers.
         :raises ContentTooLarge: the content is over the limit.
         """
-        for interceptor in self.outbound:
-            envelope = interceptor(envelope)
+        if self.outbound:
+            if to:
+                envelope = envelope.with_headers(to=to)
+            for interceptor in self.outbound:
+                envelope = interceptor(envelope)
         if len(envelope.body) > self.max_content:
             raise too_large(len(envelope.body), self.max_content)
         return envelope

@@ -12,8 +12,31 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from ion.base.errors import BadRequest, DeadlineExceeded
+from ion.observe.context import CallContext
+
 TICK = 0.010
 NEVER = float("inf")
+
+
+def end_of(timeout: float, context: CallContext | None, now: float) -> float:
+    """Return when a call that begins now must be over, on the loop's clock.
+
+    :param timeout: seconds.
+    :param context: the call that it is a part of, and must not outlast.
+    :raises BadRequest: ``timeout`` is no number of seconds.
+    :raises DeadlineExceeded: that call should be over.
+    """
+    if not isinstance(timeout, (int, float)) or not 0 < timeout < NEVER:
+        message = f"timeout must be a number of seconds above 0, not {timeout!r}"
+        raise BadRequest(message)
+    deadline = now + timeout
+    if context is not None and 0 < context.deadline < deadline:
+        deadline = context.deadline
+        if deadline <= now:
+            message = "the deadline of the call that is being handled has passed"
+            raise DeadlineExceeded(message)
+    return deadline
 
 
 class Expires(Protocol):

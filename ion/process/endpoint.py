@@ -14,9 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ion.base.errors import (
-    BadRequest,
     ConversationError,
-    DeadlineExceeded,
     IonError,
     Unavailable,
     Unroutable,
@@ -44,7 +42,7 @@ from ion.process.calls import (
 )
 from ion.process.callstack import add_to
 from ion.process.customs import Customs, checked_message_id
-from ion.process.deadlines import Begun, Deadlines
+from ion.process.deadlines import Begun, Deadlines, end_of
 from ion.process.farewell import Farewell
 from ion.process.gate import Gate
 from ion.process.moving import Mover
@@ -54,7 +52,6 @@ from ion.process.probes import Probes
 
 log = logging.getLogger(__name__)
 REPLY_PREFETCH = 65_535
-INFINITY = float("inf")
 PROBE_BUDGET = 0.03  # seconds after the deadline to find out why there was no answer
 SEND_TIMEOUT = 15.0
 
@@ -242,7 +239,7 @@ class Endpoint(Customs):
         if "." in to:
             envelope.priority = priority_of(to, op)
         if self.outbound or len(body) > self.max_content:
-            envelope = self.outgoing(envelope)
+            envelope = self.outgoing(envelope, to)
         call = kind(serial, protocol, c.REQUESTED, to, op, self.loop.create_future(), deadline)
         self._open[serial] = call
         if deadline < self.deadlines.earliest:
@@ -277,7 +274,7 @@ class Endpoint(Customs):
         """
         try:
             envelope = later_message(call, self.reply_queue, performative, content, headers)
-            if envelope.body:
+            if envelope.body or self.outbound:
                 envelope = self.outgoing(envelope)
             self.transport.publish(self._xs, way_to(call, self.namespace), envelope)
         except Unavailable:
@@ -307,7 +304,7 @@ class Endpoint(Customs):
         if not transport.writable:
             timeout = await self.writable(timeout)
         deadline = self._deadline(timeout, current_call.get())
-        envelope = self.one_way(sender, op, content, content_type, message_id)
+        envelope = self.one_way(sender, op, content, content_type, message_id, to)
         if not confirm:
             transport.publish(self._xs, to, envelope)
             return
@@ -318,19 +315,32 @@ class Endpoint(Customs):
             raise not_found(to) from None
 
     def one_way(
-        self, sender: str, op: str, content: Any, content_type: str = MSGPACK, message_id: str = ""
+        self,
+        sender: str,
+        op: str,
+        content: Any,
+        content_type: str = MSGPACK,
+        message_id: str = "",
+        to: str = "",
     ) -> Envelope:
         """Return a message that nobody answers, persistent, as it goes out.
 
+        :param to: the routing key or topic that it is sent with.
         :raises BadRequest: ``message_id`` is no text of at most 255 bytes.
         :raises ContentTooLarge: the content is over the limit.
         """
         codec_ = codec.msgpack_codec if content_type == MSGPACK else codec.codec_for(content_type)
         body, content_type = codec_.encode(content, content_type)
-        return self.one_way_of(sender, op, body, content_type, message_id)
+        return self.one_way_of(sender, op, body, content_type, message_id, to)
 
     def one_way_of(
-        self, sender: str, op: str, body: bytes, content_type: str, message_id: str = ""
+        self,
+        sender: str,
+        op: str,
+        body: bytes,
+        content_type: str,
+        message_id: str = "",
+        to: str = "",
     ) -> Envelope:
         """Return a message as :meth:`one_way`, of content that is encoded already."""
         headers = {"performative": c.REQUEST, "protocol": "none", "sender": sender}
@@ -346,7 +356,7 @@ class Endpoint(Customs):
             persistent=True,
             headers=headers,
         )
-        return self.outgoing(envelope)
+        return self.outgoing(envelope, to)
 
     # helpers of the above
 
@@ -368,18 +378,7 @@ class Endpoint(Customs):
 
     def _deadline(self, timeout: float | None, context: CallContext | None) -> float:
         """Return when a call that begins now must be over, on the loop's clock."""
-        left = self.rpc_timeout if timeout is None else timeout
-        if not isinstance(left, (int, float)) or not 0 < left < INFINITY:
-            message = f"timeout must be a number of seconds above 0, not {timeout!r}"
-            raise BadRequest(message)
-        now = self.time()
-        deadline = now + left
-        if context is not None and 0 < context.deadline < deadline:
-            deadline = context.deadline
-            if deadline <= now:
-                message = "the deadline of the call that is being handled has passed"
-                raise DeadlineExceeded(message)
-        return deadline
+        return end_of(self.rpc_timeout if timeout is None else timeout, context, self.time())
 
     def _on_reply(self, delivery: Delivery) -> None:
         envelope = delivery.envelope

@@ -227,7 +227,10 @@ class IncomingCall(Talking, eq=False):
             self.answer(None)
         else:
             self.state = c.DONE
-            self._publish_final(answer.replace(correlation_id=self.envelope.correlation_id))
+            answer = answer.replace(correlation_id=self.envelope.correlation_id)
+            if self.endpoint.outbound:  # what signs an answer signs its ids, too
+                answer = self.endpoint.outgoing(answer)
+            self._publish_final(answer)
 
     def fail(self, error: IonError) -> None:
         """Give the final failure; what nobody waits for is tried again, or dead-lettered."""

@@ -96,7 +96,7 @@ class LastingCall(OutgoingCall, eq=False):
         headers["conv_seq"] = self.said + 1
         reply_to = self.endpoint.reply_queue
         envelope = later_message(self, reply_to, performative, content, headers)
-        if envelope.body:
+        if envelope.body or self.endpoint.outbound:
             envelope = self.endpoint.outgoing(envelope)
         self.said += 1
         self.outbox.send(self.said, envelope)

@@ -77,13 +77,30 @@ class Permission:
             return
         self.key = await asyncio.to_thread(keys.find, self._settings, self._sysname)
         if self.key is None:
-            path = keys.path_of(self._settings, self._sysname)
-            message = (
-                f"a command needs the key of system {self._sysname!r}, and there is none at "
-                f"{path}: copy it from where a container of that system runs (mode 0600), or "
-                "set agent.key_file"
-            )
-            raise Forbidden(message, details={"reason": "no key", "path": str(path)})
+            raise self._missing()
+
+    def _missing(self) -> Forbidden:
+        path = keys.path_of(self._settings, self._sysname)
+        message = (
+            f"a command, and what is signed, needs the key of system {self._sysname!r}, and "
+            f"there is none at {path}: copy it from where a container of that system runs "
+            "(mode 0600), or set agent.key_file"
+        )
+        return Forbidden(message, details={"reason": "no key", "path": str(path)})
+
+    def secret(self) -> bytes | None:
+        """Return what the key consists of, looked for at the first time; None: none is needed.
+
+        Reads a small file, once.
+
+        :raises ConfigurationError: the key is none, or its file is not this user's alone.
+        :raises Forbidden: there is none.
+        """
+        if self.key is None and not self.is_open:
+            self.key = keys.find(self._settings, self._sysname)
+            if self.key is None:
+                raise self._missing()
+        return self.key.secret if self.key is not None else None
 
     def sign(self, to: str, op: str, body: bytes, key: Key | None = None) -> dict[str, str]:
         """Return the headers that make a command of a message; none where there is no key.

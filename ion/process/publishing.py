@@ -59,7 +59,7 @@ async def publish(
     left = await endpoint.writable(timeout)
     end = endpoint.time() + left
     exchange = endpoint.points.known(point) or await endpoint.points.declare(point, left)
-    envelope = endpoint.one_way(sender, op, content, content_type, message_id)
+    envelope = endpoint.one_way(sender, op, content, content_type, message_id, topic)
     if not persistent:
         envelope = envelope.replace(persistent=False)
     try:
@@ -99,7 +99,7 @@ async def broadcast(
     """
     end = endpoint.time() + await endpoint.writable(timeout)
     key = endpoint.namespace.control_key(service)
-    envelope = endpoint.one_way(sender, op, content, content_type).replace(persistent=False)
+    envelope = endpoint.one_way(sender, op, content, content_type, to=key).replace(persistent=False)
     try:
         await _publish(endpoint, endpoint.namespace.xs, key, envelope, end if confirm else None)
     except Unroutable:

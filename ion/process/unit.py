@@ -135,7 +135,7 @@ class Unit:
         :raises ContentTooLarge: the content is over the limit.
         :raises Unavailable: too many messages of units of work wait for the broker.
         """
-        envelope = self._endpoint.one_way(self._process, op, content, content_type, message_id)
+        envelope = self._endpoint.one_way(self._process, op, content, content_type, message_id, to)
         await self._post("", to, envelope)
 
     async def publish(
@@ -156,7 +156,9 @@ class Unit:
         """
         checked_topic(topic)
         self._endpoint.namespace.exchange_point(point)
-        envelope = self._endpoint.one_way(self._process, op, content, content_type, message_id)
+        envelope = self._endpoint.one_way(
+            self._process, op, content, content_type, message_id, topic
+        )
         await self._post(point, topic, envelope)
 
     async def reply(self, content: Any = None) -> None:

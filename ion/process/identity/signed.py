@@ -1,0 +1,211 @@
+"""Signed messages: interceptors by which a system takes what its own parties say, and no more.
+
+``messaging.interceptors`` names both: ``out: ["ion.process.identity.signed:signing"]`` and
+``in: ["ion.process.identity.signed:checking"]``. Each message then carries the header ``mac``:
+``v1 <key id> <ms since 1970> <mac>``, an HMAC-SHA256 in hexadecimal digits with the key of the
+system over the msgpack array of: ``ion message v1``, the sysname, the time, op, content type,
+``reply_to``, correlation id, message id, content, and an array of name and value of each header in
+the order of their names, but those that change on the way (``attempt`` and ``receiver``, why a
+message is a dead letter, and the broker's own ``x-...``). The header ``to`` says who it is for.
+
+What it is for: nobody who merely has a login at the broker can say or change anything. What it is
+not: content is not hidden (TLS is for that), who has the key may say all in anybody's name, and a
+message may be said once more to the same receiver while its time lasts (an effectively-once service
+handles it once all the same). On a memory bus that nobody else can reach nothing is signed.
+"""
+
+from __future__ import annotations
+
+import functools
+import hmac
+import logging
+import re
+import time
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from ion.base.errors import Forbidden
+from ion.base.settings import MessagingSettings
+from ion.messaging.envelope import Envelope
+from ion.messaging.interceptors import Interceptor
+from ion.observe.context import current_call
+from ion.process.incoming import IncomingCall
+from ion.process.permission import Permission
+from ion.process.retrying import ATTEMPT, CAUSES, RECEIVER, ROUTING
+from ion.process.signing import key_id
+
+log = logging.getLogger(__name__)
+HEADER = "mac"
+TO = "to"
+QUIET = 1.0  # seconds between two lines of the log on what was refused
+SHOWN = 100  # characters of a name that anybody can send
+_DOMAIN = "ion message v1"
+_FORM = re.compile(r"v1 ([0-9a-f]{8}) (\d{1,15}) ([0-9a-f]{64})\Z", re.ASCII)
+# What is written on a message on its way: by the ladder, the dead letters, the broker, and here.
+_ON_THE_WAY = (ATTEMPT, RECEIVER, *CAUSES, *ROUTING)
+_WRITTEN = frozenset((HEADER, *_ON_THE_WAY))
+_encode = msgspec.msgpack.Encoder().encode
+_PLAIN = (str, int, float, type(None))
+
+
+def signing(settings: MessagingSettings, endpoint: Any) -> Interceptor:
+    """Return what signs each message that goes out."""
+    del settings
+    permission, sysname = _permission(endpoint), endpoint.namespace.sysname
+    key_of = functools.lru_cache(maxsize=1)(key_id)
+
+    def interceptor(envelope: Envelope) -> Envelope:
+        secret = permission.secret()
+        if secret is None:
+            return envelope
+        now = time.time_ns() // 1_000_000
+        mac = _mac(secret, sysname, envelope, now)
+        return envelope.replace(
+            headers={**envelope.headers, HEADER: f"v1 {key_of(secret)} {now} {mac}"}
+        )
+
+    return interceptor
+
+
+def checking(settings: MessagingSettings, endpoint: Any) -> Interceptor:
+    """Return what refuses, with Forbidden, each message that comes in and was not signed."""
+    return _Checker(settings, endpoint)
+
+
+def _permission(endpoint: Any) -> Permission:
+    permission = endpoint.permission
+    assert isinstance(permission, Permission)
+    return permission
+
+
+class _Checker:
+    """Refuses what is not signed, was altered, is too old, or was meant for somebody else.
+
+    What is sent here again by this side itself, to be tried later, is as it was signed.
+    """
+
+    def __init__(self, settings: MessagingSettings, endpoint: Any) -> None:
+        self._permission = _permission(endpoint)
+        self._sysname: str = endpoint.namespace.sysname
+        self._counts: Counter[str] = endpoint.counts
+        self._required = settings.signing.required
+        self._ahead = int(settings.clock_skew * 1000)
+        self._max_age = int(settings.signing.max_age * 1000) + self._ahead
+        self._keep = int(settings.signing.keep * 1000) + self._ahead
+        self._noted = 0.0
+        self._key_of = functools.lru_cache(maxsize=1)(key_id)
+
+    def __call__(self, envelope: Envelope) -> Envelope:
+        secret = self._permission.secret()
+        if secret is None:
+            return envelope
+        header = envelope.headers.get(HEADER)
+        if header is None and not self._required:
+            return envelope
+        try:
+            self._check(secret, header, envelope)
+        except Forbidden as error:
+            self._counts["unsigned"] += 1
+            self._note(envelope, error)
+            raise
+        return envelope
+
+    def _check(self, secret: bytes, header: Any, envelope: Envelope) -> None:
+        own = self._key_of(secret)
+        match = _FORM.match(header) if isinstance(header, str) else None
+        if match is None:
+            message = (
+                f"messages in system {self._sysname!r} are signed with its key, {own} here, and "
+                "this one is not: see docs/how-to/sign-messages.md"
+            )
+            raise Forbidden(message, details={"reason": "unsigned"})
+        given, when, mac = match.groups()
+        if given != own:
+            message = (
+                f"this message is signed with key {given}, and system {self._sysname!r} has key "
+                f"{own} here: give all the same key file (agent.key_file)"
+            )
+            raise Forbidden(message, details={"reason": "key", "given": given, "wanted": own})
+        signed = int(when)
+        if not hmac.compare_digest(mac, _mac(secret, self._sysname, envelope, signed)):
+            message = "this message was altered on its way, or is of another system"
+            raise Forbidden(message, details={"reason": "altered"})
+        self._check_time(signed, envelope)
+        _check_receiver(envelope)
+
+    def _check_time(self, signed: int, envelope: Envelope) -> None:
+        age = time.time_ns() // 1_000_000 - signed
+        if -self._ahead <= age <= self._most(envelope):
+            return
+        side = "before" if age > 0 else "after"
+        message = (
+            f"this message was signed {abs(age) / 1000:.1f} s {side} it came, by the clocks of "
+            "both sides: it was held up or is said again, or the clocks differ"
+        )
+        raise Forbidden(message, details={"reason": "time", "age": age / 1000})
+
+    def _most(self, envelope: Envelope) -> int:
+        """Return how old a message may be, in ms."""
+        if envelope.headers.get("protocol") == "none":
+            return self._keep
+        timeout = envelope.headers.get("timeout")
+        return self._max_age + (timeout if timeout.__class__ is int else 0)
+
+    def _note(self, envelope: Envelope, error: Forbidden) -> None:
+        now = time.monotonic()
+        if now - self._noted >= QUIET or not self._noted:
+            self._noted = now
+            sender = str(envelope.headers.get("sender", "") or "nobody known")[:SHOWN]
+            log.warning("refused %r of %s: %s", envelope.op[:SHOWN], sender, error.message)
+
+
+def _check_receiver(envelope: Envelope) -> None:
+    """See that the message which is being handled was sent to who handles it.
+
+    :raises Forbidden: it was sent to somebody else, and was put here by others.
+    """
+    to, call = envelope.headers.get(TO), current_call.get()
+    if to is None or not isinstance(call, IncomingCall) or not _is_of(call, envelope):
+        return
+    source = call.source
+    if source.handler is not None:
+        meant: tuple[str, ...] = (call.topic,)
+    elif source.queue:
+        meant = (source.key,)
+    else:
+        meant = (call.process, call.delivery.key)
+    if to not in meant:
+        message = f"this message was signed for {str(to)[:SHOWN]!r}, not for {call.process}"
+        raise Forbidden(message, details={"reason": "receiver"})
+
+
+def _is_of(call: IncomingCall, envelope: Envelope) -> bool:
+    """Tell whether it is the message of a call, not an answer to one of its own."""
+    own = call.envelope
+    ids = (own.message_id, own.correlation_id, own.reply_to)
+    return ids == (envelope.message_id, envelope.correlation_id, envelope.reply_to)
+
+
+def _mac(secret: bytes, sysname: str, envelope: Envelope, when: int) -> str:
+    headers = [
+        (name, value if value.__class__ in _PLAIN else _plain(value))
+        for name, value in sorted(envelope.headers.items())
+        if name not in _WRITTEN and not name.startswith("x-")
+    ]
+    e = envelope
+    ids = (e.reply_to, e.correlation_id, e.message_id)
+    text = _encode((_DOMAIN, sysname, when, e.op, e.content_type, *ids, e.body, headers))
+    return hmac.digest(secret, text, "sha256").hex()
+
+
+def _plain(value: Any) -> Any:
+    """Return a header's value as it is signed: the same before and after its way."""
+    if isinstance(value, bytes | bytearray):
+        return bytes(value).decode("utf-8", "replace")
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return [(str(name), _plain(each)) for name, each in sorted(value.items())]
+    return value if isinstance(value, _PLAIN) else str(value)
