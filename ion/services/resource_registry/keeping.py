@@ -165,12 +165,17 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
+def is_id(text: str) -> bool:
+    """Return whether a text may be the id of a resource."""
+    return _ID.fullmatch(text) is not None
+
+
 def checked_id(id: str) -> str:
     """Return the id of a resource.
 
     :raises InvalidRequest: it is none.
     """
-    if not _ID.fullmatch(id):
+    if not is_id(id):
         message = f"{id[:100]!r} is no id: letters, digits, and _ . : @ + = , -, at most 128"
         raise InvalidRequest(message)
     return id

@@ -10,7 +10,7 @@ from ion.services.resource_registry.keeping import Home, resource_in
 from ion.services.resource_registry.lifecycle import AVAILABILITIES, DELETED, MATURITIES, RETIRED
 from ion.services.resource_registry.model import Found
 from ion.stores.ordering import position
-from ion.stores.query import And, Compare, Or, Predicate, Query, checked, cursor_of
+from ion.stores.query import And, Compare, Not, Or, Predicate, Query, checked, cursor_of
 from ion.stores.store import Entry, Page
 
 MOST = 1000  # resources of one answer
@@ -20,8 +20,17 @@ _PATH_ENDS, _AFTER_PATHS = "/", "0"  # the next character
 
 
 def within(path: str) -> tuple[Compare, Compare]:
-    """Return what is true of a type and all below it."""
+    """Return what is true of a type and all below it, for the store to find them by."""
     return Compare("path", "GE", path), Compare("path", "LT", path[:-1] + _AFTER_PATHS)
+
+
+def _filtered(path: str) -> Not:
+    """Return the same, for the store to look at where it finds by something else.
+
+    Engines take a range of two ends for narrow: told of one, they would rather go through all of
+    a type, and sort them.
+    """
+    return Not(Or((Compare("path", "LT", path), Compare("path", "GE", path[:-1] + _AFTER_PATHS))))
 
 
 async def wanted(
@@ -34,8 +43,11 @@ async def wanted(
     owner: str | None,
     state: Sequence[str],
     retired: bool,
+    is_ordered: bool,
 ) -> And:
     """Return the predicate of what is asked for; see ``op_find``.
+
+    :param is_ordered: by an attribute.
 
     :raises NotFound: there is no such type.
     :raises InvalidRequest: there is no such state.
@@ -51,7 +63,12 @@ async def wanted(
         terms.append(Compare("owner", "EQ", owner))
     if type is not None:
         path = await home.path(type)
-        terms += within(path) if below else (Compare("path", "EQ", path),)
+        if not below:
+            terms.append(Compare("path", "EQ", path))
+        elif terms or is_ordered:
+            terms.append(_filtered(path))
+        else:
+            terms += within(path)
     if state:
         either = tuple([_state(one) for one in state])
         terms.append(either[0] if len(either) == 1 else Or(either))

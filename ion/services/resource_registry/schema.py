@@ -44,8 +44,8 @@ class Schema:
 
     def __init__(self, type_: ResourceType) -> None:
         self.type = type_
-        self.indices = indices_of(type_)
         self._convert = _checker(type_)
+        self.indices = indices_of(type_)
 
     def checked(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """Return attributes with the defaults of those that are not given.

@@ -183,8 +183,9 @@ class ResourceRegistryService(
         with answering():
             if len(ids) > looking.MOST:
                 looking.check_limit(len(ids))
-            values = await self._home.resources.get_many(ids)
-            some = [Entry(key, values[key], 0) for key in dict.fromkeys(ids) if key in values]
+            keys = [key for key in dict.fromkeys(ids) if keeping.is_id(key)]
+            values = await self._home.resources.get_many(keys)
+            some = [Entry(key, values[key], 0) for key in keys if key in values]
             if len(keeping.fitting(some, self._most)) < len(some):
                 message = f"these resources are over the {self._most} bytes of one answer"
                 raise ApplicationError(message, code=413, type="ContentTooLarge")
@@ -213,7 +214,9 @@ class ResourceRegistryService(
         several of these; without, the retired are left out, unless ``retired``, and the deleted.
         """
         with answering():
-            where = await self._wanted(type, where, name, owner, state, retired, below)
+            where = await self._wanted(
+                type, where, name, owner, state, retired, below, is_ordered=bool(order)
+            )
             query = Query(where, tuple(order or ()), limit, cursor)
             return await looking.find(self._home, query, self._most)
 
@@ -285,6 +288,8 @@ class ResourceRegistryService(
         state: str | Sequence[str] | None,
         retired: bool,
         below: bool,
+        *,
+        is_ordered: bool = False,
     ) -> Predicate:
         return await looking.wanted(
             self._home,
@@ -295,4 +300,5 @@ class ResourceRegistryService(
             owner=owner,
             state=[state] if isinstance(state, str) else state or (),
             retired=retired,
+            is_ordered=is_ordered,
         )

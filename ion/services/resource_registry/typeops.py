@@ -17,6 +17,7 @@ from ion.services.resource_registry.keeping import (
     PENDING,
     PREDICATE,
     TYPE,
+    Home,
     encode,
     predicate_in,
     resource_in,
@@ -55,11 +56,10 @@ class Types(Base):
         own = attributes or {}
         given = ResourceType(name, parent, own, life_cycle, description)
         with answering():
+            await _drafted(self._home, self._home.types, given)  # what is refused declares nothing
             await self._declare_indices(given)
         async with self._changing() as changing:
             made = await _registered(changing, given)
-            if given.parent:  # the parent's indices are its own, too
-                await changing.schema(given.parent)
         with answering():
             await self._index_pending()
         return made
@@ -177,29 +177,40 @@ class Types(Base):
                 await self._reindex([write])
 
 
-async def _registered(changing: Changing, given: ResourceType) -> ResourceType:
-    """Keep a type, and what those below it have of it; return it.
+async def _drafted(
+    home: Home, types: Store, given: ResourceType
+) -> tuple[ResourceType, ResourceType | None]:
+    """Return a type as it is to be, and as it is, where it is.
 
     :raises InvalidRequest: it, or its change, cannot be.
     :raises NotFound: there is no such parent.
     """
-    parent = (await changing.schema(given.parent)).type if given.parent else None
-    if given.life_cycle and given.life_cycle not in changing.home.cycles:
-        known = ", ".join(changing.home.cycles)
+    parent = (await home.schema(given.parent, types)).type if given.parent else None
+    if given.life_cycle and given.life_cycle not in home.cycles:
+        known = ", ".join(home.cycles)
         message = f"type {given.name}: there is no life cycle {given.life_cycle!r}: {known}"
         raise InvalidRequest(message)
     new = joined(given, parent)
     Schema(new)
-    data = await changing.types.get(f"{TYPE}{new.name}")
+    data = await types.get(f"{TYPE}{new.name}")
     if data is None:
-        await _put(changing.types, new)
-        return new
+        return new, None
     old = type_in(data)
-    if old == msgspec.structs.replace(new, version=old.version):
-        return old
+    same = msgspec.structs.replace(new, version=old.version)
+    if old == same:
+        return old, old
     check_change(old, new)
-    new = msgspec.structs.replace(new, version=old.version + 1)
+    return msgspec.structs.replace(new, version=old.version + 1), old
+
+
+async def _registered(changing: Changing, given: ResourceType) -> ResourceType:
+    """Keep a type, and what those below it have of it; return it. Errors as of a draft."""
+    new, old = await _drafted(changing.home, changing.types, given)
+    if new == old:
+        return new
     await _put(changing.types, new)
+    if old is None:
+        return new
     if indices_of(new) != indices_of(old):
         await changing.types.put(f"{PENDING}{new.name}", b"")
     await _hand_down(changing.types, new)

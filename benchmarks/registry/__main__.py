@@ -1,0 +1,101 @@
+"""``python -m benchmarks.registry``: find by attribute, the registry beside SQL written by hand.
+
+100,000 resources on SQLite, 1,000,000 on PostgreSQL; both sides are measured in turns in one run,
+one caller. Prints a table, and keeps the figures in ``benchmarks/results/registry.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.registry import byhand, sides
+from benchmarks.registry.sides import check, registry, workload
+from benchmarks.stores.postgres import DURABLE
+from benchmarks.stores.turns import BARE, ION, RATIO, alternate
+from ion.testing.servers import PostgresServer
+
+COUNTS = {"sqlite": 100_000, "postgres": 1_000_000}
+GOAL = 3.0  # times the p99 of the query by hand
+RESULTS = Path(__file__).parents[1] / "results" / "registry.json"
+Found = dict[str, Mapping[str, Any]]
+
+
+async def measure(ion: Any, bare: Any, count: int, seconds: float) -> Found:
+    """Fill both sides, and measure them in turns; return workload -> side -> figures."""
+    for side in (ion, bare):
+        begun = time.perf_counter()
+        await side.fill(count)
+        taken = time.perf_counter() - begun
+        print(f"  {type(side).__name__}: {count:,} written in {taken:.0f} s", file=sys.stderr)
+    await check(ion, bare, count)
+    work = workload(ion, bare, count)
+    return {name: await alternate(calls, 1, seconds) for name, calls in work.items()}
+
+
+async def on_sqlite(count: int, seconds: float) -> Found:
+    """Measure on SQLite, each side in a file of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        bare = byhand.Sqlite(Path(folder) / "bare.db")
+        try:
+            async with registry(f"sqlite:///{folder}/ion.db") as ion:
+                return await measure(ion, bare, count, seconds)
+        finally:
+            bare.close()
+
+
+async def on_postgres(count: int, seconds: float) -> Found:
+    """Measure on PostgreSQL, both sides on one private server."""
+    with PostgresServer(DURABLE) as server:
+        bare = await byhand.postgres(server.url())
+        try:
+            async with registry(server.url()) as ion:
+                return await measure(ion, bare, count, seconds)
+        finally:
+            await bare.close()
+
+
+def table(found: Mapping[str, Found]) -> str:
+    """Return the figures for people."""
+    lines = [f"{'':24}{'p50 us':>22}{'p99 us':>22}{'ratio':>16}"]
+    lines.append(f"{'':24}" + f"{'registry':>11}{'by hand':>11}" * 2 + f"{'p50':>8}{'p99':>8}")
+    for engine, work in found.items():
+        for name, figures in work.items():
+            ion, bare, ratio = figures[ION], figures[BARE], figures[RATIO]
+            lines.append(
+                f"{engine + ', by ' + name:24}"
+                f"{ion['p50_us']:11.0f}{bare['p50_us']:11.0f}"
+                f"{ion['p99_us']:11.0f}{bare['p99_us']:11.0f}"
+                f"{ratio['p50_us']:8.2f}{ratio['p99_us']:8.2f}"
+            )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Measure; return whether a p99 was over what it is to be."""
+    parser = argparse.ArgumentParser(prog="benchmarks.registry", description=__doc__)
+    parser.add_argument("--engines", default=",".join(COUNTS), help="sqlite, postgres")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each side and query")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the number of resources")
+    options = parser.parse_args()
+    run = {"sqlite": on_sqlite, "postgres": on_postgres}
+    found: dict[str, Found] = {}
+    for engine in options.engines.split(","):
+        count = max(round(COUNTS[engine] * options.scale), 10 * sides.FOUND)
+        found[engine] = asyncio.run(run[engine](count, options.seconds))
+    print(table(found))
+    if options.scale == 1:
+        RESULTS.write_text(json.dumps({"found": found, "counts": COUNTS}, indent=1) + "\n")
+    ratios = [figures[RATIO]["p99_us"] for work in found.values() for figures in work.values()]
+    return int(max(ratios) > GOAL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

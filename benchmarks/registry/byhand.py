@@ -1,0 +1,141 @@
+"""The same queries by hand: a table of resources, an index a query, and SQL.
+
+Attributes are JSON, read with msgspec; the sub-types of a type are known, and given to the query.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from benchmarks.registry.sides import FOUND, resources
+from benchmarks.stores.sqlite import connect
+from ion.services.resource_registry.model import Resource
+
+COLUMNS = (
+    "id",
+    "type",
+    "name",
+    "description",
+    "owner",
+    "maturity",
+    "availability",
+    "revision",
+    "created",
+    "modified",
+    "attributes",
+)
+INDEXED = ("serial", "model", "depth")
+_INDICES = ("type", "name", "owner", "maturity", "availability", "created", "modified", *INDEXED)
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM resources"
+_THERE = "type IN ('Device', 'CTD') AND maturity NOT IN ('RETIRED', 'DELETED')"
+_EQUAL = "{select} WHERE {name} = {mark} AND {there} ORDER BY id LIMIT {limit}"
+_PAGE = "{select} WHERE depth >= {mark} AND {there} ORDER BY depth, id LIMIT {limit}"
+_read = msgspec.json.decode
+_write = msgspec.json.encode
+Row = tuple[Any, ...]
+
+
+def rows(count: int) -> Iterator[Row]:
+    """Give the rows of the table."""
+    for resource in resources(count):
+        yield _row(resource)
+
+
+def _row(r: Resource) -> Row:
+    own = [getattr(r, name) for name in COLUMNS[:-1]]
+    return (*own, _write(r.attributes).decode(), *(r.attributes[name] for name in INDEXED))
+
+
+def _statement(form: str, mark: str, name: str = "") -> str:
+    return form.format(select=_SELECT, name=name, mark=mark, there=_THERE, limit=FOUND)
+
+
+def _table(text: str, number: str, whole: str) -> list[str]:
+    types = {"created": number, "modified": number, "depth": number, "revision": whole}
+    columns = ", ".join(f"{name} {types.get(name, text)}" for name in (*COLUMNS[1:], *INDEXED))
+    return [f"CREATE TABLE resources (id {text} PRIMARY KEY, {columns})"]
+
+
+def _indices() -> list[str]:
+    return [f"CREATE INDEX ON resources ({name}, id)" for name in _INDICES]
+
+
+def _found(found: Sequence[Any]) -> list[dict[str, Any]]:
+    every = [dict(zip(COLUMNS, row, strict=True)) for row in found]
+    for row in every:
+        row["attributes"] = _read(row["attributes"])
+    return every
+
+
+class Sqlite:
+    """The standard library's sqlite3, where it stands: WAL, one connection."""
+
+    def __init__(self, path: Path) -> None:
+        self._db: sqlite3.Connection = connect(path)
+        self._serial, self._model = (_statement(_EQUAL, "?", name) for name in INDEXED[:2])
+        self._page = _statement(_PAGE, "?")
+
+    async def by_serial(self, serial: str) -> list[Any]:
+        return _found(self._db.execute(self._serial, (serial,)).fetchall())
+
+    async def by_model(self, model: str) -> list[Any]:
+        return _found(self._db.execute(self._model, (model,)).fetchall())
+
+    async def page(self, least: float) -> list[Any]:
+        return _found(self._db.execute(self._page, (least,)).fetchall())
+
+    async def fill(self, count: int) -> None:
+        for statement in _table("TEXT", "REAL", "INTEGER"):
+            self._db.execute(statement)
+        self._db.execute("BEGIN")
+        marks = ", ".join("?" * (len(COLUMNS) + len(INDEXED)))
+        self._db.executemany(f"INSERT INTO resources VALUES ({marks})", rows(count))
+        self._db.execute("COMMIT")
+        for number, statement in enumerate(_indices()):
+            self._db.execute(statement.replace("INDEX ON", f"INDEX i{number} ON"))
+        self._db.execute("ANALYZE")
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class Postgres:
+    """asyncpg, prepared statements on one connection."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def by_serial(self, serial: str) -> list[Any]:
+        return _found(await self._serial.fetch(serial))
+
+    async def by_model(self, model: str) -> list[Any]:
+        return _found(await self._model.fetch(model))
+
+    async def page(self, least: float) -> list[Any]:
+        return _found(await self._page.fetch(least))
+
+    async def fill(self, count: int) -> None:
+        for statement in _table('TEXT COLLATE "C"', "DOUBLE PRECISION", "BIGINT"):
+            await self._connection.execute(statement)
+        await self._connection.copy_records_to_table("resources", records=rows(count))
+        for statement in _indices():
+            await self._connection.execute(statement)
+        await self._connection.execute("VACUUM ANALYZE")  # of ION's tables, too
+        prepare = self._connection.prepare
+        self._serial = await prepare(_statement(_EQUAL, "$1", "serial"))
+        self._model = await prepare(_statement(_EQUAL, "$1", "model"))
+        self._page = await prepare(_statement(_PAGE, "$1"))
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+
+async def postgres(url: str) -> Postgres:
+    """Connect."""
+    return Postgres(await asyncpg.connect(url))
