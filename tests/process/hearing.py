@@ -34,9 +34,16 @@ class Hurricane(Storm):
 class Listener(Process):
     """Hears what it is asked to, and keeps it; of some it says that it fails."""
 
-    def __init__(self, of: type[Event] = Event, fails: bool = False, **wanted: object) -> None:
+    def __init__(
+        self,
+        of: type[Event] = Event,
+        fails: bool = False,
+        stops_at: int | None = None,
+        **wanted: object,
+    ) -> None:
         self.of = of
         self.fails = fails
+        self.stops_at = stops_at
         self.wanted = wanted
         self.heard: list[Event] = []
         self.tries = 0
@@ -50,6 +57,8 @@ class Listener(Process):
         self.tries += 1
         if self.fails and event.description == "bad":
             raise ValueError("I do not like it")
+        if self.stops_at is not None and self.tries > self.stops_at:
+            await asyncio.Event().wait()
         self.heard.append(event)
 
 

@@ -1,4 +1,4 @@
-"""The repository of events: each event once, found by what it says, told again, and gone in time."""
+"""The repository of events: each once, found by what it says, told again, and gone in time."""
 
 from __future__ import annotations
 
@@ -63,11 +63,7 @@ WEATHER = [
 
 async def tell(container: Container, events: list[Event]) -> None:
     for event in events:
-        fields = {"id": "", "path": ""}
-        copy = event.__class__(
-            **{**{f: getattr(event, f) for f in event.__struct_fields__}, **fields}
-        )
-        await container.publish_event(copy)
+        await container.publish_event(msgspec.structs.replace(event, id="", path=""))
 
 
 async def test_each_event_is_kept_once_whoever_tells_it_how_often(container):

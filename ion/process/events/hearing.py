@@ -11,19 +11,21 @@ from ion.messaging import codec
 from ion.messaging.envelope import Envelope
 from ion.process.events.event import Event, event_from, is_within, path_in
 from ion.process.events.naming import Selection
+from ion.process.events.seam import Seam
 from ion.process.ops import Arguments, Op
 from ion.process.subscription import handler_of
 
+REPLAYED = "replayed-offset"  # header of an event that is told again by the repository
 E = TypeVar("E", bound=Event)
 
 
 class EventOp(Op):
     """A handler of events: its only argument is the event, as an object of its type.
 
-    :ivar heard: ids of events that were heard already, by another way; each comes once more.
+    :ivar seam: where events are also replayed: knows those that were heard that way; else None.
     """
 
-    __slots__ = ("_handler", "_known", "_selection", "heard")
+    __slots__ = ("_handler", "_known", "_selection", "seam")
 
     def __init__(self, handler: Callable[..., Any], known: type[Event], wanted: Selection) -> None:
         self.name = handler.__name__
@@ -31,7 +33,7 @@ class EventOp(Op):
         self.raw = False
         self.streams = False
         self.method = self._hear
-        self.heard: set[str] = set()
+        self.seam: Seam | None = None
         self._handler = handler
         self._known = known
         self._selection = wanted
@@ -47,9 +49,11 @@ class EventOp(Op):
         :raises BadRequest: the message is no event, or one that does not fit its type.
         """
         event = event_in(envelope, self._known, self._selection)
-        if event is not None and self.heard and event.id in self.heard:
-            self.heard.discard(event.id)
-            event = None
+        if self.seam is not None and REPLAYED not in envelope.headers:
+            if event is None:  # perhaps its mark
+                self.seam.hear(envelope.message_id, 0.0)
+            elif not self.seam.hear(event.id, event.created):
+                event = None
         return (event,), {}
 
     async def _hear(self, process: object, event: Event | None) -> None:

@@ -20,6 +20,7 @@ from ion.base.errors import (
     InvalidRequest,
     Unavailable,
 )
+from ion.process.events.eventing import MARKS
 from ion.process.events.filed import REPOSITORY, Filed, Found, Place
 from ion.process.events.naming import POINT
 from ion.process.service import Service
@@ -87,8 +88,8 @@ class EventsService(Service, name=REPOSITORY, version="0.1.0", concurrency=AHEAD
 
     async def on_activate(self) -> None:
         """Hear all events from now on, and those that came while nobody did."""
-        types = self._settings.types
-        await self.subscribe(POINT, types, self.on_event, name="repository", prefetch=AHEAD)
+        topics = (self._settings.types, MARKS)  # marks are told by replays, and waited for here
+        await self.subscribe(POINT, topics, self.on_event, name="repository", prefetch=AHEAD)
         self.run(self._trim_always(), "retention")
 
     async def on_health(self) -> None:

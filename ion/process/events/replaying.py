@@ -1,0 +1,322 @@
+"""Replays: a subscription hears what the repository holds, and then what comes, each event once.
+
+1. What is there is read page by page, and given to the process like messages of its queue, as many
+   at a time as it takes.
+2. At the end of it the queue is bound, and a mark told: what the repository holds up to the mark is
+   read; what is also in the queue is known by its id.
+3. The queue is heard.
+
+For a durable subscription, the repository keeps how far this is: who shares it waits for the one
+who replays, and takes over where that one is gone. What was handled by then, and not noted, comes
+again: at most a page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+import msgspec
+
+from ion.base.errors import (
+    DeadlineExceeded,
+    IonError,
+    ReceivedContainerError,
+    ServiceNotFound,
+    Unavailable,
+)
+from ion.messaging.transport import Delivery
+from ion.process.endpoint import Endpoint
+from ion.process.events.event import ROOT, Event
+from ion.process.events.filed import REPOSITORY, Filed, Found, Place
+from ion.process.events.hearing import REPLAYED, EventOp
+from ion.process.events.naming import Selection, topic_of
+from ion.process.events.seam import Seam
+from ion.process.events.window import Replayed, Window
+from ion.process.source import Source
+from ion.process.subscription import BOUND, HEARD, Subscription
+
+log = logging.getLogger(__name__)
+PAGE = 500  # events
+SOON = 0.02  # seconds before the repository is asked for the mark again; later ones are longer
+PAUSE = 1.0  # seconds before one that is away is asked again
+TIMEOUT = 15.0
+LATE = 60.0  # seconds after the seam that late events are looked for
+LOOK_EVERY = 2.0
+LEASE = 10.0  # seconds of silence after which another process takes over
+_AWAY = (Unavailable, DeadlineExceeded, ServiceNotFound, ReceivedContainerError)
+
+
+class ReplayBegun(Event):
+    """A subscription hears of events from now on, after those that are told again to it.
+
+    Its queue is the origin.
+    """
+
+
+class Hearer(Protocol):
+    """What a replay needs of its process."""
+
+    id: str
+
+    @property
+    def _endpoint(self) -> Endpoint:
+        """How it sends."""
+
+    def take(self, source: Source, delivery: Delivery) -> None:
+        """Take a message."""
+
+    async def publish_event(self, event: ReplayBegun) -> ReplayBegun:
+        """Publish an event."""
+
+    def run(self, work: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
+        """Begin a background task of the process."""
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Where a replay begins.
+
+    :ivar since: a time of creation, seconds since 1970, UTC.
+    :ivar after: an offset: with the events after it.
+    """
+
+    since: float | None = None
+    after: int = 0
+
+
+class Replay:
+    """One replay to one subscription, which is ``MADE`` and no more when this begins."""
+
+    def __init__(
+        self,
+        process: Hearer,
+        subscription: Subscription,
+        op: EventOp,
+        wanted: Selection,
+        start: Start,
+    ) -> None:
+        self._process = process
+        self._endpoint = process._endpoint
+        self._subscription = subscription
+        self._op = op
+        self._asked = _asked(wanted, start)
+        self._after = start.after
+        self._exchange = self._endpoint.namespace.exchange_point(subscription.point).name
+        self._window = Window(subscription.prefetch)
+        self._place = Place()
+        self._is_owner = True
+        self._tasks: list[asyncio.Task[Any]] = []
+        self.caught_up: asyncio.Future[None] = self._endpoint.loop.create_future()
+
+    async def begin(self) -> None:
+        """Begin with it, in the background; where it was done before, just hear what comes.
+
+        :raises ServiceNotFound: there is no repository.
+        :raises IonError: it does not answer, or cannot be asked for that.
+        """
+        if await self._prepare():
+            title = f"replay to {self._subscription.queue}"
+            self._tasks.append(self._process.run(self._run(), title))
+
+    def stop(self) -> None:
+        """Replay no more."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def forget(self) -> None:
+        """Replay no more, and have the next replay for this subscription begin anew.
+
+        :raises IonError: the repository does not answer.
+        """
+        self.stop()
+        if self._subscription.name is not None:
+            await self._call("forget_place", {"name": self._subscription.queue})
+
+    async def _prepare(self) -> bool:
+        """Return whether there is anything to replay; errors as of :meth:`begin`."""
+        try:
+            await self._call("find", {**self._asked, "limit": 1})
+            if self._subscription.name is None:
+                return True
+            self._place = await self._claim()
+        except ServiceNotFound as error:
+            message = (
+                "events are replayed from their repository, which does not run: start 'events'"
+            )
+            raise ServiceNotFound(message) from error
+        if not self._place.done:
+            return True
+        await self._subscription.advance(HEARD)
+        self.caught_up.set_result(None)
+        return False
+
+    async def _run(self) -> None:
+        """Replay all, then let the subscription hear; return when no late event may come."""
+        subscription = self._subscription
+        try:
+            if not await self._is_mine():
+                return
+            await self._pages()
+            await subscription.advance(BOUND)
+            mark = ReplayBegun(origin=subscription.queue)
+            await self._process.publish_event(mark)
+            self._op.seam = seam = Seam(mark.id, mark.created)
+            await self._until_there(mark.id)
+            await self._pages(seam)
+            await subscription.advance(HEARD)
+            if not self.caught_up.done():
+                self.caught_up.set_result(None)
+            await self._after_seam(seam)
+        finally:
+            self.caught_up.cancel()
+
+    async def _is_mine(self) -> bool:
+        """Return once this is the one to replay; False: another one has done it."""
+        while self._subscription.name is not None and self._place.owner != self._process.id:
+            if self._place.done:
+                await self._subscription.advance(HEARD)
+                self.caught_up.set_result(None)
+                return False
+            await asyncio.sleep(PAUSE)
+            self._place = msgspec.convert(await self._patiently("claim", self._claimed), Place)
+        self._after = max(self._after, self._place.after)
+        if self._subscription.name is not None:
+            self._tasks.append(self._process.run(self._stay_owner(), "lease of a replay"))
+        return True
+
+    async def _stay_owner(self) -> None:
+        """Tell the repository, now and then, that this is still at work."""
+        while not self._place.done:
+            await asyncio.sleep(LEASE / 3)
+            await self._say(self._place)
+
+    async def _pages(self, seam: Seam | None = None) -> None:
+        """Give to the process what is there now, from where this is on."""
+        cursor: str | None = None
+        while True:
+            # A cursor is of one query: what it goes on after is in it.
+            more = {"cursor": cursor} if cursor is not None else {"after": self._after}
+            content = {**self._asked, **more, "limit": PAGE}
+            found: Found = msgspec.convert(await self._patiently("find", content), Found)
+            if cursor is None and 0 < self._after < found.first - 1:
+                lost = f"{self._after + 1} to {found.first - 1}"
+                log.warning("%r: events %s are not kept any more", self._subscription, lost)
+            for event in found.events:
+                await self._give(event, seam)
+            cursor = found.cursor
+            last = found.events[-1].offset if found.events else 0
+            self._after = max(self._after, last, found.last if cursor is None else 0)
+            await self._keep_place()
+            if cursor is None:
+                return
+
+    async def _give(self, filed: Filed, seam: Seam | None = None) -> None:
+        content = filed.content
+        if seam is not None:
+            seam.replay(str(content["id"]))
+        try:
+            event = Event(
+                origin=content["origin"],
+                origin_type=content.get("origin_type", ""),
+                sub_type=content.get("sub_type", ""),
+                path=content["path"],
+            )
+            topic = topic_of(event)
+        except (IonError, KeyError) as error:
+            log.warning("event %d cannot be replayed: %s", filed.offset, error)
+            return
+        envelope = self._endpoint.one_way(
+            self._process.id, event.type, content, message_id=str(content["id"])
+        ).with_headers(**{REPLAYED: filed.offset})
+        await self._window.enter()
+        delivery = Replayed(envelope, self._exchange, topic, self._window)
+        self._process.take(self._subscription.source, delivery)
+
+    async def _until_there(self, id: str) -> None:
+        """Return when an event is in the repository."""
+        pause = SOON
+        while await self._patiently("get", {"id": id}) is None:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, PAUSE)
+
+    async def _after_seam(self, seam: Seam) -> None:
+        """Let others of a durable subscription in; and look for what came late."""
+        end = self._endpoint.time() + LATE
+        pause, late = SOON, deque[tuple[float, Filed]]()
+        while (now := self._endpoint.time()) < end:
+            if seam.is_passed and not self._place.done:
+                await self._keep_place(done=True)
+            late.extend((now, each) for each in await self._later() if _is_late(seam, each))
+            while late and late[0][0] < now - LOOK_EVERY:  # the queue has had its time
+                _, filed = late.popleft()
+                if _is_late(seam, filed):
+                    await self._give(filed, seam)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LOOK_EVERY)
+        seam.close()
+        if not self._place.done:
+            await self._keep_place(done=True)
+
+    async def _later(self) -> list[Filed]:
+        """Return events that have come to the repository since it was asked last."""
+        content = {**self._asked, "after": self._after, "limit": PAGE}
+        found: Found = msgspec.convert(await self._patiently("find", content), Found)
+        if found.events:
+            self._after = found.events[-1].offset
+        return found.events
+
+    # what it asks the repository
+
+    async def _claim(self) -> Place:
+        return msgspec.convert(await self._call("claim", self._claimed), Place)
+
+    @property
+    def _claimed(self) -> dict[str, Any]:
+        return {"name": self._subscription.queue, "owner": self._process.id, "lease": LEASE}
+
+    async def _keep_place(self, *, done: bool = False) -> None:
+        """Note how far this is, once all that was given was handled."""
+        after = self._after
+        if self._subscription.name is not None:
+            await self._window.emptied()
+            await self._say(Place(after=after, done=done))
+        self._place = Place(self._process.id, 0.0, after, done)
+
+    async def _say(self, place: Place) -> None:
+        """Tell the repository how far this is; where another has taken over, that one knows."""
+        if self._is_owner:
+            content = {**self._claimed, "after": place.after, "done": place.done}
+            self._is_owner = await self._patiently("keep_place", content)
+            if not self._is_owner:
+                log.warning("%r: another one replays, too: this was silent", self._subscription)
+
+    async def _call(self, op: str, content: Any) -> Any:
+        return await self._endpoint.rpc(self._process.id, REPOSITORY, op, content, TIMEOUT)
+
+    async def _patiently(self, op: str, content: Any) -> Any:
+        """Ask the repository; where it is away, until it is there again."""
+        is_told = False
+        while True:
+            try:
+                return await self._call(op, content)
+            except _AWAY as error:
+                if not is_told:
+                    log.warning("%r waits for the repository: %s", self._subscription, error)
+                is_told = True
+                await asyncio.sleep(PAUSE)
+
+
+def _is_late(seam: Seam, filed: Filed) -> bool:
+    return seam.is_late(str(filed.content["id"]), float(filed.content["created"]))
+
+
+def _asked(wanted: Selection, start: Start) -> dict[str, Any]:
+    """Return what the repository is asked for; it may find more than what is wanted."""
+    texts = {name: getattr(wanted, name) for name in ("origin", "origin_type", "sub_type")}
+    asked = {k: v for k, v in texts.items() if v is not None and "*" not in v[:-1]}
+    if wanted.path != ROOT:
+        asked["type"] = wanted.path
+    return asked | ({"since": start.since} if start.since is not None else {})

@@ -1,0 +1,237 @@
+"""Replays: what the repository holds, then what comes, each event once, while more are told."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+
+import pytest
+
+from ion import BadRequest, Container, LifecycleError, ServiceNotFound
+from ion.process import deadletters
+from ion.process.events.replaying import ReplayBegun
+from ion.process.events.seam import Seam
+from ion.services.events.client import EventsClient
+from tests.process.hearing import Hurricane, Storm, Weather, listen, until
+from tests.services.test_events import stored
+
+_names = itertools.count(1)
+
+
+@pytest.fixture(params=["memory", "amqp"])
+async def containers(request, tmp_path):
+    """Give two containers: the first has the repository, the second hears."""
+    url = (
+        f"memory://replay-{next(_names)}"
+        if request.param == "memory"
+        else request.getfixturevalue("amqp_url")
+    )
+    config = {"store.url": f"sqlite:///{tmp_path}/events.db", "service.retry_delays": [0.05]}
+    system = f"replay{next(_names)}"
+    async with (
+        Container(url, sysname=system, config=config) as one,
+        Container(url, sysname=system, config=config) as two,
+    ):
+        await one.start_app("events")
+        yield one, two
+
+
+@pytest.fixture
+async def here(tmp_path):
+    config = {"store.url": f"sqlite:///{tmp_path}/events.db", "service.retry_delays": [0.02]}
+    async with Container("memory://", config=config) as container:
+        await container.start_app("events")
+        yield container
+
+
+async def publish(container: Container, count: int, start: int = 0) -> None:
+    for n in range(start, start + count):
+        await container.publish_event(Storm(origin=f"o{n % 3}", force=n))
+
+
+class Flood:
+    """Tells of storms all the while, until it is ended."""
+
+    def __init__(self, container: Container, start: int) -> None:
+        self.told = start
+        self._container = container
+        self._ends = False
+        self._task = asyncio.create_task(self._tell())
+
+    async def _tell(self) -> None:
+        while not self._ends:
+            await publish(self._container, 1, self.told)
+            self.told += 1
+            await asyncio.sleep(0)
+
+    async def end(self) -> int:
+        """Stop; return how many were told altogether."""
+        self._ends = True
+        await self._task
+        return self.told
+
+
+@pytest.mark.parametrize("name", [None, "archive"], ids=["own", "durable"])
+async def test_no_gap_and_nothing_twice_at_the_seam(containers, name):
+    one, two = containers
+    await publish(one, 300)
+    await stored(EventsClient(one), 300)
+    flood = Flood(one, 300)
+    await until(lambda: flood.told > 350)
+    wanted = {"name": name} if name else {}
+    listener = await listen(two, of=Weather, after=0, **wanted)
+    await listener.subscription.caught_up()
+    before = flood.told
+    await until(lambda: flood.told > before + 100)
+    told = await flood.end()
+    await until(lambda: len(listener.heard) >= told)
+    numbers = [event.force for event in listener.heard]
+    assert sorted(numbers) == list(range(told))  # no gap, and nothing twice
+    assert numbers == sorted(numbers)  # and in order: there was one publisher
+
+
+async def test_workers_who_share_a_replay_have_each_event_once(containers, monkeypatch):
+    monkeypatch.setattr("ion.process.events.replaying.PAUSE", 0.05)
+    one, two = containers
+    await publish(one, 100)
+    await stored(EventsClient(one), 100)
+    flood = Flood(one, 100)
+    workers = [await listen(c, of=Storm, name="crew", after=0) for c in (one, two, two)]
+    for worker in workers:
+        await worker.subscription.caught_up()
+    before = flood.told
+    await until(lambda: flood.told > before + 100)
+    told = await flood.end()
+    await until(lambda: sum(len(worker.heard) for worker in workers) >= told)
+    numbers = sorted(event.force for worker in workers for event in worker.heard)
+    assert numbers == list(range(told))
+    for worker in workers:  # it is done: who comes later hears only what comes
+        await worker._host.terminate_process(worker.id)
+    await publish(one, 1, 5000)
+    late = await listen(two, of=Storm, name="crew", after=0)
+    await until(lambda: late.heard)
+    assert [event.force for event in late.heard] == [5000]
+    await late.subscription.delete()
+    again = await listen(two, of=Storm, name="crew", after=0)
+    await until(lambda: len(again.heard) == told + 1)
+
+
+async def test_from_a_time_an_offset_an_origin_and_of_a_type(here):
+    await publish(here, 6)
+    await here.publish_event(Hurricane(origin="sea.1", force=100, created=time.time() + 3600))
+    await stored(EventsClient(here), 7)
+    wanted = [
+        ({"after": 4}, [4, 5, 100]),
+        ({"after": 0, "origin": "o1"}, [1, 4]),
+        ({"since": time.time() + 1800}, [100]),
+        ({"since": 0, "of": Hurricane}, [100]),
+        ({"after": 0, "origin": "*.1"}, [100]),
+        ({"after": 999}, []),
+        ({"after": -5, "sub_type": ""}, [0, 1, 2, 3, 4, 5, 100]),
+    ]
+    for args, numbers in wanted:
+        listener = await listen(here, **{"of": Weather, **args})
+        await listener.subscription.caught_up()
+        await until(lambda heard=listener.heard, numbers=numbers: len(heard) >= len(numbers))
+        assert [event.force for event in listener.heard] == numbers, args
+
+
+async def test_what_cannot_be_replayed_is_refused(here):
+    listener = await listen(here)
+    with pytest.raises(BadRequest, match="since"):
+        await listener.subscribe_events(Storm, listener.on_event, since=1, after=1)
+    with pytest.raises(BadRequest, match="since"):
+        await listener.subscribe_events(Storm, listener.on_event, after="1")
+    async with Container("memory://") as alone:
+        stranger = await listen(alone)
+        with pytest.raises(ServiceNotFound, match="start 'events'"):
+            await stranger.subscribe_events(Storm, stranger.on_event, after=0)
+        assert len(alone.exchange.subscriptions.of(stranger.id)) == 1
+
+
+async def test_what_fails_in_a_replay_is_tried_again_and_is_a_dead_letter_then(here):
+    for n in range(5):
+        text = "bad" if n == 1 else ""
+        await here.publish_event(Storm(origin="x", force=n, description=text))
+    await stored(EventsClient(here), 5)
+    listener = await listen(here, of=Storm, name="critic", after=0, fails=True)
+
+    async def is_dead() -> bool:
+        letters = await deadletters.peek(here.endpoint, "sub.events.critic")
+        return [letter.content["force"] for letter in letters] == [1]
+
+    await until(is_dead)
+    assert sorted(event.force for event in listener.heard) == [0, 2, 3, 4]
+    assert listener.tries == 4 + 5
+
+
+async def test_a_replay_waits_for_a_repository_that_is_away(here, monkeypatch):
+    monkeypatch.setattr("ion.process.events.replaying.TIMEOUT", 0.2)
+    monkeypatch.setattr("ion.process.events.replaying.PAUSE", 0.02)
+    await publish(here, 20)
+    await stored(EventsClient(here), 20)
+    listener = await listen(here, of=Storm, after=0)
+    await here.stop_app("events")
+    await publish(here, 5, 20)
+    await asyncio.sleep(0.1)
+    await here.start_app("events")
+    await listener.subscription.caught_up()
+    await until(lambda: len(listener.heard) == 25)
+    third = await listen(here, of=Storm, after=0)
+    await here.stop_app("events")
+    await third.subscription.cancel()
+    if third.subscription.replay.caught_up.cancelled():
+        with pytest.raises(LifecycleError, match="before all was replayed"):
+            await third.subscription.caught_up()
+
+
+async def test_one_that_is_gone_is_taken_over_where_it_was(here, monkeypatch):
+    monkeypatch.setattr("ion.process.events.replaying.LEASE", 0.3)
+    monkeypatch.setattr("ion.process.events.replaying.PAUSE", 0.02)
+    monkeypatch.setattr("ion.process.events.replaying.PAGE", 10)
+    await publish(here, 60)
+    await stored(EventsClient(here), 60)
+    first = await listen(here, of=Storm, name="relay", after=0, stops_at=25)
+    await until(lambda: first.tries > 25)
+    second = await listen(here, of=Storm, name="relay", after=0)
+    await here.terminate_process(first.id, timeout=0.0)
+    await second.subscription.caught_up()
+    await until(lambda: {e.force for e in first.heard + second.heard} == set(range(60)))
+    twice = {e.force for e in first.heard} & {e.force for e in second.heard}
+    assert len(twice) <= 2 * 10  # a page is what may come again, and what was in hand
+    assert {event.force for event in second.heard} & {0, 1, 2, 3, 4, 5, 6, 7, 8, 9} == set()
+
+
+async def test_marks_are_events_too(here):
+    listener = await listen(here, of=ReplayBegun)
+    other = await listen(here, of=Storm, after=0)
+    await until(lambda: listener.heard)
+    assert listener.heard[0].origin == other.subscription.queue
+
+
+def test_a_seam_takes_each_event_one_way():
+    """Events come by the repository, by the queue, or by both, in any order: each is taken once."""
+    for seed in range(300):
+        chance = random.Random(seed)
+        seam = Seam("mark", 100.0)
+        taken = []
+        events = [(f"e{n}", 90.0 + n) for n in range(12)]
+        told_before = events[: chance.randrange(12)]  # of which the queue has only some
+        in_queue = [e for e in events if e not in told_before or chance.random() < 0.3]
+        replayed = [e for e in told_before if chance.random() < 0.7]
+        for event, _ in replayed:
+            seam.replay(event)
+            taken.append(event)
+        late = [e for e in events if e not in replayed]
+        steps = [("queue", e) for e in in_queue] + [("late", e) for e in late]
+        chance.shuffle(steps)
+        for way, (event, created) in steps:
+            if way == "queue" and seam.hear(event, created):
+                taken.append(event)
+            if way == "late" and seam.is_late(event, created):
+                seam.replay(event)
+                taken.append(event)
+        assert len(set(taken)) == len(taken), seed
+        assert {e for e, created in events if created <= 105.0} <= set(taken), seed
