@@ -8,3 +8,5 @@ processes:
 registered: [datastore]
 config:
   name: objects             # in front of the names of its stores
+  collect: 3600             # seconds between two removals of what nobody needs; 0: never
+  collect_grace: 86400      # seconds that it stays: blobs without owner, elements of no branch

@@ -457,3 +457,33 @@ async def test_an_upload_of_something_else(
     with pytest.raises(error), heard():
         await upload()
     assert await client.blobs.stat(hashlib.sha256(b"data").hexdigest()) is None
+
+
+async def test_what_nobody_needs_is_removed_now_and_then() -> None:
+    config = {**STORE, "apps.datastore": {"collect": 1.0, "collect_grace": 0.0}}
+    async with Container("memory://", config=config) as container:
+        await container.start_app("datastore")
+        client = DatastoreClient(container)
+        loose = await client.blobs.put(b"loose" * 1000)
+        owned = await client.blobs.put(b"owned" * 1000, owner="ann")
+        await client.commit("one", {"a": 1})
+        await client.branch("one", "side")
+        gone = await client.commit("one", {"b": os.urandom(2000)}, branch="side")
+        assert await client.remove_branch("one", "side")
+        elements = (await process(container, DatastoreService).home()).elements
+        assert await elements.has(gone.hash)
+        async with asyncio.timeout(30):
+            while await client.blobs.stat(loose.hash) is not None:
+                await asyncio.sleep(0.02)
+            while await elements.has(gone.hash):
+                await asyncio.sleep(0.02)
+        assert await client.blobs.stat(owned.hash) is not None
+        assert (await client.checkout("one")).value == {"a": 1}
+        assert (await container.rpc_send("datastore", "collect"))["blobs"] == 0
+
+
+@pytest.mark.parametrize("wrong", [{"collect": -1}, {"collect": "daily"}, {"collect_grace": -1.0}])
+async def test_a_collection_that_cannot_be_is_told(wrong: dict[str, object]) -> None:
+    async with Container("memory://", config={**STORE, "apps.datastore": wrong}) as container:
+        with pytest.raises(StartError, match="seconds"):
+            await container.start_app("datastore")

@@ -6,7 +6,8 @@ of it as of a version or a time, and commits made here.
 
 Contents that are large, and no objects, are blobs (:mod:`ion.services.datastore.blobs`).
 
-Its app's ``config`` says ``name``: several of them in one datastore do not see each other.
+Its app's ``config`` says ``name``: several of them in one datastore do not see each other; and how
+often what nobody needs is removed (:mod:`ion.services.datastore.tidying`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ion.process.storeerrors import answering
 from ion.services.datastore import model
 from ion.services.datastore.blobs import Blobs
 from ion.services.datastore.model import Checkout, Names
+from ion.services.datastore.tidying import Plan, Tidied, keep_tidy, plan_of, tidy
 from ion.stores.blobs.blobstore import BlobStore
 
 NAME = "objects"
@@ -37,20 +39,28 @@ class DatastoreService(Peering, Blobs, Service, name="datastore", version="0.1.0
         by default.
     """
 
+    _plan: Plan
+
     def __init__(self, store: str | None = None) -> None:
         self._store = store
 
     async def on_init(self) -> None:
         """Open its stores.
 
-        :raises ConfigurationError: their name is none.
+        :raises ConfigurationError: their name is none, or ``collect`` no number of seconds.
         """
+        self._plan = plan_of(self.app_config)
         try:
             await self.home()
             self.blobs = await BlobStore.open(await self.datastore(), f"{self._name}_blobs")
         except InvalidRequest as error:
             message = f"the stores of objects cannot be opened: {error}"
             raise ConfigurationError(message) from error
+
+    async def on_activate(self) -> None:
+        """Begin to tidy, where its app says so."""
+        if self._plan.every:
+            self.run(keep_tidy(await self.home(), self.blobs, self._plan), "tidying")
 
     async def open_home(self) -> KeptPeer:
         """Return where its repositories are: in the container's datastore."""
@@ -173,3 +183,11 @@ class DatastoreService(Peering, Blobs, Service, name="datastore", version="0.1.0
         """Remove a branch; return whether there was one. Its versions stay for who knows them."""
         with answering():
             return await (await self.home()).remove_head(repository, name)
+
+    async def op_collect(self) -> Tidied:
+        """Remove what nobody needs, and has not for the app's ``collect_grace``; return how much.
+
+        Elements take two rounds: what one condemns a later one removes.
+        """
+        with answering():
+            return await tidy(await self.home(), self.blobs, self._plan.grace)
