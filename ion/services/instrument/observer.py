@@ -9,6 +9,7 @@ from ion.process.events.types import AgentStateChanged
 from ion.process.granules.granule import Granule
 from ion.process.granules.subscriber import StreamSubscriber
 from ion.process.process import Process
+from ion.services.instrument.machine import LOST_CONNECTION, STREAMING
 
 log = logging.getLogger(__name__)
 KNOT = 0.514444  # metres per second
@@ -28,6 +29,7 @@ class Observer(Process):
         self.samples = 0
         self._since = clock.monotonic()
         self._next = 0.0
+        self.has_begun = False
 
     async def on_activate(self) -> None:
         """Subscribe to the positions, and to what agents tell."""
@@ -35,7 +37,10 @@ class Observer(Process):
         await self.subscribe_events(AgentStateChanged, self.on_state)
 
     async def on_state(self, event: AgentStateChanged) -> None:
-        """Hear of an agent in another state."""
+        """Hear of an agent in another state; how it first got to where it streams is no news."""
+        self.has_begun |= event.state in (STREAMING, LOST_CONNECTION)
+        if not self.has_begun:
+            return
         why = f": {event.reason}" if event.reason else ""
         log.info("%s is %s%s", event.origin, event.state, why)
 

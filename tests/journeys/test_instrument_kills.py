@@ -1,0 +1,192 @@
+"""The container of an agent is killed, then that of its device: it streams again, by itself.
+
+Two `ioncc` on a real RabbitMQ: one is the device, the other has the agent and a durable subscriber
+that keeps each sample in a unit of work on SQLite. No sample is kept twice, and keeping goes on
+after each kill. With ION_SOAK=1 each is killed ten times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ion import IonError, Process, connect
+from ion.process.connection import Connection
+from ion.process.granules.granule import Granule
+from ion.process.granules.subscriber import StreamSubscriber
+from ion.services.instrument.client import InstrumentClient
+from ion.services.instrument.model import Status
+from ion.stores.opening import open_datastore
+from tests.journeys.faults.fleet import PATIENCE, ROOT
+from tests.journeys.faults.waiting import until
+
+pytestmark = [pytest.mark.amqp, pytest.mark.slow, pytest.mark.timeout(600)]
+
+KILLS = 10 if os.environ.get("ION_SOAK") else 1
+DEVICE = """\
+type: release
+name: device
+version: 0.1.0
+apps:
+  - {name: simulator, args: {rate: 20.0}}
+"""
+AGENT = """\
+type: release
+name: agent
+version: 0.1.0
+apps:
+  - {name: keeping}
+  - name: gps
+    args: {device: {service: simulator, silence: 1.0, batch_seconds: 0.2}}
+"""
+KEEPING = """\
+type: application
+name: keeping
+version: 0.1.0
+processes:
+  - {id: keeper, class: "tests.journeys.test_instrument_kills:Keeper"}
+"""
+
+
+class Keeper(Process):
+    """Keeps each sample, and how often it was kept."""
+
+    async def on_activate(self) -> None:
+        await self.store("kept")
+        await StreamSubscriber.open(self, "gps", self.on_granule, name="kept")
+
+    async def on_granule(self, granule: Granule) -> None:
+        async with self.unit_of_work("kept") as uow:
+            kept = uow.store("kept")
+            for time in granule["time"].tolist():
+                key = f"{time:.2f}"
+                await kept.put(key, b"%d" % (int(await kept.get(key) or b"0") + 1))
+
+
+class Node:
+    """An `ioncc` with a release, that can be killed and started again."""
+
+    def __init__(self, folder: Path, url: str, name: str) -> None:
+        self.folder = folder
+        self.name = name
+        store = f"store.url=sqlite:///{folder}/{name}.db"
+        self._words = ["-n", "-b", url, "-s", "kills", "--set", store, f"{name}.rel"]
+        self._process: asyncio.subprocess.Process | None = None
+        self._log: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        process = self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "ion.shell.main", *self._words),
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(self.folder)},
+            stdin=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        lines: list[bytes] = []
+        assert process.stderr is not None
+        async with asyncio.timeout(PATIENCE):
+            async for line in process.stderr:
+                lines.append(line)
+                if line.startswith(b"ready "):
+                    self._log = asyncio.ensure_future(self._read(process.stderr))
+                    return
+        raise AssertionError(b"".join(lines).decode())
+
+    async def _read(self, stderr: asyncio.StreamReader) -> None:
+        async for _ in stderr:
+            pass
+
+    async def kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGKILL)
+            await self._process.wait()
+        if self._log is not None:
+            await self._log
+
+
+@pytest.fixture
+async def nodes(tmp_path: Path, amqp_url: str) -> AsyncIterator[tuple[Node, Node]]:
+    for name, text in (("device.rel", DEVICE), ("agent.rel", AGENT), ("keeping.app", KEEPING)):
+        (tmp_path / name).write_text(text)
+    device, agent = Node(tmp_path, amqp_url, "device"), Node(tmp_path, amqp_url, "agent")
+    try:
+        await device.start()
+        await agent.start()
+        yield device, agent
+    finally:
+        await agent.kill()
+        await device.kill()
+
+
+class Watch:
+    """Asks the agent, and the keeper, from outside."""
+
+    def __init__(self, caller: Connection) -> None:
+        self._caller = caller
+        self._gps = InstrumentClient("gps1", caller, timeout=5.0)
+
+    async def status(self) -> Status | None:
+        try:
+            return await self._gps.status()
+        except IonError:
+            return None
+
+    async def streams(self, samples: int = 5) -> None:
+        """Wait until it streams, and has streamed."""
+
+        async def check() -> bool:
+            status = await self.status()
+            return status is not None and status.state == "STREAMING" and status.samples >= samples
+
+        await until(check, "it does not stream")
+
+    async def loses(self) -> None:
+        async def check() -> bool:
+            status = await self.status()
+            return status is not None and status.state == "LOST_CONNECTION"
+
+        await until(check, "it does not see that its device is gone")
+
+
+async def test_an_agent_and_its_device_are_killed(
+    nodes: tuple[Node, Node], amqp_url: str, tmp_path: Path
+) -> None:
+    device, agent = nodes
+    async with connect(amqp_url, sysname="kills") as caller:
+        watch = Watch(caller)
+        await watch.streams()
+        for _ in range(KILLS):
+            await agent.kill()
+            await agent.start()
+            await watch.streams()
+        for _ in range(KILLS):
+            await device.kill()
+            await watch.loses()
+            before = await watch.status()
+            assert before is not None
+            await device.start()
+            await watch.streams(before.samples + 5)
+            after = await watch.status()
+            assert after is not None
+            assert after.losses > 0
+    kept = await everything(tmp_path / "agent.db", agent)
+    assert len(kept) > 10 * KILLS
+    assert {key: count for key, count in kept.items() if count != 1} == {}
+
+
+async def everything(path: Path, agent: Node) -> dict[str, int]:
+    """Return what was kept; nobody has the store open then."""
+    await agent.kill()
+    datastore = open_datastore(f"sqlite:///{path}")
+    await datastore.open()
+    try:
+        page = await (await datastore.store("kept")).scan(limit=10_000)
+        return {entry.key: int(entry.value) for entry in page.items}
+    finally:
+        await datastore.close()
