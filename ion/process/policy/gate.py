@@ -26,9 +26,8 @@ from ion.process.ops import Op
 from ion.process.policy.facts import MessageFacts
 from ion.process.policy.giving import SERVICE
 from ion.process.policy.journal import Journal
-from ion.process.policy.journal import log as decisions
 from ion.process.policy.judging import Judge
-from ion.process.policy.model import EVENT, NOBODY, Decision, Facts, Subject
+from ion.process.policy.model import EVENT, NOBODY, Decision, Subject
 from ion.process.policy.owners import Owners
 from ion.process.process import Process
 
@@ -36,6 +35,7 @@ log = logging.getLogger(__name__)
 MAX_KNOWN = 10_000
 SYSTEM_ISSUER = "ion"
 _NO_ROLES: frozenset[str] = frozenset()
+Key = tuple[str, str, str, frozenset[str]]  # pid, op, actor, roles
 _HOW = "docs/how-to/policy.md"
 
 
@@ -44,6 +44,7 @@ class Gate:
 
     :param judge: the rules; :meth:`use` takes others.
     :param processes: pid -> process.
+    :ivar allowed: messages since it was last set to 0.
     :ivar hints: pid of a process whose events are not decided, as it believes none of them; or "".
     """
 
@@ -55,7 +56,8 @@ class Gate:
         self.journal = journal
         self.hints = ""
         self._processes = processes
-        self._free: dict[tuple[str, str, str, frozenset[str]], Decision] = {}
+        self.allowed = 0
+        self._free: dict[Key, Decision] = {}
 
     def use(self, judge: Judge) -> None:
         """Decide by other rules from the next message on."""
@@ -70,31 +72,28 @@ class Gate:
         call = current_call.get()
         if call.__class__ is not IncomingCall or call.phase != BINDING:
             return envelope  # an answer
-        process = self._processes.get(call.process)
         identity = call.identity
-        actor, roles = ("", _NO_ROLES) if identity is None else (identity.actor, identity.roles)
-        free = self._free.get((target_of(process), envelope.op, actor, roles))
-        if free is None or call.source.handler is not None:
-            self._look(call, envelope, process, identity)
-        elif decisions.isEnabledFor(logging.DEBUG):
-            self.journal.allow(subject_of(identity), f"{target_of(process)}.{envelope.op}", free)
-        self.journal.allowed += 1
+        if identity is None:
+            key = (call.process, envelope.op, "", _NO_ROLES)
+        else:
+            key = (call.process, envelope.op, identity.actor, identity.roles)
+        if key not in self._free or call.source.handler is not None:
+            self._look(call, envelope, key)
+        elif self.journal.is_verbose:
+            action = f"{target_of(self._processes.get(call.process))}.{envelope.op}"
+            self.journal.allow(subject_of(identity), action, self._free[key])
+        self.allowed += 1
         return envelope
 
-    def _look(
-        self,
-        call: IncomingCall,
-        envelope: Envelope,
-        process: Process | None,
-        identity: Identity | None,
-    ) -> None:
+    def _look(self, call: IncomingCall, envelope: Envelope, key: Key) -> None:
         """Decide on a message of a kind that is not known to be allowed whatever it says."""
         if call.source is hearing.NOTICES:
             return  # no message: the container tells of the end of a process
         action = "?"
         subject = NOBODY
+        process = self._processes.get(call.process)
         try:
-            subject = subject_of(identity)
+            subject = subject_of(call.identity)
             handler = call.source.handler
             if handler is not None:
                 if call.process == self.hints:
@@ -105,7 +104,9 @@ class Gate:
                 action = f"{target_of(process)}.{envelope.op}"
                 subject = self._subject(call, process, op, subject)
             facts = MessageFacts(envelope, op or handler, self.owners)
-            decision = self._decided(subject, action, facts, op)
+            decision = self.judge.decide(subject, action, facts)
+            if op is not None and decision.is_free and subject.actor != SYSTEM:
+                self._remember(key, op, decision)
         except IonError:
             raise
         except Exception as error:  # whatever it is, the message is refused
@@ -115,25 +116,20 @@ class Gate:
             shown = action if op is not None or action.startswith(EVENT) else _shown(process)
             self.journal.deny(subject, shown, decision)
             raise refusal(subject, action, decision)
-        if decisions.isEnabledFor(logging.DEBUG):
+        if self.journal.is_verbose:
             self.journal.allow(subject, action, decision)
 
-    def _decided(self, subject: Subject, action: str, facts: Facts, op: Op | None) -> Decision:
-        verdict = self.judge.verdict(subject, action)
-        decision = verdict.decision
-        if decision is None:
-            return self.judge.decide(subject, action, facts)
-        if op is not None and decision.allowed and not subject.is_keyholder:
-            self._remember(action, op, subject, decision)
-        return decision
-
-    def _remember(self, action: str, op: Op, subject: Subject, decision: Decision) -> None:
-        if op.is_command:
-            return  # a signature may change it
+    def _remember(self, key: Key, op: Op, decision: Decision) -> None:
+        """Keep what holds for all such messages, whatever they say."""
+        if (
+            op.is_command
+            or not decision.allowed
+            or target_of(self._processes.get(key[0])) == SERVICE
+        ):
+            return  # a signature may change it; or it is to be told each time
         if len(self._free) >= MAX_KNOWN:
             self._free.clear()
-        target = action.rpartition(".")[0]
-        self._free[target, op.name, subject.actor, subject.roles] = decision
+        self._free[key] = decision
 
     def _subject(
         self, call: IncomingCall, process: Process | None, op: Op | None, subject: Subject

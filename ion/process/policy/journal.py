@@ -22,16 +22,16 @@ class Journal:
     """Takes note of decisions.
 
     :param counts: of the endpoint, which its numbers are told of with.
-    :ivar allowed: decisions to allow that are not in ``counts`` yet; see :meth:`count`.
+    :ivar is_verbose: whether what is allowed is logged, as of the last :meth:`count`.
     """
 
     def __init__(self, counts: Counter[str]) -> None:
-        self.allowed = 0
+        self.is_verbose = log.isEnabledFor(logging.DEBUG)
         self._counts = counts
         self._noted: dict[tuple[str, str], tuple[float, int]] = {}  # -> when, how many since
 
     def allow(self, subject: Subject, action: str, decision: Decision) -> None:
-        """Note what was allowed; whether DEBUG is logged is for the caller to look at."""
+        """Note what was allowed; whether that is logged is for the caller to look at."""
         log.debug("allowed: %s", action, extra=_told(subject, action, decision))
 
     def deny(self, subject: Subject, action: str, decision: Decision) -> None:
@@ -50,10 +50,10 @@ class Journal:
             told["times"] = others + 1
         log.warning("denied: %s", action, extra=told)
 
-    def count(self) -> None:
-        """Add what was allowed to the counts."""
-        if self.allowed:
-            allowed, self.allowed = self.allowed, 0
+    def count(self, allowed: int) -> None:
+        """Add to what was allowed; see whether it is to be logged."""
+        self.is_verbose = log.isEnabledFor(logging.DEBUG)
+        if allowed:
             self._counts[ALLOWED] += allowed
 
 

@@ -74,7 +74,9 @@ class Judge:
     def decide(self, subject: Subject, action: str, facts: Facts) -> Decision:
         """Return what the rules say; never raises but for what ``facts`` raise."""
         verdict = self.verdict(subject, action)
-        return verdict.decision or weigh(verdict, subject, facts)
+        if verdict.decision is not None:
+            return verdict.decision
+        return msgspec.structs.replace(weigh(verdict, subject, facts), is_free=False)
 
     def verdict(self, subject: Subject, action: str) -> Verdict:
         """Return what concerns such a subject and this action; remembered."""

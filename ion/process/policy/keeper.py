@@ -74,7 +74,7 @@ class PolicyKeeper(Process, name="policy_keeper"):
             self._hurry.clear()
 
     async def _look(self, *, again: bool = False) -> None:
-        self._policing.journal.count()
+        self._policing.count()
         if await self._policing.look(again=again) or await self._fetch():
             await self._tell()
         await self._follow_owners()

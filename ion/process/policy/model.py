@@ -141,12 +141,14 @@ class Decision(msgspec.Struct, frozen=True):
     :ivar rule: id of the rule that decided; "": none did.
     :ivar reason: for people.
     :ivar needs: roles to which a rule allows it.
+    :ivar is_free: whether it is the same whatever the content says.
     """
 
     allowed: bool
     rule: str = ""
     reason: str = ""
     needs: tuple[str, ...] = ()
+    is_free: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data; ``rule`` is None where none decided."""

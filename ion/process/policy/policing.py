@@ -111,6 +111,11 @@ class Policing:
         source, default = read.rules.source, self.settings.default
         log.info("%d rules of %s in force, default %s", len(read.rules.rules), source, default)
 
+    def count(self) -> None:
+        """Add what was allowed to the counts of the container."""
+        self.journal.count(self.gate.allowed)
+        self.gate.allowed = 0
+
     @property
     def uses_owners(self) -> bool:
         """Whether a rule asks who owns something."""

@@ -1,0 +1,1 @@
+"""What identity and policy cost an rpc: the same calls with both, with a token alone, without."""
