@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ion.base.errors import ApplicationError, ConfigurationError, NotFound
+from ion.base.errors import (
+    ApplicationError,
+    ConfigurationError,
+    IonError,
+    NotFound,
+    ServiceNotFound,
+)
 from ion.process.process import Process
 from ion.services.instrument.batching import Batch
 
 if TYPE_CHECKING:
+    from ion.process.granules.definition import StreamDefinition
     from ion.process.granules.publisher import StreamPublisher
 
+log = logging.getLogger(__name__)
+REGISTER = 5.0  # seconds for the service of streams to answer
 BAD_REQUEST = 400
 FLOAT = 8  # bytes of one value
 
@@ -67,7 +77,18 @@ class Output:
         assert self.stream is not None
         described = {name: Field("<f8", description=what) for name, what in fields.items()}
         definition = StreamDefinition(self.stream, described)
+        await self._register(definition)
         return await StreamPublisher.open(self._process, self.stream, definition)
+
+    async def _register(self, definition: StreamDefinition) -> None:
+        """Have the service ``streams`` know what the stream is made of, where there is one."""
+        content = {"stream": self.stream, "definition": definition}
+        try:
+            await self._process.rpc_send("streams", "register", content, REGISTER)
+        except ServiceNotFound:
+            log.debug("%r: no service knows streams here", self._process)
+        except IonError as error:
+            log.warning("%r: stream %s is not registered: %s", self._process, self.stream, error)
 
     async def close(self) -> None:
         """Wait until the broker has what was published."""
