@@ -121,6 +121,11 @@ class StreamPublisher:
         return made
 
     @property
+    def is_closed(self) -> bool:
+        """Whether it publishes no more: it was closed, or the stream deleted."""
+        return self._over is not None
+
+    @property
     def waiting(self) -> int:
         """How many granules the broker has not confirmed yet."""
         return len(self._window)

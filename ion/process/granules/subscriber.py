@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 from ion.base.errors import BadRequest
+from ion.messaging.envelope import Envelope
 from ion.process.granules.arrays import check_granule
 from ion.process.granules.definition import StreamDefinition
-from ion.process.granules.granule import Granule
+from ion.process.granules.following import AHEAD, SERVICE, Following, offset_of
+from ion.process.granules.granule import Granule, granule_of
 from ion.process.granules.names import POINT, checked_stream, escaped
 from ion.process.granules.ops import GranuleOp
 from ion.process.granules.tracking import Tracker
 from ion.process.subscription import Subscription, handler_of
+from ion.stores.store import Store
 
 if TYPE_CHECKING:
     from ion.process.process import Process
 
 log = logging.getLogger(__name__)
+POSITIONS = "stream_positions"  # the store of how far those with a name have come
+PAUSES = (0.1, 0.5, 2.0)  # seconds before what failed is tried again
 
 
 class StreamSubscriber:
@@ -53,6 +59,8 @@ class StreamSubscriber:
         self._definition = definition
         self._tracker = Tracker()
         self._subscription: Subscription | None = None
+        self._following: Following | None = None
+        self._position: Store | None = None
 
     @classmethod
     async def open(
@@ -62,6 +70,8 @@ class StreamSubscriber:
         handler: Callable[[Granule], Any],
         *,
         name: str | None = None,
+        since: float | None = None,
+        after: int | None = None,
         prefetch: int | None = None,
         definition: StreamDefinition | None = None,
     ) -> Self:
@@ -73,14 +83,24 @@ class StreamSubscriber:
         :param handler: ``async def on_granule(self, granule: Granule) -> None`` of the process.
         :param name: makes it durable, and shared by all that subscribe by it; what fails is tried
             again, then a dead letter. Without, what fails is logged, counted and dropped.
+        :param since: hear what is kept of the stream first, published from then on (seconds since
+            1970), after: or behind that offset (0: all); then what comes. All of it comes from the
+            service ``streams``, which must keep the stream. With ``name``, that is for the first
+            time; later it goes on behind the last granule that was handled. What fails is tried
+            again some times before the next one, then logged and dropped.
         :param prefetch: how many granules may be in hand; the rest is kept by the broker.
         :param definition: what each granule must have; others fail.
         :raises InvalidRequest: ``stream`` is no name.
+        :raises ReceivedError: (with ``since`` or ``after``) there is no such stream: 404.
+        :raises ServiceNotFound: (likewise) there is no service ``streams``.
         :raises TypeError: ``handler`` is no async method of the process.
         :raises Unavailable: the broker is away.
         """
         checked_stream(stream)
         made = cls(process, stream, handler_of(process, handler), name, definition)
+        if since is not None or after is not None:
+            await made._replay(since, after or 0, prefetch or AHEAD)
+            return made
         op: Any = GranuleOp(made._share if name is not None else made._hear)
         made._subscription = await process.subscribe(
             POINT, escaped(stream), op, name=name, prefetch=prefetch
@@ -99,13 +119,51 @@ class StreamSubscriber:
 
     async def cancel(self) -> None:
         """Stop: no more granules are begun; a durable queue stays, and goes on collecting."""
+        if self._following is not None:
+            self._following.cancel()
         if self._subscription is not None:
             await self._subscription.cancel()
 
     async def delete(self) -> None:
-        """Cancel it, and take its queue from the broker with all that waits there."""
+        """Cancel it, and take its queue from the broker, or forget how far it came."""
+        await self.cancel()
         if self._subscription is not None:
             await self._subscription.delete()
+        if self._position is not None:
+            await self._position.remove(self._key)
+
+    async def _replay(self, since: float | None, after: int, ahead: int) -> None:
+        process = self._process
+        await process.rpc_send(SERVICE, "describe", {"stream": self.stream})
+        if self.name is not None:
+            self._position = await process.store(POSITIONS)
+            kept = await self._position.get(self._key)
+            if kept is not None:
+                since, after = None, int(kept)
+        self._following = Following(
+            process, self.stream, self._hear_kept, after=after, since=since, ahead=ahead
+        )
+        self._following.begin()
+
+    @property
+    def _key(self) -> str:
+        return f"{self.stream} {self.name}"
+
+    async def _hear_kept(self, process: Any, envelope: Envelope) -> None:
+        """Hear a granule that is kept, and keep that it was heard."""
+        offset = offset_of(process.message)
+        granule = granule_of(envelope.body, offset)
+        for pause in PAUSES if self.name is not None else ():
+            try:
+                await self._share(process, granule)
+                break
+            except Exception as error:  # noqa: BLE001 - what the author wrote may raise anything
+                log.warning("%r failed at offset %d: %r", self, offset, error)
+                await asyncio.sleep(pause)
+        else:
+            await self._share(process, granule)
+        if self._position is not None:
+            await self._position.put(self._key, str(offset).encode())
 
     async def _share(self, process: Any, granule: Granule) -> None:
         """Hear a granule where others may get those between."""

@@ -52,18 +52,7 @@ class Record(msgspec.Struct, frozen=True):
     sparse: bool = False
 
 
-class Head(msgspec.Struct, frozen=True):
-    """What is known of a granule without a look at its fields."""
-
-    stream: str
-    publisher: str
-    number: int
-    time: float
-    sparse: bool = False
-
-
 _record = msgspec.msgpack.Decoder(Record).decode
-_head = msgspec.msgpack.Decoder(Head).decode
 
 
 def record_of(body: bytes | memoryview) -> Record:
@@ -74,22 +63,8 @@ def record_of(body: bytes | memoryview) -> Record:
     try:
         return _record(body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise _no_granule(error) from None
-
-
-def head_of(body: bytes | memoryview) -> Head:
-    """Return what is known of a granule without a look at its fields.
-
-    :raises CodecError: it is none.
-    """
-    try:
-        return _head(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise _no_granule(error) from None
-
-
-def _no_granule(error: Exception) -> CodecError:
-    return CodecError(f"that is no granule: {error}", code=400, type="CodecError")
+        message = f"that is no granule: {error}"
+        raise CodecError(message, code=400, type="CodecError") from None
 
 
 class Writer:

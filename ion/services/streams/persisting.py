@@ -1,0 +1,128 @@
+"""Keeping a stream: from a durable queue into the store, in order, each granule once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from ion.base.errors import InvalidRequest, IonError
+from ion.process.granules.granule import Granule, granule_of
+from ion.process.granules.names import escaped
+from ion.process.granules.ordered import Arrival, Ordered
+from ion.services.streams.kept import LOST, Log
+from ion.services.streams.model import Keep
+
+if TYPE_CHECKING:
+    from ion.process.process import Process
+
+log = logging.getLogger(__name__)
+PAUSE = 0.5  # seconds before what the store did not take is tried again
+EXPIRE_EVERY = 30.0  # seconds
+
+
+def queue_name(stream: str) -> str:
+    """Return what the queue is called by that a stream is kept from."""
+    return f"persist-{escaped(stream)}"
+
+
+class Persisting:
+    """Keeps one stream, while it is this container's turn; others with the same queue wait.
+
+    :ivar log: what is kept.
+    :ivar is_at_it: whether it has kept something.
+    """
+
+    def __init__(self, process: Process, stream: str, keep: Keep, kept: Log) -> None:
+        self.stream = stream
+        self.keep = keep
+        self.log = kept
+        self.is_at_it = False
+        self._process = process
+        self._grown = asyncio.Event()
+        self._ordered = Ordered(process, stream, queue_name(stream), self._take)
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def queue(self) -> str:
+        """The queue that it is kept from."""
+        return self._ordered.spec.name
+
+    async def open(self) -> None:
+        """Begin.
+
+        :raises Unavailable: the broker is away.
+        """
+        await self._ordered.open()
+        self._task = self._process.run(self._expire(), f"retention of {self.stream}")
+
+    async def close(self, *, delete: bool = False) -> None:
+        """Stop; what was not kept waits in the queue, or goes with it.
+
+        :raises Unavailable: (with ``delete``) the broker is away.
+        """
+        if self._task is not None:
+            self._task.cancel()
+        await (self._ordered.delete() if delete else self._ordered.close())
+
+    async def grown(self, timeout: float) -> None:
+        """Return when something new is kept, or after ``timeout`` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._grown.wait()
+
+    async def _take(self, batch: list[Arrival]) -> None:
+        """Keep some granules, however often that takes, and take them off then."""
+        granules: list[tuple[Granule, bytes]] = []
+        taken: list[Arrival] = []
+        for arrival in batch:
+            try:
+                granules.append((self._granule(arrival.body), arrival.body))
+                taken.append(arrival)
+            except IonError as error:
+                self._ordered.bury(arrival, error)
+        while not await self._keep(granules):  # noqa: ASYNC110 - the store tells of no return
+            await asyncio.sleep(PAUSE)
+        for arrival in taken:
+            arrival.delivery.ack()
+        self.is_at_it = True
+        self._tell()
+
+    def _granule(self, body: bytes) -> Granule:
+        granule = granule_of(body)
+        if granule.stream != self.stream:
+            message = f"a granule of stream {granule.stream!r:.80} came as one of {self.stream!r}"
+            raise InvalidRequest(message)
+        return granule
+
+    async def _keep(self, granules: list[tuple[Granule, bytes]]) -> bool:
+        try:
+            await self.log.append(granules, self.keep.granules)
+        except IonError as error:
+            log.warning("stream %r is not kept for now: %s", self.stream, error)
+        else:
+            return True
+        try:
+            await self.log.refresh()
+        except IonError as error:
+            log.debug("no look at what is kept of %r: %s", self.stream, error)
+        return False
+
+    def _tell(self) -> None:
+        grown, self._grown = self._grown, asyncio.Event()
+        grown.set()
+
+    async def _expire(self) -> None:
+        """Remove what is too old, now and then."""
+        while True:
+            await asyncio.sleep(EXPIRE_EVERY)
+            if self.keep.seconds is None or not self.is_at_it:
+                continue
+            try:
+                removed = 1
+                while removed:
+                    removed = await self.log.expire(time.time() - self.keep.seconds)
+            except LOST as error:
+                log.debug("retention of %r: %s", self.stream, error)

@@ -1,0 +1,328 @@
+"""The service of streams: registered, kept, played again, deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ion import (
+    Conflict,
+    Container,
+    InvalidRequest,
+    NotFound,
+    Process,
+    ReceivedError,
+    ServiceClient,
+    ServiceNotFound,
+    StartError,
+)
+from ion.process.granules import Field, Granule, StreamDefinition, StreamPublisher, StreamSubscriber
+from ion.process.granules.tracking import Seen
+from ion.services.streams import keeping, persisting
+from ion.services.streams.client import StreamsClient
+from ion.services.streams.kept import HEAD, Log
+from ion.stores.opening import open_datastore
+
+_names = itertools.count(1)
+CTD = StreamDefinition("ctd", {"x": Field("f8", unit="m")})
+
+
+@pytest.fixture(params=["memory", "amqp"])
+def bus(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, dict[str, object]]:
+    """Give a broker URL, and a configuration with a store that containers share."""
+    config: dict[str, object] = {"store.url": f"sqlite:///{tmp_path}/ion.db"}
+    if request.param == "memory":
+        config["store.url"] = f"memory://streams-{next(_names)}"
+        return f"memory://streams-{next(_names)}", config
+    url: str = request.getfixturevalue("amqp_url")
+    return url, config
+
+
+async def until(condition: Callable[[], Any], timeout: float = 20.0) -> None:
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+class Sensor(Process):
+    async def open(
+        self, stream: str = "ctd", definition: Any = None, **how: Any
+    ) -> StreamPublisher:
+        return await StreamPublisher.open(self, stream, definition, **how)
+
+
+class Listener(Process):
+    def __init__(self) -> None:
+        self.heard: list[Granule] = []
+        self.failing = 0
+
+    async def listen(self, stream: str = "ctd", **how: Any) -> StreamSubscriber:
+        return await StreamSubscriber.open(self, stream, self.on_granule, **how)
+
+    async def on_granule(self, granule: Granule) -> None:
+        if self.failing:
+            self.failing -= 1
+            raise RuntimeError("not today")
+        self.heard.append(granule)
+
+
+async def spawn(container: Container, kind: type[Any]) -> Any:
+    return container.processes[await container.spawn(kind)]
+
+
+async def started(container: Container, **config: Any) -> StreamsClient:
+    await container.start_app("streams", **({"config": config} if config else {}))
+    return StreamsClient(container, timeout=15)
+
+
+async def fill(publisher: StreamPublisher, numbers: range) -> None:
+    for n in numbers:
+        await publisher.publish({"x": [float(n)]}, time=1000.0 + n)
+    await publisher.flush()
+
+
+async def kept(streams: StreamsClient, count: int, stream: str = "ctd") -> None:
+    """Wait until so many were kept."""
+    async with asyncio.timeout(20):
+        while (await streams.describe(stream)).last < count:
+            await asyncio.sleep(0.01)
+
+
+def values(granules: list[Granule]) -> list[float]:
+    return [float(granule["x"][0]) for granule in granules]
+
+
+async def test_what_is_kept_is_read_by_offset_time_and_from_the_end(container: Container) -> None:
+    streams = await started(container)
+    await streams.register("ctd", CTD, description="a cast")
+    await streams.persist("ctd")
+    publisher = await (await spawn(container, Sensor)).open("ctd", CTD, register=True)
+    await fill(publisher, range(150))
+    await kept(streams, 150)
+
+    async def read(**how: Any) -> list[float]:
+        return values([granule async for granule in streams.read("ctd", **how)])
+
+    assert await read() == [float(n) for n in range(150)]
+    assert await read(after=140) == [float(n) for n in range(140, 150)]
+    assert await read(since=1100.0, until=1103.0) == [100.0, 101.0, 102.0]
+    assert await read(since=5000.0) == []
+    assert await read(last=2) == [148.0, 149.0]
+    assert await read(after=10, limit=1) == [10.0]
+    last = (await streams.last("ctd"))[0]
+    assert (last.offset, last.number, last.publisher, last.time) == (150, 150, publisher.id, 1149.0)
+    about = await streams.describe("ctd")
+    assert (about.first, about.last, about.since, about.waiting) == (1, 150, 1149.0, 0)
+    assert about.persisting
+    assert about.stream.definitions == (CTD,)
+
+
+async def test_replay_goes_on_with_what_comes(container: Container) -> None:
+    streams = await started(container)
+    await streams.persist("ctd")
+    publisher = await (await spawn(container, Sensor)).open()
+    await fill(publisher, range(100))
+    listeners = [await spawn(container, Listener) for _ in range(3)]
+    filling = asyncio.create_task(fill(publisher, range(100, 200)))
+    await listeners[0].listen(after=0, prefetch=3)
+    await listeners[1].listen(after=90)
+    await listeners[2].listen(since=1150.0)
+    await filling
+    await fill(publisher, range(200, 300))
+    begins = (0, 90, 150)
+    for begin, listener in zip(begins, listeners, strict=True):
+        await until(lambda n=300 - begin, each=listener: len(each.heard) >= n)
+        assert values(listener.heard) == [float(n) for n in range(begin, 300)]
+        assert [g.offset for g in listener.heard] == list(range(begin + 1, 301))
+
+
+async def test_a_replay_with_a_name_goes_on_where_it_was(container: Container) -> None:
+    streams = await started(container)
+    await streams.persist("ctd")
+    publisher = await (await spawn(container, Sensor)).open()
+    await fill(publisher, range(10))
+    first = await spawn(container, Listener)
+    first.failing = 2
+    await first.listen(name="ledger", after=0)
+    await until(lambda: len(first.heard) == 10)
+    await until(lambda: not first._active)
+    await container.terminate_process(first.id)
+    await fill(publisher, range(10, 20))
+    second = await spawn(container, Listener)
+    subscriber = await second.listen(name="ledger", after=0)
+    await until(lambda: len(second.heard) == 10)
+    assert values(first.heard + second.heard) == [float(n) for n in range(20)]
+    await subscriber.delete()
+    third = await spawn(container, Listener)
+    await third.listen(name="ledger", after=0)
+    await until(lambda: len(third.heard) == 20)
+
+
+async def test_where_the_service_is_away_it_goes_on_later(container: Container) -> None:
+    streams = await started(container)
+    await streams.persist("ctd")
+    publisher = await (await spawn(container, Sensor)).open()
+    listener = await spawn(container, Listener)
+    await listener.listen(after=0)
+    await fill(publisher, range(5))
+    await until(lambda: len(listener.heard) == 5)
+    await container.stop_app("streams")
+    await fill(publisher, range(5, 10))
+    await started(container)
+    await fill(publisher, range(10, 15))
+    await until(lambda: len(listener.heard) >= 15)
+    assert values(listener.heard) == [float(n) for n in range(15)]
+
+
+async def test_only_the_newest_are_kept(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(persisting, "EXPIRE_EVERY", 0.05)
+    streams = await started(container)
+    await streams.persist("ctd", granules=10)
+    await streams.persist("old", seconds=3600)
+    publishers = [await (await spawn(container, Sensor)).open(name) for name in ("ctd", "old")]
+    for publisher in publishers:
+        await fill(publisher, range(100))
+    await publishers[1].publish({"x": [100.0]}, time=time.time())
+    await kept(streams, 100)
+    await kept(streams, 101, "old")
+    assert values(await streams.last("ctd", 50)) == [float(n) for n in range(90, 100)]
+    async with asyncio.timeout(20):
+        while (await streams.describe("old")).first != 101:
+            await asyncio.sleep(0.01)
+    assert values([g async for g in streams.read("old")]) == [100.0]
+
+
+async def test_a_deleted_stream_is_gone_and_its_publishers_know(container: Container) -> None:
+    streams = await started(container)
+    await streams.persist("ctd")
+    publisher = await (await spawn(container, Sensor)).open()
+    await fill(publisher, range(5))
+    await kept(streams, 5)
+    queue = "test.sub.streams.persist-ctd"
+    transport = container._endpoint.transport
+    assert await transport.queue_info(queue) is not None
+    assert await streams.delete("ctd")
+    assert not await streams.delete("ctd")
+    assert await transport.queue_info(queue) is None
+    assert await streams.streams() == []
+    with pytest.raises(NotFound):
+        await streams.describe("ctd")
+    with pytest.raises(NotFound):
+        await streams.last("ctd")
+    await until(lambda: publisher.is_closed)
+    with pytest.raises(NotFound, match="was deleted"):
+        await publisher.publish({"x": [1.0]})
+    await streams.persist("ctd")
+    again = await (await spawn(container, Sensor)).open()
+    await fill(again, range(3))
+    await kept(streams, 3)
+    assert [g.offset for g in await streams.last("ctd", 10)] == [1, 2, 3]
+
+
+async def test_definitions(container: Container) -> None:
+    streams = await started(container)
+    sensor = await spawn(container, Sensor)
+    await sensor.open("ctd", CTD, register=True)
+    newer = StreamDefinition("ctd", {"x": Field("f8", unit="m"), "y": "i4"}, version=2)
+    assert (await streams.register("ctd", newer)).definitions == (CTD, newer)
+    assert (await streams.register("ctd", newer)).definitions == (CTD, newer)
+    for breaking in (
+        StreamDefinition("ctd", {"y": "i4"}, version=3),
+        StreamDefinition("ctd", {"x": Field("f4", unit="m"), "y": "i4"}, version=3),
+        StreamDefinition("ctd", {"x": Field("f8", unit="m"), "y": "i4", "z": "i4"}, version=2),
+    ):
+        with pytest.raises(Conflict) as conflict:
+            await streams.register("ctd", breaking)
+        assert conflict.value.details["breaks"]
+    with pytest.raises(ReceivedError, match="goes on as it is"):
+        await sensor.open("ctd", StreamDefinition("ctd", {"y": "i4"}, version=3), register=True)
+
+
+async def test_what_makes_no_sense(container: Container) -> None:
+    with pytest.raises(ServiceNotFound):
+        await (await spawn(container, Listener)).listen(after=0)
+    streams = await started(container)
+    await streams.register("ctd")
+    for call in (
+        streams.persist("ctd", granules=0),
+        streams.persist("ctd", seconds=-1.0),
+        streams.register("x" * 300),
+        streams.last("ctd"),
+    ):
+        with pytest.raises(InvalidRequest):
+            await call
+    for call in (streams.describe("none"), streams.unpersist("none")):
+        with pytest.raises(NotFound):
+            await call
+    with pytest.raises(ReceivedError) as none:
+        await (await spawn(container, Listener)).listen("none", after=0)
+    assert none.value.code == 404
+    plain = ServiceClient("streams", container)
+    with pytest.raises(ReceivedError) as bad:
+        await plain.register(stream="y", definition={"name": "y", "fields": {"x": {"dtype": "O"}}})
+    assert bad.value.code == 400
+
+
+async def test_streams_of_the_configuration(container: Container) -> None:
+    with pytest.raises(StartError, match="streams of the app's config"):
+        await started(container, streams={"ctd": {"persist": {"days": 3}}})
+    streams = await started(container, streams={"ctd": {"persist": {"granules": 5}}, "raw": {}})
+    found = await streams.streams()
+    assert [(s.name, s.keep is not None) for s in found] == [("ctd", True), ("raw", False)]
+
+
+async def test_one_instance_at_a_time_keeps_a_stream(
+    container: Container, other: Container
+) -> None:
+    streams = await started(container)
+    await started(other)
+    await streams.persist("ctd")
+    publisher = await (await spawn(other, Sensor)).open()
+    listener = await spawn(other, Listener)
+    await listener.listen(after=0)
+    await fill(publisher, range(20))
+    await kept(streams, 20)
+    await container.stop_app("streams")
+    await fill(publisher, range(20, 40))
+    await until(lambda: len(listener.heard) >= 40)
+    assert values(listener.heard) == [float(n) for n in range(40)]
+
+
+async def test_a_log_with_two_writers_and_what_comes_twice(tmp_path: Path) -> None:
+    """Who comes too late is told, looks again, and then knows what is there already."""
+    datastore = open_datastore(f"sqlite:///{tmp_path}/log.db")
+    await datastore.open()
+    granules = [
+        (Granule("s", "p", n, float(n), {"x": np.zeros(1)}), str(n).encode()) for n in range(1, 9)
+    ]
+    one, two = await Log.open(datastore, "s"), await Log.open(datastore, "s")
+    assert await one.append(granules[:4]) == 4
+    with pytest.raises(Conflict):
+        await two.append(granules[2:6])
+    await two.refresh()
+    assert await two.append(granules[2:6]) == 2
+    await one.refresh()
+    assert await one.append(granules) == 2
+    assert [body for _, body in await one.read(0, 100)] == [body for _, body in granules]
+    assert one.end.last == 8
+    assert Seen(8, 255).take(3) is None
+    assert HEAD == "head"
+    assert keeping.PAGE > 0
+    await datastore.close()
+
+
+@pytest.fixture
+async def other(bus: tuple[str, dict[str, object]]) -> Any:
+    """Give a second container of the system."""
+    url, config = bus
+    async with Container(url, sysname="test", config=config) as running:
+        yield running
