@@ -5,8 +5,9 @@
 ``v1 <key id> <ms since 1970> <mac>``, an HMAC-SHA256 in hexadecimal digits with the key of the
 system over the msgpack array of: ``ion message v1``, the sysname, the time, op, content type,
 ``reply_to``, correlation id, message id, content, and an array of name and value of each header in
-the order of their names, but those that change on the way (``attempt`` and ``receiver``, why a
-message is a dead letter, and the broker's own ``x-...``). The header ``to`` says who it is for.
+the order of their names, but those that change on the way (``attempt``, ``receiver``, ``timeout``,
+``replayed``, ``CC``, ``BCC``, why a message is a dead letter, and the broker's own ``x-...``). The
+header ``to`` says who it is for.
 
 What it is for: nobody who merely has a login at the broker can say or change anything. What it is
 not: content is not hidden (TLS is for that), who has the key may say all in anybody's name, and a
@@ -32,6 +33,7 @@ from ion.messaging.envelope import Envelope
 from ion.messaging.interceptors import Interceptor
 from ion.observe.context import current_call
 from ion.process.incoming import IncomingCall
+from ion.process.letter import REPLAYED
 from ion.process.permission import Permission
 from ion.process.retrying import ATTEMPT, CAUSES, RECEIVER, ROUTING
 from ion.process.signing import key_id
@@ -44,7 +46,7 @@ SHOWN = 100  # characters of a name that anybody can send
 _DOMAIN = "ion message v1"
 _FORM = re.compile(r"v1 ([0-9a-f]{8}) (\d{1,15}) ([0-9a-f]{64})\Z", re.ASCII)
 # What is written on a message on its way: by the ladder, the dead letters, the broker, and here.
-_ON_THE_WAY = (ATTEMPT, RECEIVER, *CAUSES, *ROUTING)
+_ON_THE_WAY = (ATTEMPT, RECEIVER, "timeout", REPLAYED, *CAUSES, *ROUTING)
 _WRITTEN = frozenset((HEADER, *_ON_THE_WAY))
 _encode = msgspec.msgpack.Encoder().encode
 _PLAIN = (str, int, float, type(None))
@@ -137,7 +139,7 @@ class _Checker:
 
     def _check_time(self, signed: int, envelope: Envelope) -> None:
         age = time.time_ns() // 1_000_000 - signed
-        if -self._ahead <= age <= self._most(envelope):
+        if -self._ahead <= age <= self._most(signed, envelope):
             return
         side = "before" if age > 0 else "after"
         message = (
@@ -146,12 +148,12 @@ class _Checker:
         )
         raise Forbidden(message, details={"reason": "time", "age": age / 1000})
 
-    def _most(self, envelope: Envelope) -> int:
+    def _most(self, signed: int, envelope: Envelope) -> int:
         """Return how old a message may be, in ms."""
         if envelope.headers.get("protocol") == "none":
             return self._keep
-        timeout = envelope.headers.get("timeout")
-        return self._max_age + (timeout if timeout.__class__ is int else 0)
+        deadline = envelope.headers.get("deadline")
+        return self._max_age + (max(deadline - signed, 0) if deadline.__class__ is int else 0)
 
     def _note(self, envelope: Envelope, error: Forbidden) -> None:
         now = time.monotonic()
