@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
+from ion.base.errors import CodecError
 from ion.process.client import ServiceClient
 from ion.services.resource_registry.errors import heard
 from ion.services.resource_registry.model import (
@@ -20,6 +23,7 @@ from ion.services.resource_registry.model import (
 from ion.stores.query import Predicate
 
 LIMIT = 100
+_resources_in = msgspec.msgpack.Decoder(list[Resource]).decode
 
 
 class ResourceRegistryClient(ServiceClient, service="resource_registry"):
@@ -223,9 +227,8 @@ class ResourceRegistryClient(ServiceClient, service="resource_registry"):
         :param retired: the retired, too.
         """
         content = _wanted(type, where, name, owner, state, retired, below)
-        content |= {"order": list(order), "limit": limit, "cursor": cursor}
-        found: Found = await self._ask("find", content, timeout, Found)
-        return found
+        content |= {"order": list(order), "limit": limit, "cursor": cursor, "packed": True}
+        return _unpacked(await self._ask("find", content, timeout))
 
     async def each(
         self,
@@ -373,6 +376,18 @@ class ResourceRegistryClient(ServiceClient, service="resource_registry"):
     async def _ask(self, op: str, content: Any, timeout: float | None, returns: Any = Any) -> Any:
         with heard():
             return await self._call(op, content, timeout=timeout, returns=returns)
+
+
+def _unpacked(answer: Any) -> Found:
+    """Return what came packed.
+
+    :raises CodecError: it did not.
+    """
+    try:
+        return Found(_resources_in(answer["items"]), answer["cursor"])
+    except (TypeError, KeyError, msgspec.MsgspecError) as error:
+        message = f"the answer of resource_registry.find is not what its client expects: {error}"
+        raise CodecError(message) from None
 
 
 def _wanted(

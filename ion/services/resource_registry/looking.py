@@ -8,15 +8,15 @@ from ion.base.errors import InvalidRequest
 from ion.services.resource_registry import keeping
 from ion.services.resource_registry.keeping import Home, resource_in
 from ion.services.resource_registry.lifecycle import AVAILABILITIES, DELETED, MATURITIES, RETIRED
-from ion.services.resource_registry.model import Found
+from ion.services.resource_registry.model import Found, Packed
 from ion.stores.ordering import position
 from ion.stores.query import And, Compare, Not, Or, Predicate, Query, checked, cursor_of
-from ion.stores.store import Entry, Page
 
 MOST = 1000  # resources of one answer
 _DELETED = Compare("maturity", "NE", DELETED)
 _PRESENT = (Compare("maturity", "NE", RETIRED), _DELETED)
-_PATH_ENDS, _AFTER_PATHS = "/", "0"  # the next character
+_AFTER_PATHS = "0"  # the character after the one that they end with
+_FEW = 16  # an array of less has a head of one byte
 
 
 def within(path: str) -> tuple[Compare, Compare]:
@@ -65,7 +65,7 @@ async def wanted(
         path = await home.path(type)
         if not below:
             terms.append(Compare("path", "EQ", path))
-        elif terms or is_ordered:
+        elif (terms or is_ordered) and not any(map(_is_equal, terms)):
             terms.append(_filtered(path))
         else:
             terms += within(path)
@@ -75,6 +75,10 @@ async def wanted(
     else:
         terms += (_DELETED,) if retired else _PRESENT
     return And(tuple(terms))
+
+
+def _is_equal(term: Predicate) -> bool:
+    return isinstance(term, Compare) and term.op == "EQ"
 
 
 def _state(word: str) -> Predicate:
@@ -91,10 +95,11 @@ def _state(word: str) -> Predicate:
     return And((one, Compare("availability", "EQ", availability))) if availability else one
 
 
-async def find(home: Home, query: Query, most: int) -> Found:
+async def find(home: Home, query: Query, most: int, *, packed: bool = False) -> Found | Packed:
     """Return what a query finds: one query of the store.
 
     :param most: bytes that one answer holds.
+    :param packed: as the store has them.
     :raises InvalidRequest: an attribute is no index, or of another type.
     """
     check_limit(query.limit)
@@ -104,17 +109,21 @@ async def find(home: Home, query: Query, most: int) -> Found:
         if not await home.learn():  # types that were registered elsewhere, meanwhile
             raise
         page = await home.resources.query(query)
-    return found(home, query, page, most)
-
-
-def found(home: Home, query: Query, page: Page[Entry], most: int) -> Found:
-    """Return a page, cut to what one answer holds."""
     entries, cursor = page.items, page.cursor
     some = keeping.fitting(entries, most)
     if len(some) < len(entries):
         query = checked(query, home.resources.indices)
         cursor = cursor_of(query, position(query, some[-1]))
+    if packed:
+        return Packed(packed_of([entry.value for entry in some]), cursor)
     return Found([resource_in(entry.value) for entry in some], cursor)
+
+
+def packed_of(values: Sequence[bytes]) -> bytes:
+    """Return encoded things as one encoded array of them."""
+    count = len(values)
+    head = bytes([0x90 | count]) if count < _FEW else b"\xdc" + count.to_bytes(2, "big")
+    return b"".join([head, *values])
 
 
 def check_limit(limit: int) -> None:

@@ -145,6 +145,16 @@ class Found(msgspec.Struct, frozen=True):
     cursor: str | None = None
 
 
+class Packed(msgspec.Struct, frozen=True):
+    """Some resources as they are kept, which costs less than to take them apart on the way.
+
+    :ivar items: an array of :class:`Resource`, in msgpack; ``cursor`` as in :class:`Found`.
+    """
+
+    items: bytes
+    cursor: str | None = None
+
+
 class Associations(msgspec.Struct, frozen=True):
     """Some associations; ``cursor`` as in :class:`Found`."""
 

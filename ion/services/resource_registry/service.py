@@ -26,6 +26,7 @@ from ion.services.resource_registry.model import (
     HAS_OWNER,
     Found,
     NewResource,
+    Packed,
     PredicateType,
     Resource,
     ResourceType,
@@ -204,7 +205,8 @@ class ResourceRegistryService(
         cursor: str | None = None,
         retired: bool = False,
         below: bool = True,
-    ) -> Found:
+        packed: bool = False,
+    ) -> Found | Packed:
         """Return resources that all of this is true of, by one query of the store.
 
         ``where`` is a predicate (:mod:`ion.stores.query`) of attributes that types declare as
@@ -212,13 +214,14 @@ class ResourceRegistryService(
         ``modified``; ``order`` likewise. ``type`` finds those of sub-types, too, unless ``below``
         is false. ``state`` is a maturity, an availability, both (``DEPLOYED_AVAILABLE``), or
         several of these; without, the retired are left out, unless ``retired``, and the deleted.
+        With ``packed`` their array comes as bytes of msgpack, for who reads them at once.
         """
         with answering():
             where = await self._wanted(
                 type, where, name, owner, state, retired, below, is_ordered=bool(order)
             )
             query = Query(where, tuple(order or ()), limit, cursor)
-            return await looking.find(self._home, query, self._most)
+            return await looking.find(self._home, query, self._most, packed=packed)
 
     async def op_count(
         self,
