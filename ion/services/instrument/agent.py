@@ -1,9 +1,9 @@
 """The agent of an instrument: a service of the name of its resource, which owns its driver.
 
-It is one of each in a system. What it offers is the same for all instruments: states and commands
-that lead from one to another, parameters, sessions, samples as a stream, events; what the device
-can do is its driver's to say. The line to the device may break at any time: the agent says so,
-connects again, and is then what it was before.
+It is one of each in a system; where more are started, the others stand by. What it offers is the
+same for all instruments: states and commands that lead from one to another, parameters, sessions,
+samples as a stream, events; what the device can do is its driver's to say. The line to the device
+may break at any time: the agent says so, connects again, and is then what it was before.
 """
 
 from __future__ import annotations
@@ -78,28 +78,26 @@ class InstrumentAgent(Standing, name="instrument", version="0.1.0", singleton=Tr
         if start not in STATES or start in (LOST_CONNECTION, DIRECT_ACCESS):
             message = f"start: one of {', '.join(STATES)}, not {start!r}"
             raise ConfigurationError(message)
-        self._start_state = start
         self._told = {"driver": driver, "stream": resource if stream is None else stream}
         self._restore = restore
         self._desk = Desk(self._session_ended)
         self._stand(driver, device or {}, resource if stream is None else stream or None)
+        self._start_state = start
 
     async def on_init(self) -> None:
         """Read what is remembered. May raise: the store is away, or cannot be read."""
         await self._memory.open(self, restore=self._restore)
-        self._own.update(self._memory.kept.own)
 
     async def on_activate(self) -> None:
         """Start the driver; the rest happens in the background: the device may be away.
 
         :raises DeviceError: the driver cannot be started.
         """
-        desired = self._memory.kept.desired or self._start_state
         self.run(self._herald.run(), "herald")
         self.run(register(self, self.service_name, self._told), "register")
-        if desired != UNINITIALIZED:
+        if self._desired != UNINITIALIZED:
             await self._do("initialize")
-            self.run(self._come_to(desired), "begin")
+        self.run(self._hold_post(), "post")
 
     async def on_terminate(self) -> None:
         """Let the device go; what was sampled is with the broker then."""
@@ -110,12 +108,12 @@ class InstrumentAgent(Standing, name="instrument", version="0.1.0", singleton=Tr
 
     async def op_status(self) -> Status:
         """Return what it is at: state, session, losses, samples, and counters of the driver."""
-        output, kept = self._output, self._memory.kept
+        output = self._output
         return Status(
             resource=self.service_name,
             state=self._at,
             since=self._since,
-            desired=kept.desired or self._start_state,
+            desired=self._desired,
             reason=self._reason,
             session=self._desk.owner,
             waiting=self._desk.waiting,
@@ -135,6 +133,10 @@ class InstrumentAgent(Standing, name="instrument", version="0.1.0", singleton=Tr
         except DeviceError as error:
             return {"error": error.message}
         return status
+
+    async def op_whoami(self) -> str:
+        """Return its pid: of all instances, the one that is at the post answers."""
+        return self.id
 
     async def op_state(self) -> str:
         """Return its state."""

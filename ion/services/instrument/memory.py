@@ -35,6 +35,7 @@ class Memory:
     def __init__(self, resource: str) -> None:
         self._resource = resource
         self._store: Store | None = None
+        self._restores = True
         self.kept = Remembered()
 
     async def open(self, process: Process, *, restore: bool) -> None:
@@ -44,7 +45,14 @@ class Memory:
         :raises Unavailable: it is away.
         """
         self._store = await process.store(STORE)
-        data = await self._store.get(self._resource) if restore else None
+        self._restores = restore
+        await self.read()
+
+    async def read(self) -> None:
+        """Read what is kept by now: by another instance, too. Errors as of :meth:`open`."""
+        if self._store is None or not self._restores:
+            return
+        data = await self._store.get(self._resource)
         if data is None:
             return
         try:

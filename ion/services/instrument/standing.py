@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ion.base import clock
-from ion.base.errors import ApplicationError, IonError
+from ion.base.errors import ApplicationError, IonError, StoreError, Unavailable
 from ion.process.events import types
 from ion.process.service import Service
 from ion.process.supervision.spec import Backoff
@@ -31,6 +31,8 @@ from ion.services.instrument.output import Output
 
 log = logging.getLogger(__name__)
 ORIGIN_TYPE = "Instrument"
+POST_HELD, POST_WANTED = 5.0, 1.0  # seconds between two looks at who is the agent
+POST_ANSWER = 5.0
 STEADY = 10.0  # seconds after which a connection counts as good: the next wait is a short one again
 
 
@@ -57,6 +59,8 @@ class Standing(Service):
         self._return_to = COMMAND
         self._failures = 0
         self._reached = clock.monotonic()
+        self._is_at_post = False
+        self._start_state = STREAMING
         self._own: dict[str, Any] = {"reconnect_first": 0.2, "reconnect_cap": 30.0}
 
     # commands
@@ -96,6 +100,9 @@ class Standing(Service):
     async def _to_stop_streaming(self) -> None:
         await self._line.ask("stream", {"on": False})
 
+    async def _to_go_direct_access(self) -> None:
+        await self._line.ask("direct", {"data": b"", "wait": 0.0})  # from now on, bytes are kept
+
     async def _to_go_inactive(self) -> None:
         """Let the device go, whether or not the driver is there to do it."""
         try:
@@ -113,6 +120,7 @@ class Standing(Service):
         """Connect to the device, and set it as it was set before."""
         await self._line.ask("connect", {"settings": {}})
         self._reached = clock.monotonic()
+        self._tell(types.AgentConnected)
         self._fields = self._fields or await self._line.ask("fields")
         parameters = self._memory.kept.parameters
         if parameters:
@@ -170,9 +178,53 @@ class Standing(Service):
                 log.debug("%r: not connected yet: %s", self, error)
                 continue
             self._enter(AGENT.next_state(self._at, machine.BACK[self._return_to]))
-            self._tell(types.AgentConnected)
 
-    # the beginning
+    # at its post, or standing by
+
+    async def _hold_post(self) -> None:
+        """Be the agent while the broker gives this instance what is sent to it; else stand by.
+
+        Who is given that is found out by asking by name, again and again: an instance that was cut
+        off from the broker is not told that another one has taken over.
+        """
+        while True:
+            pid = await self._who()
+            if pid == self.id and not self._is_at_post:
+                self._is_at_post = True
+                await self._recall()
+                await self._come_to(self._desired)
+            elif pid not in ("", self.id) and self._is_at_post:
+                self._is_at_post = False
+                await self._retreat(pid)
+            await clock.sleep(POST_HELD if self._is_at_post else POST_WANTED)
+
+    async def _who(self) -> str:
+        """Return the pid of the instance at the post, "" where nobody says so."""
+        try:
+            return str(await self.rpc_send(self.service_name, "whoami", {}, POST_ANSWER))
+        except IonError as error:
+            log.debug("%r: who is at the post is not known: %s", self, error)
+            return ""
+
+    async def _recall(self) -> None:
+        """Read what is remembered: another instance may have been at work."""
+        try:
+            await self._memory.read()
+        except (StoreError, Unavailable) as error:
+            log.warning("%r: what is remembered cannot be read: %s", self, error)
+        self._own.update(self._memory.kept.own)
+
+    async def _retreat(self, pid: str) -> None:
+        """Let the device go: it is another one's now."""
+        log.warning("%r: %s is the agent now; this one stands by", self, pid)
+        async with self._busy:
+            if (self._at, "go_inactive") in AGENT.table:
+                await self._do("go_inactive")
+
+    @property
+    def _desired(self) -> str:
+        """The state that it is to be in."""
+        return self._memory.kept.desired or self._start_state
 
     async def _come_to(self, desired: str) -> None:
         """Come to a state after the start; where the device is away, as soon as it is there."""

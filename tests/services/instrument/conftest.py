@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ion import Container
+from ion.services.instrument import standing
 from ion.services.instrument.agent import InstrumentAgent
 from ion.services.instrument.client import InstrumentClient
 from ion.services.simulator.talker import Talker
@@ -87,8 +88,9 @@ async def spawned(container: Container, talker: Talker, **args: Any) -> Gps:
 
 
 @pytest.fixture
-async def gps(talker: Talker) -> AsyncIterator[Gps]:
+async def gps(talker: Talker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gps]:
     """Give an agent that streams, on the embedded bus: the device is what matters."""
+    monkeypatch.setattr(standing, "POST_HELD", 0.2)
     async with Container("memory://", sysname="test", config=STORE) as container:
         found = await spawned(container, talker)
         await found.more()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ from ion import Container, Process, ReceivedError, StartError
 from ion.process.events.types import AgentEvent
 from ion.process.granules.granule import Granule
 from ion.process.granules.subscriber import StreamSubscriber
+from ion.services.instrument import standing
+from ion.services.instrument.agent import InstrumentAgent
 from ion.services.instrument.batching import Batch
 from ion.services.instrument.client import InstrumentClient
 from ion.services.instrument.events import AgentCommandDone, AgentErrorRaised
 from ion.services.resource_registry.client import ResourceRegistryClient
 from ion.services.simulator.client import SimulatorClient
 from ion.services.simulator.talker import Talker
-from tests.services.instrument.conftest import STORE, Gps, spawned, until
+from tests.services.instrument.conftest import STORE, Gps, device, spawned, until
 
 Bus = tuple[str, dict[str, object]]
 
@@ -256,6 +259,48 @@ async def test_it_can_be_told_to_give_up_on_a_lost_device(gps: Gps) -> None:
     await gps.talker._listen()
     assert (await gps.status()).state == "INACTIVE"
     assert await gps.client.go("STREAMING") == "STREAMING"
+
+
+async def test_a_second_one_stands_by_until_it_is_needed(
+    bus: Bus, talker: Talker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "POST_WANTED", 0.1)
+    url, config = bus
+    config = {**config, **STORE}
+    async with Container(url, sysname="test", config=config) as second:
+        async with Container(url, sysname="test", config=config) as first:
+            gps = await spawned(first, talker)
+            await gps.at("STREAMING")
+            args = {"resource": "gps1", "device": device(talker)}
+            pid = await second.spawn(InstrumentAgent, args=args)
+            await asyncio.sleep(0.3)  # it could connect, if it would
+            assert (await InstrumentClient(pid, second).status()).state == "INACTIVE"
+            assert talker.accepted == 1
+        await Gps(second, talker, InstrumentClient("gps1", second)).at("STREAMING")
+
+
+async def test_one_that_was_replaced_lets_the_device_go(
+    gps: Gps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "POST_WANTED", 0.02)
+    agent, said = gps.process("InstrumentAgent"), "other.1"
+
+    async def who() -> str:
+        return said
+
+    agent._who = who
+    await gps.at("INACTIVE")
+    await until(_nobody_listens(gps))
+    said = agent.id
+    await gps.at("STREAMING")
+    await gps.more()
+
+
+def _nobody_listens(gps: Gps) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return not gps.talker._writers
+
+    return check
 
 
 # what others say to it
