@@ -160,7 +160,7 @@ class Desk:
     def _tokenless(self, call: Arriving, process: Receiver) -> Identity | None:
         """Return whose a call without a token is: the system's where it is a signed command."""
         envelope, permission = call.envelope, self._permission
-        if SIGNATURE in envelope.headers and permission is not None:
+        if SIGNATURE in envelope.headers and permission is not None and not permission.is_open:
             given = (call.delivery.key, envelope.op, envelope.body, envelope.headers)
             if permission.is_signed(*given):
                 return Identity(actor=SYSTEM, roles=frozenset((SYSTEM_ROLE,)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import hmac
 import json
@@ -181,9 +182,13 @@ def test_a_token_is_for_one_system(issuer: Issuer, verifier: Verifier) -> None:
     assert verifier.identify(both).audience == ("other", "demo")
 
 
+def without(name: str, claims: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in claims.items() if key != name}
+
+
 BAD: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     **{
-        f"without {name}": (lambda n: lambda c: {k: v for k, v in c.items() if k != n})(name)
+        f"without {name}": functools.partial(without, name)
         for name in ("iss", "sub", "aud", "iat", "exp", "jti")
     },
     "sub of a number": lambda c: {**c, "sub": 1},

@@ -1,0 +1,302 @@
+"""Whose a call is: what arrives is checked, and travels on, on the memory bus and on RabbitMQ."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ion import Container, IonError, Operator, Process, Service, Unauthorized, connect
+from ion.messaging.envelope import Envelope
+from ion.observe.context import current_call
+from ion.process import deadletters
+from ion.process.identity import acting, current_identity
+from ion.process.identity.issuer import Issuer
+from ion.process.identity.trust import issuer_of
+from tests.process.delivery import until
+
+_names = itertools.count(1)
+Bus = tuple[str, dict[str, Any]]
+
+
+@pytest.fixture(params=["memory", "amqp"])
+def bus(request: pytest.FixtureRequest) -> Bus:
+    if request.param == "memory":
+        return f"memory://identity-{next(_names)}", {}
+    return request.getfixturevalue("amqp_url"), {}
+
+
+class Teller(Service, name="teller"):
+    """Tells whose its calls are."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    async def on_init(self) -> None:
+        await self.subscribe("news", "#", self.on_news)
+
+    def told(self) -> str:
+        call = current_call.get()
+        assert call is not None
+        return f"{current_identity()}/{call.user}"
+
+    async def op_who(self) -> str:
+        return self.told()
+
+    async def op_note(self) -> None:
+        self.heard.append(self.told())
+
+    async def on_news(self, content: Any) -> None:
+        self.heard.append(self.told())
+
+    async def op_items(self):
+        yield self.told()
+
+
+class Between(Service, name="between"):
+    """Asks others, in the name of who has asked it."""
+
+    async def op_ask(self) -> list[str]:
+        told = [await self.rpc_send("teller", "who")]
+        told += [item async for item in self.stream("teller", "items")]
+        await self.send("teller", "note")
+        await self.publish("news", "a.b", "x")
+        return told
+
+    async def op_own(self, token: str) -> list[str]:
+        with acting(token):
+            told = [await self.rpc_send("teller", "who")]
+        return [*told, await self.rpc_send("teller", "who")]
+
+    async def op_later(self) -> None:
+        current_call.set(None)
+        await self.send("teller", "note")
+
+
+def issuer(container: Container) -> Issuer:
+    found = issuer_of(container.endpoint.permission, container.settings.identity, "test")
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+async def far(bus: Bus) -> AsyncIterator[Container]:
+    """Give a container that only asks, so that all goes over the bus."""
+    url, config = bus
+    async with Container(url, sysname="test", config={**config, "identity.verify": "hint"}) as far:
+        await far.spawn(Between)
+        yield far
+
+
+def strict(bus: Bus, verify: str, **more: Any) -> Container:
+    config = {**bus[1], "identity.verify": verify, **more}
+    return Container(bus[0], sysname="test", config=config)
+
+
+async def test_a_token_travels_with_all_that_a_call_begins(bus: Bus, far: Container) -> None:
+    async with strict(bus, "required") as container:
+        pid = await container.spawn(Teller)
+        teller = container.processes[pid]
+        assert isinstance(teller, Teller)
+        token = issuer(container).token("ada", ["OPERATOR"])
+        async with connect(bus[0], sysname="test", token=token) as connection:
+            assert await connection.rpc_send("between", "ask") == ["ada/ada", "ada/ada"]
+            assert await connection.rpc_send(pid, "who") == "ada/ada"
+            assert await connection.request("teller", "who") == "ada/ada"
+            await until(lambda: len(teller.heard) == 2)
+            assert teller.heard == ["ada/ada"] * 2
+            identity = container.endpoint.desk.identify(token)
+            narrow = issuer(container).delegated(identity, "between", audience=["test/teller"])
+            other = issuer(container).write(narrow)
+            told = await connection.rpc_send("between", "own", {"token": other})
+            assert told == ["between for ada/ada", "ada/ada"]
+            wrong = issuer(container).delegated(identity, "between", audience=["test/other"])
+            text = issuer(container).write(wrong)
+            with pytest.raises(IonError, match="made for test/other, not for 'teller'"):
+                await connection.rpc_send("between", "own", {"token": text})
+            # what is begun on nobody's behalf bears the container's own token: it has none
+            await connection.rpc_send("between", "later")
+            await until(lambda: container.endpoint.counts["unauthorized"] == 2)
+
+
+@pytest.mark.parametrize("verify", ["off", "hint", "present", "required"])
+async def test_the_setting_says_what_is_asked_of_a_call(bus: Bus, verify: str) -> None:
+    async with strict(bus, verify) as container:
+        await container.spawn(Teller)
+        good = issuer(container).token("ada")
+        bad = Issuer.of_system(b"another key of a system" * 2, "test").token("ada")
+        told: dict[str, Any] = {}
+        for name, token in (("none", None), ("good", good), ("bad", bad), ("system", "system")):
+            async with connect(bus[0], sysname="test", token=token) as connection:
+                headers = {"user-id": "eve"} if token is None else None
+                call = connection.endpoint.rpc(
+                    connection.id, "teller", "who", {}, None, extra=headers
+                )
+                try:
+                    told[name] = await call
+                except Unauthorized as error:
+                    told[name] = error.details["reason"]
+        known = {"good": "ada/ada", "bad": "unknown key", "system": "system/system"}
+        assert (
+            told
+            == {
+                "off": {"none": "None/eve", "good": "None/", "bad": "None/", "system": "None/"},
+                "hint": {"none": "None/eve", **known},
+                "present": {"none": "None/", **known},
+                "required": {"none": "missing", **known},
+            }[verify]
+        )
+
+
+async def test_what_is_signed_as_a_command_is_the_systems(bus: Bus) -> None:
+    async with strict(bus, "required") as container:
+        pid = await container.spawn(Teller)
+        if not bus[0].startswith("memory"):
+            operator = Operator(container)
+            assert await operator.command(pid, "who") == "system/system"
+            node = container.id
+            assert await operator.log_level(node, "warning", "ion.some") == "WARNING"
+        else:  # on a bus that nobody else can reach nothing is signed
+            with pytest.raises(Unauthorized):
+                await Operator(container).command(pid, "who")
+        envelope = Envelope(
+            "who", b"\x80", reply_to=container.endpoint.reply_queue, headers={"agent-auth": "v1 x"}
+        )
+        before = container.endpoint.counts["unauthorized"]
+        container.transport.publish("test.xs", pid, envelope)
+        await until(lambda: container.endpoint.counts["unauthorized"] == before + 1)
+
+
+async def test_headers_may_hold_anything(bus: Bus) -> None:
+    async with strict(bus, "hint") as container:
+        await container.spawn(Teller)
+        for token in (1, b"\xff", "", ["a"], {"a": 1}, True, "x" * 9000):
+            with pytest.raises(Unauthorized):
+                await container.endpoint.rpc("", "teller", "who", {}, 5, extra={"token": token})
+        token = issuer(container).token("ada")
+        told = await container.endpoint.rpc("", "teller", "who", {}, 5, extra={"token": token})
+        assert told == "ada/ada"
+
+
+async def test_one_way_it_is_a_dead_letter_that_says_why(bus: Bus) -> None:
+    async with strict(bus, "required") as container:
+        await container.spawn(Teller)
+        with acting(issuer(container).token("ada")[:-6] + "AAAAAA"):
+            await container.send("teller", "note")
+        letters: list[Any] = []
+        async with asyncio.timeout(20):
+            while not letters:
+                letters = await deadletters.peek(container.endpoint, "teller", 10)
+                await asyncio.sleep(0.01)
+        assert letters[0].cause_type == "Unauthorized"
+        assert "altered, or forged" in letters[0].cause
+        await deadletters.purge(container.endpoint, "teller")
+
+
+async def test_a_token_in_an_answer_means_nothing(bus: Bus) -> None:
+    async with strict(bus, "required", **{"identity.token": "system"}) as container:
+        queue = await _foreign_service(container)
+        assert await container.rpc_send("foreign", "x") == {"fine": True}
+        await container.transport.delete_queue(queue)
+
+
+async def _foreign_service(container: Container) -> str:
+    from ion.messaging.codec import encode
+    from ion.messaging.transport import Delivery
+
+    transport = container.transport
+    spec = container.namespace.reply_queue("foreign")
+    await transport.declare_queue(spec)
+    await transport.bind(spec.name, "test.xs", "foreign")
+
+    def answer(delivery: Delivery) -> None:
+        asked = delivery.envelope
+        headers = {"performative": "inform_result", "token": "rubbish", "user-id": "root"}
+        body, _ = encode({"fine": True}, asked.content_type)
+        reply = Envelope("x", body, correlation_id=asked.correlation_id, headers=headers)
+        transport.publish("", asked.reply_to, reply)
+
+    await transport.consume(spec.name, answer, prefetch=10, no_ack=True)
+    return spec.name
+
+
+async def test_a_file_gives_the_token_and_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ion.process.identity.own.LOOK_EVERY", 0.02)
+    path = tmp_path / "token"
+    url = f"memory://identity-{next(_names)}"
+    async with strict((url, {}), "required") as container:
+        await container.spawn(Teller)
+        path.write_text(issuer(container).token("ada") + "\n")
+        config = {"identity.token_file": str(path)}
+        async with connect(url, sysname="test", config=config) as connection:
+            assert await connection.rpc_send("teller", "who") == "ada/ada"
+            path.write_text("")  # half written: the one before goes on
+            await asyncio.sleep(0.1)
+            assert await connection.rpc_send("teller", "who") == "ada/ada"
+            path.write_text(issuer(container).token("bob"))
+            async with asyncio.timeout(20):
+                while await connection.rpc_send("teller", "who") != "bob/bob":
+                    await asyncio.sleep(0.01)
+    path.unlink()
+    with pytest.raises(IonError, match="cannot be read"):
+        async with connect(url, sysname="test", config=config):
+            pass
+
+
+async def test_trusted_keys_of_the_settings(tmp_path: Path) -> None:
+    from ion.base.errors import ConfigurationError
+    from ion.process.identity.extra import Ed25519PrivateKey
+    from ion.process.identity.keys import written
+
+    key = Ed25519PrivateKey.generate()
+    url = f"memory://identity-{next(_names)}"
+    keys = {"identity.keys": [written(key.public_key())]}
+    async with strict((url, keys), "required") as container:
+        await container.spawn(Teller)
+        token = Issuer(key, "test", "https://elsewhere").token("ada")
+        async with connect(url, sysname="test", token=token) as connection:
+            assert await connection.rpc_send("teller", "who") == "ada/ada"
+    with pytest.raises(ConfigurationError, match="no public key"):
+        async with strict((url, {"identity.keys": ["x"]}), "hint"):
+            pass
+
+
+async def test_without_the_extra_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from ion.base.errors import ConfigurationError
+
+    def absent(*_: Any) -> None:
+        message = "tokens need PyJWT and cryptography: pip install 'ioncore[identity]'"
+        raise ConfigurationError(message)
+
+    monkeypatch.setattr("ion.process.identity.trust.verifier_of", absent)
+    url = f"memory://identity-{next(_names)}"
+    async with strict((url, {}), "hint") as container:
+        await container.spawn(Teller)
+        assert await container.rpc_send("teller", "who") == "None/"
+        with acting("a.b.c"), pytest.raises(Unauthorized, match=r"ioncore\[identity\]"):
+            await container.rpc_send("teller", "who")
+    with pytest.raises(ConfigurationError, match="pip install"):
+        async with strict((url, {}), "present"):
+            pass
+    assert "a.b.c" not in caplog.text
+
+
+async def test_a_process_may_be_asked_who_asks(bus: Bus) -> None:
+    class Asked(Process):
+        async def op_roles(self) -> list[str]:
+            identity = self.message.identity
+            return sorted(identity.roles) if identity is not None else []
+
+    async with strict(bus, "present") as container:
+        pid = await container.spawn(Asked)
+        assert await container.rpc_send(pid, "roles") == []
+        with acting(issuer(container).token("ada", ["B", "A"])):
+            assert await container.rpc_send(pid, "roles") == ["A", "B"]
