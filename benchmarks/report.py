@@ -52,11 +52,12 @@ def _one_way(results: Results, mode: str) -> str:
     for row in _measured(results, rows.ONE_WAY_ROWS, "rate"):
         if row.key.startswith(prefix):
             names.setdefault(row.name, row.label)
-    head = ["", *(f"{size} msgs/s (of C)" for size in rows.SIZES)]
+    sizes = [size for size in rows.SIZES if results.median(f"{prefix}{size}.ion", "rate")]
+    head = ["", *(f"{size} msgs/s (of C)" for size in sizes)]
     body = []
     for name, label in names.items():
         line = [label]
-        for size in rows.SIZES:
+        for size in sizes:
             key, reference = f"{prefix}{size}.{name}", f"{prefix}{size}.c"
             cell = with_best(results, key, "rate")
             line.append(f"{cell} ({ratio(results.ratio(key, reference, 'rate'))})")

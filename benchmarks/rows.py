@@ -139,17 +139,33 @@ SUPERVISION_ROWS = tuple(
 )
 
 # A mode of one way is what a message is promised; only rows of one mode are compared.
-BLAST, CONFIRMED, SEND = "blast", "confirmed", "send"
+BLAST, CONFIRMED, SEND, GRANULES = "blast", "confirmed", "send", "granules"
 MODES = {
     BLAST: "transient, no confirms, no acks",
     CONFIRMED: f"transient, confirmed ({WINDOW} under way), acknowledged",
     SEND: f"persistent, mandatory, confirmed ({WINDOW} under way), acknowledged after the handler",
+    GRANULES: f"of a stream: transient, confirmed ({WINDOW} under way), acknowledged",
 }
 _C_MODES = {
     BLAST: _options(confirm=0, ack=0),
     CONFIRMED: _options(confirm=1, window=WINDOW, ack=1),
     SEND: _options(confirm=1, window=WINDOW, ack=1, persistent=1),
+    GRANULES: _options(confirm=1, window=WINDOW, ack=1),
 }
+
+
+def _granules(size: str) -> list[Row]:
+    """Return streams beside raw publish and consume of as many bytes."""
+    key, bytes_ = f"oneway.{GRANULES}.{size}", _options(size=SIZES[size])
+    common = bytes_ + _options(window=WINDOW)
+    raw = common + _options(variant=CONFIRMED)
+    return [
+        Row(f"{key}.c", "raw, C pair (librabbitmq)", C, "", bytes_ + _C_MODES[GRANULES]),
+        Row(f"{key}.raw", "raw, ION's transport", OURS, "ion_oneway", raw),
+        Row(f"{key}.ion", "**ION** stream of granules", OURS, "ion_stream", common),
+        Row(f"{key}.ion_uvloop", "the same on uvloop", OURS, "ion_stream", common + UVLOOP),
+        Row(f"{key}.aiormq", "raw aiormq", PEERS, "aiormq_oneway", common),
+    ]
 
 
 def _one_way(mode: str, size: str) -> list[Row]:
@@ -198,7 +214,10 @@ CLONE_ROWS = (
 )
 STORE_ROWS = ENGINE_ROWS + BLOB_ROWS + CLONE_ROWS
 
-ONE_WAY_ROWS = tuple(row for mode in MODES for size in SIZES for row in _one_way(mode, size))
+ONE_WAY_ROWS = (
+    *(row for mode in MODES if mode != GRANULES for size in SIZES for row in _one_way(mode, size)),
+    *_granules("64KB"),
+)
 ALL_ROWS = RPC_ROWS + MEMORY_ROWS + ONE_WAY_ROWS + SMALL_ROWS + SUPERVISION_ROWS + STORE_ROWS
 
 
