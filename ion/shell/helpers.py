@@ -25,6 +25,9 @@ from ion.shell import dlq, system
 from ion.shell.identitywords import ActorsOf
 from ion.shell.instrumentwords import Instruments
 from ion.shell.places import Here, Place
+from ion.shell.policywords import Policies
+from ion.shell.pubsubwords import ExchangePoints
+from ion.shell.registrywords import Resources
 from ion.shell.render import Table
 from ion.shell.schedulewords import Tasks
 from ion.shell.stores import AttributeRows, Repositories
@@ -113,7 +116,10 @@ class Common:
         "attrs",
         "actors",
         "schedule",
+        "resources",
         "instruments",
+        "points",
+        "policy",
         "send",
         "rpc_send",
         "spawn",
@@ -131,7 +137,10 @@ class Common:
         self.attrs = AttributeRows(place)
         self.actors = ActorsOf(place)
         self.schedule = Tasks(place)
+        self.resources = Resources(place)
         self.instruments = Instruments(place)
+        self.points = ExchangePoints(place)
+        self.policy = Policies(place)
 
     def namespace(self) -> dict[str, Any]:
         """Return what the shell can name."""
@@ -263,7 +272,9 @@ _WAITING = frozenset(
         "attrs",
         "actors",
         "schedule",
+        "resources",
         "instruments",
+        "policy",
         "send",
         "rpc_send",
         "spawn",

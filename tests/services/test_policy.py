@@ -107,19 +107,19 @@ async def test_containers_take_the_rules_that_are_put_in_force(bus):
         may_look = looked(lab)
         assert not await may_look()  # there are no rules yet: nothing is allowed
         await home.spawn(PolicyService)
-        client = PolicyClient(home)
+        client = PolicyClient(home, as_system=True)
         assert (await client.current()).version == 0
         with pytest.raises(Conflict) as conflict:
-            await client.put(OPEN, 3, signed=True)
+            await client.put(OPEN, 3)
         assert conflict.value.details["version"] == 0
-        made = await client.put(OPEN, 0, comment="to begin with", signed=True)
+        made = await client.put(OPEN, 0, comment="to begin with")
         assert (made.version, made.rules, made.text) == (1, 2, "")
         await until(may_look)
         with pytest.raises(ConfigurationError, match=r"rules:3: rules\.0\.alow: unknown key"):
-            await client.put("type: policy\nrules:\n- {alow: a.b, to: anyone}\n", 1, signed=True)
+            await client.put("type: policy\nrules:\n- {alow: a.b, to: anyone}\n", 1)
         assert [each["severity"] for each in await client.check("rules: 5")] == ["error"] * 2
         assert await may_look()
-        await client.put(SHUT, 1, signed=True)
+        await client.put(SHUT, 1)
 
         async def is_shut() -> bool:
             return not await may_look()
@@ -130,7 +130,7 @@ async def test_containers_take_the_rules_that_are_put_in_force(bus):
         assert [v.version for v in await client.history()] == [2, 1]
         first = await client.read(1)
         assert (first.text, first.comment) == (OPEN, "to begin with")
-        await client.put(first.text, 2, signed=True)  # as it was before
+        await client.put(first.text, 2)  # as it was before
         await until(may_look)
         with pytest.raises(NotFound):
             await client.read(9)
@@ -142,9 +142,9 @@ async def test_who_may_put_rules_in_force(bus):
     own = {"policy.service": True, "policy.default": "deny", "policy.reload_every": 0.1}
     async with running(bus, **own) as home:
         await home.spawn(PolicyService)
-        client = PolicyClient(home)
+        client = PolicyClient(home, as_system=True)
         assert home.policing is not None
-        await client.put(SHUT, 0, signed=True)
+        await client.put(SHUT, 0)
 
         async def is_taken() -> bool:
             return home.policing.version == 1

@@ -24,7 +24,7 @@ from ion.process.identity.identity import SYSTEM, SYSTEM_ROLE, Identity
 from ion.process.incoming import BINDING, IncomingCall
 from ion.process.ops import Op
 from ion.process.policy.facts import MessageFacts
-from ion.process.policy.giving import SERVICE
+from ion.process.policy.giving import KEEPER, SERVICE
 from ion.process.policy.journal import Journal
 from ion.process.policy.judging import Judge
 from ion.process.policy.model import EVENT, NOBODY, Decision, Subject
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 MAX_KNOWN = 10_000
 SYSTEM_ISSUER = "ion"
 _NO_ROLES: frozenset[str] = frozenset()
+_BY_KEY = frozenset({SERVICE, KEEPER})
 Key = tuple[str, str, str, frozenset[str]]  # pid, op, actor, roles
 _HOW = "docs/how-to/policy.md"
 
@@ -121,12 +122,9 @@ class Gate:
 
     def _remember(self, key: Key, op: Op, decision: Decision) -> None:
         """Keep what holds for all such messages, whatever they say."""
-        if (
-            op.is_command
-            or not decision.allowed
-            or target_of(self._processes.get(key[0])) == SERVICE
-        ):
-            return  # a signature may change it; or it is to be told each time
+        may_be_signed = op.is_command or target_of(self._processes.get(key[0])) in _BY_KEY
+        if may_be_signed or not decision.allowed:
+            return
         if len(self._free) >= MAX_KNOWN:
             self._free.clear()
         self._free[key] = decision
@@ -136,10 +134,10 @@ class Gate:
     ) -> Subject:
         """Return the subject, as a keyholder where it has shown that it has the key.
 
-        Commands may be signed in the place of a token; so may be what asks the service ``policy``:
+        Commands may be signed in the place of a token; so may be what looks after policy itself:
         who sets it up has nothing but the key.
         """
-        may_sign = op is not None and (op.is_command or target_of(process) == SERVICE)
+        may_sign = op is not None and (op.is_command or target_of(process) in _BY_KEY)
         if not is_of_system(call.identity) and not (may_sign and is_signed_by_system(call)):
             return subject
         fields = (subject.actor, subject.roles, subject.claims, subject.chain)

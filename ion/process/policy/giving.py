@@ -14,6 +14,7 @@ from ion.process.seal import HEADER
 
 SERVICE = "policy"
 OP = "rules"
+KEEPER = "policy_keeper"  # the process in each container that takes them
 _WHAT = "policy"
 
 

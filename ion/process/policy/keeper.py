@@ -18,7 +18,7 @@ from ion.process.operator import Operator
 from ion.process.ops import command
 from ion.process.policy import giving
 from ion.process.policy.events import PolicyChanged, PolicyReloaded
-from ion.process.policy.model import Subject
+from ion.process.policy.model import Rule, Subject
 from ion.process.policy.policing import Policing
 from ion.process.process import Process
 
@@ -28,9 +28,10 @@ TOLD_WITHIN = 2.0
 AT_ONCE = 100  # resources whose owners are asked for together
 PAGE = 500
 MAX_PAGES = 200
+MOST = 1000  # rules in one answer
 
 
-class PolicyKeeper(Process, name="policy_keeper"):
+class PolicyKeeper(Process, name=giving.KEEPER):
     """Looks after the rules of its container; there is one where the setting ``policy`` is on."""
 
     concurrency = 16
@@ -188,6 +189,11 @@ class PolicyKeeper(Process, name="policy_keeper"):
         """Return where the rules come from, how many there are, and what is wrong, if anything."""
         return self._policing.describe()
 
+    async def op_rules(self, start: int = 0, limit: int = 100) -> list[dict[str, Any]]:
+        """Return rules in force, from the ``start``-th on: id, effect, actions, to, when, place."""
+        limit = max(1, min(limit, MOST))
+        return [told(rule) for rule in self._policing.rules.rules[max(start, 0) :][:limit]]
+
     async def op_explain(
         self,
         action: str,
@@ -217,3 +223,17 @@ class PolicyKeeper(Process, name="policy_keeper"):
         if self._policing.problem:
             message = f"the old rules are in force, as the new are wrong: {self._policing.problem}"
             raise IonError(message)
+
+
+def told(rule: Rule) -> dict[str, Any]:
+    """Return a rule for people."""
+    actors = [f"actor {actor}" for actor in sorted(rule.actors)]
+    return {
+        "id": rule.id,
+        "effect": rule.effect,
+        "actions": ", ".join(rule.actions),
+        "to": ", ".join([*sorted(rule.roles), *actors]),
+        "when": rule.when.told() if rule.when is not None else None,
+        "place": rule.place,
+        "description": rule.description or None,
+    }

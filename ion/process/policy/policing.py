@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ion.base.errors import ConfigurationError
+from ion.base.resources import resource_folder
 from ion.base.settings import PolicySettings
 from ion.process.endpoint import Endpoint
 from ion.process.policy import reading
@@ -51,6 +52,7 @@ class Policing:
         default = DENY if settings.service else settings.default
         self.gate = Gate(Judge(Rules(), default), processes, self.journal, self.owners)
         self._endpoint = endpoint
+        self._path = str(_found(settings.file)) if settings.file is not None else None
         self._mark: Mark | None = None
 
     async def begin(self) -> None:
@@ -58,9 +60,9 @@ class Policing:
 
         :raises ConfigurationError: the file cannot be read, or its rules are wrong.
         """
-        if self.settings.file is not None:
-            self._mark = await asyncio.to_thread(_mark_of, self.settings.file)
-            self._take(await asyncio.to_thread(reading.read, self.settings.file))
+        if self._path is not None:
+            self._mark = await asyncio.to_thread(_mark_of, self._path)
+            self._take(await asyncio.to_thread(reading.read, self._path))
         if self._endpoint.desk.mode == "off":
             log.warning("identity.verify is off: to the rules, everybody is anonymous")
         self._endpoint.inbound = (*self._endpoint.inbound, self.gate)
@@ -72,7 +74,7 @@ class Policing:
 
         :param again: read it in any case.
         """
-        path = self.settings.file
+        path = self._path
         if path is None or self.version:
             return False
         try:
@@ -142,6 +144,15 @@ class Policing:
             "problem": self.problem,
             "owners": len(self.owners),
         }
+
+
+def _found(file: str) -> Path:
+    """Return where a file of rules is: as it is named, or among those installed with ION."""
+    path = Path(file).expanduser()
+    if path.is_absolute() or path.exists():
+        return path
+    installed = resource_folder().parent / path
+    return installed if installed.is_file() else path
 
 
 def _mark_of(path: str) -> Mark | None:

@@ -3,57 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from ion.base.errors import CodecError, ConfigurationError, ReceivedError
-from ion.process.calling import Calling
-from ion.process.client import ServiceClient
+from ion.process.client import Caller, ServiceClient
 from ion.process.operator import Operator
 from ion.process.storeerrors import heard
 from ion.services.policy.model import Version
 
+if TYPE_CHECKING:
+    from ion.process.calling import Calling
+
+PATIENCE = 15.0  # seconds
+
 
 class PolicyClient(ServiceClient, service="policy"):
-    """Puts rules in force in a whole system, and tells what they are."""
+    """Puts rules in force in a whole system, and tells what they are.
+
+    All calls raise :class:`~ion.base.errors.Forbidden` where no rule allows them.
+
+    :param caller: a container, a process, or what ``ion.connect`` gives.
+    :param as_system: sign what is asked for with the key of the system, which may do everything.
+    """
+
+    def __init__(
+        self, caller: Caller, *, as_system: bool = False, timeout: float | None = None
+    ) -> None:
+        super().__init__(caller, timeout=timeout)
+        self._operator = Operator(cast("Calling", caller)) if as_system else None
 
     async def put(
-        self,
-        text: str,
-        version: int,
-        *,
-        comment: str = "",
-        signed: bool = False,
-        timeout: float | None = None,
+        self, text: str, version: int, *, comment: str = "", timeout: float | None = None
     ) -> Version:
         """Put new rules in force; return their version, without the text.
 
         :param text: as a file of rules is written.
         :param version: the one that it comes after, 0 for none.
-        :param signed: by the key of the system, rather than by the token of who calls.
         :raises Conflict: the rules are of another version by now.
         :raises ConfigurationError: they are wrong; the message says line and key.
-        :raises Forbidden: no rule allows it; or there is no key to sign with.
         """
         content = {"text": text, "version": version, "comment": comment}
         with heard():
             try:
-                if signed:
-                    return _version(await self._signed("put", content, timeout))
                 answer: Version = await self._call("put", content, timeout=timeout, returns=Version)
             except ReceivedError as error:
                 if error.type != ConfigurationError.__name__:
                     raise
                 raise ConfigurationError(error.message, details=error.details) from None
             return answer
-
-    async def _signed(self, op: str, content: Any, timeout: float | None) -> Any:
-        caller = self._caller
-        if not isinstance(caller, Calling):
-            message = f"{caller!r} cannot sign"
-            raise TypeError(message)
-        return await Operator(caller).command(self._to, op, content, timeout=timeout or 15.0)
 
     async def current(self, *, timeout: float | None = None) -> Version:
         """Return the rules in force; version 0: there are none yet."""
@@ -114,10 +113,15 @@ class PolicyClient(ServiceClient, service="policy"):
         answer: dict[str, Any] = await self._call("explain", asked, timeout=timeout)
         return answer
 
-
-def _version(said: Any) -> Version:
-    try:
-        return msgspec.convert(said, Version)
-    except msgspec.ValidationError as error:
-        message = f"the answer of policy.put is not what its client expects: {error}"
-        raise CodecError(message) from None
+    async def _call(
+        self, op: str, content: Any = None, *, timeout: float | None = None, returns: Any = Any
+    ) -> Any:
+        if self._operator is None:
+            return await super()._call(op, content, timeout=timeout, returns=returns)
+        timeout = timeout or self._timeout or PATIENCE
+        said = await self._operator.command(self._to, op, content, timeout=timeout)
+        try:
+            return msgspec.convert(said, returns)
+        except msgspec.ValidationError as error:
+            message = f"the answer of {self._to}.{op} is not what its client expects: {error}"
+            raise CodecError(message) from None

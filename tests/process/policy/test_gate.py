@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 import msgspec
 import pytest
@@ -17,6 +17,8 @@ from ion.messaging.envelope import Envelope
 from ion.process.deadletters import peek
 from ion.process.events import Event
 from ion.process.identity.acting import acting
+from ion.process.policy.judging import Judge
+from ion.process.policy.model import Rules
 from tests.process.policy.policed import call, policed, token, write
 
 PATIENCE = 30.0
@@ -336,11 +338,11 @@ async def test_whatever_goes_wrong_in_a_decision_the_message_is_refused(bus, tmp
         await container.spawn(Lab)
         assert container.policing is not None
 
-        class Broken:
-            def verdict(self, *_: object) -> None:
+        class Broken(Judge):
+            def decide(self, *_: object) -> NoReturn:
                 raise RuntimeError("out of order")
 
-        container.policing.gate.use(Broken())  # type: ignore[arg-type]
+        container.policing.gate.use(Broken(Rules()))
         with pytest.raises(Forbidden, match="deciding failed: RuntimeError"):
             await call(container, "lab", "look")
         assert any(record.exc_info for record in caplog.records)
