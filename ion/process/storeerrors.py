@@ -21,6 +21,7 @@ from ion.base.errors import (
     StoreError,
     Unavailable,
 )
+from ion.process.contention import Contended
 
 _CALLERS = (Conflict, NotFound, InvalidRequest, ContentTooLarge, Unavailable)
 _KNOWN: dict[str, type[StoreError]] = {
@@ -32,6 +33,8 @@ _KNOWN: dict[str, type[StoreError]] = {
 def answering() -> Iterator[None]:
     """Let a handler answer with the errors of the store that it asks.
 
+    A unit of work that met another one is no answer yet: the runtime runs the op again.
+
     What is wrong with the store itself (``Damaged``, ``NewerSchema``) stays a failure of the
     handler, which is logged there.
 
@@ -39,6 +42,8 @@ def answering() -> Iterator[None]:
     """
     try:
         yield
+    except Contended:
+        raise
     except _CALLERS as error:
         raise ApplicationError(
             error.message, code=error.code, type=error.type, details=error.details

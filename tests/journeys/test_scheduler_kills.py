@@ -1,14 +1,15 @@
-"""The scheduler's owner is killed again and again, while tasks fire every 100 ms.
+"""The scheduler's owner is killed at each moment of a firing, while tasks fire every 100 ms.
 
 Two `ioncc` on a real RabbitMQ and one SQLite file. One of them runs the scheduler; the other takes
 it over. Each due time from the first to the last fires once: an event that a durable subscription
-counts, and a call, both counted in units of work. With ION_SOAK=1 the owner is killed fifteen times.
+counts, and a call, both counted in units of work. With ION_SOAK=1 each moment is met four times.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -18,11 +19,10 @@ from typing import Any
 import pytest
 
 from ion import IonError, Process, Service, connect
-from ion.process.connection import Connection
 from ion.process.events.types import TimerFired
 from ion.services.scheduler.client import SchedulerClient
 from ion.services.scheduler.model import firing_id
-from ion.shell import system
+from ion.services.scheduler.service import SchedulerService
 from ion.stores.opening import open_datastore
 from tests.journeys.faults.fleet import PATIENCE, ROOT
 from tests.journeys.faults.waiting import until
@@ -30,18 +30,71 @@ from tests.journeys.faults.waiting import until
 pytestmark = [pytest.mark.amqp, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SOAK = bool(os.environ.get("ION_SOAK"))
-KILLS = 15 if SOAK else 2  # an app whose containers vanish 20 times in a row stays down
+EACH = 4 if SOAK else 1  # an app whose containers vanish 20 times in a row stays down
+# What is due is looked at, and is about to be committed; it is committed, nothing is sent, and no
+# call begun; the call was answered, and nobody has noted that; it is noted.
+LOOKED, COMMITTED, CALLED, NOTED = "looked", "committed", "called", "noted"
+MOMENTS = [LOOKED, COMMITTED, CALLED, NOTED] * EACH
 EVERY = 0.1  # seconds
-BETWEEN = 1.0  # seconds that the owner is at work, at least
+ALIVE = 5  # times that an owner meets its moment, and lives
 NAMES = ("events", "calls")
 APP = """\
 type: application
-name: counting
+name: {name}
 version: 1.0.0
+start_type: permanent
 processes:
-  - {id: listener, class: "tests.journeys.test_scheduler_kills:Listener"}
-  - {id: counting, class: "tests.journeys.test_scheduler_kills:Counting"}
 """
+PROCESS = """\
+  - {{id: {id}, class: "tests.journeys.test_scheduler_kills:{cls}"}}
+"""
+APPS = {
+    "counting": {"listener": "Listener", "counting": "Counting"},
+    "timing": {"scheduler": "Mortal"},
+}
+
+
+class Mortal(SchedulerService):
+    """A scheduler that is killed with its OS process at the next moment that is left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path.cwd()
+        self.number = len(list(self.folder.glob("killed-*")))
+        self.alive = 0
+
+    async def on_init(self) -> None:
+        """Have each moment come by."""
+        await super().on_init()
+        ticker: Any = self._ticker
+        commit, note = ticker._commit, ticker._note
+
+        async def committed(moves: Any) -> None:
+            self.die(LOOKED)
+            await commit(moves)
+            self.die(COMMITTED)
+
+        async def noted(*words: Any) -> bool:
+            self.die(CALLED)
+            done: bool = await note(*words)
+            self.die(NOTED)
+            return done
+
+        def begun(*words: Any) -> None:
+            self.die(COMMITTED)
+            begin(*words)
+
+        begin = ticker.begin
+        ticker._commit, ticker._note, ticker.begin = committed, noted, begun
+
+    def die(self, moment: str) -> None:
+        """Be killed, if it is that moment's turn."""
+        if self.number >= len(MOMENTS) or MOMENTS[self.number] != moment:
+            return
+        self.alive += 1
+        if self.alive > ALIVE:
+            (self.folder / f"killed-{self.number}").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def count(process: Process, key: str) -> None:
@@ -98,7 +151,7 @@ class Ioncc:
             sys.executable,
             *("-m", "ion.shell.main", "-n", "-b", self.url, "-s", "kills"),
             *words,
-            *("scheduler.app", "counting.app"),
+            *("timing.app", "counting.app"),
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(self.folder)},
             stdin=asyncio.subprocess.DEVNULL,
@@ -121,7 +174,11 @@ class Ioncc:
 
 @pytest.fixture
 async def members(tmp_path: Path, amqp_url: str) -> AsyncIterator[list[Ioncc]]:
-    (tmp_path / "counting.app").write_text(APP)
+    for name, processes in APPS.items():
+        text = APP.format(name=name)
+        text += "".join(PROCESS.format(id=word, cls=cls) for word, cls in processes.items())
+        text += "failover: true\n" if name == "timing" else ""
+        (tmp_path / f"{name}.app").write_text(text)
     started = [Ioncc(tmp_path, amqp_url) for _ in range(2)]
     await asyncio.gather(*(member.start() for member in started))
     yield started
@@ -129,12 +186,16 @@ async def members(tmp_path: Path, amqp_url: str) -> AsyncIterator[list[Ioncc]]:
         await member.kill()
 
 
-async def owner(connection: Connection) -> int:
-    """Return the OS process id of the container that runs the scheduler; 0: none says so."""
-    for info in await system.ask(connection._endpoint):
-        if any(app["name"] == "scheduler" and app["state"] == "ACTIVE" for app in info["apps"]):
-            return int(str(info["container"]).split("_")[-2])
-    return 0
+async def killed(members: list[Ioncc]) -> Ioncc:
+    """Return the member that dies next."""
+    waiting = {asyncio.create_task(member.process.wait()): member for member in members}
+    done, others = await asyncio.wait(
+        waiting, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED
+    )
+    for task in others:
+        task.cancel()
+    assert done, "nobody was killed"
+    return waiting[done.pop()]
 
 
 async def fired(client: SchedulerClient, name: str) -> int:
@@ -152,15 +213,20 @@ async def test_no_firing_is_lost_or_doubled(
     async with connect(amqp_url, sysname="kills") as connection:
         client = SchedulerClient(connection)
         start = time.time() + 1.0
-        words = {"every": EVERY, "start": start, "misfire": "all", "most": 1000}
-        await client.add("events", **words)
-        await client.add("calls", **words, call="counting.count", overlap="queue")
-        for _ in range(KILLS):
-            before = await fired(client, "events")
-            await until(lambda: _beyond(client, before + BETWEEN / EVERY), "it does not fire")  # noqa: B023
-            pid = await owner(connection)
-            dead = next(member for member in members if member.pid == pid)
-            await dead.kill()
+        await client.add("events", every=EVERY, start=start, misfire="all", most=1000)
+        await client.add(
+            "calls",
+            every=EVERY,
+            start=start,
+            misfire="all",
+            most=1000,
+            call="counting.count",
+            overlap="queue",
+        )
+        for number in range(len(MOMENTS)):
+            dead = await killed(members)
+            assert dead.process.returncode == -signal.SIGKILL
+            assert (tmp_path / f"killed-{number}").exists()
             await dead.start()
         before = max(await fired(client, "events"), 0)
         await until(lambda: _beyond(client, before + 5), "it does not fire any more")

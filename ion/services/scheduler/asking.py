@@ -41,6 +41,20 @@ def moment_of(name: str, given: Moment, timezone: str) -> float | None:
         raise InvalidRequest(message) from None
 
 
+def schedule_of(at: Moment, start: Moment, end: Moment, timezone: str, **others: Any) -> Schedule:
+    """Return when a task is to be due, with its times as seconds.
+
+    :raises InvalidRequest: one of them is no time.
+    """
+    return Schedule(
+        at=moment_of("at", at, timezone),
+        start=moment_of("start", start, timezone),
+        end=moment_of("end", end, timezone),
+        timezone=timezone,
+        **others,
+    )
+
+
 def target_of(call: str, send: str, **others: Any) -> Target:
     """Return what a firing is to be.
 

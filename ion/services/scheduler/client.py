@@ -4,24 +4,37 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from ion.base.ids import new_mark
 from ion.process.client import ServiceClient
 from ion.process.storeerrors import heard
-from ion.services.scheduler.model import (
-    GRACE,
-    KEEP,
-    MOST,
-    TIMEOUT,
-    Firing,
-    Misfire,
-    Overlap,
-    Task,
-    Tasks,
-)
+from ion.services.scheduler.model import Firing, Misfire, Overlap, Task, Tasks
 
 Moment = float | str | datetime
+
+
+class Words(TypedDict, total=False):
+    """What else a task may be added with; see :meth:`SchedulerClient.add`."""
+
+    every: float
+    cron: str
+    timezone: str
+    jitter: float
+    misfire: Misfire
+    grace: float
+    most: int
+    call: str
+    send: str
+    content: Any
+    call_timeout: float
+    overlap: Overlap
+    origin: str
+    origin_type: str
+    sub_type: str
+    owner: str
+    description: str
+    keep: int
 
 
 class SchedulerClient(ServiceClient, service="scheduler"):
@@ -37,27 +50,10 @@ class SchedulerClient(ServiceClient, service="scheduler"):
         id: str = "",
         *,
         at: Moment | None = None,
-        every: float | None = None,
-        cron: str | None = None,
-        timezone: str = "UTC",
         start: Moment | None = None,
         end: Moment | None = None,
-        jitter: float = 0.0,
-        misfire: Misfire = "once",
-        grace: float = GRACE,
-        most: int = MOST,
-        call: str = "",
-        send: str = "",
-        content: Any = None,
-        call_timeout: float = TIMEOUT,
-        overlap: Overlap = "skip",
-        origin: str = "",
-        origin_type: str = "",
-        sub_type: str = "",
-        owner: str = "",
-        description: str = "",
-        keep: int = KEEP,
         timeout: float | None = None,
+        **words: Unpack[Words],
     ) -> Task:
         """Add a task, and return it; the very same one once more is that one.
 
@@ -80,31 +76,11 @@ class SchedulerClient(ServiceClient, service="scheduler"):
         :raises Conflict: there is another task of that id.
         :raises InvalidRequest: it would never fire, or cannot be; the message says why.
         """
-        content_of_call = {
-            "id": id or new_mark() + new_mark(),
-            "at": _moment(at),
-            "every": every,
-            "cron": cron,
-            "timezone": timezone,
-            "start": _moment(start),
-            "end": _moment(end),
-            "jitter": jitter,
-            "misfire": misfire,
-            "grace": grace,
-            "most": most,
-            "call": call,
-            "send": send,
-            "content": content,
-            "timeout": call_timeout,
-            "overlap": overlap,
-            "origin": origin,
-            "origin_type": origin_type,
-            "sub_type": sub_type,
-            "owner": owner,
-            "description": description,
-            "keep": keep,
-        }
-        added: Task = await self._ask("add", content_of_call, timeout, Task)
+        content: dict[str, Any] = {"id": id or new_mark() + new_mark(), **words}
+        content |= {"at": _moment(at), "start": _moment(start), "end": _moment(end)}
+        if "call_timeout" in content:
+            content["timeout"] = content.pop("call_timeout")
+        added: Task = await self._ask("add", content, timeout, Task)
         return added
 
     async def get(self, id: str, *, timeout: float | None = None) -> Task:

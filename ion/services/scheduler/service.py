@@ -28,7 +28,6 @@ from ion.services.scheduler.model import (
     Kept,
     Misfire,
     Overlap,
-    Schedule,
     Task,
     Tasks,
 )
@@ -127,18 +126,9 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
         """
         with answering():
             task_id = id or new_mark() + new_mark()
-            schedule = Schedule(
-                at=asking.moment_of("at", at, timezone),
-                every=every,
-                cron=cron,
-                timezone=timezone,
-                start=asking.moment_of("start", start, timezone),
-                end=asking.moment_of("end", end, timezone),
-                jitter=jitter,
-                misfire=misfire,
-                grace=grace,
-                most=most,
-            )
+            rule = {"every": every, "cron": cron, "jitter": jitter}
+            missed = {"misfire": misfire, "grace": grace, "most": most}
+            schedule = asking.schedule_of(at, start, end, timezone, **rule, **missed)
             target = asking.target_of(
                 call,
                 send,
@@ -190,7 +180,7 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
     async def op_remove(self, id: str) -> bool:
         """Remove a task; return whether there was one. A call of it that goes on is let go on."""
         with answering():
-            async with self.unit_of_work() as uow:
+            async with self._ticker.turn, self.unit_of_work() as uow:
                 was = await uow.index_store(self._rows.name).remove(id)
                 await uow.reply(was)
             return was
@@ -210,7 +200,7 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
         """
         with answering():
             name = self._name_by_hand(id)
-            async with self.unit_of_work() as uow:
+            async with self._ticker.turn, self.unit_of_work() as uow:
                 rows = uow.index_store(self._rows.name)
                 entry, kept = await self._read(rows, id)
                 if kept.task.running is not None:
@@ -232,7 +222,7 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
     async def _add(self, kept: Kept) -> Task:
         """Keep a new task; return it, or the very same one that is there."""
         task = kept.task
-        async with self.unit_of_work() as uow:
+        async with self._ticker.turn, self.unit_of_work() as uow:
             rows = uow.index_store(self._rows.name)
             entry = await rows.entry(task.id)
             if entry is None:
@@ -249,7 +239,7 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
 
     async def _change(self, task_id: str, change: Callable[[Kept], Kept]) -> Task:
         with answering():
-            async with self.unit_of_work() as uow:
+            async with self._ticker.turn, self.unit_of_work() as uow:
                 rows = uow.index_store(self._rows.name)
                 entry, kept = await self._read(rows, task_id)
                 kept = change(kept)

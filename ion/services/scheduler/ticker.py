@@ -40,6 +40,7 @@ class Ticker:
     :param rows: the book.
     :param keep: seconds for which tasks are kept that are over.
     :ivar trouble: why tasks have to wait now, or None.
+    :ivar turn: held by who reads a task here and writes it again, so that these do not meet.
     """
 
     def __init__(self, process: Process, rows: IndexStore, keep: float) -> None:
@@ -47,6 +48,7 @@ class Ticker:
         self._rows = rows
         self._keep = keep
         self.trouble: IonError | None = None
+        self.turn = asyncio.Lock()
         self._wake = asyncio.Event()
         self._calls: set[str] = set()
         self._is_unsure = True  # whether there may be calls noted that nobody is at
@@ -82,14 +84,15 @@ class Ticker:
         """Have fire what is due; return when the next is."""
         if self._process.lease is not None and not self._process.lease.held:
             return clock.now() + PAUSE  # somebody else may be at it
-        if self._is_unsure:
-            await self._take_over()
-        await self._sweep()
-        due = [await self._line(book.SENDS, BATCH)]
-        free = MAX_CALLS - len(self._calls)
-        if free > 0:
-            due.append(await self._line(book.CALLS, min(free, BATCH)))
-        return min(due)
+        async with self.turn:
+            if self._is_unsure:
+                await self._take_over()
+            await self._sweep()
+            due = [await self._line(book.SENDS, BATCH)]
+            free = MAX_CALLS - len(self._calls)
+            if free > 0:
+                due.append(await self._line(book.CALLS, min(free, BATCH)))
+            return min(due)
 
     async def _line(self, line: str, limit: int) -> float:
         """Have fire what is due of a line; return when to look at it next."""
@@ -216,19 +219,22 @@ class Ticker:
         """Note the end of a call; return whether that is done, or never will be."""
         while True:
             try:
-                entry = await self._rows.entry(task)
-                if entry is None:  # it was removed meanwhile
-                    return True
-                kept = deciding.ended(book.decode(entry), firing, clock.now(), **told)
-                await self._rows.write([book.put_of(kept, entry.revision)])
+                async with self.turn:
+                    await self._note_once(task, firing, told)
             except Conflict:
-                continue
+                continue  # another instance was at it
             except Unavailable as error:
                 log.warning("the end of %s cannot be noted yet: %s", firing, error)
                 return False
             except IonError as error:
                 log.error("the end of %s cannot be noted: %s", firing, error)  # noqa: TRY400
             return True
+
+    async def _note_once(self, task: str, firing: str, told: dict[str, Any]) -> None:
+        entry = await self._rows.entry(task)
+        if entry is not None:  # else it was removed meanwhile
+            kept = deciding.ended(book.decode(entry), firing, clock.now(), **told)
+            await self._rows.write([book.put_of(kept, entry.revision)])
 
     # rows
 
