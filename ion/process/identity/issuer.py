@@ -100,7 +100,7 @@ class Issuer:
             issuer=self.name,
             audience=tuple(audience or (self.audience,)),
             issued=now,
-            expires=now + life,
+            expires=round(now + life, 3),
             id=mark,
             root=mark,
         )
@@ -152,7 +152,7 @@ class Issuer:
             roles=wanted,
             audience=for_whom,
             issued=now,
-            expires=min(now + life, origin.expires),
+            expires=min(round(now + life, 3), origin.expires),
             id=tokens.new_id(),
             chain=chain,
         )

@@ -70,7 +70,7 @@ def write(
         "sub": identity.actor,
         "aud": list(identity.audience),
         "iat": identity.issued,
-        "exp": round(identity.expires, 3),
+        "exp": identity.expires,
         "jti": identity.id,
         "roles": sorted(identity.roles),
     }

@@ -1,0 +1,435 @@
+"""The identity service: who there is, how they prove it, and what becomes of what was revoked."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ion import (
+    ConfigurationError,
+    Connection,
+    Container,
+    Forbidden,
+    IonError,
+    ReceivedApplicationError,
+    Service,
+    StartError,
+    Unauthorized,
+    connect,
+)
+from ion.process.identity import acting
+from ion.process.identity.extra import Ed25519PrivateKey
+from ion.process.identity.keys import pem_of, public_key, written
+from ion.process.identity.tokens import Limits, key_of, read
+from ion.services.identity.client import IdentityClient, Session
+from ion.services.identity.guessing import Guesses
+from ion.services.identity.proving import assertion
+from ion.services.identity.service import IdentityService
+from ion.shell.helpers import Helpers
+
+_names = itertools.count(1)
+CONFIG = {"identity.verify": "required", "store.url": "memory://", "identity.token": "system"}
+OPERATOR, ADMIN = "OPERATOR", "ADMIN"
+
+
+class Roles(Service, name="roles"):
+    """Tells the roles of who asks."""
+
+    async def op_of(self) -> list[str]:
+        identity = self.message.identity
+        return sorted(identity.roles) if identity is not None else []
+
+
+@pytest.fixture(params=["memory", "amqp"])
+def url(request: pytest.FixtureRequest) -> str:
+    if request.param == "memory":
+        return f"memory://identities-{next(_names)}"
+    return str(request.getfixturevalue("amqp_url"))
+
+
+@pytest.fixture
+async def container(url: str) -> AsyncIterator[Container]:
+    """Give a container that runs the service, and demands a token."""
+    async with Container(url, sysname="test", config=CONFIG) as container:
+        await container.start_app("identity")
+        await container.spawn(Roles)
+        yield container
+
+
+@pytest.fixture
+async def admin(container: Container) -> IdentityClient:
+    return IdentityClient(container)
+
+
+@pytest.fixture
+async def ada(admin: IdentityClient) -> str:
+    """Give the secret of an actor."""
+    await admin.add_actor("ada", name="Ada L.", roles=[OPERATOR])
+    return (await admin.add_secret("ada")).secret
+
+
+@pytest.fixture
+async def script(url: str, container: Container) -> AsyncIterator[Connection]:
+    """Give a connection that has no token."""
+    async with connect(url, sysname="test") as connection:
+        yield connection
+
+
+async def test_a_secret_gives_a_token_and_a_session(ada: str, script: Connection) -> None:
+    client = IdentityClient(script)
+    assert (await client.whoami()).actor == ""
+    grant = await client.authenticate("ada", secret=ada)
+    assert (grant.actor, grant.roles) == ("ada", (OPERATOR,))
+    assert ada not in repr(grant)
+    assert grant.token not in repr(grant)
+    with acting(grant.token):
+        assert await script.rpc_send("roles", "of") == [OPERATOR]
+        who = await client.whoami()
+        assert (who.actor, who.expires, who.verify) == ("ada", grant.expires, "required")
+    again = await client.refresh(grant.refresh)
+    assert again.token != grant.token
+    assert again.session_expires == grant.session_expires
+    fewer = await client.refresh(again.refresh, roles=[])
+    assert fewer.roles == ()
+    assert await client.end_session(fewer.refresh)
+    assert not await client.end_session(fewer.refresh)
+    with pytest.raises(Unauthorized, match="session is over"):
+        await client.refresh(fewer.refresh)
+    with pytest.raises(Forbidden, match="has not the roles ADMIN"):
+        await client.authenticate("ada", secret=ada, roles=[ADMIN])
+    once = await client.authenticate("ada", secret=ada, session=False)
+    assert once.refresh == ""
+
+
+async def test_a_key_proves_by_an_assertion_that_is_good_once(
+    admin: IdentityClient, ada: str, script: Connection
+) -> None:
+    client, key = IdentityClient(script), Ed25519PrivateKey.generate()
+    with pytest.raises(ReceivedApplicationError, match="private key: keep it"):
+        await admin.add_key("ada", pem_of(key))
+    with pytest.raises(ReceivedApplicationError, match="no public key"):
+        await admin.add_key("ada", "AAAA")
+    credential = await admin.add_key("ada", written(key.public_key()), "laptop")
+    said = assertion(key, "ada", "test")
+    assert (await client.authenticate("ada", assertion=said)).roles == (OPERATOR,)
+    for wrong, why in (
+        (said, "used before"),
+        (assertion(Ed25519PrivateKey.generate(), "ada", "test"), "not known"),
+        (assertion(key, "bob", "test"), "signs for 'ada'"),
+        (assertion(key, "ada", "other"), "made for"),
+        (assertion(key, "ada", "test", life=1000), "at most 300"),
+        (assertion(key, "ada", "test", life=-100), "expired"),
+        (assertion(key, "ada", "test")[:-4] + "AAAA", "altered"),
+        ("rubbish", "no token"),
+    ):
+        with pytest.raises(Unauthorized, match=why):
+            await client.authenticate("ada", assertion=wrong)
+    with acting(said), pytest.raises(Unauthorized, match="not trusted"):
+        await script.rpc_send("roles", "of")  # it is for the identity service, and no token
+    await admin.remove_credential("ada", credential.id)
+    with pytest.raises(Unauthorized):
+        await client.authenticate("ada", assertion=assertion(key, "ada", "test"))
+
+
+async def test_what_proves_nothing_gets_nothing(
+    admin: IdentityClient, ada: str, script: Connection
+) -> None:
+    client = IdentityClient(script)
+    for actor, secret in (("ada", "wrong"), ("nobody", ada), ("", ada), ("ada", "\ud800")):
+        with (
+            pytest.raises(IonError, match="not known")
+            if secret != "\ud800"
+            else pytest.raises((IonError, UnicodeError))
+        ):
+            await client.authenticate(actor, secret=secret)
+    for both in ({}, {"secret": ada, "assertion": "x"}):
+        with pytest.raises(ReceivedApplicationError, match="give a secret, or an assertion"):
+            await client.authenticate("ada", **both)
+    await admin.enable("ada", False)
+    with pytest.raises(Unauthorized, match="disabled"):
+        await client.authenticate("ada", secret=ada)
+    for refresh in ("", ".", "x.y", "x" * 5000):
+        with pytest.raises(Unauthorized, match="session is over"):
+            await client.refresh(refresh)
+
+
+async def test_a_refresh_that_comes_twice_ends_the_session(
+    ada: str, script: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = IdentityClient(script)
+    first = await client.authenticate("ada", secret=ada)
+    second = await client.refresh(first.refresh)
+    third = await client.refresh(first.refresh)  # its answer was lost, say
+    assert third.refresh != second.refresh
+    monkeypatch.setattr("ion.services.identity.granting.GRACE", 0.0)
+    fourth = await client.refresh(third.refresh)
+    with pytest.raises(Unauthorized, match="used before"):
+        await client.refresh(third.refresh)
+    with pytest.raises(Unauthorized, match="session is over"):
+        await client.refresh(fourth.refresh)
+
+
+async def test_a_change_of_roles_is_seen_at_once_and_everywhere(
+    url: str, admin: IdentityClient, ada: str, script: Connection
+) -> None:
+    config = {**CONFIG, "identity.token": None}
+    async with Container(url, sysname="test", config=config) as other:
+        pid = await other.spawn(Roles)
+        async with Session(script, "ada", secret=ada) as session:
+            old = session.grant.token
+            assert await script.rpc_send(pid, "of") == [OPERATOR]
+            assert (await admin.grant("ada", ADMIN)).roles == (ADMIN, OPERATOR)
+            with pytest.raises(Unauthorized, match="roles were changed"):
+                await script.rpc_send(pid, "of")
+            await session.renew()
+            assert await script.rpc_send(pid, "of") == [ADMIN, OPERATOR]
+            assert (await admin.withdraw("ada", ADMIN, "NONE")).roles == (OPERATOR,)
+            with pytest.raises(Unauthorized):
+                await script.rpc_send(pid, "of")
+            await session.renew()
+            assert await script.rpc_send(pid, "of") == [OPERATOR]
+            assert await admin.revoke(token=session.grant.token, reason="lost") == 2
+            with pytest.raises(Unauthorized, match="lost"):
+                await script.rpc_send(pid, "of")
+            await session.renew()
+            await admin.enable("ada", False)
+            with pytest.raises(Unauthorized):
+                await session.renew()
+        async with asyncio.timeout(20):  # who comes later is reminded
+            await admin.enable("ada", True)
+            async with Container(url, sysname="test", config=config) as late:
+                pid = await late.spawn(Roles)
+                await _restarted(admin)
+                with acting(old):
+                    while True:
+                        try:
+                            await script.rpc_send(pid, "of")
+                        except Unauthorized:
+                            break
+                        await asyncio.sleep(0.01)
+
+
+async def _restarted(admin: IdentityClient) -> None:
+    """Let the service remind everybody now, by starting anew on what it has kept."""
+    container = admin._caller
+    assert isinstance(container, Container)
+    await container.stop_app("identity")
+    await container.start_app("identity")
+
+
+async def test_only_who_may_administrates(
+    admin: IdentityClient, ada: str, script: Connection
+) -> None:
+    client = IdentityClient(script)
+    with pytest.raises(Unauthorized, match="needs a token"):
+        await client.actors()
+    async with Session(script, "ada", secret=ada) as session:
+        for call in (
+            client.add_actor("eve", roles=[ADMIN]),
+            client.grant("ada", ADMIN),
+            client.actors(),
+            client.actor("bob"),
+            client.add_secret("bob"),
+            client.revoke(actor="bob"),
+            client.revoke(token_id="x"),
+            client.enable("bob", False),
+            client.remove_actor("bob"),
+            client.exchange(session.grant.token, by="root"),
+        ):
+            with pytest.raises(Forbidden):
+                await call
+        assert (await client.actor("ada")).name == "Ada L."  # oneself
+        made = await client.add_secret("ada", "second")
+        assert [each.label for each in await client.credentials("ada")] == ["", "second"]
+        await client.remove_credential("ada", made.id)
+        with pytest.raises(Unauthorized):  # which ends one's tokens
+            await client.whoami()
+        await admin.grant("ada", ADMIN)
+        await session.renew()
+        await client.add_actor("eve", kind="service")
+        acting_for = await client.exchange(session.grant.token)
+        with acting(acting_for.token), pytest.raises(Forbidden, match="for another"):
+            await client.add_actor("mallory")
+        with pytest.raises(ReceivedApplicationError, match="key of the system"):
+            await client.grant("eve", "SYSTEM")
+
+
+async def test_actors_are_listed_and_checked(admin: IdentityClient) -> None:
+    for n in range(5):
+        await admin.add_actor(f"u{n}", kind="service" if n % 2 else "user")
+    page = await admin.actors(limit=3)
+    assert [each.id for each in page.items] == ["u0", "u1", "u2"]
+    rest = await admin.actors(limit=3, cursor=page.cursor)
+    assert [each.id for each in rest.items] == ["u3", "u4"]
+    assert rest.cursor is None
+    assert [each.id for each in (await admin.actors("service")).items] == ["u1", "u3"]
+    with pytest.raises(ReceivedApplicationError) as caught:
+        await admin.add_actor("u0")
+    assert caught.value.code == 409
+    with pytest.raises(ReceivedApplicationError) as caught:
+        await admin.actor("nobody")
+    assert caught.value.code == 404
+    for wrong in ("", "a b", "a/b", "system", "system:x", "x" * 201, "a\n"):
+        with pytest.raises(ReceivedApplicationError, match="an actor's id"):
+            await admin.add_actor(wrong)
+    for roles in (["a b"], [""], ["é"], [f"R{n}" for n in range(65)]):
+        with pytest.raises(ReceivedApplicationError):
+            await admin.add_actor("x", roles=roles)
+    assert await admin.remove_actor("u0")
+    assert not await admin.remove_actor("u0")
+    changes = [admin.grant("u1", f"R{n}") for n in range(4)]
+    await asyncio.gather(*changes)  # each sees what the others did
+    assert (await admin.actor("u1")).roles == ("R0", "R1", "R2", "R3")
+
+
+async def test_who_acts_for_another_has_less(
+    admin: IdentityClient, ada: str, script: Connection, container: Container
+) -> None:
+    grant = await IdentityClient(script).authenticate("ada", secret=ada)
+    narrow = await admin.exchange(
+        grant.token, by="mapper", roles=[], audience=["test/roles"], life=30
+    )
+    assert narrow.expires <= time.time() + 30.1
+    with acting(narrow.token):
+        assert await script.rpc_send("roles", "of") == []
+        with pytest.raises(Unauthorized, match="not for 'identity'"):
+            await IdentityClient(script).whoami()
+    wide = await admin.exchange(grant.token, by="mapper")
+    with acting(wide.token):
+        assert (await IdentityClient(script).whoami()).chain == ("mapper",)
+    with pytest.raises(Forbidden, match="has not"):
+        await admin.exchange(grant.token, roles=[ADMIN])
+    with pytest.raises(Unauthorized):
+        await admin.exchange(grant.token + "A")
+    await admin.revoke(token=grant.token)
+    with acting(wide.token), pytest.raises(Unauthorized, match="revoked"):
+        await script.rpc_send("roles", "of")
+
+
+async def test_what_it_signs_can_be_checked_with_its_public_keys(
+    admin: IdentityClient, ada: str, script: Connection
+) -> None:
+    grant = await IdentityClient(script).authenticate("ada", secret=ada)
+    jwk = (await IdentityClient(script).keys())["keys"][0]
+    assert "d" not in jwk
+    key = public_key(jwk["x"])
+    found = read(grant.token, key_of(grant.token, {jwk["kid"]: key}), Limits("test"), time.time())
+    assert (found.actor, found.claims) == ("ada", {"kind": "user", "name": "Ada L."})
+
+
+async def test_it_keeps_no_secret(container: Container, admin: IdentityClient, ada: str) -> None:
+    pid = next(p for p, each in container.processes.items() if each.name == "identity")
+    service = container.processes[pid]
+    assert isinstance(service, IdentityService)
+    grant = await IdentityClient(container).authenticate("ada", secret=ada)
+    rows = await service.book._rows.scan()
+    assert rows.items
+    for entry in rows.items:
+        for secret in (ada, grant.refresh, grant.token, grant.refresh.partition(".")[2]):
+            assert secret.encode() not in entry.value + entry.key.encode()
+
+
+async def test_the_key_of_the_system_makes_the_first_actor(amqp_url: str) -> None:
+    config = {**CONFIG, "identity.token": None}
+    async with Container(amqp_url, sysname="first", config=config) as container:
+        await container.start_app("identity")
+        async with connect(amqp_url, sysname="first") as connection:
+            with pytest.raises(Unauthorized):
+                await IdentityClient(connection).add_actor("root", roles=[ADMIN])
+            system = IdentityClient(connection, as_system=True)
+            assert (await system.add_actor("root", roles=[ADMIN])).roles == (ADMIN,)
+            secret = (await system.add_secret("root")).secret
+            async with Session(connection, "root", secret=secret):
+                await IdentityClient(connection).add_actor("ada")
+        heard: list[Any] = []
+        transport = container.transport
+        original = transport.publish
+
+        def overheard(exchange: str, key: str, envelope: Any, **options: Any) -> Any:
+            if key == "identity":
+                heard.append(envelope)
+            return original(exchange, key, envelope, **options)
+
+        transport.publish = overheard  # type: ignore[method-assign]
+        await IdentityClient(container, as_system=True).add_secret("root")
+        stolen = heard[0].replace(correlation_id="again", message_id="again")
+        original("first.xs", "identity", stolen)
+        failed = container.processes[_pid(container)]
+        async with asyncio.timeout(20):
+            while failed._failed == 0:
+                await asyncio.sleep(0.01)
+        assert len(await IdentityClient(container, as_system=True).credentials("root")) == 2
+
+
+def _pid(container: Container) -> str:
+    return next(pid for pid, each in container.processes.items() if each.name == "identity")
+
+
+def test_who_guesses_has_to_wait() -> None:
+    now = [0.0]
+    guesses = Guesses(lambda: now[0])
+    for _ in range(6):
+        guesses.check("ada")
+        guesses.failed("ada")
+    with pytest.raises(IonError, match="try again in 2 s") as caught:
+        guesses.check("ada")
+    assert caught.value.code == 429
+    guesses.check("bob")
+    now[0] = 2.1
+    guesses.check("ada")
+    for _ in range(50):
+        guesses.failed("ada")
+    with pytest.raises(IonError, match="60 s"):
+        guesses.check("ada")
+    guesses.forget("ada")
+    guesses.check("ada")
+
+
+async def test_a_key_file_of_its_own(tmp_path: Path) -> None:
+    url = f"memory://identities-{next(_names)}"
+    file = tmp_path / "issuer.pem"
+    app = {"apps.identity": {"key_file": str(file)}}
+    async with Container(url, sysname="test", config={**CONFIG, **app}) as container:
+        await container.start_app("identity")
+        await container.spawn(Roles)
+        client = IdentityClient(container)
+        await client.add_actor("ada", roles=[OPERATOR])
+        grant = await client.authenticate("ada", secret=(await client.add_secret("ada")).secret)
+        with acting(grant.token):
+            assert await container.rpc_send("roles", "of") == [OPERATOR]
+        assert file.stat().st_mode & 0o777 == 0o600
+    for wrong in ({"token_life": 0}, {"token_life": "x"}, {"token_life": 1e6}, {"store": ""}):
+        config = {**CONFIG, "apps.identity": wrong}
+        async with Container(url, sysname="test", config=config) as container:
+            if wrong == {"store": ""}:
+                await container.start_app("identity")
+                continue
+            with pytest.raises((StartError, ConfigurationError), match="token_life"):
+                await container.start_app("identity")
+
+
+async def test_the_shell_has_words_for_it() -> None:
+    config = {"store.url": "memory://"}
+    async with Container("memory://", sysname="test", config=config) as container:
+        await container.start_app("identity")
+        actors = Helpers(container).actors
+        assert (await actors.add("ada", OPERATOR, name="Ada")).rows[0]["roles"] == OPERATOR
+        assert len(await actors.secret("ada", "laptop")) > 30
+        key = written(Ed25519PrivateKey.generate().public_key())
+        await actors.key("ada", key)
+        kinds = [row["kind"] for row in (await actors.credentials("ada")).rows]
+        assert kinds == ["secret", "key"]
+        assert (await actors.grant("ada", "X")).rows[0]["roles"] == "OPERATOR, X"
+        assert (await actors.withdraw("ada", "X")).rows[0]["roles"] == OPERATOR
+        assert (await actors.enable("ada", False)).rows[0]["enabled"] is False
+        assert await actors.revoke("ada") == 1
+        assert [row["actor"] for row in (await actors()).rows] == ["ada"]
+        assert await actors.remove("ada")
+        assert (await actors.whoami()).actor == "system"
+        assert "actors.add" in repr(actors)
