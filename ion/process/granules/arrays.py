@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,11 +18,12 @@ except ImportError:
     raise ConfigurationError(_message) from None
 
 _KINDS = "biufcSUmM"
-Piece = tuple[str, str, tuple[int, ...], Any]
+ANY = (None,)  # one dimension of any length
+Piece = tuple[str, str, tuple[int, ...], Any, int]
 
 
 def pieces(fields: Mapping[str, Any], wanted: Mapping[str, Field] | None) -> list[Piece]:
-    """Return fields as they are written: name, type, shape and bytes.
+    """Return fields as they are written: name, type, shape, buffer, and how many bytes.
 
     :param fields: name -> array, or what numpy makes one of.
     :param wanted: the fields of the definition; None: any.
@@ -41,26 +41,27 @@ def pieces(fields: Mapping[str, Any], wanted: Mapping[str, Field] | None) -> lis
 
 
 def _piece(name: str, value: Any, field: Field | None) -> Piece:
-    if not isinstance(name, str) or not name:
+    array = value if isinstance(value, np.ndarray) else _made(name, value, field)
+    shape = array.shape
+    dtype = _written(array.dtype, "" if field is None else field.dtype)
+    if not dtype or (field is not None and not _fits(shape, field)):
+        raise _unlike(name, array, field)
+    if not name or not isinstance(name, str):
         message = f"a field's name is a text, not {name!r:.80}"
         raise InvalidRequest(message)
-    array = value if isinstance(value, np.ndarray) else _made(name, value, field)
-    dtype = array.dtype
-    if field is not None and not (_is_type(dtype, field.dtype) and _fits(array.shape, field)):
-        raise _unlike(name, array, field)
-    if dtype.kind not in _KINDS or not WIRE.match(dtype.str):
-        message = f"field {name!r}: an array of {dtype} cannot be in a stream"
-        raise InvalidRequest(message, details={"field": name})
-    return name, dtype.str, array.shape, _bytes(array)
-
-
-def _bytes(array: Any) -> Any:
-    """Return the bytes of an array in C order: as a view, where they lie so already."""
-    if not array.size:
-        return b""
     if not array.flags.c_contiguous:
         array = np.ascontiguousarray(array)
-    return array.reshape(-1).view(np.uint8).data
+    # A time has no format that a buffer could tell: it goes as whole numbers.
+    data = array.reshape(-1).view("i8") if dtype[1] in "mM" else array
+    return name, dtype, shape, data, array.nbytes
+
+
+@functools.lru_cache(maxsize=1000)
+def _written(dtype: Any, code: str) -> str:
+    """Return an array's type as it is written; "": it cannot be, or is not that of its field."""
+    if dtype.kind not in _KINDS or not dtype.itemsize or not WIRE.match(dtype.str):
+        return ""
+    return str(dtype.str) if not code or _is_type(dtype, code) else ""
 
 
 def _made(name: str, value: Any, field: Field | None) -> Any:
@@ -103,6 +104,8 @@ def _is_type(dtype: Any, code: str) -> bool:
 
 def _fits(shape: tuple[int, ...], field: Field) -> bool:
     wanted = field.shape
+    if wanted == ANY:
+        return len(shape) == 1
     if len(shape) != len(wanted):
         return False
     return all(n is None or n == have for n, have in zip(wanted, shape, strict=True))
@@ -119,7 +122,10 @@ def check_granule(fields: Mapping[str, Any], wanted: Mapping[str, Field]) -> str
     return ""
 
 
-def _unlike(name: str, array: Any, field: Field) -> InvalidRequest:
+def _unlike(name: str, array: Any, field: Field | None) -> InvalidRequest:
+    if field is None:
+        message = f"field {name!r}: an array of {array.dtype} cannot be in a stream"
+        return InvalidRequest(message, details={"field": name})
     shape = "x".join("any" if n is None else str(n) for n in field.shape) or "of no dimension"
     message = (
         f"field {name!r}: an array of {array.dtype} and shape {array.shape} is not what the "
@@ -142,20 +148,19 @@ def array_of(name: str, part: Part) -> Any:
 
     :raises CodecError: its bytes are not what its type and shape say.
     """
-    shape = part.shape
+    skip = part.skip
     try:
-        dtype = _dtype(part.dtype)
-        size = math.prod(shape)
-        fits = len(part.data) - part.skip == size * dtype.itemsize
-        if not fits or part.skip < 0 or (shape and min(shape) < 0):
-            message = f"{len(part.data)} bytes are no {part.dtype} of shape {shape}"
+        if skip < 0:
+            message = f"{skip} bytes cannot be skipped"
             raise ValueError(message)
-        if not size:
-            return np.empty(shape, dtype)
-        return np.frombuffer(part.data, dtype, size, part.skip).reshape(shape)
+        array = np.ndarray(part.shape, _dtype(part.dtype), part.data, skip)
+        if array.nbytes != len(part.data) - skip:
+            message = f"{len(part.data)} bytes are no {part.dtype} of shape {part.shape}"
+            raise ValueError(message)
     except (ValueError, TypeError, OverflowError) as error:
         message = f"field {name!r:.80} of a granule cannot be read: {error}"
         raise CodecError(message, code=400, type="CodecError") from None
+    return array
 
 
 @functools.lru_cache(maxsize=1000)

@@ -90,20 +90,20 @@ class Writer:
         self._known: dict[Any, bytes] = {}
 
     def write(
-        self, number: int, time: float, fields: Sequence[tuple[str, str, tuple[int, ...], Any]]
+        self, number: int, time: float, fields: Sequence[tuple[str, str, tuple[int, ...], Any, int]]
     ) -> bytes:
         """Return a granule as a message.
 
-        :param fields: of each name, type, shape, and bytes: a buffer without gaps.
+        :param fields: of each name, type, shape, a buffer without gaps, and its bytes.
         """
         head = self._prefix + _encode(number) + _TIME + _encode(time) + _FIELDS + _map(len(fields))
         chunks = [head]
         at = len(head)
-        for name, dtype, shape, data in fields:
+        for name, dtype, shape, data, nbytes in fields:
             begin = self._begin(name, dtype, shape)
             at += len(begin) + _AHEAD
             skip = -at % ALIGNMENT
-            size = skip + len(data)
+            size = skip + nbytes
             chunks += (begin, bytes((skip,)), _BIN, size.to_bytes(4, "big"), _PADDING[:skip], data)
             at += size
         return b"".join(chunks)
