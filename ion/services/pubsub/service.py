@@ -37,8 +37,11 @@ LIMIT = 100
 MAX_LIMIT = 1000
 
 
-class PubsubService(Service, name="pubsub", version="0.1.0"):
+class PubsubService(Service, name="pubsub", version="0.1.0", delivery="effectively-once"):
     """Registers exchange spaces, points, topics and subscriptions, and makes them real.
+
+    A call that comes again is answered from memory: done late, it would bring back what was
+    undeclared meanwhile.
 
     :param store: name of its index store; the app's ``config``, else ``pubsub``, by default.
     """
