@@ -161,7 +161,7 @@ class Relay:
         owner = self._due()  # one page, so that what is fresh does not wait for long
         if owner is not None:
             await self._sweep_on(owner, self._sweeps[owner])
-        elif not self._fresh and not self._sent:
+        elif not (self._fresh or self._sent or self._is_closing):
             await self._idle(self._until_due())
 
     def _next(self) -> tuple[str, Parcel]:
