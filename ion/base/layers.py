@@ -97,7 +97,7 @@ def files_in(directory: Path) -> list[Path]:
 
 
 def from_environment(environ: Mapping[str, str]) -> Layer:
-    """Read ``ION_BROKER``, ``ION_SYSNAME``, ``ION_STORE`` and ``ION_<SECTION>__<KEY>``.
+    """Read ``ION_BROKER`` and what else has a name of its own, and ``ION_<SECTION>__<KEY>``.
 
     An empty variable counts as not set.
     """
