@@ -177,11 +177,19 @@ class InstrumentAgent(Standing, name="instrument", version="0.1.0", singleton=Tr
         """Set parameters of the device; return what it has made of them. They are remembered."""
         async with self._commanding("set", session, values) as _:
             self._connected("set", (COMMAND, STREAMING))
-            done: dict[str, Any] = await self._line.ask("set", {"values": values})
+            done: dict[str, Any] = {}
+            try:
+                for name, value in values.items():
+                    done |= await self._line.ask("set", {"values": {name: value}})
+            finally:  # where one is refused, those before it are set
+                await self._configured(done)
+        return done
+
+    async def _configured(self, done: dict[str, Any]) -> None:
+        if done:
             self._memory.kept.parameters.update(done)
             await self._memory.save()
             self._tell(types.AgentConfigured, parameters=done)
-        return done
 
     async def op_execute(
         self,
@@ -217,9 +225,11 @@ class InstrumentAgent(Standing, name="instrument", version="0.1.0", singleton=Tr
             if state == DIRECT_ACCESS:
                 message = "direct access is entered by its command"
                 raise WrongState(message)
-            for name in machine.way(self._at, state):
-                await self._do(name)
-            await self._remember()
+            try:
+                for name in machine.way(self._at, state):
+                    await self._do(name)
+            finally:  # also where it has come half the way
+                await self._remember()
         return self._at
 
     async def op_get_agent(self) -> dict[str, Any]:
@@ -281,9 +291,15 @@ class InstrumentAgent(Standing, name="instrument", version="0.1.0", singleton=Tr
     # sessions
 
     async def op_acquire(
-        self, owner: str, lease: float = DEFAULT_LEASE, wait: float = 0.0
+        self, owner: str = "", lease: float = DEFAULT_LEASE, wait: float = 0.0
     ) -> Session:
-        """Get the session, whose id goes with each command; 409 SessionHeld after ``wait``."""
+        """Get the session, whose id goes with each command; 409 SessionHeld after ``wait``.
+
+        ``owner`` is by default who calls, where that is known.
+        """
+        call = self.message
+        identity = getattr(call, "identity", None)
+        owner = owner or getattr(identity, "actor", "") or call.user or ""
         return await self._desk.acquire(owner, lease, wait)
 
     async def op_renew(self, session: str, lease: float = DEFAULT_LEASE) -> Session:

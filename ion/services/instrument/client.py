@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from ion.base.errors import ReceivedError
 from ion.process.client import ServiceClient
 from ion.services.instrument.model import Capability, Session, Status
 
@@ -84,8 +85,11 @@ class InstrumentClient(ServiceClient):
         answer: bytes = await self._call("direct", content, timeout=timeout, returns=bytes)
         return answer
 
-    async def acquire(self, owner: str, lease: float = 300.0, wait: float = 0.0) -> Session:
-        """Get the session, which goes with this client's commands from now on."""
+    async def acquire(self, owner: str = "", lease: float = 300.0, wait: float = 0.0) -> Session:
+        """Get the session, which goes with this client's commands from now on.
+
+        :param owner: by default who calls, where that is known.
+        """
         content = {"owner": owner, "lease": lease, "wait": wait}
         answer: Session = await self._call(
             "acquire", content, timeout=wait + EXTRA, returns=Session
@@ -108,14 +112,18 @@ class InstrumentClient(ServiceClient):
 
     @asynccontextmanager
     async def alone(
-        self, owner: str, lease: float = 300.0, wait: float = 0.0
+        self, owner: str = "", lease: float = 300.0, wait: float = 0.0
     ) -> AsyncIterator[Session]:
         """Have the session for a block."""
         session = await self.acquire(owner, lease, wait)
         try:
             yield session
         finally:
-            await self.release()
+            try:
+                await self.release()
+            except ReceivedError as error:
+                if error.type != "NoSession":  # its time was over
+                    raise
 
     @property
     def _right(self) -> dict[str, str]:

@@ -94,10 +94,14 @@ class Driver(Process):
     # to be called
 
     async def lose(self, reason: str) -> None:
-        """Tell the agent that the device is gone; it says when to connect again."""
+        """Tell the agent, until it has heard, that the device is gone; it says when to connect.
+
+        To be cut off where it says so before.
+        """
         log.debug("%r: the connection is lost: %s", self, reason)
         await self.flush()
-        await self._tell("lost", {"reason": reason})
+        while not await self._tell("lost", {"reason": reason}):
+            await clock.sleep(AGAIN)
 
     def sample(self, values: Mapping[str, float]) -> None:
         """Take a sample of the device; it is dropped unless samples are asked for."""

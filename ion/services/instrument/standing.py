@@ -14,6 +14,7 @@ from ion.process.events import types
 from ion.process.service import Service
 from ion.process.supervision.spec import Backoff
 from ion.services.instrument import machine
+from ion.services.instrument.events import AgentErrorRaised
 from ion.services.instrument.herald import Herald
 from ion.services.instrument.line import Line
 from ion.services.instrument.machine import (
@@ -49,6 +50,7 @@ class Standing(Service):
         self._since = clock.now()
         self._reason = ""
         self._losses = 0
+        self._breaks = 0  # also those that came while it was to be connected
         self._busy = asyncio.Lock()
         self._memory = Memory(self.service_name)
         self._herald = Herald(self)
@@ -71,7 +73,7 @@ class Standing(Service):
         :raises WrongState: it is not allowed now, or the line was lost meanwhile.
         :raises DeviceError: the device did not; the state is what it was.
         """
-        before = self._at
+        before, breaks = self._at, self._breaks
         target = AGENT.next_state(before, name)
         if before == LOST_CONNECTION:
             await self._stop_returning()
@@ -85,6 +87,9 @@ class Standing(Service):
         if self._at != before:
             message = f"{name}: the agent has become {self._at} meanwhile: {self._reason}"
             raise WrongState(message)
+        if self._breaks != breaks and target in CONNECTED:
+            message = f"{name}: the device was lost as soon as it was there"
+            raise DeviceError(message)
         self._enter(target)
         return target
 
@@ -122,9 +127,17 @@ class Standing(Service):
         self._reached = clock.monotonic()
         self._tell(types.AgentConnected)
         self._fields = self._fields or await self._line.ask("fields")
-        parameters = self._memory.kept.parameters
-        if parameters:
-            await self._line.ask("set", {"values": parameters})
+        for name, value in self._memory.kept.parameters.items():
+            await self._set_again(name, value)
+
+    async def _set_again(self, name: str, value: Any) -> None:
+        """Set what was set before; a device that does not take it any more is used all the same."""
+        try:
+            await self._line.ask("set", {"values": {name: value}})
+        except ApplicationError as error:
+            log.warning("%r: %s is not set to %r again: %s", self, name, value, error)
+            said = {"error": error.type, "reason": error.message}
+            self._tell(AgentErrorRaised, sub_type="set", **said)
 
     def _enter(self, state: str, reason: str = "") -> None:
         before, self._at = self._at, state
@@ -141,6 +154,7 @@ class Standing(Service):
 
     def _lose(self, reason: str, return_to: str | None = None) -> None:
         """Hear that the device, or the driver, is gone."""
+        self._breaks += 1
         if self._at == LOST_CONNECTION or (return_to is None and self._at not in CONNECTED):
             return
         self._losses += 1
@@ -169,6 +183,7 @@ class Standing(Service):
         while self._at == LOST_CONNECTION:
             await clock.sleep(first / 2 + backoff.delay(self._failures, random.random()))
             self._failures += 1
+            breaks = self._breaks
             try:
                 await self._connect()
                 if self._return_to == STREAMING:
@@ -177,6 +192,8 @@ class Standing(Service):
                 self._reason = error.message
                 log.debug("%r: not connected yet: %s", self, error)
                 continue
+            if self._breaks != breaks:
+                continue  # it was there, and is gone again
             self._enter(AGENT.next_state(self._at, machine.BACK[self._return_to]))
 
     # at its post, or standing by

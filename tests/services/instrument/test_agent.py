@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -13,13 +13,16 @@ from ion import Container, Process, ReceivedError, StartError
 from ion.process.events.types import AgentEvent
 from ion.process.granules.granule import Granule
 from ion.process.granules.subscriber import StreamSubscriber
+from ion.services.instrument import driver as driver_module
 from ion.services.instrument import standing
 from ion.services.instrument.agent import InstrumentAgent
 from ion.services.instrument.batching import Batch
 from ion.services.instrument.client import InstrumentClient
+from ion.services.instrument.driver import Driver
 from ion.services.instrument.events import AgentCommandDone, AgentErrorRaised
 from ion.services.resource_registry.client import ResourceRegistryClient
 from ion.services.simulator.client import SimulatorClient
+from ion.services.simulator.model import Spell
 from ion.services.simulator.talker import Talker
 from tests.services.instrument.conftest import STORE, Gps, device, spawned, until
 
@@ -55,8 +58,9 @@ async def test_samples_go_from_the_device_to_who_subscribes(bus: Bus) -> None:
     url, config = bus
     async with Container(url, sysname="test", config={**config, **STORE}) as container:
         listener: Any = container.processes[await container.spawn(Listener)]
-        await container.start_app("simulator")
-        await container.start_app("gps")
+        await container.start_app("simulator", args={"rate": 20.0})
+        settings = {"service": "simulator", "batch_seconds": 0.1}
+        await container.start_app("gps", args={"device": settings})
         gps, simulator = InstrumentClient("gps1", container), SimulatorClient(container)
 
         async def streams() -> bool:
@@ -65,7 +69,7 @@ async def test_samples_go_from_the_device_to_who_subscribes(bus: Bus) -> None:
         await until(streams)
         assert await gps.set({"rate": 50}) == {"rate": 50.0}
         assert await gps.get() == {"rate": 50.0, "sentences": "GGA+RMC+VTG", "version": "ION-GPS-1"}
-        await simulator.misbehave("close", 1.2)
+        await simulator.misbehave("close", 0.2)
 
         async def back() -> bool:
             status = await gps.status()
@@ -301,6 +305,56 @@ def _nobody_listens(gps: Gps) -> Callable[[], Awaitable[bool]]:
         return not gps.talker._writers
 
     return check
+
+
+class Fleeting(Driver):
+    """A device that is gone at once when it is first connected; the agent hears it late."""
+
+    fields: ClassVar = {"time": "s"}
+    connects: ClassVar = 0
+    untold: ClassVar = 0
+
+    async def connect(self) -> None:
+        Fleeting.connects += 1
+        if Fleeting.connects < 3:
+            await self.lose("gone at once")
+
+    async def disconnect(self) -> None:
+        pass
+
+    async def _tell(self, op: str, content: dict[str, Any]) -> bool:
+        if op == "lost" and Fleeting.untold < 2:
+            Fleeting.untold += 1
+            return False
+        return await super()._tell(op, content)
+
+
+async def test_a_loss_is_heard_of_whenever_it_comes(
+    talker: Talker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Fleeting, "connects", 0)
+    monkeypatch.setattr(Fleeting, "untold", 0)
+    monkeypatch.setattr(driver_module, "AGAIN", 0.01)
+    async with Container("memory://", sysname="test", config=STORE) as container:
+        gps = await spawned(container, talker, driver=f"{__name__}:Fleeting", device={})
+        await gps.at("STREAMING")
+        assert (Fleeting.connects, Fleeting.untold) == (3, 2)
+
+
+async def test_a_device_that_refuses_what_was_set_is_used_all_the_same(gps: Gps) -> None:
+    with pytest.raises(ReceivedError, match="wrong type"):
+        await gps.client.set({"rate": 30, "sentences": 5})
+    assert gps.talker.status().settings["rate"] == 30.0  # the first was set, and is remembered
+    gps.process("InstrumentAgent")._memory.kept.parameters["sentences"] = "NONE"
+    gps.talker._reset()
+    gps.talker.plan([Spell("close", 0, 0.05)])
+
+    async def back() -> bool:
+        status = await gps.status()
+        return bool(status.losses and status.state == "STREAMING")
+
+    await until(back)
+    assert gps.talker.status().settings["rate"] == 30.0
 
 
 # what others say to it

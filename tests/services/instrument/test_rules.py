@@ -8,7 +8,7 @@ import struct
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ion.services.instrument import machine
@@ -105,6 +105,7 @@ def test_times_that_cannot_be(owner: str, lease: float, wait: float) -> None:
 # lines and sentences
 
 
+@settings(max_examples=50)
 @given(st.lists(st.binary(max_size=600), max_size=20))
 def test_lines_are_the_same_however_they_are_cut(pieces: list[bytes]) -> None:
     whole = b"".join(pieces) + b"\n"

@@ -122,7 +122,7 @@ class NmeaDriver(Driver):
     async def _read(self, link: Link) -> None:
         reason = await link.read()
         if self._link is link and link.good.is_set():
-            self._link, self._reading = None, None
+            self._link = None
             self._tally(link)
             await link.close()
             await self.lose(reason)

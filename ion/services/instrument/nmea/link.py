@@ -15,6 +15,7 @@ from ion.services.instrument.model import DeviceError
 from ion.services.instrument.nmea.lines import Lines
 
 PIECE = 4096
+BREATH = 0.005  # seconds between two pieces of a flood: what is not read slows the device down
 KEPT_RAW = 65_536  # bytes of direct access that nobody has fetched
 CLOSING = 1.0
 
@@ -99,7 +100,7 @@ class Link:
         """Let others have a turn; time that they take is not the device's silence."""
         before = clock.monotonic()
         await self._rest()
-        await asyncio.sleep(0)
+        await asyncio.sleep(BREATH if self._in_second > self._most else 0)
         took = clock.monotonic() - before
         if took > self._tick:
             self._heard += took
