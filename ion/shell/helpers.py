@@ -31,6 +31,7 @@ from ion.shell.registrywords import Resources
 from ion.shell.render import Table
 from ion.shell.schedulewords import Tasks
 from ion.shell.stores import AttributeRows, Repositories
+from ion.shell.streamswords import Streams
 from ion.stores.query import A
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class Common:
         "instruments",
         "points",
         "policy",
+        "streams",
         "send",
         "rpc_send",
         "spawn",
@@ -141,6 +143,7 @@ class Common:
         self.instruments = Instruments(place)
         self.points = ExchangePoints(place)
         self.policy = Policies(place)
+        self.streams = Streams(place)
 
     def namespace(self) -> dict[str, Any]:
         """Return what the shell can name."""
@@ -275,6 +278,7 @@ _WAITING = frozenset(
         "resources",
         "instruments",
         "policy",
+        "streams",
         "send",
         "rpc_send",
         "spawn",

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ion.base.errors import IonError, ReceivedError
-from ion.messaging.envelope import Envelope
-from ion.process.granules.names import OP
+from ion.messaging.envelope import MSGPACK, Envelope
+from ion.process.granules.names import OP, POINT, escaped
 from ion.process.granules.ops import ContentOp
 from ion.process.source import Source
 
@@ -52,7 +52,7 @@ class Following:
         self._process = process
         self._stream = stream
         self._since = since
-        self._source = Source(key="", handler=_KeptOp(hear, OP))
+        self._source = Source(key="", handler=_KeptOp(hear, OP), point=POINT)
         self._hands = asyncio.Semaphore(ahead)
         self._task: asyncio.Task[Any] | None = None
 
@@ -101,12 +101,15 @@ class Following:
                     self._deliver(item["granule"])
 
     def _deliver(self, body: bytes) -> None:
-        """Put a granule into the mailbox; the hand is free when it is handled."""
-        headers = {"performative": "request", "protocol": "none"}
+        """Put a granule into the mailbox; the hand is free when it is handled.
+
+        It goes as a message of this process's own: who has published it, the service was told.
+        """
+        process = self._process
         message_id = f"{self._stream} {self.offset}"
-        envelope = Envelope(OP, body, message_id=message_id, headers=headers)
-        delivery = _Delivery(envelope, self.offset, self._hands)
-        self._process.take(self._source, delivery)
+        envelope = process._endpoint.one_way_of(process.id, OP, body, MSGPACK, message_id)
+        delivery = _Delivery(envelope, self.offset, self._hands, POINT, escaped(self._stream))
+        process.take(self._source, delivery)
 
 
 class _KeptOp(ContentOp):
@@ -125,8 +128,8 @@ class _Delivery(msgspec.Struct, eq=False):
     envelope: Envelope
     offset: int
     hands: asyncio.Semaphore
-    exchange: str = ""
-    key: str = ""
+    exchange: str
+    key: str
     redelivered: bool = False
     settled: bool = False
     lost: bool = False

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import re
 from typing import Any
 
 from ion.base.errors import InvalidRequest
+from ion.process.events.naming import word
 
 POINT = "streams"  # the exchange point
 OP = "granule"  # the `type` of a message with a granule
 END = "end"  # last word of the topic by which publishers are told that a stream is deleted
 MAX_NAME = 80  # bytes, escaped
-_PLAIN = re.compile(rb"[A-Za-z0-9-]")
 
 
 def checked_stream(name: Any) -> str:
@@ -20,20 +20,20 @@ def checked_stream(name: Any) -> str:
 
     :raises InvalidRequest: it is none.
     """
-    if isinstance(name, str) and name and len(escaped(name)) <= MAX_NAME:
-        return name
+    with contextlib.suppress(UnicodeEncodeError):
+        if isinstance(name, str) and name and len(escaped(name)) <= MAX_NAME:
+            return name
     message = f"a stream's name is a text of 1 to {MAX_NAME} bytes, not {name!r:.80}"
-    raise InvalidRequest(message, details={"stream": str(name)[:80]})
+    raise InvalidRequest(message, details={"stream": ascii(name)[:80]})
 
 
 def escaped(name: str) -> str:
-    """Return a name as one word of a topic.
+    """Return a name as one word of a topic, as those of events are written; no two have the same.
 
-    Letters, digits and ``-`` stay, ``_`` is ``__``, and any other byte of its UTF-8 is ``_`` and
-    two hexadecimal digits; so no two names have one topic.
+    Letters, digits, ``-`` and ``_`` stay, and any other byte of its UTF-8 is ``_`` and two
+    hexadecimal digits (and so is a ``_`` that would be read as one of these).
     """
-    data = name.encode("utf-8", "surrogatepass")
-    return "".join(_escaped(data[at : at + 1]) for at in range(len(data)))
+    return word(name)
 
 
 def end_topic(name: str) -> str:
@@ -44,9 +44,3 @@ def end_topic(name: str) -> str:
 def store_of(name: str) -> str:
     """Return the name of the store that the granules of a stream are kept in."""
     return f"granules_{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
-
-
-def _escaped(byte: bytes) -> str:
-    if _PLAIN.match(byte):
-        return byte.decode()
-    return "__" if byte == b"_" else f"_{byte.hex()}"

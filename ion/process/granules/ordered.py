@@ -18,14 +18,23 @@ import msgspec
 from ion.base.errors import IonError
 from ion.messaging.address import Namespace
 from ion.messaging.transport import Consumer, Delivery, QueueSpec
+from ion.observe.context import current_call
 from ion.process.arriving import incoming_call
-from ion.process.granules.names import POINT, escaped
+from ion.process.granules.names import OP, POINT, escaped
+from ion.process.granules.ops import GranuleOp
+from ion.process.incoming import BINDING
 from ion.process.source import Source
 from ion.process.topics import checked_patterns
 
 if TYPE_CHECKING:
     from ion.process.process import Process
 
+
+async def _nothing(process: Any, granule: Any) -> None:
+    """Handle nothing: what comes is taken out of turn."""
+
+
+_OP = GranuleOp(_nothing, OP)  # by which the interceptors know what it is
 PREFETCH = 64  # within what Tracker knows again
 BATCH_BYTES = 8 * 1024 * 1024
 SETUP = 15.0  # seconds for the broker to make what is needed
@@ -73,7 +82,7 @@ class Ordered:
         self._task: asyncio.Task[Any] | None = None
         self.spec = ordered_queue(self._endpoint.namespace, name)
         key = self._endpoint.namespace.subscription_key(POINT, name)
-        self._source = Source(self.spec.name, key)
+        self._source = Source(self.spec.name, key, handler=_OP, point=POINT)
 
     async def open(self) -> None:
         """Make the queue where there is none, and begin.
@@ -152,12 +161,22 @@ class Ordered:
         return batch
 
     def _arrive(self, delivery: Delivery) -> None:
+        """Take a message, where its headers and the interceptors let it in."""
+        endpoint = self._endpoint
         envelope = delivery.envelope
-        try:
-            if self._endpoint.inbound or len(envelope.body) > self._endpoint.max_content:
-                envelope = self._endpoint.incoming(envelope)
-        except IonError as error:
-            self.bury(Arrival(delivery, envelope.body), error)
+        call = incoming_call(endpoint, self._process.id, delivery, self._source)
+        if call.fault is not None:
+            call.fail(call.fault)
             return
+        if endpoint.inbound or len(envelope.body) > endpoint.max_content:
+            call.phase = BINDING  # what they decide from is the call that is begun
+            before = current_call.set(call)
+            try:
+                envelope = endpoint.incoming(envelope)
+            except IonError as error:
+                call.fail(error)
+                return
+            finally:
+                current_call.reset(before)
         self._waiting.append(Arrival(delivery, envelope.body))
         self._some.set()

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ion import Container, InvalidRequest, StartError
+from ion import Container, Forbidden, InvalidRequest, StartError
+from ion.messaging.envelope import Envelope
+from ion.observe.context import current_call
 from ion.process.deadletters import peek
 from ion.process.granules import Granule, StreamDefinition, StreamPublisher, Transform
 from tests.process.granules.places import Listener, Sensor, spawn, until
@@ -80,6 +82,28 @@ async def test_what_cannot_be_done_is_a_dead_letter(container: Container) -> Non
         while len(letters) < 2:
             letters = await peek(container.endpoint, key, 10)
     assert sorted(letter.cause_type for letter in letters) == ["CodecError", "InvalidRequest"]
+
+
+async def test_what_is_taken_in_order_passes_the_interceptors(container: Container) -> None:
+    transform, listener = await spawn(container, Even), await spawn(container, Listener)
+    sensor = await spawn(container, Sensor)
+    publisher = await sensor.open("raw")
+    await listener.listen("even")
+    seen: list[tuple[str, str]] = []
+
+    def gate(envelope: Envelope) -> Envelope:
+        call = current_call.get()
+        if call is not None and call.process == transform.id and envelope.op == "granule":
+            seen.append((call.process, call.topic))
+            if len(seen) == 1:
+                raise Forbidden("not this one")
+        return envelope
+
+    container._endpoint.inbound = (gate,)
+    await fill(publisher, range(2, 6))
+    await until(lambda: listener.heard)
+    assert values(listener) == [8.0]
+    assert seen == [(transform.id, "raw")] * 4
 
 
 async def test_when_one_ends_another_goes_on(container: Container, other: Container) -> None:
