@@ -7,15 +7,13 @@ when a container is made.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from ion.base.errors import ConfigurationError
+from ion.base.folders import data_folder
 from ion.base.schema import NAME_PATTERN
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
@@ -264,6 +262,16 @@ class SystemSettings(_Section, frozen=True):
     grace: Seconds = 2.0
 
 
+class EventsSettings(_Section, frozen=True):
+    """What a container tells of its own life, as events.
+
+    :param lifecycle: ``services`` (containers, apps and services), ``all`` (all processes, too),
+        or ``off``.
+    """
+
+    lifecycle: Literal["off", "services", "all"] = "services"
+
+
 class HealthSettings(_Section, frozen=True):
     """What a healthy container is, and where it tells whether it is.
 
@@ -337,6 +345,7 @@ class Settings(_Section, frozen=True):
     identity: IdentitySettings = IdentitySettings()
     policy: PolicySettings = PolicySettings()
     system: SystemSettings = SystemSettings()
+    events: EventsSettings = EventsSettings()
     health: HealthSettings = HealthSettings()
     store: StoreSettings = StoreSettings()
     logging: LoggingSettings = LoggingSettings()
@@ -373,19 +382,6 @@ class Settings(_Section, frozen=True):
         if self.store.url is not None:
             return self.store.url
         return f"sqlite:///{data_folder() / (sysname or self.container.sysname)}.db"
-
-
-def data_folder() -> Path:
-    """Return the folder where ION keeps a user's data, which may not be there yet.
-
-    :raises ConfigurationError: this user has none.
-    """
-    home = os.environ.get("XDG_DATA_HOME")
-    try:
-        return Path(home, "ion") if home else Path.home() / ".local" / "share" / "ion"
-    except RuntimeError as error:
-        message = "this user has no home: set XDG_DATA_HOME to a folder for data"
-        raise ConfigurationError(message) from error
 
 
 def merge(into: dict[str, Any], over: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from ion.base.errors import LifecycleError
 from ion.base.ids import checked_name, new_container_id
 from ion.base.settings import Settings
 from ion.container.agent import ContainerAgent
+from ion.container.condition import Conditioned
 from ion.container.exchange import AGENT, ExchangeManager
 from ion.container.failover import Failover
 from ion.container.health import Health
@@ -33,8 +34,9 @@ from ion.container.pulse import Pulse
 from ion.container.running import RunningApp
 from ion.container.spawner import Spawner
 from ion.container.storeroom import StoreRoom
+from ion.container.tidings import Tidings
 from ion.messaging.address import Namespace
-from ion.messaging.transport import Transport, TransportState
+from ion.messaging.transport import Transport
 from ion.process.calling import Calling
 from ion.process.connection import endpoint_for, transport_for
 from ion.process.ending import STOPPED, End, Guardian
@@ -46,13 +48,9 @@ from ion.process.workers import Workers
 log = logging.getLogger(__name__)
 LAST_MOMENT = 1.0  # seconds that hooks have where a drain has taken all its time
 _ROOMS = {"endpoint", "_endpoint", "exchange", "workers", "stores", "notices", "pulse", "health"}
-_REASONS = {
-    TransportState.BLOCKED: "the broker takes no messages: it is short of memory or disk",
-    TransportState.LOST: "the connection to the broker is lost; reconnecting",
-}
 
 
-class Container(Calling, Hosting):
+class Container(Calling, Hosting, Conditioned):
     """Hosts processes; use it as an async context manager, or :meth:`start` and :meth:`stop` it.
 
     :param url: of the broker, or of several; ``broker.url`` of the configuration by default.
@@ -104,6 +102,7 @@ class Container(Calling, Hosting):
         self.exchange: ExchangeManager
         self.notices: Notices
         self.stores: StoreRoom
+        self.tidings = Tidings(self.settings.events)
         self.pulse: Pulse
         self.failover: Failover
         self.health: Health
@@ -150,15 +149,16 @@ class Container(Calling, Hosting):
             await self.endpoint.open()
             self.workers = Workers(self.endpoint.loop, copy_context())
             self._rooms.push_async_callback(self.workers.close)
+            self.tidings.open(self.endpoint)
+            self._rooms.push_async_callback(self.tidings.close)
             self._rooms.push_async_callback(self.stores.close)
             self._rooms.push_async_callback(self.exchange.close)
             self.notices = Notices(self.endpoint, self.id, self.processes)
             self._rooms.push_async_callback(self.notices.close)
             await self.exchange.open()
             await self._start_agent()
-            self.pulse = Pulse(
-                self.endpoint, self.exchange, self.settings.system, self.notices.lost
-            )
+            lost = self.tidings.and_lost(self.notices.lost)
+            self.pulse = Pulse(self.endpoint, self.exchange, self.settings.system, lost)
             self._rooms.push_async_callback(self.pulse.close)
             self.failover = self._launcher.failover = Failover(self, self._launcher)
             self._rooms.push_async_callback(self.failover.close)
@@ -172,6 +172,7 @@ class Container(Calling, Hosting):
             raise
         else:
             self._step("activate")
+            self.tidings.started(self.broker)
             self._on_transport(self.transport.state)
         finally:
             self._starting.set_result(None)
@@ -194,6 +195,7 @@ class Container(Calling, Hosting):
         if self.state not in lifecycle.RUNNING:
             return
         self.drain_timeout = budget  # hooks have no longer than all has
+        self.tidings.stopping(self.failure)
         farewell = self.endpoint.farewell
         farewell.patience = min(farewell.patience, max(budget / 4, LAST_MOMENT))
         drain = asyncio.create_task(self._drain(budget), name="drain")
@@ -344,25 +346,6 @@ class Container(Calling, Hosting):
         """
         await self._launcher.start_rel(rel, args)
 
-    def _step(self, event: str) -> None:
-        self.state = lifecycle.LIFECYCLE.next_state(self.state, event)
-        self.since = time.time()
-        self.reason = ""
-
-    def _on_transport(self, state: TransportState) -> None:
-        """Be DEGRADED while the broker is away or takes no messages; say so once a change."""
-        reason = _REASONS.get(state, "")
-        if self.state == lifecycle.DEGRADED and state is TransportState.CONNECTED:
-            lasted = time.time() - self.since
-            self._step("recover")
-            log.warning("container %s is ACTIVE again after %.1f s", self.id, lasted)
-        elif reason and self.state in (lifecycle.ACTIVE, lifecycle.DEGRADED):
-            if self.state == lifecycle.ACTIVE:
-                self._step("degrade")
-            self.reason = reason
-            since = time.strftime("%H:%M:%S", time.localtime(self.since))
-            log.warning("container %s is DEGRADED since %s: %s", self.id, since, reason)
-
     async def _make_endpoint(self) -> None:
         endpoint = endpoint_for(self.settings, self.transport, self.namespace, self.id)
         self.endpoint = self._endpoint = endpoint
@@ -380,7 +363,8 @@ class Container(Calling, Hosting):
 
     async def _start_agent(self) -> None:
         self._spawner.exchange = self._endings.exchange = self.exchange
-        self._endings.tell = self.notices.ended
+        self._endings.tell = self.tidings.and_ended(self.notices.ended)
+        self._spawner.tidings = self.tidings
         pid = await self._spawner.spawn(ContainerAgent, args={"container": self}, number=0)
         await self.exchange.join_control(AGENT, self.processes[pid])
         await keep(self)

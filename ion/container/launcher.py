@@ -20,6 +20,7 @@ from ion.container.plan import Start, plan, renewed
 from ion.container.release import load_rel
 from ion.container.running import AppHost, Overlay, RunningApp
 from ion.process.ending import ERROR, End
+from ion.process.events.types import AppFailed, AppStopped
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ class Launcher:
         try:
             await again.start(self._container)
         except BaseException as error:
+            self._tell_failed([again], error)
             await again.stop(self._container, self._container.drain_timeout)
             self.apps.pop(name, None)
             await again.let_go(final=False)
@@ -129,11 +131,18 @@ class Launcher:
                 self.apps[app.name] = app
                 await app.start(self._container)
         except BaseException as error:
+            self._tell_failed(begun[-1:], error)
             for app in reversed(begun):
                 await app.stop(self._container, self._container.drain_timeout)
                 self.apps.pop(app.name, None)
                 await app.undo()
             raise _failure(begun[-1].name if begun else "?", error) from error
+
+    def _tell_failed(self, apps: Sequence[RunningApp], error: BaseException) -> None:
+        """Tell of an app that did not start."""
+        for app in apps:
+            version, why = app.spec.version, _said(error)
+            self._container.tidings.app(AppFailed, app.name, version, error=why)
 
     def _put_before(self, name: str, needed: Sequence[str]) -> None:
         """Have apps that were started last stop after one that needs them."""
@@ -160,6 +169,11 @@ class Launcher:
             return
         kind, why = app.spec.start_type, end.error or end.reason
         message = f"{kind} app {app.name!r} has ended: {why}"
+        tell = self._container.tidings.app
+        if end.reason == ERROR:
+            tell(AppFailed, app.name, app.spec.version, error=why)
+        else:
+            tell(AppStopped, app.name, app.spec.version)
         log.log(logging.ERROR if end.reason == ERROR else logging.INFO, "%s", message)
         app.state = lifecycle.ERROR if end.reason == ERROR else lifecycle.TERMINATED
         self._tasks.start(self._clear(app), f"end of {app.name}")

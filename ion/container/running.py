@@ -15,7 +15,9 @@ from ion.base.settings import Settings
 from ion.container.app import AppSpec
 from ion.container.mod import not_a_process, only_keywords
 from ion.container.plan import Start
+from ion.container.tidings import Tidings
 from ion.process.ending import End
+from ion.process.events.types import AppStarted, AppStopped
 from ion.process.host import Host
 from ion.process.process import Process
 from ion.process.supervision.spec import ChildSpec
@@ -32,6 +34,7 @@ class AppHost(Host, Protocol):
 
     processes: dict[str, Process]
     settings: Settings
+    tidings: Tidings
 
     def give_up(self, failure: str) -> None:
         """Stop, because an app has ended; ``failure`` says why, or is "" where nothing failed."""
@@ -93,6 +96,7 @@ class RunningApp:
             message = f"its processes have ended: {self.supervisor._end.error}"
             raise StartError(message)
         self.state = lifecycle.LIFECYCLE.next_state(self.state, "activate")
+        container.tidings.app(AppStarted, self.name, self.spec.version)
 
     def prepare(self) -> None:
         """Find what its file names, without starting anything; may be called before the start.
@@ -210,6 +214,8 @@ class RunningApp:
                 await container.terminate_process(supervisor.id, timeout=max(deadline - now(), 0.0))
             except IonError as error:
                 log.warning("app %r: %s: %s", self.name, supervisor.id, error)
+        if self.state == lifecycle.ACTIVE:
+            container.tidings.app(AppStopped, self.name, self.spec.version)
         if self.state in (lifecycle.READY, lifecycle.ACTIVE):
             self.state = lifecycle.TERMINATED
 

@@ -14,6 +14,7 @@ from ion.base.settings import ServiceOverride, Settings
 from ion.base.tasks import Interrupted, Overdue, contained, within
 from ion.container.endings import Endings, title_of
 from ion.container.exchange import ExchangeManager
+from ion.container.tidings import Tidings
 from ion.process.ending import ERROR, Guardian, failed, text_of
 from ion.process.host import Host
 from ion.process.process import Process
@@ -39,6 +40,7 @@ class Spawner:
         self._serial = itertools.count(1)
         self._starting: dict[str, Process] = {}
         self.exchange: ExchangeManager
+        self.tidings: Tidings
 
     async def spawn(
         self,
@@ -77,6 +79,8 @@ class Spawner:
         try:
             await self._bring_up(process)
             self._adopt(process)
+            if self.tidings.of_all or isinstance(process, Service):
+                self.tidings.spawned(process)
         except (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
             await self._undo(process, StartError("it was not to start any more"))
             raise

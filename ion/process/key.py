@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ion.base.errors import ConfigurationError, IonError
-from ion.base.settings import AgentSettings, data_folder
+from ion.base.folders import data_folder
+from ion.base.settings import AgentSettings
 from ion.process import signing
 
 _DIGITS = re.compile(r"[0-9a-fA-F]{64}\Z", re.ASCII)

@@ -17,13 +17,14 @@ from ion.process.events.types import ResourceEvent, ResourceModified
 from tests.process.hearing import Hurricane, Storm, Weather, listen, until
 
 _names = itertools.count(1)
+OFF = {"events.lifecycle": "off"}  # only what the tests tell is heard
 
 
 @pytest.fixture(params=["memory", "amqp"])
 def bus(request):
     if request.param == "memory":
-        return f"memory://events-{next(_names)}", {}
-    return request.getfixturevalue("amqp_url"), {}
+        return f"memory://events-{next(_names)}", OFF
+    return request.getfixturevalue("amqp_url"), OFF
 
 
 # who hears what

@@ -28,7 +28,11 @@ async def containers(request, tmp_path):
         if request.param == "memory"
         else request.getfixturevalue("amqp_url")
     )
-    config = {"store.url": f"sqlite:///{tmp_path}/events.db", "service.retry_delays": [0.05]}
+    config = {
+        "events.lifecycle": "off",
+        "store.url": f"sqlite:///{tmp_path}/events.db",
+        "service.retry_delays": [0.05],
+    }
     system = f"replay{next(_names)}"
     async with (
         Container(url, sysname=system, config=config) as one,
@@ -40,7 +44,11 @@ async def containers(request, tmp_path):
 
 @pytest.fixture
 async def here(tmp_path):
-    config = {"store.url": f"sqlite:///{tmp_path}/events.db", "service.retry_delays": [0.02]}
+    config = {
+        "events.lifecycle": "off",
+        "store.url": f"sqlite:///{tmp_path}/events.db",
+        "service.retry_delays": [0.02],
+    }
     async with Container("memory://", config=config) as container:
         await container.start_app("events")
         yield container

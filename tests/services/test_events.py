@@ -22,7 +22,7 @@ _names = itertools.count(1)
 
 @pytest.fixture
 def config(tmp_path):
-    return {"store.url": f"sqlite:///{tmp_path}/events.db"}
+    return {"events.lifecycle": "off", "store.url": f"sqlite:///{tmp_path}/events.db"}
 
 
 @pytest.fixture(params=["memory", "amqp"])
@@ -46,9 +46,11 @@ async def here(config):
         yield running
 
 
-async def stored(client: EventsClient, count: int) -> None:
+async def stored(client: EventsClient, count: int, of: type[Event] | None = None) -> None:
+    """Return when the repository has so many events of a type."""
+
     async def is_so() -> bool:
-        return await client.count() == count
+        return await client.count(of) == count
 
     await until(is_so)
 

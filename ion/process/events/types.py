@@ -133,7 +133,7 @@ class ProcessFailed(ProcessEvent):
     error: str = ""
 
 
-class ProcessRestarted(ProcessEvent):
+class ProcessRestarted(ProcessSpawned):
     """A process was started again by its supervisor, under a new pid.
 
     :ivar restarts: how often by now.
