@@ -207,10 +207,13 @@ class Notices:
         container = self._container_of(pid)
         if container == self._container or not container:
             return self.watch(pid, watcher)
-        content = {"pid": pid, "watcher": watcher}
+        body = codec.encode({"pid": pid, "watcher": watcher}, MSGPACK)[0]
+        to, raw = f"{container}.0", msgspec.Raw(body)
         try:
-            to = f"{container}.0"
-            return bool(await self._endpoint.rpc(watcher, to, "monitor", content))
+            signed = self._signed(to, "monitor", body)
+            return bool(
+                await self._endpoint.rpc(watcher, to, "monitor", raw, None, MSGPACK, signed)
+            )
         except (ServiceNotFound, ProcessNotFound):
             return False
 
@@ -232,11 +235,9 @@ class Notices:
     async def _ask_link(self, process: Process, pid: str) -> bool:
         here, to = process.id, f"{self._container_of(pid)}.0"
         body = codec.encode({"pid": pid, "other": here}, MSGPACK)[0]
-        endpoint = self._endpoint
-        signed = endpoint.permission.sign(to, "link", body) if endpoint.permission else {}
+        signed, raw = self._signed(to, "link", body), msgspec.Raw(body)
         try:
-            raw = msgspec.Raw(body)
-            is_there = bool(await endpoint.rpc(here, to, "link", raw, None, MSGPACK, dict(signed)))
+            is_there = bool(await self._endpoint.rpc(here, to, "link", raw, None, MSGPACK, signed))
         except (ServiceNotFound, ProcessNotFound):
             return False  # its container is gone
         except ReceivedError as error:
@@ -347,12 +348,16 @@ class Notices:
             return
 
     def _headers(self, agent: str, op: str, body: bytes) -> dict[str, Any]:
-        permission = self._endpoint.permission
         sender = f"{self._container}.0"
         headers = {"performative": "request", "protocol": "none", "sender": sender}
-        if permission is not None and op == "down":  # it may end what is linked
-            headers.update(permission.sign(agent, op, body))
-        return headers
+        return {**headers, **self._signed(agent, op, body)}
+
+    def _signed(self, agent: str, op: str, body: bytes) -> dict[str, str]:
+        """Return what shows that containers talk: ``down`` may end what is linked, and what a
+        process watches is no matter of whose call it handles.
+        """
+        permission = self._endpoint.permission
+        return permission.sign(agent, op, body) if permission is not None else {}
 
     @staticmethod
     def _container_of(pid: str) -> str:

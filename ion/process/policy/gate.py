@@ -30,6 +30,7 @@ from ion.process.policy.judging import Judge
 from ion.process.policy.model import EVENT, NOBODY, Decision, Subject
 from ion.process.policy.owners import Owners
 from ion.process.process import Process
+from ion.process.signing import HEADER as SIGNATURE
 
 log = logging.getLogger(__name__)
 MAX_KNOWN = 10_000
@@ -103,7 +104,7 @@ class Gate:
             else:
                 op = process.ops.get(envelope.op) if process is not None else None
                 action = f"{target_of(process)}.{envelope.op}"
-                subject = self._subject(call, process, op, subject)
+            subject = self._subject(call, process, op, subject)
             facts = MessageFacts(envelope, op or handler, self.owners)
             decision = self.judge.decide(subject, action, facts)
             if op is not None and decision.is_free and subject.actor != SYSTEM:
@@ -134,11 +135,11 @@ class Gate:
     ) -> Subject:
         """Return the subject, as a keyholder where it has shown that it has the key.
 
-        Commands may be signed in the place of a token; so may be what looks after policy itself:
-        who sets it up has nothing but the key.
+        Commands are signed, and what containers tell each other; what looks after policy itself
+        may be: who sets it up has nothing but the key.
         """
-        may_sign = op is not None and (op.is_command or target_of(process) in _BY_KEY)
-        if not is_of_system(call.identity) and not (may_sign and is_signed_by_system(call)):
+        by_key = op is not None and (op.is_command or target_of(process) in _BY_KEY)
+        if not is_of_system(call.identity) and not is_signed_by_system(call, by_key=by_key):
             return subject
         fields = (subject.actor, subject.roles, subject.claims, subject.chain)
         return Subject(*fields, is_keyholder=True)
@@ -155,16 +156,18 @@ def is_of_system(identity: Identity | None) -> bool:
     )
 
 
-def is_signed_by_system(call: IncomingCall) -> bool:
+def is_signed_by_system(call: IncomingCall, *, by_key: bool) -> bool:
     """Tell whether a message is signed with the key of the system.
 
-    On a bus that nobody else can reach there is no key: there, who has no token has signed.
+    On a bus that nobody else can reach there is no key: there, what asks for one and has no token
+    counts as signed.
+
+    :param by_key: whether it asks for one.
     """
     permission, identity = call.endpoint.permission, call.identity
-    is_open = permission is not None and permission.is_open
-    if is_open and identity is not None and identity.actor != SYSTEM:
-        return False
-    return is_signed()
+    if permission is not None and permission.is_open:
+        return by_key and (identity is None or identity.actor == SYSTEM)
+    return SIGNATURE in call.envelope.headers and is_signed()
 
 
 def demand_rule() -> None:
@@ -175,7 +178,7 @@ def demand_rule() -> None:
     call = current_call.get()
     if not isinstance(call, IncomingCall):
         return  # nobody's message
-    if is_of_system(call.identity) or is_signed_by_system(call):
+    if is_of_system(call.identity) or is_signed_by_system(call, by_key=True):
         return
     subject, action = subject_of(call.identity), f"{SERVICE}.{call.op}"
     facts = MessageFacts(call.envelope, None, Owners())

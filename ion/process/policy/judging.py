@@ -34,8 +34,8 @@ MAX_KNOWN = 10_000  # verdicts that are remembered; then it begins anew
 MAX_NEEDS = 8
 _WILD = frozenset("*?[")
 
-# Who has the key of the system may command: the ops that ask for it check it themselves.
-BUILT_IN = (Rule("keyholder", ALLOW, ("*.*",), frozenset({KEYHOLDER}), place="built in"),)
+# Who has the key of the system may command, and its containers have it.
+BUILT_IN = (Rule("keyholder", ALLOW, ("*.*", "@*"), frozenset({KEYHOLDER}), place="built in"),)
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -128,7 +128,7 @@ class Judge:
         candidates = self.candidates(action)
         held = self.roles_of(subject)
         ours = [rule for rule in candidates if rule.roles & held or subject.actor in rule.actors]
-        needs = _needs(candidates, held)
+        needs = self._needs(candidates, held)
         denies = [rule for rule in ours if rule.effect == DENY]
         allows = [rule for rule in ours if rule.effect == ALLOW]
         for rule in denies:
@@ -140,6 +140,13 @@ class Judge:
             return Verdict(rest)
         conditional = () if free is not None else tuple(allows)
         return Verdict(None, tuple(denies), conditional, rest)
+
+    def _needs(self, candidates: Iterable[Rule], held: frozenset[str]) -> tuple[str, ...]:
+        """Return the least roles that the subject does not have, and that the action is allowed."""
+        said = {role for rule in candidates if rule.effect == ALLOW for role in rule.roles}
+        roles = said - held - {KEYHOLDER}
+        least = [each for each in roles if not (self._included.get(each, roles) & roles) - {each}]
+        return tuple(sorted(least))[:MAX_NEEDS]
 
     def _undecided(self, needs: tuple[str, ...]) -> Decision:
         if self.default == ALLOW:
@@ -234,12 +241,6 @@ def _allowed(rule: Rule) -> Decision:
 def _denied(rule: Rule) -> Decision:
     why = f": {rule.description}" if rule.description else ""
     return Decision(allowed=False, rule=rule.id, reason=f"rule {rule.id!r} denies it{why}")
-
-
-def _needs(candidates: Iterable[Rule], held: frozenset[str]) -> tuple[str, ...]:
-    """Return roles that the subject does not have, and that rules allow the action to."""
-    roles = {role for rule in candidates if rule.effect == ALLOW for role in rule.roles}
-    return tuple(sorted(roles - held - {KEYHOLDER}))[:MAX_NEEDS]
 
 
 def _closure(roles: Mapping[str, tuple[str, ...]]) -> dict[str, frozenset[str]]:

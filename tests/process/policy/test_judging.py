@@ -174,7 +174,7 @@ rules:
     assert "owns what 'id' names" in decision.reason
     assert "bob" not in decision.reason
     decision = judge.decide(NOBODY, "i.get", GivenFacts({}, {}))
-    assert decision.needs == ("ADMIN", "OPERATOR")
+    assert decision.needs == ("OPERATOR",)
     assert "mallory" not in decision.reason
 
 
