@@ -75,28 +75,29 @@ def _has_level(logger: object) -> bool:
     return isinstance(logger, logging.Logger) and logger.level != logging.NOTSET
 
 
-# What is above the endpoint is the same on both paths to RabbitMQ, and need not be seen on both:
-# plain aio-pika passes the contract of transports, and the tests of what messages go through.
-SEEN_ON_ONE = (
-    "tests/container/test_agent",
-    "tests/container/test_health",
-    "tests/container/test_pulse",
-    "tests/process/test_callstack",
-    "tests/process/test_deadletters",
-    "tests/process/test_dialogue",
-    "tests/process/test_endings",
-    "tests/process/test_inbox",
-    "tests/process/test_links",
-    "tests/process/test_operator",
-    "tests/process/test_relay",
-    "tests/process/test_singleton",
-    "tests/process/test_supervisor",
-    "tests/process/test_unit_of_work",
-    "tests/process/test_versions",
-    "tests/process/test_workers",
-    "tests/services/",
-    "tests/shell/",
+# What is above the endpoint is the same on both paths to RabbitMQ, and need not be seen on both.
+# Plain aio-pika passes the contract of transports, and the tests of what messages go through.
+SEEN_ON_BOTH = (
+    "tests/contracts/",
+    "tests/journeys/test_hostile",
+    "tests/messaging/",
+    "tests/process/test_answers",
+    "tests/process/test_cancels",
+    "tests/process/test_giving_back",
+    "tests/process/test_process",
+    "tests/process/test_stream",
 )
+# These kill and stop brokers for as long as it takes; the lean path goes through each.
+LONG_ON_PLAIN = (
+    "test_the_broker_is_stopped_and_started[plain]",
+    "test_a_busy_connection_is_not_taken_for_dead[plain]",
+)
+
+
+def _is_for_the_long_run(item: pytest.Item) -> bool:
+    if "amqp-plain" in item.name:
+        return not item.nodeid.startswith(SEEN_ON_BOTH)
+    return item.name in LONG_ON_PLAIN
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -105,8 +106,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     kept, left = [], []
     for item in items:
-        is_plain = "amqp-plain" in item.name and item.nodeid.startswith(SEEN_ON_ONE)
-        (left if is_plain else kept).append(item)
+        (left if _is_for_the_long_run(item) else kept).append(item)
     items[:] = kept
     if left:
         config.hook.pytest_deselected(items=left)

@@ -29,8 +29,8 @@ from tests.journeys.mortals import MOMENTS
 
 SOAK = bool(os.environ.get("ION_SOAK"))
 EACH = 100 if SOAK else 2  # kills at each moment
-RANDOM_KILLS = 300 if SOAK else 8
-CALLS = 500 if SOAK else 20
+RANDOM_KILLS = 300 if SOAK else 4
+CALLS = 500 if SOAK else 10
 PATIENCE = 3600 if SOAK else 90
 HOSTS = 2
 SYSTEM = "once"

@@ -19,7 +19,7 @@ from tests.journeys.faults.waiting import until
 
 pytestmark = [pytest.mark.amqp, pytest.mark.slow]
 
-KILLS = (25, 1000)
+KILLS = (10, 1000)
 HOSTS = 2
 PATIENCE = (60, 3600)
 CONFIG = {"service.retry_delays": [0.05]}

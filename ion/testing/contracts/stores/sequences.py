@@ -268,7 +268,7 @@ class SequencesContract(Bench):
 
 
 _settings = settings(
-    max_examples=1000 if LONG else 100,
+    max_examples=1000 if LONG else 50,
     stateful_step_count=60 if LONG else 40,
     deadline=None,
     database=None,
