@@ -40,6 +40,7 @@ from ion.process.client import ServiceClient
 from ion.process.connection import Connection, connect
 from ion.process.dialogue import Dialogue
 from ion.process.ending import DownNotice
+from ion.process.events.event import Event
 from ion.process.operator import Operator
 from ion.process.process import Process
 from ion.process.publishing import Answer
@@ -69,6 +70,7 @@ __all__ = [
     "DeadlineExceeded",
     "Dialogue",
     "DownNotice",
+    "Event",
     "Flags",
     "Forbidden",
     "InvalidRequest",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -20,6 +20,9 @@ from ion.messaging.envelope import MSGPACK, Envelope
 from ion.observe.context import current_call
 from ion.process.answers import DONE
 from ion.process.contention import Contended
+from ion.process.events.event import Event, content_of
+from ion.process.events.naming import POINT
+from ion.process.events.telling import filled
 from ion.process.host import Host
 from ion.process.inbox import Known
 from ion.process.incoming import IncomingCall
@@ -32,6 +35,7 @@ from ion.process.topics import checked_topic
 from ion.stores.store import ABSENT, IndexStore, Store, UnitOfWork
 
 LOST = "ResultLost"
+E = TypeVar("E", bound=Event)
 
 
 class Unit:
@@ -160,6 +164,18 @@ class Unit:
             self._process, op, content, content_type, message_id, topic
         )
         await self._post(point, topic, envelope)
+
+    async def publish_event(self, event: E) -> E:
+        """Publish a typed event, once all this is committed; see :meth:`Telling.publish_event`.
+
+        :raises TypeError: it is no event.
+        :raises BadRequest: it has no origin, or its topic would be too long.
+        :raises Unavailable: as :meth:`send`.
+        """
+        topic = filled(event, self._endpoint)
+        content = content_of(event)
+        await self.publish(POINT, topic, content, op=event.type, message_id=event.id)
+        return event
 
     async def reply(self, content: Any = None) -> None:
         """Say what the message is answered, once all this is committed; what the op returns is
