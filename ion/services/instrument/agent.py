@@ -8,12 +8,15 @@ may break at any time: the agent says so, connects again, and is then what it wa
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from ion.base.errors import ApplicationError, ConfigurationError
+import msgspec
+
+from ion.base.errors import ApplicationError, ConfigurationError, IonError
 from ion.base.ids import checked_name
 from ion.process.ending import DownNotice
 from ion.process.events import types
@@ -48,6 +51,7 @@ NMEA = "ion.services.instrument.nmea.driver:NmeaDriver"
 MAX_DIRECT = 65_536
 MAX_DIRECT_WAIT = 10.0
 STATUS_WAIT = 2.0
+LAST_SAMPLES = 2.0  # seconds that the driver has to hand them over, when the agent ends
 LONGEST = 3600.0  # seconds between two tries to connect
 FORBIDDEN = 403
 
@@ -98,6 +102,17 @@ class InstrumentAgent(Standing, name="instrument", version="0.1.0", singleton=Tr
         if self._desired != UNINITIALIZED:
             await self._do("initialize")
         self.run(self._hold_post(), "post")
+
+    async def _drain(self, timeout: float) -> None:
+        """Fetch what the driver still has: what it sends, nobody takes any more."""
+        if self._at == STREAMING and self._line.pid:
+            try:
+                async with asyncio.timeout(min(timeout, LAST_SAMPLES)):
+                    for each in await self._line.ask("rest"):
+                        await self._take(msgspec.convert(each, Batch))
+            except (IonError, TimeoutError) as error:
+                log.info("%r: the last samples are lost: %s", self, error)
+        await super()._drain(timeout)
 
     async def on_terminate(self) -> None:
         """Let the device go; what was sampled is with the broker then."""
@@ -325,6 +340,9 @@ class InstrumentAgent(Standing, name="instrument", version="0.1.0", singleton=Tr
     async def op_samples(self, batch: Batch) -> None:
         """Take samples of the driver."""
         self._only_driver()
+        await self._take(batch)
+
+    async def _take(self, batch: Batch) -> None:
         if batch.number <= self._line.batch:
             return  # it was taken, and the driver has not heard so
         await self._output.publish(batch, self._fields)

@@ -14,12 +14,13 @@ from typing import Any, ClassVar
 from ion.base import clock
 from ion.base.errors import ApplicationError, IonError
 from ion.process.process import Process
-from ion.services.instrument.batching import Batcher
+from ion.services.instrument.batching import Batch, Batcher
 from ion.services.instrument.model import Capability
 
 log = logging.getLogger(__name__)
 TELL = 10.0  # seconds for the agent to take what it is told
 AGAIN = 0.5
+MOST_AT_ONCE = 50  # batches in one answer
 FORBIDDEN = 403
 
 
@@ -152,6 +153,16 @@ class Driver(Process):
         if not on:
             await self.flush()
         self.is_streaming = on
+
+    async def op_rest(self) -> list[Batch]:
+        """End to send samples, and return those that are there instead."""
+        self._only_agent()
+        self.is_streaming = False
+        batches: list[Batch] = []
+        while len(batches) < MOST_AT_ONCE and (batch := self.batches.take()) is not None:
+            batches.append(batch)
+            self.batches.confirm()
+        return batches
 
     async def op_get(self, names: list[str]) -> dict[str, Any]:
         """Return the values of parameters."""

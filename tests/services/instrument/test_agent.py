@@ -221,6 +221,25 @@ async def test_a_driver_that_crashes_is_started_again(gps: Gps) -> None:
     assert "the driver has ended" in lost[0].reason
 
 
+async def test_what_was_sampled_is_published_when_it_ends(talker: Talker) -> None:
+    async with Container("memory://", sysname="test", config=STORE) as container:
+        listener: Any = container.processes[await container.spawn(Listener)]
+        gps = await spawned(container, talker, device=device(talker, batch_seconds=600))
+        driver = gps.process("NmeaDriver")
+
+        async def sampled() -> int:
+            return len(driver.batches._samples)
+
+        await until(sampled)
+        assert listener.granules == []
+        await container.terminate_process(gps.process("InstrumentAgent").id)
+
+        async def heard() -> bool:
+            return bool(listener.granules)
+
+        await until(heard)
+
+
 async def test_it_comes_back_to_where_it_was_with_what_was_set(
     talker: Talker, tmp_path: Path
 ) -> None:
