@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -20,6 +20,7 @@ from ion.services.pubsub.model import EVENTS, SYSTEM, Gone, Kind, Record
 from ion.services.pubsub.registry import Registry, Row
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 TRIES = 5
 SHOWN = 10
 _OWN = (Record("space", SYSTEM), Record("point", EVENTS, SYSTEM))
@@ -76,10 +77,12 @@ class Keeper:
             words = (record.kind, record.name, error)
             log.error("%s %r is not declared again: %s", *words)  # noqa: TRY400 - it says all
 
-    async def _unless_gone(self, record: Record) -> None:
-        """Take back what another instance has undeclared meanwhile."""
-        if await self.registry.get(record.kind, record.name, record.point) is None:
-            await self._erase(record, if_unused=True)
+    async def _unless_gone(self, record: Record) -> bool:
+        """Take back what another instance has undeclared meanwhile; return whether it has."""
+        if await self.registry.get(record.kind, record.name, record.point) is not None:
+            return False
+        await self._erase(record, if_unused=True)
+        return True
 
     async def bound(self, record: Record) -> list[str]:
         """Return all patterns of a subscription.
@@ -91,6 +94,18 @@ class Keeper:
             topic = await self.need("topic", name, record.point)
             patterns.update(dict.fromkeys(topic.record.patterns))
         return list(patterns)
+
+    async def _changed(self, change: Callable[[], Awaitable[T]]) -> T:
+        """Make a change, alone in this instance; once more where another one was faster.
+
+        :raises Conflict: others change the same all the time, or it is used.
+        """
+        async with self._changing:
+            for _ in range(TRIES - 1):
+                done = await _unless_overtaken(change)
+                if done is not None:
+                    return done
+            return await change()
 
     # declaring
 
@@ -127,14 +142,7 @@ class Keeper:
 
         :raises Conflict: others change it all the time, or it is used as it is.
         """
-        async with self._changing:
-            for again in range(TRIES):
-                try:
-                    return await self._declare_once(wanted)
-                except Conflict as error:
-                    if error.details.get("used") or again == TRIES - 1:
-                        raise
-        raise AssertionError
+        return await self._changed(lambda: self._declare_once(wanted))
 
     async def _declare_once(self, wanted: Record) -> Row:
         row = await self.registry.get(wanted.kind, wanted.name, wanted.point)
@@ -146,11 +154,16 @@ class Keeper:
             await self.bound(wanted)  # before it is written: its topics are there
             row = await self.registry.add(wanted, parent)
             try:
-                return await self._make(row)
+                row = await self._make(row)
             except InvalidRequest:
                 await self.registry.remove(wanted)
                 raise
-        return await self._make(await self._update(row, wanted))
+        else:
+            row = await self._make(await self._update(row, wanted))
+        if await self._unless_gone(wanted):
+            message = f"{_WORDS[wanted.kind]} {wanted.name!r} was undeclared meanwhile"
+            raise Conflict(message)
+        return row
 
     async def _update(self, row: Row, wanted: Record) -> Row:
         """Bring a row up to what is wanted of it now."""
@@ -195,24 +208,18 @@ class Keeper:
         if any(own.kind == kind and own.name == name for own in _OWN):
             message = f"{_WORDS[kind]} {name!r} is the system's own, and stays"
             raise Conflict(message, details={"used": ["system"]})
-        async with self._changing:
-            for again in range(TRIES):
-                row = await self.registry.get(kind, name, point)
-                if row is None:
-                    return Gone(False)
-                if not force and not row.record.going:
-                    await self._check_unused(row.record)
-                forced = force or row.record.going == "forced"
-                way: Literal["forced", "unused"] = "forced" if forced else "unused"
-                going = msgspec.structs.replace(row.record, going=way)
-                try:
-                    marked = await self.registry.change(row, going)
-                except Conflict:
-                    if again == TRIES - 1:
-                        raise
-                    continue
-                return Gone(True, await self._finish(marked))
-        raise AssertionError
+        return await self._changed(lambda: self._undeclare_once(kind, name, force, point))
+
+    async def _undeclare_once(self, kind: Kind, name: str, force: bool, point: str) -> Gone:
+        row = await self.registry.get(kind, name, point)
+        if row is None:
+            return Gone(False)
+        if not force and not row.record.going:
+            await self._check_unused(row.record)
+        forced = force or row.record.going == "forced"
+        way: Literal["forced", "unused"] = "forced" if forced else "unused"
+        going = msgspec.structs.replace(row.record, going=way)
+        return Gone(True, await self._finish(await self.registry.change(row, going)))
 
     async def _check_unused(self, record: Record) -> None:
         """See whether anything needs what a record stands for.
@@ -304,6 +311,16 @@ class Keeper:
     async def _waiting(self, record: Record) -> int:
         info = await self.broker.info(record)
         return info.messages if info is not None else 0
+
+
+async def _unless_overtaken(change: Callable[[], Awaitable[T]]) -> T | None:
+    """Make a change; None where somebody else has changed the same meanwhile."""
+    try:
+        return await change()
+    except Conflict as error:
+        if error.details.get("used"):
+            raise
+        return None
 
 
 def _without(record: Record, topic: Record) -> Record:
