@@ -12,7 +12,7 @@ from benchmarks import soak
 
 pytestmark = [pytest.mark.amqp, pytest.mark.slow]
 
-CALLS, SPAWNS, RECONNECTS = 2_000, 100, 20
+CALLS, SPAWNS, RECONNECTS = 2_000, 100, 10
 
 
 async def test_nothing_is_left(rabbitmq_server, new_tally):

@@ -25,7 +25,7 @@ from ion.testing.contracts.stores.answers import (
 )
 from ion.testing.contracts.stores.bench import LONG, Bench, pages
 
-RANDOM = 1000 if LONG else 120
+RANDOM = 1000 if LONG else 60
 REFUSED: dict[str, Query] = {
     "an attribute that is not declared": Query(A("nope") == 1),
     "an order by none": Query(order=("nope",)),
