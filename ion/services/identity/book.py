@@ -16,7 +16,13 @@ from ion.services.identity.model import Actors, KeptActor, KeptSession
 from ion.stores.query import A, And, Predicate, Query
 from ion.stores.store import ABSENT, IndexStore, Indices, Scalar
 
-INDICES: Indices = {"what": "str", "actor": "str", "kind": "str", "until": "float"}
+INDICES: Indices = {
+    "what": "str",
+    "actor": "str",
+    "kind": "str",
+    "until": "float",  # the row is removed then
+    "ended": "float",  # until then it is told that the actor's tokens have ended
+}
 ACTOR, SESSION, USED, REVOKED = "actor", "session", "used", "revoked"
 TRIES = 5
 _encode = msgspec.msgpack.Encoder().encode
@@ -95,6 +101,7 @@ class Book:
 
     async def _put_actor(self, kept: KeptActor, revision: int) -> None:
         index: Index = {"what": ACTOR, "actor": kept.actor.id, "kind": kept.actor.kind}
+        index["ended"] = kept.ended.until if kept.ended is not None else None
         key = _key(ACTOR, kept.actor.id)
         await self._rows.put(key, _encode(kept), revision=revision, index=index)
 
@@ -146,15 +153,25 @@ class Book:
 
     async def revocations(self, now: float) -> list[Revocation]:
         """Return all that is still revoked, what was revoked last first."""
-        where = And((A("what") == REVOKED, A("until") > now))
-        found: list[Revocation] = []
+        rows = await self._all(And((A("what") == REVOKED, A("until") > now)), "-until")
+        found = [_revocation(value) for value in rows]
+        actors = await self._all(And((A("what") == ACTOR, A("ended") > now)), "-ended")
+        ended = [_actor(value).ended for value in actors]
+        return sorted(
+            [*found, *(each for each in ended if each is not None)],
+            key=lambda each: each.at,
+            reverse=True,
+        )
+
+    async def _all(self, where: Predicate, order: str) -> list[bytes]:
+        values: list[bytes] = []
         cursor: str | None = None
         while True:
-            page = await self._rows.query(Query(where, ("-until",), 1000, cursor))
-            found += [_revocation(entry.value) for entry in page.items]
+            page = await self._rows.query(Query(where, (order,), 1000, cursor))
+            values += [entry.value for entry in page.items]
             cursor = page.cursor
             if cursor is None:
-                return found
+                return values
 
     async def sweep(self, now: float) -> int:
         """Remove what is over; return how much."""

@@ -140,8 +140,9 @@ class Granting(Office):
                 return await self.revoke(ONE, identity.id, reason)
             if actor:
                 await self.owner_of(actor)
+                heard = await self.revoke(ACTOR, actor, reason)
                 await self.book.end_sessions_of(actor)
-                return await self.revoke(ACTOR, actor, reason)
+                return heard
             await self.administrator()
             return await self.revoke(ONE, token_id, reason)
 

@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from ion.process.identity.revocations import Revocation
+
 Kind = Literal["user", "service"]
 
 
@@ -119,10 +121,14 @@ class KeptCredential(msgspec.Struct, frozen=True):
 
 
 class KeptActor(msgspec.Struct, frozen=True):
-    """An actor with all credentials, in one value."""
+    """An actor with all credentials, in one value.
+
+    :ivar ended: what ended their tokens last: kept in the same write as what it was done for.
+    """
 
     actor: Actor
     credentials: tuple[KeptCredential, ...] = ()
+    ended: Revocation | None = None
 
 
 class KeptSession(msgspec.Struct, frozen=True):

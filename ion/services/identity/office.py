@@ -5,20 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
 
 from ion.base.errors import ApplicationError, IonError
 from ion.observe.context import current_call
 from ion.process.identity.identity import SYSTEM, SYSTEM_ROLE, Identity
 from ion.process.identity.issuer import Issuer
-from ion.process.identity.revocations import ACTOR, ONE, Revocation
+from ion.process.identity.revocations import ACTOR, Revocation
 from ion.process.identity.telling import tell
 from ion.process.process import Process
 from ion.services.identity import authority
 from ion.services.identity.book import Book
+from ion.services.identity.model import KeptActor
 
 log = logging.getLogger(__name__)
 PATIENCE = 5.0  # seconds for all containers to say that they have heard
+
+
+def _as_it_is(kept: KeptActor) -> KeptActor:
+    return kept
 
 
 class Office(Process):
@@ -66,14 +74,33 @@ class Office(Process):
 
     # what was revoked
 
-    async def revoke(self, kind: str, name: str, reason: str) -> int:
-        """Revoke a token, or an actor's tokens so far; return how many containers have heard.
-
-        It is kept first: whoever did not hear it is told again.
-        """
+    def ending(self, kind: Literal["token", "actor"], name: str, reason: str) -> Revocation:
+        """Return what revokes a token, or an actor's tokens so far."""
         now = time.time()
-        what = ONE if kind == ONE else ACTOR
-        revocation = Revocation(what, name, now, now + self._max_life + 60.0, reason)
+        return Revocation(kind, name, now, now + self._max_life + 60.0, reason)
+
+    async def end_of(
+        self, actor: str, reason: str, change: Callable[[KeptActor], KeptActor] = _as_it_is
+    ) -> KeptActor:
+        """Change an actor, and end their tokens so far, in one write; then tell all containers.
+
+        Whoever does not hear it is reminded.
+
+        :raises NotFound: there is no such actor.
+        """
+
+        def ended(kept: KeptActor) -> KeptActor:
+            changed = change(kept)
+            revocation = self.ending(ACTOR, actor, reason)
+            return msgspec.structs.replace(changed, ended=revocation)
+
+        kept = await self.book.change(actor, ended)
+        await self.announce([kept.ended] if kept.ended is not None else [])
+        return kept
+
+    async def revoke(self, kind: Literal["token", "actor"], name: str, reason: str) -> int:
+        """Revoke a token, or an actor's tokens so far; return how many containers have heard."""
+        revocation = self.ending(kind, name, reason)
         await self.book.revoke(revocation)
         return await self.announce([revocation])
 

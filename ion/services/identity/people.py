@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import msgspec
 
@@ -13,6 +14,7 @@ from ion.process.identity.keys import public_key, written
 from ion.process.identity.revocations import ACTOR
 from ion.services.identity import proving
 from ion.services.identity.authority import (
+    THE_SYSTEM,
     answered,
     checked_actor,
     checked_roles,
@@ -71,17 +73,24 @@ class People(Office):
         """Remove an actor; their tokens and sessions end. Return whether there was one."""
         with answered():
             await self.administrator()
-            was_there = await self.book.remove(actor)
-            await self._expel(actor, "the actor was removed")
-            return was_there
+            try:
+                await self.end_of(actor, "the actor was removed", _with(enabled=False))
+            except NotFound:
+                return False
+            # what has ended their tokens must outlive them
+            await self.book.revoke(self.ending(ACTOR, actor, "the actor was removed"))
+            await self.book.end_sessions_of(actor)
+            return await self.book.remove(actor)
 
     async def op_enable(self, actor: str, enabled: bool = True) -> Actor:
         """Let an actor in again; or keep them out: their tokens and sessions end."""
         with answered():
             await self.administrator()
-            kept = await self.book.change(actor, lambda kept: _with(kept, enabled=enabled))
-            if not enabled:
-                await self._expel(actor, "the actor was disabled")
+            change = _with(enabled=enabled)
+            if enabled:
+                return (await self.book.change(actor, change)).actor
+            kept = await self.end_of(actor, "the actor was disabled", change)
+            await self.book.end_sessions_of(actor)
             return kept.actor
 
     async def op_grant(self, actor: str, roles: list[str]) -> Actor:
@@ -99,22 +108,14 @@ class People(Office):
     async def _change_roles(
         self, actor: str, add: tuple[str, ...] = (), take: tuple[str, ...] = ()
     ) -> Actor:
-        is_changed = False
-
         def change(kept: KeptActor) -> KeptActor:
-            nonlocal is_changed
             roles = tuple(sorted({*kept.actor.roles, *add}.difference(take)))
-            is_changed = roles != kept.actor.roles
-            return _with(kept, roles=roles)
+            return _with(roles=checked_roles(roles, THE_SYSTEM))(kept)
 
-        kept = await self.book.change(actor, change)
-        if is_changed:
-            await self.revoke(ACTOR, actor, "the actor's roles were changed")
+        kept = await self.book.actor(actor)
+        if change(kept) != kept:
+            kept = await self.end_of(actor, "the actor's roles were changed", change)
         return kept.actor
-
-    async def _expel(self, actor: str, reason: str) -> None:
-        await self.book.end_sessions_of(actor)
-        await self.revoke(ACTOR, actor, reason)
 
     # credentials
 
@@ -159,8 +160,8 @@ class People(Office):
                     raise NotFound(message)
                 return msgspec.structs.replace(kept, credentials=left)
 
-            await self.book.change(actor, change)
-            await self._expel(actor, "a credential was removed")
+            await self.end_of(actor, "a credential was removed", change)
+            await self.book.end_sessions_of(actor)
 
     async def _add(self, actor: str, credential: KeptCredential) -> Credential:
         def change(kept: KeptActor) -> KeptActor:
@@ -173,5 +174,11 @@ class People(Office):
         return credential.told
 
 
-def _with(kept: KeptActor, **changes: object) -> KeptActor:
-    return msgspec.structs.replace(kept, actor=msgspec.structs.replace(kept.actor, **changes))
+def _with(**changes: object) -> Callable[[KeptActor], KeptActor]:
+    """Return what changes an actor so."""
+
+    def change(kept: KeptActor) -> KeptActor:
+        actor = msgspec.structs.replace(kept.actor, **changes)
+        return msgspec.structs.replace(kept, actor=actor)
+
+    return change
