@@ -22,6 +22,7 @@ from ion.process.client import ServiceClient
 from ion.process.process import Process
 from ion.process.service import Service
 from ion.shell import dlq, system
+from ion.shell.eventwords import Events
 from ion.shell.identitywords import ActorsOf
 from ion.shell.instrumentwords import Instruments
 from ion.shell.places import Here, Place
@@ -119,6 +120,7 @@ class Common:
         "schedule",
         "resources",
         "instruments",
+        "events",
         "points",
         "policy",
         "streams",
@@ -141,6 +143,7 @@ class Common:
         self.schedule = Tasks(place)
         self.resources = Resources(place)
         self.instruments = Instruments(place)
+        self.events = Events(place)
         self.points = ExchangePoints(place)
         self.policy = Policies(place)
         self.streams = Streams(place)
@@ -277,6 +280,7 @@ _WAITING = frozenset(
         "schedule",
         "resources",
         "instruments",
+        "events",
         "policy",
         "streams",
         "send",

@@ -8,7 +8,14 @@ import itertools
 import msgspec
 import pytest
 
-from ion import BadRequest, Container, InvalidRequest
+from ion import (
+    ApplicationError,
+    BadRequest,
+    Container,
+    InvalidRequest,
+    ReceivedApplicationError,
+    Service,
+)
 from ion.base import clock
 from ion.process import deadletters
 from ion.process.events import Event
@@ -269,3 +276,30 @@ async def test_a_replay_goes_on_with_what_comes(here):
         if filed.event.origin == "late":
             break
     assert seen == [2, 4, 5]
+
+
+class Teller(Service, name="teller", delivery="effectively-once"):
+    """Tells in a unit of work."""
+
+    async def op_tell(self, force: int, fails: bool = False) -> str:
+        async with self.unit_of_work() as work:
+            event = await work.publish_event(Storm(origin="unit", force=force))
+            if fails:
+                raise ApplicationError("no")
+            await work.reply(event.id)
+        return "lost"
+
+
+async def test_what_a_unit_of_work_tells_is_told_where_it_is_done(here):
+    client = EventsClient(here)
+    await here.spawn(Teller)
+    with pytest.raises(ReceivedApplicationError, match="no"):
+        await here.rpc_send("teller", "tell", {"force": 1, "fails": True})
+    told = [
+        await here.rpc_send("teller", "tell", {"force": 2}, message_id="once") for _ in range(3)
+    ]
+    await here.rpc_send("teller", "tell", {"force": 3})
+    await stored(client, 2)
+    found = await client.find(Storm, origin="unit")
+    assert [filed.content["force"] for filed in found.events] == [2, 3]
+    assert set(told) == {found.events[0].content["id"]}
