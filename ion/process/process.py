@@ -238,10 +238,9 @@ class Process(Living, Calling, Replying, Eventing, Storing):
         try:
             if call.cause:
                 raise asyncio.CancelledError
-            source = call.source
-            if endpoint.desk.is_strict or "token" in call.envelope.headers:
+            source, envelope = call.source, call.envelope
+            if endpoint.desk.is_strict or "token" in envelope.headers:
                 endpoint.desk.admit(call, self)
-            envelope = call.envelope
             if endpoint.inbound or len(envelope.body) > endpoint.max_content:
                 envelope = call.envelope = endpoint.incoming(envelope)
             if source.careful and not await repeats.is_to_be_run(call):
@@ -254,9 +253,8 @@ class Process(Living, Calling, Replying, Eventing, Storing):
                 manners.prepare(call, op)
             call.phase = incoming.RUNNING
             try:
-                result = await (
-                    op.method(self, *args, **kwargs) if kwargs else op.method(self, *args)
-                )
+                method = op.method
+                result = await (method(self, *args, **kwargs) if kwargs else method(self, *args))
             except Contended as error:
                 result = await run_again(self, call, op.method, args, kwargs, error)
             if call.state not in FINAL:
