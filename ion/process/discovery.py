@@ -39,11 +39,13 @@ async def survey(
     content: Any = None,
     timeout: float = 1.0,
     extra: dict[str, Any] | None = None,
+    quiet: float = QUIET,
 ) -> list[Any]:
     """Ask all that a routing key reaches, and return the contents of their results.
 
-    :param timeout: seconds at most; less where no answer came for 150 ms after the last one.
+    :param timeout: seconds at most; less where no answer came for a while after the last one.
     :param extra: further headers.
+    :param quiet: that while, seconds.
     :raises ReceivedError: all that have answered have failed; the first failure.
     :raises Unavailable: the broker is away.
     """
@@ -51,7 +53,7 @@ async def survey(
     call = endpoint.begin(RPC, endpoint.id, to, op, content, timeout, kind=Survey, extra=extra)
     assert isinstance(call, Survey)
     try:
-        await _settle(call)
+        await _settle(call, quiet)
         if call.future.done() and call.future.exception() is not None:
             call.future.result()
     except ServiceNotFound:
@@ -72,12 +74,12 @@ async def survey(
     return contents
 
 
-async def _settle(call: Survey) -> None:
+async def _settle(call: Survey, quiet: float) -> None:
     """Wait until it is quiet after the last answer, or the deadline has come."""
     seen = 0
     while not call.future.done():
         try:
-            async with asyncio.timeout(QUIET if call.answers else None):
+            async with asyncio.timeout(quiet if call.answers else None):
                 await call.changed()
         except TimeoutError:
             if len(call.answers) == seen:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ion.process.endpoint import Endpoint
 
 OP = "revoke"
+QUIET = 0.05  # seconds after the last answer until no more are awaited; they hear it all the same
 AT_ONCE = 500  # revocations in one message
 
 
@@ -35,6 +36,8 @@ async def tell(endpoint: Endpoint, told: Sequence[Revocation], timeout: float = 
         body = codec.encode(msgspec.to_builtins(content), MSGPACK)[0]
         permission = endpoint.permission
         headers = permission.sign(AGENTS, OP, body) if permission is not None else {}
-        answers = await survey(endpoint, AGENTS, OP, msgspec.Raw(body), timeout, headers)
+        answers = await survey(
+            endpoint, AGENTS, OP, msgspec.Raw(body), timeout, headers, quiet=QUIET
+        )
         count = len(answers)
     return count
