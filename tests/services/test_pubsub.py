@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ion import Container, Process
+from ion import ApplicationError, Container, Process
 from ion.base.errors import (
     Conflict,
     InvalidRequest,
@@ -17,6 +17,7 @@ from ion.base.errors import (
     ServiceNotFound,
 )
 from ion.messaging.transport import ExchangeSpec, QueueSpec
+from ion.process import deadletters
 from ion.services.pubsub.client import PubsubClient
 from ion.services.pubsub.model import Gone
 from ion.services.pubsub.service import PubsubService
@@ -30,8 +31,14 @@ class Ear(Process):
 
     def __init__(self) -> None:
         self.heard: list[Any] = []
+        self.refuses = True
 
     async def on_event(self, content: Any, headers: Any, msg: Any) -> None:
+        self.heard.append(content)
+
+    async def on_refused(self, content: Any, headers: Any, msg: Any) -> None:
+        if self.refuses:
+            raise ApplicationError("not yet")
         self.heard.append(content)
 
 
@@ -267,6 +274,56 @@ async def test_a_new_instance_declares_again_and_finishes_what_was_begun(
     assert await one.transport.queue_info("test.sub.doomed.archive") is None
     await (await ear(one)).publish("lab/ctd", "a", 1)
     assert [s.messages async for s in client.subscriptions()] == [1]
+
+
+async def test_what_fails_is_a_dead_letter_of_its_subscription_and_comes_back(
+    client: PubsubClient, system: tuple[Container, Container]
+) -> None:
+    one, other = system
+    await client.declare_space(SPACE)
+    await client.declare_point("lab/ctd")
+    await client.subscribe("archive", "lab/ctd", ["#"])
+    hearer = await ear(one)
+    await client.attach(hearer, "archive", "lab/ctd", hearer.on_refused)
+    await other.publish("lab/ctd", "a", "x")
+    key = "xs.lab.sub.ctd.archive"
+    await until(lambda: _count(other, key, 1))
+    (letter,) = await deadletters.peek(other.endpoint, key)
+    assert (letter.cause, hearer.heard) == ("not yet", [])
+    hearer.refuses = False
+    assert await deadletters.replay(other.endpoint, key) == 1
+    await until(lambda: hearer.heard == ["x"])
+
+
+async def _count(container: Container, key: str, count: int) -> bool:
+    (queue,) = await deadletters.list_dead_letters(container.endpoint, [key])
+    return bool(queue.messages == count)
+
+
+async def test_a_change_is_whole_though_its_caller_gives_up(
+    client: PubsubClient, system: tuple[Container, Container]
+) -> None:
+    one, other = system
+    await client.declare_point("ctd")
+    await client.subscribe("archive", "ctd", ["#"])
+    (service,) = [p for p in one.processes.values() if isinstance(p, PubsubService)]
+    broker, reached, go_on = service._keeper.broker, asyncio.Event(), asyncio.Event()
+    delete_queue = broker.delete_queue
+
+    async def held(record: Any) -> int:
+        reached.set()
+        await go_on.wait()
+        return await delete_queue(record)
+
+    broker.delete_queue = held  # type: ignore[method-assign]
+    caller = asyncio.create_task(client.undeclare_point("ctd", force=True))
+    await reached.wait()
+    caller.cancel()
+    await until(lambda: not service._begun())
+    go_on.set()
+    await until(lambda: not service._keeper._going)
+    assert [p.name async for p in client.points()] == ["events"]
+    assert not await is_there(other, "test.xp.ctd")
 
 
 async def test_two_instances_agree(

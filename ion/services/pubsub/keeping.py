@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from ion.base.errors import Conflict, InvalidRequest, IonError, NotFound, Unavailable
+from ion.observe.context import current_call
 from ion.services.pubsub.declaring import Broker
 from ion.services.pubsub.model import EVENTS, SYSTEM, Gone, Kind, Record
 from ion.services.pubsub.registry import Registry, Row
@@ -22,6 +23,7 @@ from ion.services.pubsub.registry import Registry, Row
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 TRIES = 5
+CLOSE_TIMEOUT = 5.0
 SHOWN = 10
 _OWN = (Record("space", SYSTEM), Record("point", EVENTS, SYSTEM))
 _KEPT: tuple[Kind, ...] = ("space", "point", "subscription")  # what the broker has of it
@@ -43,6 +45,7 @@ class Keeper:
     def __init__(self, registry: Registry, broker: Broker) -> None:
         self.registry = registry
         self.broker = broker
+        self._going: set[asyncio.Task[Any]] = set()
         self._changing = asyncio.Lock()  # changes of other instances are seen by their revisions
 
     async def restore(self) -> None:
@@ -95,11 +98,28 @@ class Keeper:
             patterns.update(dict.fromkeys(topic.record.patterns))
         return list(patterns)
 
+    async def close(self) -> None:
+        """Wait for what is being changed for nobody any more. Never raises."""
+        if self._going:
+            await asyncio.wait(self._going, timeout=CLOSE_TIMEOUT)
+
     async def _changed(self, change: Callable[[], Awaitable[T]]) -> T:
-        """Make a change, alone in this instance; once more where another one was faster.
+        """Make a change, whole: it goes on where its caller gives up, and in nobody's name.
 
         :raises Conflict: others change the same all the time, or it is used.
         """
+        task = asyncio.create_task(self._alone(change))
+        self._going.add(task)
+        task.add_done_callback(self._going.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_log_failure)
+            raise
+
+    async def _alone(self, change: Callable[[], Awaitable[T]]) -> T:
+        """Make a change, alone in this instance; once more where another one was faster."""
+        current_call.set(None)
         async with self._changing:
             for _ in range(TRIES - 1):
                 done = await _unless_overtaken(change)
@@ -311,6 +331,11 @@ class Keeper:
     async def _waiting(self, record: Record) -> int:
         info = await self.broker.info(record)
         return info.messages if info is not None else 0
+
+
+def _log_failure(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("changed for nobody any more, and failed: %s", task.exception())
 
 
 async def _unless_overtaken(change: Callable[[], Awaitable[T]]) -> T | None:

@@ -64,6 +64,10 @@ class PubsubService(Service, name="pubsub", version="0.1.0", delivery="effective
         self._keeper = Keeper(self._registry, self._broker)
         await self._keeper.restore()
 
+    async def on_terminate(self) -> None:
+        """Wait for what is being changed."""
+        await self._keeper.close()
+
     # exchange spaces
 
     async def op_declare_space(self, name: str, description: str = "", owner: str = "") -> Space:
