@@ -52,7 +52,7 @@ class Keeper:
             sys.executable,
             *("-m", "ion.shell.main", *words, "streams.app", "doubling.app"),
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(self.folder)},
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
