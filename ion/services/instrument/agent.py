@@ -108,11 +108,14 @@ class InstrumentAgent(Standing, name="instrument", version="0.1.0", singleton=Tr
         if self._at == STREAMING and self._line.pid:
             try:
                 async with asyncio.timeout(min(timeout, LAST_SAMPLES)):
-                    for each in await self._line.ask("rest"):
-                        await self._take(msgspec.convert(each, Batch))
+                    await self._fetch_rest()
             except (IonError, TimeoutError) as error:
                 log.info("%r: the last samples are lost: %s", self, error)
         await super()._drain(timeout)
+
+    async def _fetch_rest(self) -> None:
+        for each in await self._line.ask("rest"):
+            await self._take(msgspec.convert(each, Batch))
 
     async def on_terminate(self) -> None:
         """Let the device go; what was sampled is with the broker then."""
