@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
-from ion.base.errors import CodecError
 from ion.process.client import ServiceClient
 from ion.services.resource_registry.errors import heard
 from ion.services.resource_registry.model import (
@@ -19,11 +16,11 @@ from ion.services.resource_registry.model import (
     PredicateType,
     Resource,
     ResourceType,
+    unpacked,
 )
 from ion.stores.query import Predicate
 
 LIMIT = 100
-_resources_in = msgspec.msgpack.Decoder(list[Resource]).decode
 
 
 class ResourceRegistryClient(ServiceClient, service="resource_registry"):
@@ -228,7 +225,7 @@ class ResourceRegistryClient(ServiceClient, service="resource_registry"):
         """
         content = _wanted(type, where, name, owner, state, retired, below)
         content |= {"order": list(order), "limit": limit, "cursor": cursor, "packed": True}
-        return _unpacked(await self._ask("find", content, timeout))
+        return unpacked(await self._ask("find", content, timeout))
 
     async def each(
         self,
@@ -376,18 +373,6 @@ class ResourceRegistryClient(ServiceClient, service="resource_registry"):
     async def _ask(self, op: str, content: Any, timeout: float | None, returns: Any = Any) -> Any:
         with heard():
             return await self._call(op, content, timeout=timeout, returns=returns)
-
-
-def _unpacked(answer: Any) -> Found:
-    """Return what came packed.
-
-    :raises CodecError: it did not.
-    """
-    try:
-        return Found(_resources_in(answer["items"]), answer["cursor"])
-    except (TypeError, KeyError, msgspec.MsgspecError) as error:
-        message = f"the answer of resource_registry.find is not what its client expects: {error}"
-        raise CodecError(message) from None
 
 
 def _wanted(

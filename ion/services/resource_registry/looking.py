@@ -27,8 +27,8 @@ def within(path: str) -> tuple[Compare, Compare]:
 def _filtered(path: str) -> Not:
     """Return the same, for the store to look at where it finds by something else.
 
-    Engines take a range of two ends for narrow: told of one, they would rather go through all of
-    a type, and sort them.
+    Engines take a range of two ends for narrow, as long as they do not know which: SQLite would
+    rather go through all of a type and sort them, PostgreSQL put it beside the other index.
     """
     return Not(Or((Compare("path", "LT", path), Compare("path", "GE", path[:-1] + _AFTER_PATHS))))
 
@@ -65,7 +65,7 @@ async def wanted(
         path = await home.path(type)
         if not below:
             terms.append(Compare("path", "EQ", path))
-        elif (terms or is_ordered) and not any(map(_is_equal, terms)):
+        elif terms or is_ordered:
             terms.append(_filtered(path))
         else:
             terms += within(path)
@@ -75,10 +75,6 @@ async def wanted(
     else:
         terms += (_DELETED,) if retired else _PRESENT
     return And(tuple(terms))
-
-
-def _is_equal(term: Predicate) -> bool:
-    return isinstance(term, Compare) and term.op == "EQ"
 
 
 def _state(word: str) -> Predicate:

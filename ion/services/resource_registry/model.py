@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ion.base.errors import CodecError
 from ion.services.resource_registry.lifecycle import PRIVATE
 
 Kind = Literal["str", "int", "float", "bool", "bytes", "list", "map", "any"]
@@ -153,6 +154,21 @@ class Packed(msgspec.Struct, frozen=True):
 
     items: bytes
     cursor: str | None = None
+
+
+_resources_in = msgspec.msgpack.Decoder(list[Resource]).decode
+
+
+def unpacked(answer: Any) -> Found:
+    """Return what came packed.
+
+    :raises CodecError: it did not.
+    """
+    try:
+        return Found(_resources_in(answer["items"]), answer["cursor"])
+    except (TypeError, KeyError, msgspec.MsgspecError) as error:
+        message = f"the answer of resource_registry.find is not what its client expects: {error}"
+        raise CodecError(message) from None
 
 
 class Associations(msgspec.Struct, frozen=True):
