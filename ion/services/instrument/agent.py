@@ -42,6 +42,7 @@ from ion.services.instrument.model import (
     Wrong,
     WrongState,
 )
+from ion.services.instrument.output import numpy
 from ion.services.instrument.registering import register
 from ion.services.instrument.session import DEFAULT_LEASE, Held
 from ion.services.instrument.standing import Standing
@@ -89,7 +90,11 @@ class InstrumentAgent(Standing, name="instrument", version="0.1.0", singleton=Tr
         self._start_state = start
 
     async def on_init(self) -> None:
-        """Read what is remembered. May raise: the store is away, or cannot be read."""
+        """Read what is remembered. May raise: the store is away, or cannot be read.
+
+        :raises ConfigurationError: numpy is not installed.
+        """
+        numpy()
         await self._memory.open(self, restore=self._restore)
 
     async def on_activate(self) -> None:

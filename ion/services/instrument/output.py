@@ -50,7 +50,7 @@ class Output:
         :raises ConfigurationError: numpy is not installed.
         :raises Unavailable: the broker is away for long.
         """
-        np = _numpy()
+        np = numpy()
         if any(len(data) != FLOAT * batch.count for data in batch.columns.values()):
             message = f"a batch of {batch.count} samples has columns of other lengths"
             raise ApplicationError(message, code=BAD_REQUEST, type="Wrong")
@@ -98,7 +98,11 @@ class Output:
             await publisher.close()
 
 
-def _numpy() -> Any:
+def numpy() -> Any:
+    """Return numpy, which few need.
+
+    :raises ConfigurationError: it is not installed, or this machine's numbers are no good to it.
+    """
     try:
         import numpy as np
     except ImportError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -442,3 +443,13 @@ async def test_an_agent_that_cannot_be_does_not_start(
     async with Container("memory://", sysname="test", config=STORE) as container:
         with pytest.raises(StartError, match=said):
             await spawned(container, talker, **args)
+
+
+@pytest.mark.parametrize("missing", ["pynmeagps", "numpy"])
+async def test_what_is_to_be_installed_is_said(
+    missing: str, talker: Talker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    async with Container("memory://", sysname="test", config=STORE) as container:
+        with pytest.raises(StartError, match=r"pip install 'ioncore\[instruments\]'"):
+            await spawned(container, talker)
