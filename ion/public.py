@@ -41,6 +41,7 @@ from ion.process.connection import Connection, connect
 from ion.process.dialogue import Dialogue
 from ion.process.ending import DownNotice
 from ion.process.events.event import Event
+from ion.process.identity import Identity, acting
 from ion.process.operator import Operator
 from ion.process.process import Process
 from ion.process.publishing import Answer
@@ -73,6 +74,7 @@ __all__ = [
     "Event",
     "Flags",
     "Forbidden",
+    "Identity",
     "InvalidRequest",
     "IonError",
     "LifecycleError",
@@ -100,5 +102,6 @@ __all__ = [
     "Unroutable",
     "UnsupportedContentType",
     "__version__",
+    "acting",
     "connect",
 ]

@@ -209,7 +209,8 @@ class IdentitySettings(_Section, frozen=True):
     :param max_life: of a token; one that was made for longer is refused.
     :param cache: how many checked tokens are known, so that they are not checked each time.
     :param token: that this container's own calls carry; ``system``: one that it makes itself, with
-        the key of the system; null: none, so that they are nobody's.
+        the key of the system; ``none``: none, so that they are nobody's; null: ``system`` where
+        ``verify`` is ``present`` or ``required``, else ``none``.
     :param token_file: the file that holds it, read again when it has changed.
     """
 

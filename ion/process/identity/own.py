@@ -19,6 +19,8 @@ from ion.process.identity.identity import SYSTEM
 from ion.process.permission import Permission
 
 log = logging.getLogger(__name__)
+NONE = "none"
+STRICT = ("present", "required")
 LOOK_EVERY = 2.0  # seconds between two looks at the file
 SYSTEM_LIFE = 3600.0
 _MAX_BYTES = 16_384
@@ -44,10 +46,17 @@ def with_token(settings: Settings, token: str | None) -> Settings:
 
 
 class Own:
-    """Keeps the token of a party's own calls fresh; :meth:`open` it, and :meth:`close` it."""
+    """Keeps the token of a party's own calls fresh; :meth:`open` it, and :meth:`close` it.
 
-    def __init__(self, settings: IdentitySettings, party: Party, sysname: str) -> None:
+    :param is_host: it is a container: where that asks others for tokens, and is given none, its own
+        calls are the system's.
+    """
+
+    def __init__(
+        self, settings: IdentitySettings, party: Party, sysname: str, *, is_host: bool = False
+    ) -> None:
         self._settings = settings
+        self._is_host = is_host
         self._party = party
         self._sysname = sysname
         self._task: asyncio.Task[None] | None = None
@@ -58,11 +67,13 @@ class Own:
         :raises ConfigurationError: the file cannot be read, or there is no key to make one with.
         """
         settings = self._settings
-        if settings.token == SYSTEM:
+        if settings.token == NONE:
+            return
+        if settings.token is not None and settings.token != SYSTEM:
+            self._party.token = settings.token
+        elif settings.token == SYSTEM or self._is_systems_by_default:
             await self._make()
             self._task = asyncio.create_task(self._remake(), name="own token")
-        elif settings.token is not None:
-            self._party.token = settings.token
         elif settings.token_file is not None:
             path = Path(settings.token_file)
             self._party.token = await asyncio.to_thread(_read, path)
@@ -74,6 +85,13 @@ class Own:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+
+    @property
+    def _is_systems_by_default(self) -> bool:
+        settings, permission = self._settings, self._party.permission
+        is_asked = settings.verify in STRICT and settings.token_file is None
+        has_key = permission is not None and (permission.is_open or permission.key is not None)
+        return self._is_host and is_asked and has_key
 
     async def _make(self) -> None:
         from ion.process.identity.trust import issuer_of  # of the extra `identity`

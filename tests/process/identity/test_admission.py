@@ -157,12 +157,12 @@ async def test_what_is_signed_as_a_command_is_the_systems(bus: Bus) -> None:
         pid = await container.spawn(Teller)
         if not bus[0].startswith("memory"):
             operator = Operator(container)
-            assert await operator.command(pid, "who") == "system/system"
-            node = container.id
-            assert await operator.log_level(node, "warning", "ion.some") == "WARNING"
-        else:  # on a bus that nobody else can reach nothing is signed
-            with pytest.raises(Unauthorized):
-                await Operator(container).command(pid, "who")
+            with acting(""):
+                assert await operator.command(pid, "who") == "system/system"
+                node = container.id
+                assert await operator.log_level(node, "warning", "ion.some") == "WARNING"
+        with acting(""), pytest.raises(Unauthorized):
+            await container.rpc_send(pid, "who")
         envelope = Envelope(
             "who", b"\x80", reply_to=container.endpoint.reply_queue, headers={"agent-auth": "v1 x"}
         )
@@ -297,6 +297,8 @@ async def test_a_process_may_be_asked_who_asks(bus: Bus) -> None:
 
     async with strict(bus, "present") as container:
         pid = await container.spawn(Asked)
-        assert await container.rpc_send(pid, "roles") == []
+        with acting(""):
+            assert await container.rpc_send(pid, "roles") == []
+        assert await container.rpc_send(pid, "roles") == ["SYSTEM"]  # its own
         with acting(issuer(container).token("ada", ["B", "A"])):
             assert await container.rpc_send(pid, "roles") == ["A", "B"]
