@@ -1,7 +1,8 @@
 """Statements kept for queries that differ only in their values.
 
-Most queries compare some attributes with values, and have no cursor. For each set of comparisons,
-order and limit the query is checked and compiled once; then only its values are checked.
+Most queries compare some attributes with values, and have no cursor; others say, too, which
+comparisons are to be false. For each set of comparisons, order and limit the query is checked and
+compiled once; then only its values are checked.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from ion.stores.limits import attribute_value
-from ion.stores.query import And, Compare, Query, checked
+from ion.stores.query import And, Compare, Not, Or, Predicate, Query, checked
 
 MOST = 256  # kept; then it begins anew
 
@@ -74,12 +75,42 @@ def _terms(query: Query) -> Sequence[Compare] | None:
         return ()
     if type(where) is Compare:
         return (where,)
-    if type(where) is And and all(type(term) is Compare for term in where.terms):
+    if type(where) is not And:
+        return None
+    if all(type(term) is Compare for term in where.terms):
         return where.terms or None  # type: ignore[return-value]
-    return None
+    return _excluding(where.terms)
+
+
+def _excluding(terms: Sequence[Predicate]) -> _Excluding | None:
+    """Return the comparisons of terms of which some say what is to be false: of all of these."""
+    flat = _Excluding()
+    for term in terms:
+        if type(term) is Compare:
+            flat.append(term)
+            flat.shape += (0,)
+            continue
+        either = term.term if type(term) is Not else None
+        if type(either) is not Or or not all(type(one) is Compare for one in either.terms):
+            return None
+        flat += either.terms  # type: ignore[arg-type]
+        flat.shape += (len(either.terms),)
+    return flat
+
+
+class _Excluding(list[Compare]):
+    """Comparisons, some of which are to be false.
+
+    :ivar shape: of each term how many of them it excludes; 0: it is one, and is to be true.
+    """
+
+    shape: tuple[int, ...] = ()
 
 
 def _shape(query: Query, terms: Sequence[Compare]) -> Any:
+    if type(terms) is _Excluding:
+        names = tuple([(term.name, term.op) for term in terms])
+        return terms.shape, names, query.order, query.limit
     if len(terms) == 1:
         term = terms[0]
         return term.name, term.op, query.order, query.limit

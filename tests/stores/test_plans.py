@@ -12,7 +12,7 @@ import pytest
 from ion.base.errors import InvalidRequest
 from ion.stores.opening import open_datastore
 from ion.stores.plans import MOST, Plans
-from ion.stores.query import A, And, Compare, Predicate, Query, checked
+from ion.stores.query import A, And, Compare, Not, Or, Predicate, Query, checked
 from ion.stores.store import Datastore, IndexStore, Put
 
 KINDS = {"depth": "float", "kind": "str", "number": "int"}
@@ -59,6 +59,30 @@ async def test_other_values_find_other_entries(store: IndexStore) -> None:
         assert await found(store, Query(both)) == expected
         for limit in (1, 2, 3):
             assert len(await found(store, Query(order=("kind",), limit=limit))) == limit
+
+
+async def test_what_is_excluded_is_no_other_query(store: IndexStore) -> None:
+    """Comparisons that are to be false are not mixed up with the same ones that are to be true."""
+    low, high, odd = A("number") < 3, A("number") > 5, A("kind") == "b"
+    asked: list[tuple[Predicate, list[int]]] = [
+        (And((odd, Not(Or((low, high))))), [3, 5]),
+        (And((odd, low, high)), []),
+        (And((odd, Not(Or((low,))), high)), [7, 9]),
+        (And((odd, low, Not(Or((high,))))), [1]),
+        (And((Not(Or((odd, low))), high)), [6, 8]),
+        (And((Not(Or((odd, low, high))),)), [4]),
+        (And((odd, Not(low))), [3, 5, 7, 9]),
+        (And((odd, Not(Or(())))), [1, 3, 5, 7, 9]),
+    ]
+    for predicate, numbers in asked * 2:
+        assert await found(store, Query(predicate)) == [f"key-{n}" for n in numbers]
+    for least in (3, 4, 5):
+        predicate = And((odd, Not(Or((A("number") < least, high)))))
+        expected = [n for n in (3, 5) if n >= least]
+        assert await found(store, Query(predicate)) == [f"key-{n}" for n in expected]
+    wrong = And((odd, Not(Or((A("number") < "x", high)))))
+    with pytest.raises(InvalidRequest):
+        await store.query(Query(wrong))
 
 
 async def test_a_page_of_a_known_query_leads_to_the_next(store: IndexStore) -> None:
