@@ -130,7 +130,8 @@ class Owner(RuleBasedStateMachine):
         self.due = task.due if task.due is not None else self.due
         assert len(self.kept.history) <= self.kept.keep
         assert task.fired == len(self.fired)
-        assert (task.state == "done") == (task.due is None and task.running is None)
+        assert task.state != "done" or task.due is None
+        assert task.state == "done" or task.due is not None or task.running is not None
         look = book.index_of(self.kept)
         assert look[book.SENDS] is None or look[book.CALLS] is None
         if task.state == "active":
@@ -150,7 +151,10 @@ class Owner(RuleBasedStateMachine):
         for due in done:
             assert times.after(self.kept.task.schedule, moment) == due
             moment = due
+        assert self.kept.task.due == times.after(self.kept.task.schedule, moment)
 
 
-Owner.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Owner.TestCase.settings = settings(
+    max_examples=40, stateful_step_count=30, deadline=None, derandomize=True, database=None
+)
 TestOwner = Owner.TestCase

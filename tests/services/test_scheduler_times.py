@@ -26,6 +26,7 @@ OFTEN = ["* * * * *", "*/7 * * * *", "0,30 1-3 * * *", "*/20 * * * * *", "*/30 0
 DAILY = ["30 2 * * *", "15 0 * * *", "0 */5 * * *", "0 30 2 * * *", "0 0 * * *"]
 SELDOM = ["0 0 29 2 *", "0 12 L * *", "0 0 * * MON#2", "59 23 31 12 *"]
 CRONS = st.sampled_from([*OFTEN, *DAILY, *SELDOM])
+steady = settings(deadline=None, derandomize=True, database=None)
 EVERY = st.floats(0.01, 1e7)
 
 
@@ -62,7 +63,7 @@ def due_from(schedule: Schedule, moment: float, count: int) -> list[float]:
     return found
 
 
-@settings(deadline=None)
+@steady
 @given(schedules(), MOMENTS)
 def test_due_times_only_go_forward_and_stay_within_bounds(
     schedule: Schedule, moment: float
@@ -74,7 +75,7 @@ def test_due_times_only_go_forward_and_stay_within_bounds(
     assert all(due <= (schedule.end or math.inf) for due in found)
 
 
-@settings(deadline=None)
+@steady
 @given(schedules(), MOMENTS, st.floats(0, 1))
 def test_due_times_are_the_same_wherever_one_begins_to_look(
     schedule: Schedule, moment: float, part: float
@@ -86,7 +87,7 @@ def test_due_times_are_the_same_wherever_one_begins_to_look(
             assert times.after(schedule, between) == due
 
 
-@settings(deadline=None)
+@steady
 @given(schedules(), MOMENTS, st.floats(0, 3e7))
 def test_a_step_takes_out_all_that_is_over_and_fires_what_the_policy_says(
     schedule: Schedule, moment: float, late: float
@@ -115,7 +116,7 @@ def test_a_step_takes_out_all_that_is_over_and_fires_what_the_policy_says(
     assert (step.missed == 0) == (step.fire == due)
 
 
-@settings(deadline=None)
+@steady
 @given(schedules(), st.lists(st.tuples(st.floats(-1e6, 1e6), st.booleans()), max_size=20), MOMENTS)
 def test_no_due_time_fires_twice_wherever_the_clock_is_set(
     schedule: Schedule, moves: list[tuple[float, bool]], now: float
@@ -134,7 +135,7 @@ def test_no_due_time_fires_twice_wherever_the_clock_is_set(
     assert fired == sorted(set(fired))
 
 
-@settings(max_examples=50, deadline=None)
+@steady
 @given(st.floats(0.1, 100), st.integers(1, 100), st.floats(0, 50))
 def test_with_a_clock_that_goes_on_and_policy_all_none_is_lost(
     every: float, count: int, gap: float
@@ -225,6 +226,7 @@ def test_an_outage_of_years_is_over_at_once() -> None:
         assert now - 4 * 60 < step.fire + schedule.grace < now + 1
 
 
+@steady
 @given(st.text(min_size=1), st.floats(0.001, 1000))
 def test_jitter_is_the_same_for_the_same_firing(name: str, jitter: float) -> None:
     schedule = Schedule(every=1.0, jitter=jitter)
