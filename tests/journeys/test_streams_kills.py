@@ -106,7 +106,7 @@ async def fill(publisher: StreamPublisher, count: int) -> None:
 
 async def kept(streams: StreamsClient, stream: str, count: int) -> list[Granule]:
     """Return what is kept, once it is so much."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(PATIENCE + count / 100):
         while True:
             try:
                 if (await streams.describe(stream)).last >= count:

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from ion import (
     Conflict,
     Container,
+    ContentTooLarge,
     InvalidRequest,
     NotFound,
     Process,
@@ -22,8 +24,11 @@ from ion import (
     ServiceClient,
     ServiceNotFound,
     StartError,
+    Unavailable,
 )
+from ion.process.deadletters import peek
 from ion.process.granules import Field, Granule, StreamDefinition, StreamPublisher, StreamSubscriber
+from ion.process.granules.arrays import pieces
 from ion.process.granules.tracking import Seen
 from ion.services.streams import keeping, persisting
 from ion.services.streams.client import StreamsClient
@@ -226,6 +231,73 @@ async def test_a_deleted_stream_is_gone_and_its_publishers_know(container: Conta
     await fill(again, range(3))
     await kept(streams, 3)
     assert [g.offset for g in await streams.last("ctd", 10)] == [1, 2, 3]
+
+
+async def test_what_cannot_be_kept_is_a_dead_letter_and_the_stream_goes_on(
+    container: Container,
+) -> None:
+    streams = await started(container)
+    await streams.persist("ctd")
+    publisher = await (await spawn(container, Sensor)).open()
+    most = container._endpoint.max_content - 2000
+    await publisher.publish({"x": np.zeros(most // 8)})
+    largest = np.zeros(most // 8 + 200)
+    with pytest.raises(ContentTooLarge):
+        await publisher.publish({"x": largest})
+    body = publisher._writer("other").write(1, 0.0, pieces({"x": largest}, None))
+    await container.publish("streams", "ctd", msgspec.Raw(body))
+    await container.publish("streams", "ctd", {"no": "granule"})
+    wrong = {"stream": "raw", "publisher": "p", "number": 1, "time": 0.0, "fields": {}}
+    await container.publish("streams", "ctd", wrong)
+    await publisher.publish({"x": [7.0]})
+    await kept(streams, 2)
+    assert [g["x"].size for g in await streams.last("ctd", 5)] == [most // 8, 1]
+    letters: list[Any] = []
+    async with asyncio.timeout(10):
+        while len(letters) < 3:
+            letters = await peek(container._endpoint, "sub.streams.persist-ctd", 10)
+    assert {each.cause_type for each in letters} == {
+        "ContentTooLarge",
+        "CodecError",
+        "InvalidRequest",
+    }
+
+
+async def test_a_store_that_is_away_for_a_while(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it did not take is tried again, and what it took before it went is not there twice."""
+    monkeypatch.setattr(persisting, "PAUSE", 0.01)
+    streams = await started(container)
+    await streams.persist("ctd")
+    publisher = await (await spawn(container, Sensor)).open()
+    (service,) = [p for p in container.processes.values() if p.name == "streams"]
+    log = service.keeping._persisting["ctd"].log  # type: ignore[attr-defined]
+    store = log._store = Failing(log._store)
+    count = 0
+    while store.failures:
+        await fill(publisher, range(count, count + 10))
+        count += 10
+        await kept(streams, count)
+    assert values([g async for g in streams.read("ctd")]) == [float(n) for n in range(count)]
+
+
+class Failing:
+    """A store that is away at some writes: before they are done, or after."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.failures = ["after", "before", "after", "before", "before"]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def write(self, batch: Any) -> Any:
+        when = self.failures.pop() if self.failures else ""
+        done = None if when == "before" else await self._store.write(batch)
+        if when:
+            raise Unavailable("the store is away")
+        return done
 
 
 async def test_definitions(container: Container) -> None:

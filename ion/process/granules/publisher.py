@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import math
 import time as clock
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
@@ -10,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Self
 from ion.base.errors import ContentTooLarge, InvalidRequest, LifecycleError, NotFound
 from ion.base.ids import new_mark
 from ion.messaging.envelope import MSGPACK, Envelope
+from ion.process.endpoint import Endpoint
 from ion.process.granules.arrays import pieces
 from ion.process.granules.definition import StreamDefinition
 from ion.process.granules.names import OP, POINT, checked_stream, end_topic, escaped
 from ion.process.granules.ops import ContentOp
 from ion.process.granules.window import SETUP, WINDOW, Window
-from ion.process.granules.wire import Writer
+from ion.process.granules.wire import MAX_PUBLISHER, Writer
 from ion.process.subscription import Subscription
 
 if TYPE_CHECKING:
@@ -23,6 +26,19 @@ if TYPE_CHECKING:
 
 MAX_WINDOW = 10_000
 MAX_WRITERS = 100
+HEADROOM = 1024  # bytes: who replays a granule says more about it
+
+
+def _checked(time: Any) -> float:
+    if isinstance(time, int | float) and math.isfinite(time):
+        return float(time)
+    message = f"a granule's time is seconds since 1970, not {time!r:.80}"
+    raise InvalidRequest(message)
+
+
+def most_bytes(endpoint: Endpoint) -> int:
+    """Return how large a granule may be, as a message."""
+    return max(endpoint.max_content - HEADROOM, 0)
 
 
 class StreamPublisher:
@@ -64,6 +80,7 @@ class StreamPublisher:
         self._persistent = persistent
         self._fields = definition.fields if definition is not None else None
         self._over: Exception | None = None
+        self._closed = asyncio.Event()
         self._ending: Subscription | None = None
         says = (definition.name, definition.version) if definition is not None else ("", 0)
         self._new = functools.partial(
@@ -101,6 +118,9 @@ class StreamPublisher:
         if window.__class__ is not int or not 1 <= window <= MAX_WINDOW:
             message = f"a window is 1 to {MAX_WINDOW} granules, not {window!r}"
             raise InvalidRequest(message)
+        if len(name) > MAX_PUBLISHER:
+            message = f"a publisher's name has at most {MAX_PUBLISHER} characters, not {len(name)}"
+            raise InvalidRequest(message)
         if register:
             content = {"stream": stream, "definition": definition}
             await process.rpc_send("streams", "register", content)
@@ -117,6 +137,7 @@ class StreamPublisher:
             sparse=sparse,
         )
         op: Any = ContentOp(made._on_end)
+        process.run(made._live(), f"publisher of {stream}")
         made._ending = await process.subscribe(POINT, end_topic(stream), op)
         return made
 
@@ -184,7 +205,7 @@ class StreamPublisher:
             await self._room(timeout)
         number = self.number + 1 if number is None else number
         writer = self._writers.get(publisher) or self._writer(publisher)
-        body = writer.write(number, clock.time() if time is None else float(time), parts)
+        body = writer.write(number, clock.time() if time is None else _checked(time), parts)
         self._window.send(self._envelope(body, f"{publisher}.{number}"))
         if publisher == self.id:
             self.number = max(self.number, number)
@@ -203,6 +224,13 @@ class StreamPublisher:
         if self._ending is not None:
             await self._ending.cancel()
 
+    async def _live(self) -> None:
+        """Be there until the process ends; then wait a moment for what is on its way."""
+        try:
+            await self._closed.wait()
+        finally:
+            await self._window.rest()
+
     async def _room(self, timeout: float | None) -> None:
         if self._over is None:
             limit = self._endpoint.rpc_timeout if timeout is None else timeout
@@ -218,14 +246,14 @@ class StreamPublisher:
 
     def _envelope(self, body: bytes, id: str) -> Envelope:
         endpoint = self._endpoint
-        try:
-            envelope = endpoint.one_way_of(self._process.id, OP, body, MSGPACK, id)
-        except ContentTooLarge as error:
+        most = most_bytes(endpoint)
+        if len(body) > most:
             message = (
-                f"a granule of stream {self.stream!r} has {len(body)} bytes, and a message at most "
-                f"{endpoint.max_content} (messaging.max_content): publish fewer samples at a time"
+                f"a granule of stream {self.stream!r} has {len(body)} bytes, and at most {most} "
+                "fit into a message (messaging.max_content): publish fewer samples at a time"
             )
-            raise ContentTooLarge(message, details=error.details) from None
+            raise ContentTooLarge(message, details={"limit": most})
+        envelope = endpoint.one_way_of(self._process.id, OP, body, MSGPACK, id)
         return envelope if self._persistent else envelope.replace(persistent=False)
 
     async def _on_end(self, process: object, content: Any) -> None:
@@ -234,6 +262,7 @@ class StreamPublisher:
 
     def _end(self, error: Exception) -> None:
         self._over = self._over or error
+        self._closed.set()
         self._window.close()
 
     def __repr__(self) -> str:

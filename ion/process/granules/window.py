@@ -13,6 +13,7 @@ from ion.process.granules.names import POINT
 
 PAUSE = 0.05  # seconds before what the broker did not take is sent again
 WINDOW = 64  # granules
+LAST = 0.5  # seconds for what is on its way when the process ends
 SETUP = 15.0  # seconds for the broker to make the exchange point
 
 
@@ -30,6 +31,7 @@ class Window:
     __slots__ = (
         "_endpoint",
         "_exchange",
+        "_rests",
         "_serial",
         "_timer",
         "_topic",
@@ -44,6 +46,7 @@ class Window:
         self._exchange = exchange
         self._topic = topic
         self._serial = 0
+        self._rests = False
         self._unsure: dict[int, Envelope] = {}
         self._timer: asyncio.TimerHandle | asyncio.Task[None] | None = None
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
@@ -83,6 +86,14 @@ class Window:
         if self._timer is None:
             self._publish(number, envelope)
 
+    async def rest(self) -> None:
+        """Wait a moment for what is on its way; later, nothing is sent again."""
+        self._rests = True
+        with contextlib.suppress(Unavailable):
+            await self.empty(LAST)
+        if self._timer is not None:
+            self.close()
+
     def close(self) -> None:
         """Send nothing any more; who waits is told so."""
         if self._timer is not None:
@@ -103,6 +114,8 @@ class Window:
             self._unsure.pop(number, None)
             if self._waiting:
                 self._wake()
+        elif self._rests:
+            self._unsure.pop(number, None)
         elif self._timer is None and number in self._unsure:
             self._timer = self._endpoint.loop.call_later(PAUSE, self._send_again)
 

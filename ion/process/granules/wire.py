@@ -13,14 +13,17 @@ at a multiple of 8 in the message, so that whoever reads it works on it where it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from ion.base.errors import CodecError
 
 ALIGNMENT = 8
+MAX_PUBLISHER = 240  # characters
+MAX_NUMBER = (1 << 63) - 1
 _BIN = b"\xc6"  # bytes, with a length of four bytes
 _AHEAD = 1 + 1 + 4  # bytes between the shape and what is skipped
 _PADDING = bytes(ALIGNMENT)
@@ -43,8 +46,8 @@ class Record(msgspec.Struct, frozen=True):
     """A granule as it travels; see :class:`~ion.process.granules.granule.Granule`."""
 
     stream: str
-    publisher: str
-    number: int
+    publisher: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_PUBLISHER)]
+    number: Annotated[int, msgspec.Meta(ge=1, le=MAX_NUMBER)]
     time: float
     fields: dict[str, Part]
     definition: str = ""
@@ -61,10 +64,14 @@ def record_of(body: bytes | memoryview) -> Record:
     :raises CodecError: it is none.
     """
     try:
-        return _record(body)
+        record = _record(body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         message = f"that is no granule: {error}"
         raise CodecError(message, code=400, type="CodecError") from None
+    if not math.isfinite(record.time):
+        message = f"that is no granule: its time is {record.time}"
+        raise CodecError(message, code=400, type="CodecError")
+    return record
 
 
 class Writer:

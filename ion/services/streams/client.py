@@ -12,7 +12,7 @@ from ion.process.granules.granule import Granule, granule_of
 from ion.process.storeerrors import heard
 from ion.services.streams.model import Described, Kept, Stream
 
-CREDIT = 32  # granules on their way
+CREDIT = 64  # granules on their way
 
 
 class StreamsClient(ServiceClient, service="streams"):

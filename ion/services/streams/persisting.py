@@ -8,10 +8,11 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from ion.base.errors import InvalidRequest, IonError
+from ion.base.errors import ContentTooLarge, InvalidRequest, IonError
 from ion.process.granules.granule import Granule, granule_of
 from ion.process.granules.names import escaped
 from ion.process.granules.ordered import Arrival, Ordered
+from ion.process.granules.publisher import most_bytes
 from ion.services.streams.kept import LOST, Log
 from ion.services.streams.model import Keep
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 PAUSE = 0.5  # seconds before what the store did not take is tried again
 EXPIRE_EVERY = 30.0  # seconds
+REFUSED = (InvalidRequest, ContentTooLarge)  # what a store says to what it never takes
 
 
 def queue_name(stream: str) -> str:
@@ -83,8 +85,10 @@ class Persisting:
                 taken.append(arrival)
             except IonError as error:
                 self._ordered.bury(arrival, error)
-        while not await self._keep(granules):  # noqa: ASYNC110 - the store tells of no return
-            await asyncio.sleep(PAUSE)
+        try:
+            await self._keep(granules)
+        except REFUSED:
+            await self._keep_each(taken, granules)
         for arrival in taken:
             arrival.delivery.ack()
         self.is_at_it = True
@@ -95,20 +99,41 @@ class Persisting:
         if granule.stream != self.stream:
             message = f"a granule of stream {granule.stream!r:.80} came as one of {self.stream!r}"
             raise InvalidRequest(message)
+        most = most_bytes(self._process._endpoint)
+        if len(body) > most:
+            message = f"a granule has at most {most} bytes, this one {len(body)}"
+            raise ContentTooLarge(message, details={"limit": most})
         return granule
 
-    async def _keep(self, granules: list[tuple[Granule, bytes]]) -> bool:
-        try:
-            await self.log.append(granules, self.keep.granules)
-        except IonError as error:
-            log.warning("stream %r is not kept for now: %s", self.stream, error)
-        else:
-            return True
-        try:
-            await self.log.refresh()
-        except IonError as error:
-            log.debug("no look at what is kept of %r: %s", self.stream, error)
-        return False
+    async def _keep_each(self, taken: list[Arrival], granules: list[tuple[Granule, bytes]]) -> None:
+        """Keep granules of which the store takes one at least in no case."""
+        for arrival, granule in zip(list(taken), granules, strict=True):
+            try:
+                await self._keep([granule])
+            except REFUSED as error:
+                self._ordered.bury(arrival, error)
+                taken.remove(arrival)
+
+    async def _keep(self, granules: list[tuple[Granule, bytes]]) -> None:
+        """Keep granules, however often that has to be tried.
+
+        :raises InvalidRequest: the store takes them in no case.
+        :raises ContentTooLarge: likewise.
+        """
+        while True:
+            try:
+                await self.log.append(granules, self.keep.granules)
+            except REFUSED:
+                raise
+            except IonError as error:
+                log.warning("stream %r is not kept for now: %s", self.stream, error)
+            else:
+                return
+            await asyncio.sleep(PAUSE)
+            try:
+                await self.log.refresh()
+            except IonError as error:
+                log.debug("no look at what is kept of %r: %s", self.stream, error)
 
     def _tell(self) -> None:
         grown, self._grown = self._grown, asyncio.Event()

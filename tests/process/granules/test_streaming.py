@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 
 from ion import CodecError, Container, ContentTooLarge, InvalidRequest, LifecycleError
-from ion.process.granules import Field, StreamDefinition
+from ion.process.granules import Field, Granule, StreamDefinition, Transform
 from ion.process.granules.granule import granule_of
 from ion.process.granules.names import POINT, checked_stream, escaped
 from ion.process.granules.tracking import REACH, Tracker
 from ion.process.granules.wire import Writer
+from ion.testing.servers import RabbitServer
 from tests.process.granules.places import Listener, Sensor, spawn, until
 
 CTD = StreamDefinition(
@@ -166,6 +168,24 @@ def test_what_is_no_granule(part: Any) -> None:
         granule_of(body)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"publisher": ""},
+        {"publisher": "p" * 1000},
+        {"number": 0},
+        {"number": 2**63},
+        {"number": 1.5},
+        {"time": float("nan")},
+        {"time": float("-inf")},
+        {"stream": None},
+    ],
+)
+def test_heads_that_are_none(wrong: Any) -> None:
+    with pytest.raises(CodecError):
+        granule_of(msgspec.msgpack.encode({**whole(), **wrong}))
+
+
 def test_truncated_bytes() -> None:
     body = msgspec.msgpack.encode(whole())
     assert granule_of(body)["x"].tolist() == [0.0, 0.0]
@@ -274,3 +294,67 @@ async def test_what_is_no_granule_is_dropped_and_the_stream_goes_on(container: C
     await publisher.publish(ctd(2))
     await until(lambda: listener.heard)
     assert [g.publisher for g in listener.heard] == [publisher.id]
+
+
+async def test_what_is_on_its_way_when_the_process_ends(container: Container) -> None:
+    listener, sensor = await spawn(container, Listener), await spawn(container, Sensor)
+    await listener.listen()
+    publisher = await sensor.open(window=1000)
+    for n in range(500):
+        await publisher.publish({"x": [n]})
+    await container.terminate_process(sensor.id)
+    await until(lambda: len(listener.heard) == 500)
+    assert publisher.waiting == 0
+    for time in (float("nan"), float("inf"), "now"):
+        with pytest.raises(InvalidRequest, match="time"):
+            await publisher.publish({"x": [1]}, time=time)  # type: ignore[arg-type]
+
+
+async def test_a_lost_connection_loses_and_doubles_nothing(
+    amqp_url: str, rabbitmq_server: RabbitServer
+) -> None:
+    """What the broker has not confirmed is sent again; what comes twice is dropped."""
+    async with (
+        Container(amqp_url, sysname="test") as one,
+        Container(amqp_url, sysname="test") as two,
+    ):
+        sensor, listener = await spawn(one, Sensor), await spawn(two, Listener)
+        transform = await spawn(two, Same)
+        await listener.listen("out")
+        publisher = await sensor.open("in", window=200)
+
+        async def fill() -> None:
+            for n in range(2000):
+                await publisher.publish({"x": [n]}, timeout=30)
+                if not n % 20:
+                    await asyncio.sleep(0.001)
+            await publisher.flush(30)
+
+        filling = asyncio.create_task(fill())
+        await until(lambda: transform.passed > 200)
+        await asyncio.to_thread(rabbitmq_server.close_connections)
+        await filling
+        await until(lambda: transform.passed >= 2000)
+        await until(lambda: listener.heard and listener.heard[-1].number == 2000)
+        # The listener's own queue went with its connection: there is a gap, and nothing else.
+        numbers = [g.number for g in listener.heard]
+        assert sorted(set(numbers)) == numbers
+        assert sorted(transform.numbers) == list(range(1, 2001))
+
+
+class Same(Transform):
+    """Publishes what it hears."""
+
+    source, target = "in", "out"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers: set[int] = set()
+
+    @property
+    def passed(self) -> int:
+        return len(self.numbers)
+
+    async def transform(self, granule: Granule) -> Any:
+        self.numbers.add(granule.number)
+        return granule.fields
