@@ -13,7 +13,12 @@ import secrets
 from typing import Any
 
 from ion.base.errors import ConfigurationError, IonError
-from ion.process.events.types import AssociationEvent, ContainerRecovered, ResourceEvent
+from ion.process.events.types import (
+    ContainerRecovered,
+    ResourceCreated,
+    ResourceEvent,
+    ResourceModified,
+)
 from ion.process.operator import Operator
 from ion.process.ops import command
 from ion.process.policy import giving
@@ -144,12 +149,15 @@ class PolicyKeeper(Process, name=giving.KEEPER):
         self.run(self._learn_all(), "owners")
 
     async def on_resource(self, event: ResourceEvent) -> None:
-        """Hear that a resource has changed: its owner is asked for anew, and not known till then.
+        """Hear of a resource: where its owner may be another one now, that is not known any more.
 
-        Associations change no owner.
+        It is asked for at once; until it is known, who owned it is refused, too.
         """
-        if not isinstance(event, AssociationEvent):
-            self._policing.owners.doubt(event.origin)
+        owners = self._policing.owners
+        if isinstance(event, ResourceCreated):
+            owners.want(event.origin)
+        elif isinstance(event, ResourceModified) and "owner" in event.changed:
+            owners.doubt(event.origin)
 
     async def on_recovered(self, _: ContainerRecovered) -> None:
         """Hear that the broker was away: changes may have been missed."""

@@ -40,7 +40,7 @@ class Owners:
         if owner is not None:
             self._known.move_to_end(resource)
         else:
-            self._want(resource)
+            self.want(resource)
         return owner
 
     @property
@@ -48,7 +48,8 @@ class Owners:
         """Whether no more can be known without forgetting something."""
         return len(self._known) >= self._limit
 
-    def _want(self, resource: str) -> None:
+    def want(self, resource: str) -> None:
+        """Have somebody look up who owns a resource."""
         if len(self._wanted) < MAX_WANTED and len(resource) <= MAX_NAME:
             self._wanted[resource] = None
             if self.on_wanted is not None:
@@ -65,7 +66,7 @@ class Owners:
         :param since: the mark when that was asked for; what was doubted later is not believed.
         """
         if self._doubts.get(resource, self._floor) > since:
-            self._want(resource)
+            self.want(resource)
             return
         self._known[resource] = owner
         self._known.move_to_end(resource)
@@ -80,7 +81,7 @@ class Owners:
             self._floor = self._changes  # whatever was asked for until now is not believed
         self._doubts[resource] = self._changes
         if self._known.pop(resource, None) is not None:
-            self._want(resource)
+            self.want(resource)
 
     def clear(self) -> None:
         """Know nothing: changes may have been missed."""

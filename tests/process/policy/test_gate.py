@@ -217,7 +217,8 @@ async def test_a_message_that_nobody_awaits_is_a_dead_letter(bus, tmp_path):
     path = write(tmp_path / "p.yml", "{allow: lab.look, to: [anyone]}")
     async with policed(bus, path) as container:
         await container.spawn(Lab)
-        await container.send("lab", "raw", "bad")
+        with acting(""):
+            await container.send("lab", "raw", "bad")
         deadline = time.monotonic() + PATIENCE
         while not (letters := await peek(container.endpoint, "lab", 5)):
             assert time.monotonic() < deadline
