@@ -22,6 +22,7 @@ from aiormq.exceptions import (
     ChannelLockedResource,
     ChannelNotFoundEntity,
     ChannelPreconditionFailed,
+    IncompatibleProtocolError,
     ProbableAuthenticationError,
 )
 from yarl import URL
@@ -91,6 +92,12 @@ def cannot_connect(url: URL, error: BaseException, code: int, text: str) -> Unav
     """
     cause, said = _connect_cause(url, error, code, text)
     return Unavailable(f"{said} ({_place(url)})", details={"cause": cause})
+
+
+def is_ended(error: BaseException) -> bool:
+    """Whether the other side has ended the connection, as far as the error of a connect tells."""
+    ends = (ConnectionError, EOFError, IncompatibleProtocolError)
+    return isinstance(error, ends) and not isinstance(error, ProbableAuthenticationError)
 
 
 def _place(url: URL) -> str:

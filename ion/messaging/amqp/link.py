@@ -21,8 +21,15 @@ from ion.base.masking import mask_urls
 from ion.base.settings import BrokerTlsSettings
 from ion.messaging.amqp import outbound as out
 from ion.messaging.amqp.dialect import Version, version_of
-from ion.messaging.amqp.failures import Waits, cannot_connect, guarded, is_ours, quieten
-from ion.messaging.amqp.tls import NO_TLS, SCHEME, tls_of
+from ion.messaging.amqp.failures import (
+    Waits,
+    cannot_connect,
+    guarded,
+    is_ended,
+    is_ours,
+    quieten,
+)
+from ion.messaging.amqp.tls import NO_TLS, SCHEME, EndedAtOnce, tls_of
 from ion.messaging.amqp.wire import Wire, WireEvents, WireFactory
 
 CLOSE_TIMEOUT = 5.0
@@ -237,6 +244,8 @@ async def _open(url: URL, settings: LinkSettings, events: WireEvents) -> Link:
         if wire is not None:
             wire.abort("could not connect")
             error = wire.tls_error or error
+            if context is not None and not wire.has_read and is_ended(error):
+                error = EndedAtOnce()
         raise cannot_connect(url, error, code, text) from error
     finally:
         is_ours.reset(token)

@@ -127,12 +127,23 @@ def _path(given: str, key: str) -> Path:
     return path
 
 
+class EndedAtOnce(ssl.SSLError):
+    """The handshake is done, and the broker closes without a word: its alert may be lost."""
+
+    def __str__(self) -> str:
+        return (
+            "the broker ended the connection before it said anything: it asks for a certificate of "
+            "this side and got none (set broker.tls.cert_file), or does not know who vouches for "
+            "this side's certificate"
+        )
+
+
 def explained(error: ssl.SSLError) -> str:
     """Return what an error of TLS means, and what to do."""
     said = str(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         return _unverified(error)
-    reason = (error.reason or "").upper()
+    reason = str(getattr(error, "reason", None) or "").upper()
     for word, meaning in _ALERTS:
         if word in reason or word in said.upper():
             return meaning

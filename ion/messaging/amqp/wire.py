@@ -68,6 +68,7 @@ class Wire(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         self.close_code = 0
         self.waits = Waits()
         self.tls_error: ssl.SSLError | None = None
+        self._began = self._received
 
     # asyncio
 
@@ -82,6 +83,11 @@ class Wire(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
     def heard(self) -> float:
         """When something was last read, on the loop's clock."""
         return self._received
+
+    @property
+    def has_read(self) -> bool:
+        """Whether anything was read, ever."""
+        return self._received != self._began
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where to read to."""

@@ -66,7 +66,9 @@ class PubsubService(Service, name="pubsub", version="0.1.0", delivery="effective
 
     async def on_terminate(self) -> None:
         """Wait for what is being changed."""
-        await self._keeper.close()
+        keeper: Keeper | None = getattr(self, "_keeper", None)
+        if keeper is not None:  # it has come so far
+            await keeper.close()
 
     # exchange spaces
 

@@ -157,8 +157,8 @@ _CONNECTING = (
     Fault(
         "broker-tls",
         ERROR,
-        "There is no TLS with the broker: nobody vouches for its certificate, or it speaks none.",
-        "`amqps://...?cafile=FILE` for a certificate of your own; `amqp://` where it has no TLS.",
+        "There is no TLS with the broker: a certificate is not taken, or it speaks none.",
+        "Set `broker.tls` (`ca_file`, `cert_file`); `amqp://` where the broker has no TLS.",
     ),
     Fault(
         "broker-foreign",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from ion.testing.servers import RabbitServer
 from ion.testing.servers.private import free_port
 from tests.messaging.amqp.authority import DAY, Authority
 from tests.messaging.amqp.inbox import Inbox
+from tests.shell.doctoring import diagnose
 
 pytestmark = pytest.mark.amqp
 Listen = Callable[..., int]
@@ -111,6 +113,18 @@ async def test_by_settings_with_a_certificate_of_this_side(
         assert await container.rpc_send("hello", "hello", {"text": "b"}) == "Hello there, b"
 
 
+async def test_the_doctor_goes_the_same_way(
+    amqp_url: str, mutual: int, authority: Authority
+) -> None:
+    own, url = authority.vouch("doctor"), at(amqp_url, mutual)
+    settings = [f"broker.tls.ca_file={authority.ca}", f"broker.tls.cert_file={own}"]
+    assert "broker-tls" not in (await diagnose(url, settings=settings)).codes
+    without = await diagnose(url, settings=settings[:1])
+    assert "asks for a certificate of this side" in without.one("broker-tls")[0]
+    missing = await diagnose(url, settings=["broker.tls.ca_file=/nowhere.pem"])
+    assert "no file" in missing.one("broker-tls")[0]
+
+
 async def test_what_is_wrong_is_said(
     amqp_url: str, port: int, mutual: int, authority: Authority, listen: Listen, tmp_path: Path
 ) -> None:
@@ -162,3 +176,18 @@ async def test_files_that_cannot_be(tmp_path: Path, query: str, said: str) -> No
     url = f"amqps://127.0.0.1:1/?{query.format(junk=junk, locked=locked)}"
     with pytest.raises(ConfigurationError, match=said):
         await AmqpTransport([url]).open()
+
+
+async def test_a_broker_that_ends_it_at_once(authority: Authority) -> None:
+    """So it looks where its alert is lost: it does not want what this side has shown, or not."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(authority.vouch("curt"))
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    said = await refused(f"amqps://127.0.0.1:{port}/?cafile={authority.ca}")
+    assert "ended the connection before it said anything" in said
+    server.close()
