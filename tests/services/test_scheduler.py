@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ion import Container, Process, Service, StartError
+from ion import Container, Process, Service, StartError, Unavailable
 from ion.base import clock
 from ion.base.clock import SystemClock
 from ion.base.errors import Conflict, ContentTooLarge, InvalidRequest, NotFound, ReceivedError
@@ -322,9 +323,7 @@ async def test_two_at_the_same_book_fire_each_once(near: Scene) -> None:
 
 
 async def test_a_task_that_cannot_be_read_or_sent_holds_no_other_up(near: Scene) -> None:
-    process: Any = near.container.processes[
-        next(pid for pid, p in near.container.processes.items() if isinstance(p, SchedulerService))
-    ]
+    process = service(near)
     rows = process._rows
     await rows.put("bad", b"\xc1", index={book.SENDS: 1.0, book.CALLS: 1.0})
     target = Target(origin="x" * 300)  # no topic
@@ -342,9 +341,7 @@ async def test_a_task_that_cannot_be_read_or_sent_holds_no_other_up(near: Scene)
 
 
 async def test_what_is_not_due_is_not_read(near: Scene) -> None:
-    process: Any = near.container.processes[
-        next(pid for pid, p in near.container.processes.items() if isinstance(p, SchedulerService))
-    ]
+    process = service(near)
     due = time.time() + YEAR
     schedule, target = Schedule(at=due), Target(origin="x")
     for first in range(0, 2000, 500):
@@ -384,3 +381,31 @@ async def test_a_store_without_transactions_is_refused(redis_url: str) -> None:
     async with Container("memory://", config={"store.url": redis_url}) as container:
         with pytest.raises(StartError, match="needs a store with transactions"):
             await container.spawn(SchedulerService)
+
+
+async def test_a_store_that_is_away_loses_no_firing(tmp_path: Path) -> None:
+    config = {"store.url": f"sqlite:///{tmp_path}/store.db", "store.timeout": 0.2}
+    async with Container("memory://", config=config) as container:
+        scene = Scene(container)
+        await scene.start()
+        await scene.client.add("tick", every=0.05, misfire="all", most=1000)
+        await until(lambda: scene.listener.heard)
+        scheduler = service(scene)
+        with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")  # somebody else writes, and takes his time
+            await until(lambda: scheduler._ticker.trouble)
+            with pytest.raises(Unavailable, match="tasks have to wait"):
+                await scheduler.on_health()
+            count = len(scene.listener.heard)
+            other.execute("ROLLBACK")
+        await until(lambda: len(scene.listener.heard) > count + 20)
+        await scheduler.on_health()
+    dues = [event.due for event in scene.listener.heard]
+    assert dues == sorted(dues)
+    steps = [b - a for a, b in itertools.pairwise(dues)]
+    assert steps == pytest.approx([0.05] * len(steps), abs=1e-5)
+
+
+def service(scene: Scene) -> Any:
+    processes = scene.container.processes.values()
+    return next(each for each in processes if isinstance(each, SchedulerService))
