@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import time
 from collections.abc import AsyncIterator
@@ -318,7 +319,7 @@ async def test_what_it_signs_can_be_checked_with_its_public_keys(
     grant = await IdentityClient(script).authenticate("ada", secret=ada)
     jwk = (await IdentityClient(script).keys())["keys"][0]
     assert "d" not in jwk
-    key = public_key(jwk["x"])
+    key = dataclasses.replace(public_key(jwk["x"]), is_systems=True)
     found = read(grant.token, key_of(grant.token, {jwk["kid"]: key}), Limits("test"), time.time())
     assert (found.actor, found.claims) == ("ada", {"kind": "user", "name": "Ada L."})
 

@@ -12,7 +12,7 @@ from ion.base.errors import ConfigurationError, Unauthorized
 from ion.base.settings import IdentitySettings
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Delivery
-from ion.process.identity.identity import SYSTEM, SYSTEM_ROLE, TOKEN, Identity
+from ion.process.identity.identity import SYSTEM, SYSTEM_ISSUER, SYSTEM_ROLE, TOKEN, Identity
 from ion.process.identity.revocations import Revocation, Revocations
 from ion.process.permission import Permission
 from ion.process.signing import HEADER as SIGNATURE
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 OFF, HINT, PRESENT, REQUIRED = "off", "hint", "present", "required"
+THE_SYSTEM = Identity(
+    actor=SYSTEM, roles=frozenset((SYSTEM_ROLE,)), issuer=SYSTEM_ISSUER
+)  # whose a signed command is
 QUIET = 1.0  # seconds between two lines of the log on what was refused
 
 
@@ -163,11 +166,11 @@ class Desk:
         if SIGNATURE in envelope.headers and permission is not None and not permission.is_open:
             given = (call.delivery.key, envelope.op, envelope.body, envelope.headers)
             if permission.is_signed(*given):
-                return Identity(actor=SYSTEM, roles=frozenset((SYSTEM_ROLE,)))
+                return THE_SYSTEM
         if self._mode == REQUIRED and call.op not in getattr(process, "for_anybody", ()):
             message = (
                 f"{call.op!r} needs a token, and has none: give one to ion.connect(token=...), "
-                "or ION_TOKEN"
+                "or ION_TOKEN; who has the key of the system sets identity.token to 'system'"
             )
             raise Unauthorized(message, details={"reason": "missing"})
         return None

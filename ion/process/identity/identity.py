@@ -12,6 +12,7 @@ from ion.observe.context import current_call
 TOKEN = "token"  # noqa: S105 - the header's name
 SYSTEM = "system"  # the actor that who has the key of the system is
 SYSTEM_ROLE = "SYSTEM"
+SYSTEM_ISSUER = "ion"  # who has the key of the system signs as this
 ADMIN_ROLE = "ADMIN"
 FOREVER = float("inf")
 

@@ -11,8 +11,8 @@ import msgspec
 from ion.base.errors import BadRequest, Forbidden
 from ion.process.identity import tokens
 from ion.process.identity.extra import Ed25519PrivateKey
-from ion.process.identity.identity import SYSTEM, SYSTEM_ROLE, Identity
-from ion.process.identity.keys import SYSTEM_ISSUER, PublicKey, derived, key_id
+from ion.process.identity.identity import SYSTEM, SYSTEM_ISSUER, SYSTEM_ROLE, Identity
+from ion.process.identity.keys import PublicKey, derived, key_id
 
 LIFE = 900.0  # seconds
 
@@ -28,6 +28,7 @@ class Issuer:
     :param name: what its tokens call it (``iss``).
     :param audience: whom they are for, where nothing else is said: a sysname.
     :param now: the clock, seconds since 1970.
+    :param is_systems: its key is derived from the key of the system.
     :ivar public: what its tokens are checked with.
     """
 
@@ -35,15 +36,17 @@ class Issuer:
         self,
         key: Ed25519PrivateKey,
         audience: str,
-        name: str = SYSTEM_ISSUER,
+        name: str,
         now: Callable[[], float] = time.time,
+        *,
+        is_systems: bool = False,
     ) -> None:
         self.audience = audience
         self.name = name
         self._key = key
         self._now = now
         public = key.public_key()
-        self.public = PublicKey(key_id(public), public, None, "its issuer")
+        self.public = PublicKey(key_id(public), public, None, "its issuer", is_systems)
 
     @classmethod
     def of_system(
@@ -58,7 +61,8 @@ class Issuer:
 
         :param secret: the key of the system.
         """
-        return cls(derived(secret, sysname), audience or sysname, now=now)
+        key = derived(secret, sysname)
+        return cls(key, audience or sysname, SYSTEM_ISSUER, now, is_systems=True)
 
     def token(
         self,

@@ -28,7 +28,6 @@ from ion.process.identity.extra import (
     serialization,
 )
 
-SYSTEM_ISSUER = "ion"
 _DOMAIN = b"ion identity v1\n"
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -43,12 +42,15 @@ class PublicKey:
     :ivar id: what tokens name it by (``kid``).
     :ivar issuer: the only one that it signs for; None: any.
     :ivar place: where it was found.
+    :ivar is_systems: whether it is derived from the key of the system: no other can sign what is
+        the system's.
     """
 
     id: str
     key: Ed25519PublicKey
     issuer: str | None
     place: str
+    is_systems: bool = False
 
 
 def key_id(key: Ed25519PublicKey) -> str:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from ion.base.errors import BadRequest, Unauthorized
 from ion.process.identity.extra import Ed25519PrivateKey, jwt
-from ion.process.identity.identity import Identity
+from ion.process.identity.identity import SYSTEM, SYSTEM_ISSUER, SYSTEM_ROLE, Identity
 from ion.process.identity.keys import PublicKey
 
 MAX_TOKEN = 8192  # bytes
@@ -141,6 +141,9 @@ def read(token: str, key: PublicKey, limits: Limits, now: float) -> Identity:
     if key.issuer is not None and identity.issuer != key.issuer:
         message = f"key {key.id!r} signs for {key.issuer!r}, not for {identity.issuer!r}"
         raise refused(message, "issuer")
+    if not key.is_systems and _is_systems(identity):
+        message = f"key {key.id!r} is not the system's, and cannot sign what is the system's"
+        raise refused(message, "issuer")
     _judge(identity, claims.get("nbf", identity.issued), limits, now)
     return identity
 
@@ -154,6 +157,12 @@ def judge_time(identity: Identity, limits: Limits, now: float) -> None:
         ago = now - identity.expires
         message = f"the token of {identity.actor!r} expired {ago:.0f} s ago: {_AGAIN}"
         raise refused(message, "expired")
+
+
+def _is_systems(identity: Identity) -> bool:
+    """Tell whether a token says what only who has the key of the system may say."""
+    names = (identity.actor, *identity.chain)
+    return identity.issuer == SYSTEM_ISSUER or SYSTEM in names or SYSTEM_ROLE in identity.roles
 
 
 def _judge(identity: Identity, begins: Any, limits: Limits, now: float) -> None:

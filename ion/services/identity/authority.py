@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from ion.base.errors import ApplicationError, BadRequest, ConfigurationError, IonError
 from ion.observe.context import current_call
+from ion.process.identity.desk import THE_SYSTEM
 from ion.process.identity.identity import ADMIN_ROLE, SYSTEM, SYSTEM_ROLE, Identity
 from ion.process.incoming import IncomingCall
 from ion.process.signing import HEADER as SIGNATURE
@@ -19,7 +20,6 @@ _NAME = re.compile(r"[^\s/\x00-\x1f\x7f]{1,200}\Z")
 _ROLE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}\Z", re.ASCII)
 MAX_ROLES = 64
 MAX_TEXT = 200
-THE_SYSTEM = Identity(actor=SYSTEM, roles=frozenset((SYSTEM_ROLE,)))
 
 
 @contextmanager

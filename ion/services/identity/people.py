@@ -10,11 +10,11 @@ import msgspec
 
 from ion.base.errors import BadRequest, NotFound
 from ion.base.ids import new_mark
+from ion.process.identity.desk import THE_SYSTEM
 from ion.process.identity.keys import public_key, written
 from ion.process.identity.revocations import ACTOR
 from ion.services.identity import proving
 from ion.services.identity.authority import (
-    THE_SYSTEM,
     answered,
     checked_actor,
     checked_roles,

@@ -80,7 +80,7 @@ class IdentityService(People, Granting, Service, name="identity", version="0.1.0
         desk = endpoint.desk
         if key_file is not None:
             key = await asyncio.to_thread(_key_in, str(key_file))
-            issuer = Issuer(key, desk.audience)
+            issuer = Issuer(key, desk.audience, f"{endpoint.namespace.sysname}/identity")
             desk.verifier().trust([issuer.public])
             return issuer
         found = issuer_of(endpoint.permission, desk.settings, endpoint.namespace.sysname)

@@ -131,7 +131,7 @@ def test_only_one_algorithm_is_taken(issuer: Issuer, verifier: Verifier) -> None
 
 
 def test_what_another_key_has_signed_is_nothing(issuer: Issuer, verifier: Verifier) -> None:
-    foreign = Issuer(Ed25519PrivateKey.generate(), "demo", now=issuer._now)
+    foreign = Issuer(Ed25519PrivateKey.generate(), "demo", "lab", issuer._now)
     assert reason(verifier, foreign.token("ada")) == "unknown key"
     forged = jwt.encode(
         parts(issuer.token("ada"))[1],
@@ -142,6 +142,14 @@ def test_what_another_key_has_signed_is_nothing(issuer: Issuer, verifier: Verifi
     assert reason(verifier, forged) == "signature"
     verifier.trust([foreign.public])
     assert verifier.identify(foreign.token("ada")).actor == "ada"
+    for token in (
+        foreign.token("ada", ["SYSTEM"]),
+        foreign.token("system"),
+        Issuer(foreign._key, "demo", "ion", issuer._now).token("ada"),
+        foreign.write(foreign.delegated(verifier.identify(foreign.token("ada")), "system")),
+    ):
+        assert reason(verifier, token) == "issuer"  # that is only the system's to say
+    assert verifier.identify(issuer.token("ada", ["SYSTEM"])).issuer == "ion"
     other_system = Issuer.of_system(SECRET, "other", audience="demo", now=issuer._now)
     assert reason(verifier, other_system.token("ada")) == "unknown key"
 
