@@ -155,6 +155,6 @@ class Owner(RuleBasedStateMachine):
 
 
 Owner.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, derandomize=True, database=None
+    max_examples=25, stateful_step_count=30, deadline=None, derandomize=True, database=None
 )
 TestOwner = Owner.TestCase
