@@ -15,6 +15,7 @@ import msgspec
 
 from benchmarks.registry.sides import FOUND, resources
 from benchmarks.stores.sqlite import connect
+from ion import Service
 from ion.services.resource_registry.model import Resource
 
 COLUMNS = (
@@ -139,3 +140,25 @@ class Postgres:
 async def postgres(url: str) -> Postgres:
     """Connect."""
     return Postgres(await asyncpg.connect(url))
+
+
+class Served(Service, name="by_hand"):
+    """The queries by hand, as a service of ION of their own offers them.
+
+    :param side: one that has them.
+    """
+
+    def __init__(self, side: Any) -> None:
+        self._side = side
+
+    async def op_by_serial(self, serial: str) -> list[Any]:
+        found: list[Any] = await self._side.by_serial(serial)
+        return found
+
+    async def op_by_model(self, model: str) -> list[Any]:
+        found: list[Any] = await self._side.by_model(model)
+        return found
+
+    async def op_page(self, least: float) -> list[Any]:
+        found: list[Any] = await self._side.page(least)
+        return found

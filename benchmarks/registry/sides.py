@@ -85,7 +85,8 @@ class Side(Protocol):
 class Registry:
     """ION's side."""
 
-    def __init__(self, home: Home, client: ResourceRegistryClient) -> None:
+    def __init__(self, container: Container, home: Home, client: ResourceRegistryClient) -> None:
+        self.container = container
         self._home = home
         self._client = client
 
@@ -117,7 +118,7 @@ async def registry(url: str) -> AsyncIterator[Registry]:
         await client.register_type("Device", ATTRIBUTES)
         await client.register_type("CTD", parent="Device")
         process: Any = container.processes[pid]
-        yield Registry(process._home, client)
+        yield Registry(container, process._home, client)
 
 
 def workload(ion: Side, bare: Side, count: int) -> dict[str, dict[str, Call]]:

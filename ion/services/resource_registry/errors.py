@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from ion.base.errors import ApplicationError, ReceivedError, Unavailable
 from ion.process import storeerrors
@@ -11,21 +11,32 @@ from ion.process.contention import Contended
 from ion.services.resource_registry.lifecycle import IllegalStep
 
 
-@contextmanager
-def answering() -> Iterator[None]:
+class _Answering:
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: object
+    ) -> None:
+        if error is None or isinstance(error, Contended):  # then the op is to run again
+            return
+        if isinstance(error, IllegalStep):
+            raise _answer(error) from error
+        with storeerrors.answering():
+            raise error
+
+
+_answering = _Answering()
+
+
+def answering() -> AbstractContextManager[None]:
     """Let an op answer with what the caller got wrong, or came too late for.
 
     :raises ApplicationError: with code, type, message and details of the error.
     """
-    try:
-        with storeerrors.answering():
-            yield
-    except IllegalStep as error:
-        raise _answer(error) from error
-    except ApplicationError as error:
-        if isinstance(error.__cause__, Contended):  # the op is to run again
-            raise error.__cause__ from None
-        raise
+    return _answering
 
 
 @contextmanager
