@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ion import ApplicationError, Container, Process
+from ion import ApplicationError, Container, Process, connect
 from ion.base.errors import (
     Conflict,
     InvalidRequest,
@@ -16,8 +16,11 @@ from ion.base.errors import (
     ReceivedContainerError,
     ServiceNotFound,
 )
+from ion.messaging.amqp.restoring import reassert
+from ion.messaging.amqp.transport import AmqpTransport
 from ion.messaging.transport import ExchangeSpec, QueueSpec
 from ion.process import deadletters
+from ion.process.connection import Connection
 from ion.services.pubsub.client import PubsubClient
 from ion.services.pubsub.model import Gone
 from ion.services.pubsub.service import PubsubService
@@ -151,11 +154,19 @@ async def test_a_subscription_collects_before_anybody_consumes_and_goes_for_good
     assert [s async for s in client.subscriptions("ctd")] == []
 
 
-async def test_a_point_in_use_stays_and_goes_by_force_for_all_containers(
-    client: PubsubClient, system: tuple[Container, Container]
+async def test_a_point_in_use_stays_and_goes_by_force_for_all(
+    client: PubsubClient, system: tuple[Container, Container], bus: Bus
 ) -> None:
     one, other = system
     made = await client.declare_point("ctd")
+    async with connect(bus[0], sysname="test") as script:
+        await script.publish("ctd", "a", 0)
+        await _in_use(client, one, other, made.exchange, script)
+
+
+async def _in_use(
+    client: PubsubClient, one: Container, other: Container, exchange: str, script: Connection
+) -> None:
     hearer, voice = await ear(one), await ear(other)
     private = await hearer.subscribe("ctd", "#", hearer.on_event)  # which nobody has registered
     await voice.publish("ctd", "a", 1)
@@ -172,13 +183,13 @@ async def test_a_point_in_use_stays_and_goes_by_force_for_all_containers(
     assert await client.undeclare_point("ctd", force=True) == Gone(True, 1)
     assert not private.is_open
     # Whoever knew it does not bring it back by looking after what it has declared.
-    for container in (one, other):
-        verifier = getattr(container.transport, "_verifier", None)
-        if verifier is not None:
-            verifier.soon()
-    assert not await is_there(other, made.exchange)
+    for endpoint in (one.endpoint, other.endpoint, script._endpoint):
+        transport = endpoint.transport
+        if isinstance(transport, AmqpTransport):
+            await reassert(transport._topology, transport._need(transport._asker))
+    assert not await is_there(other, exchange)
     assert [p.name async for p in client.points()] == ["events"]
-    await voice.publish("ctd", "a", 4)  # makes it anew, as any publish does
+    await script.publish("ctd", "a", 4)  # makes it anew, as any publish does
     again = await hearer.subscribe("ctd", "#", hearer.on_event)
     await voice.publish("ctd", "a", 5)
     await until(lambda: 5 in hearer.heard)

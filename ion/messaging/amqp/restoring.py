@@ -57,12 +57,14 @@ async def restore_queue(name: str, topology: Topology, asker: Asker) -> None:
 async def reassert(topology: Topology, asker: Asker) -> None:
     """Declare exchanges and bindings again while all is well; no error where they are there.
 
-    Not the queues: that would be a use of one that is to expire. What is forgotten meanwhile is
-    passed over: ``asker`` puts questions in the order in which they were asked.
+    Not the queues: that would be a use of one that is to expire. Nor exchanges that nothing of ours
+    is bound to: who only publishes makes them again when it does, if somebody has taken them away.
+    What is forgotten meanwhile is passed over: ``asker`` puts questions in the order in which they
+    were asked.
 
     :raises Unavailable: the connection was lost.
     """
-    for name in list(topology.exchanges):
+    for name in dict.fromkeys(exchange for _, exchange, _ in topology.bindings):
         await _exchange(name, topology, asker)
     for binding in list(topology.bindings):
         if binding in topology.bindings:
