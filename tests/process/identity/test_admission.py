@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 
 from ion import Container, IonError, Operator, Process, Service, Unauthorized, connect
+from ion.base.config import read
 from ion.messaging.envelope import Envelope
 from ion.observe.context import current_call
 from ion.process import deadletters
 from ion.process.identity import acting, current_identity
 from ion.process.identity.issuer import Issuer
 from ion.process.identity.trust import issuer_of
+from ion.shell.config import said
+from ion.shell.options import parse
 from tests.process.delivery import until
 
 _names = itertools.count(1)
@@ -302,3 +305,14 @@ async def test_a_process_may_be_asked_who_asks(bus: Bus) -> None:
         assert await container.rpc_send(pid, "roles") == ["SYSTEM"]  # its own
         with acting(issuer(container).token("ada", ["B", "A"])):
             assert await container.rpc_send(pid, "roles") == ["A", "B"]
+
+
+async def test_a_shell_bears_the_token_that_it_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("x")
+    given = said(parse(["ps", "--token-file", str(path)]))
+    settings = read(options=given, environ={"ION_TOKEN": "other"}, directory=tmp_path).settings
+    assert (settings.identity.token, settings.identity.token_file) == (None, str(path))
+    told = read(environ={"ION_TOKEN": "sesame"}, directory=tmp_path)
+    assert told.settings.identity.token == "sesame"
+    assert "sesame" not in f"{told.as_dict()} {list(told.explanations())}"
