@@ -389,6 +389,35 @@ async def test_what_is_over_one_answer_is_cut(container: Container) -> None:
     with pytest.raises(IonError) as raised:
         await registry.read_many([f"n{n}" for n in range(5)])
     assert raised.value.code == 413
+    for wrong, code in ({"text": "x" * 300_000}, 413), ({"text": "x", "more": 1}, 400):
+        with pytest.raises(IonError) as raised:
+            await registry.update("n0", 1, attributes=wrong)
+        assert raised.value.code == code
+    await registry.update("n0", 1, name="m0")
+    with pytest.raises(Conflict) as conflict:
+        await registry.update("n0", 1, attributes={"text": "y" * 900_000})
+    assert conflict.value.details["theirs"]["name"] == "m0"
+
+
+@ON_SQLITE
+async def test_what_only_json_can_say(container: Container) -> None:
+    registry = ResourceRegistryClient(container)
+    await registry.register_type("Note", {"any": Attribute("any"), "number": Attribute("int")})
+    for attributes in ({"any": [2**70]}, {"number": -(2**70)}):
+        content = {"type": "Note", "name": "n", "attributes": attributes}
+        with pytest.raises(IonError) as raised:
+            await container.endpoint.rpc(
+                "", "resource_registry", "create", content, content_type="application/json"
+            )
+        assert raised.value.code == 400
+    content = {"type": "Note", "name": "n", "attributes": {"any": {"a": [1, None, "b"]}}}
+    made = await container.endpoint.rpc(
+        "", "resource_registry", "create", content, content_type="application/json"
+    )
+    found = await container.endpoint.rpc(
+        "", "resource_registry", "find", {"name": "n"}, content_type="application/json"
+    )
+    assert found == {"items": [made], "cursor": None}
 
 
 # associations

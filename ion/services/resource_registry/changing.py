@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ion.base import clock
-from ion.base.errors import BadRequest, Conflict, InvalidRequest, NotFound
+from ion.base.errors import BadRequest, Conflict, ContentTooLarge, InvalidRequest, NotFound
 from ion.observe.context import current_call
 from ion.process.events.event import Event, content_of
 from ion.process.events.naming import POINT
@@ -56,6 +56,7 @@ class Changing:
         self.actors: set[str] = set()
         self._unit = unit
         self._endpoint = endpoint
+        self._most = endpoint.max_content // 4  # so that a conflict can show both sides
         self.types: Store = unit.store(home.types.name)
         self._history: Store = unit.store(home.history.name)
         self.associations: IndexStore = unit.index_store(home.associations.name)
@@ -75,6 +76,7 @@ class Changing:
 
         :raises Conflict: there is one of that id; ``details["theirs"]`` is it.
         :raises InvalidRequest: it is none, or does not fit its type.
+        :raises ContentTooLarge: it is too large for one message.
         """
         keeping.checked_texts(new.name, new.description)
         key = keeping.checked_id(new.id) if new.id else keeping.new_id()
@@ -122,8 +124,10 @@ class Changing:
                 f"resource {id!r} has revision {found.revision} by now, not {revision}: "
                 "read it again"
             )
-            details = {"expected": revision, "revision": found.revision, "ours": dict(ours)}
-            raise Conflict(message, details={**details, "theirs": _plain(found)})
+            details = {"expected": revision, "revision": found.revision, "theirs": _plain(found)}
+            if len(encode(ours)) <= self._most:  # else both would not fit into an answer
+                details["ours"] = dict(ours)
+            raise Conflict(message, details=details)
         return found, entry.revision
 
     async def update(
@@ -193,7 +197,18 @@ class Changing:
 
     async def _put(self, resource: Resource, schema: Schema, kept: int | None) -> None:
         index = keeping.resource_index(resource, schema)
-        await self._resources.put(resource.id, encode(resource), revision=kept, index=index)
+        try:
+            data = encode(resource)
+        except (OverflowError, TypeError, ValueError, RecursionError) as error:
+            message = f"resource {resource.id!r} cannot be kept: {error}"
+            raise InvalidRequest(message) from None
+        if len(data) > self._most:
+            message = (
+                f"resource {resource.id!r} has {len(data)} bytes, over the {self._most} that one "
+                "may have: keep what is large as a blob"
+            )
+            raise ContentTooLarge(message, details={"size": len(data), "limit": self._most})
+        await self._resources.put(resource.id, data, revision=kept, index=index)
 
     # owners
 
