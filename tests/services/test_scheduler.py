@@ -18,6 +18,8 @@ from ion.base import clock
 from ion.base.clock import SystemClock
 from ion.base.errors import Conflict, ContentTooLarge, InvalidRequest, NotFound, ReceivedError
 from ion.process.events.types import TimerFired
+from ion.process.identity import acting, current_identity
+from ion.process.identity.trust import issuer_of
 from ion.services.scheduler import book, ticker
 from ion.services.scheduler.client import SchedulerClient
 from ion.services.scheduler.model import Kept, Schedule, Target, Task
@@ -54,6 +56,12 @@ class Worker(Service, name="worker"):
     async def op_fail(self) -> None:
         message = "no"
         raise ValueError(message)
+
+    async def op_who(self) -> list[Any]:
+        return [str(current_identity()), self.message.stack]
+
+    async def op_note(self) -> None:
+        self.asked.append((self.message.envelope.message_id, str(current_identity())))
 
     async def op_wait(self) -> str:
         self.asked.append((self.message.envelope.message_id, None))
@@ -209,6 +217,24 @@ async def test_pause_resume_and_by_hand(near: Scene) -> None:
         content, name = {"id": "later"}, "by-hand-1"
         await near.container.rpc_send("scheduler", "fire", content, message_id=name)
     assert (await near.client.get("later")).fired == 2
+
+
+async def test_a_call_is_on_behalf_of_nobody(near: Scene) -> None:
+    issuer = issuer_of(near.container.endpoint.permission, near.container.settings.identity, "ion")
+    assert issuer is not None
+    with acting(issuer.token("ann", [])):
+        assert (await near.container.rpc_send("worker", "who"))[0] == "ann"
+        added = await near.client.add("who", every=3600.0, call="worker.who")
+        assert (added.by, added.owner) == ("ann", "ann")
+        await near.client.fire("who")
+    task = await until_of(near, "who", lambda task: task.last)
+    assert task.last is not None
+    assert task.last.result == ["None", []]
+    with acting(issuer.token("ann", [])):
+        await near.client.add("note", every=3600.0, send="worker.note")
+        await near.client.fire("note")
+    await until(lambda: near.worker.asked)
+    assert near.worker.asked[0][1] == "None"
 
 
 async def test_the_same_once_more_is_that_task_and_another_one_a_conflict(near: Scene) -> None:

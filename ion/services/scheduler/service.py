@@ -14,6 +14,7 @@ from typing import Any
 from ion.base import clock
 from ion.base.errors import ConfigurationError, Conflict, InvalidRequest, NotFound, Unavailable
 from ion.base.ids import new_mark
+from ion.process.identity import acting, current_identity
 from ion.process.incoming import IncomingCall
 from ion.process.service import Service
 from ion.process.storeerrors import answering
@@ -211,7 +212,8 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
                 firing = move.post or move.call
                 assert firing is not None
                 if move.post is not None:
-                    await posting.post(self._endpoint, uow, move.kept.task, firing)
+                    with acting(self._endpoint.token):  # as when it is due
+                        await posting.post(self._endpoint, uow, move.kept.task, firing)
                 await uow.reply(firing)
             if move.call is not None:
                 self._ticker.begin(move.kept.task, move.call)
@@ -264,5 +266,5 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
 
 def _caller(call: IncomingCall) -> str:
     """Return who calls, as far as it is known, or ""."""
-    identity = getattr(call, "identity", None)
-    return str(getattr(identity, "actor", "") or call.user)
+    identity = current_identity()
+    return identity.actor if identity is not None else call.user

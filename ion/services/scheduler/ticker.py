@@ -17,6 +17,7 @@ from typing import Any
 
 from ion.base import clock
 from ion.base.errors import Conflict, Damaged, IonError, Unavailable
+from ion.observe.context import current_call
 from ion.process.process import Process
 from ion.services.scheduler import book, deciding, posting
 from ion.services.scheduler.deciding import Move
@@ -60,6 +61,7 @@ class Ticker:
 
     async def run(self) -> None:
         """Have tasks fire, until this is cancelled."""
+        current_call.set(None)  # on behalf of nobody: not of who has had it started
         while True:
             self._wake.clear()
             try:
@@ -196,6 +198,7 @@ class Ticker:
 
     async def _call(self, task: Task, firing: Firing) -> None:
         """Call, and note what came of it."""
+        current_call.set(None)  # nor of who has fired it by hand
         target = task.target
         told: dict[str, Any] = {}
         try:
