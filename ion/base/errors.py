@@ -18,7 +18,7 @@ Every error has ``code`` (HTTP-like number), ``type`` (a stable word for program
     │  │  ├ BadRequest 400            unknown key, missing or mistyped value
     │  │  ├ OpNotFound 404            the service has no such op
     │  │  ├ Unauthorized 401          a token that is none, or none where one is asked for
-    │  │  └ Forbidden 403             a command that is not signed with the system's key
+    │  │  └ Forbidden 403             what no rule allows, or a command without the system's key
     │  └ ReceivedContainerError 5xx   the handler failed, or its process or container did
     ├ CallCycle 508                   a call that would wait on itself; the message names the ring
     ├ ServiceNotFound 404             no queue of that name exists
@@ -178,9 +178,9 @@ class Unauthorized(ReceivedApplicationError):
 
 
 class Forbidden(ReceivedApplicationError):
-    """Not allowed; of ION's own: a command that is not signed with the system's key.
+    """Not allowed: no rule of the policy allows it, or it is a command that is not signed.
 
-    The message says what is wrong with it.
+    The message says which rule, or what is wrong with the signature.
     """
 
     default_code = 403

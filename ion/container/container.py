@@ -367,7 +367,7 @@ class Container(Calling, Hosting, Conditioned):
         self._spawner.tidings = self.tidings
         pid = await self._spawner.spawn(ContainerAgent, args={"container": self}, number=0)
         await self.exchange.join_control(AGENT, self.processes[pid])
-        await keep(self)
+        await keep(self, self._spawner)
 
     def __getattr__(self, name: str) -> Any:
         """Say what is missing where a room is asked for before it was opened."""

@@ -360,6 +360,29 @@ async def test_a_container_does_not_start_with_rules_that_cannot_be_read(bus, tm
             pass
 
 
+async def test_a_keeper_that_has_failed_is_started_again(tmp_path):
+    path = write(tmp_path / "p.yml", "{allow: lab.look, to: [anyone]}")
+    async with policed(("memory://", {}), path) as container:
+        await container.spawn(Lab)
+        keeper = next(p for p in container.processes.values() if p.name == "policy_keeper")
+        keeper.fail("to be started again")
+        write(path, "{deny: lab.look, to: [anyone]}")
+
+        async def is_denied() -> bool:
+            try:
+                await call(container, "lab", "look")
+            except Forbidden:
+                return True
+            return False
+
+        deadline = time.monotonic() + PATIENCE
+        while not await is_denied():
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        names = [process.name for process in container.processes.values()]
+        assert names.count("policy_keeper") == 1
+
+
 async def test_without_rules_nothing_is_decided():
     async with Container("memory://", sysname="test") as container:
         assert container.policing is None
