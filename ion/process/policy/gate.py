@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 MAX_KNOWN = 10_000
 SYSTEM_ISSUER = "ion"
 _NO_ROLES: frozenset[str] = frozenset()
+NO_OP = "<unknown op>"
 _BY_KEY = frozenset({SERVICE, KEEPER})
 Key = tuple[str, str, str, frozenset[str]]  # pid, op, actor, roles
 _HOW = "docs/how-to/policy.md"
@@ -103,7 +104,8 @@ class Gate:
                 action, op = event_action(call, envelope, handler), None
             else:
                 op = process.ops.get(envelope.op) if process is not None else None
-                action = f"{target_of(process)}.{envelope.op}"
+                # an op that is not there may have any name: it must not fill what is remembered
+                action = f"{target_of(process)}.{envelope.op if op is not None else NO_OP}"
             subject = self._subject(call, process, op, subject)
             facts = MessageFacts(envelope, op or handler, self.owners)
             decision = self.judge.decide(subject, action, facts)
@@ -115,8 +117,7 @@ class Gate:
             log.exception("deciding on %s failed: it is refused", action)
             decision = Decision(allowed=False, reason=f"deciding failed: {type(error).__name__}")
         if not decision.allowed:
-            shown = action if op is not None or action.startswith(EVENT) else _shown(process)
-            self.journal.deny(subject, shown, decision)
+            self.journal.deny(subject, action, decision)
             raise refusal(subject, action, decision)
         if self.journal.is_verbose:
             self.journal.allow(subject, action, decision)
@@ -241,8 +242,3 @@ def refusal(subject: Subject, action: str, decision: Decision) -> Forbidden:
         "roles": sorted(subject.roles),
     }
     return Forbidden(message, details=details)
-
-
-def _shown(process: Process | None) -> str:
-    """Return what stands in the journal for ops that are not there, which may be of any name."""
-    return f"{target_of(process)}.<unknown op>"

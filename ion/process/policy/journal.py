@@ -37,7 +37,8 @@ class Journal:
     def deny(self, subject: Subject, action: str, decision: Decision) -> None:
         """Note what was denied."""
         self._counts[DENIED] += 1
-        key, now = (subject.actor, action), time.monotonic()
+        # of an event, the rest is what its sender likes: it must not make lines
+        key, now = (subject.actor, action.partition("/")[0]), time.monotonic()
         before, others = self._noted.get(key, (-QUIET, 0))
         if now - before < QUIET:
             self._noted[key] = (before, others + 1)
