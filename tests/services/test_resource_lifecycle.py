@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,3 +93,16 @@ def test_a_table_that_is_wrong_is_refused(tables: dict[str, Any], told: str) -> 
     with pytest.raises(ConfigurationError, match=told) as raised:
         LifeCycle("mine", tables)
     assert "mine" in str(raised.value)
+
+
+def test_the_page_has_the_table() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "resource-registry.md").read_text()
+    lines = {line for line in page.splitlines() if line.startswith("| `")}
+    told = set()
+    for rows in TABLES["resource"].values():
+        for event, sources, target in rows:
+            one = [sources] if isinstance(sources, str) else sources
+            left = [state for state in MATURITIES if state not in one]
+            many = f"all but {', '.join(left)}" if len(one) > 4 else ", ".join(one)
+            told.add(f"| `{event}` | {many} | {target}{', PRIVATE' * (target in GONE)} |")
+    assert lines == told
