@@ -20,6 +20,7 @@ from ion.process.service import Service
 from ion.process.storeerrors import answering
 from ion.services.scheduler import asking, book, deciding, posting
 from ion.services.scheduler.asking import Moment
+from ion.services.scheduler.deciding import Move
 from ion.services.scheduler.model import (
     GRACE,
     KEEP,
@@ -200,21 +201,7 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
         404 where there is none; 409 where a call of it goes on.
         """
         with answering():
-            name = self._name_by_hand(id)
-            async with self._ticker.turn, self.unit_of_work() as uow:
-                rows = uow.index_store(self._rows.name)
-                entry, kept = await self._read(rows, id)
-                if kept.task.running is not None:
-                    message = f"task {id!r}: its call of {kept.task.running.id} goes on"
-                    raise Conflict(message)
-                move = deciding.by_hand(kept, name, clock.now())
-                await rows.write([book.put_of(move.kept, entry.revision)])
-                firing = move.post or move.call
-                assert firing is not None
-                if move.post is not None:
-                    with acting(self._endpoint.token):  # as when it is due
-                        await posting.post(self._endpoint, uow, move.kept.task, firing)
-                await uow.reply(firing)
+            move, firing = await self._fire(id, self._name_by_hand(id))
             if move.call is not None:
                 self._ticker.begin(move.kept.task, move.call)
             return firing
@@ -238,6 +225,24 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
             await uow.reply(task)
         self._ticker.wake()
         return task
+
+    async def _fire(self, task_id: str, name: str) -> tuple[Move, Firing]:
+        """Have a task fire by hand, as far as the commit does."""
+        async with self._ticker.turn, self.unit_of_work() as uow:
+            rows = uow.index_store(self._rows.name)
+            entry, kept = await self._read(rows, task_id)
+            if kept.task.running is not None:
+                message = f"task {task_id!r}: its call of {kept.task.running.id} goes on"
+                raise Conflict(message)
+            move = deciding.by_hand(kept, name, clock.now())
+            firing = move.post or move.call
+            assert firing is not None
+            await rows.write([book.put_of(move.kept, entry.revision)])
+            if move.post is not None:
+                with acting(self._endpoint.token):  # as when it is due
+                    await posting.post(self._endpoint, uow, move.kept.task, firing)
+            await uow.reply(firing)
+            return move, firing
 
     async def _change(self, task_id: str, change: Callable[[Kept], Kept]) -> Task:
         with answering():
