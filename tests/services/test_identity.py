@@ -304,6 +304,9 @@ async def test_who_acts_for_another_has_less(
     wide = await admin.exchange(grant.token, by="mapper")
     with acting(wide.token):
         assert (await IdentityClient(script).whoami()).chain == ("mapper",)
+        deeper = await IdentityClient(script).exchange(wide.token)
+    with acting(deeper.token):
+        assert (await IdentityClient(script).whoami()).chain == ("mapper", "mapper")
     with pytest.raises(Forbidden, match="has not"):
         await admin.exchange(grant.token, roles=[ADMIN])
     with pytest.raises(Unauthorized):

@@ -119,7 +119,7 @@ class Desk:
             if token is None:
                 identity = self._tokenless(call, process)
             else:
-                identity = self._identified(token, process.name)
+                identity = self._identified(token, process)
         except Unauthorized as error:
             call.endpoint.counts["unauthorized"] += 1
             self._note(call, process.name, error)
@@ -145,7 +145,7 @@ class Desk:
             self._revocations.learn(told, time.time())
         return len(self._revocations)
 
-    def _identified(self, token: object, name: str) -> Identity:
+    def _identified(self, token: object, process: Receiver) -> Identity:
         if not isinstance(token, str):
             message = f"header {TOKEN} is no text"
             raise Unauthorized(message, details={"reason": "malformed"})
@@ -154,8 +154,10 @@ class Desk:
         except ConfigurationError as error:
             message = f"tokens cannot be checked here: {error.message}"
             raise Unauthorized(message, details={"reason": "unchecked"}) from error
-        audience = self.audience
-        if audience not in identity.audience and f"{audience}/{name}" not in identity.audience:
+        if self.audience in identity.audience:
+            return identity
+        name = getattr(process, "service_name", "") or process.name
+        if f"{self.audience}/{name}" not in identity.audience:
             message = f"this token was made for {', '.join(identity.audience)}, not for {name!r}"
             raise Unauthorized(message, details={"reason": "audience"})
         return identity

@@ -245,6 +245,7 @@ class Session:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        self._before = self._endpoint.token
         await self._take(self._begin)
         self._task = asyncio.create_task(self._keep(), name="identity session")
         return self
@@ -254,7 +255,7 @@ class Session:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        self._endpoint.token = ""
+        self._endpoint.token = self._before
         with contextlib.suppress(IonError), acting(""):
             await self._client.end_session(self.grant.refresh)
 

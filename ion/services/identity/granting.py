@@ -116,7 +116,7 @@ class Granting(Office):
         with answered():
             who = await self.known(is_delegating=bool(by))
             origin = self._endpoint.desk.identify(token)
-            acts = checked_actor(by) if by else who.actor
+            acts = checked_actor(by) if by else (*who.chain, who.actor)[0]
             lasts = self._life if life is None else max(min(life, self._max_life), 1.0)
             identity = self.issuer.delegated(
                 origin, acts, roles=roles, audience=audience, life=lasts
