@@ -161,22 +161,23 @@ class Ordered:
         return batch
 
     def _arrive(self, delivery: Delivery) -> None:
-        """Take a message, where its headers and the interceptors let it in."""
+        """Take a message, where its headers, its token and the interceptors let it in."""
         endpoint = self._endpoint
         envelope = delivery.envelope
         call = incoming_call(endpoint, self._process.id, delivery, self._source)
         if call.fault is not None:
             call.fail(call.fault)
             return
-        if endpoint.inbound or len(envelope.body) > endpoint.max_content:
-            call.phase = BINDING  # what they decide from is the call that is begun
-            before = current_call.set(call)
-            try:
-                envelope = endpoint.incoming(envelope)
-            except IonError as error:
-                call.fail(error)
-                return
-            finally:
-                current_call.reset(before)
+        call.phase = BINDING  # what they decide from is the call that is begun
+        before = current_call.set(call)
+        try:
+            if endpoint.desk.is_strict or "token" in envelope.headers:
+                endpoint.desk.admit(call, self._process)
+            envelope = endpoint.incoming(envelope)
+        except IonError as error:
+            call.fail(error)
+            return
+        finally:
+            current_call.reset(before)
         self._waiting.append(Arrival(delivery, envelope.body))
         self._some.set()

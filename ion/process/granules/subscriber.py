@@ -167,31 +167,35 @@ class StreamSubscriber:
 
     async def _share(self, process: Any, granule: Granule) -> None:
         """Hear a granule where others may get those between."""
-        self._check(granule)
+        if self._definition is not None:
+            self._check(granule, self._definition)
         await self._handler(process, granule)
         self.heard += 1
 
     async def _hear(self, process: Any, granule: Granule) -> None:
         """Hear a granule, where this process hears all of them."""
-        gap = self._tracker.gap_before(granule.publisher, granule.number)
-        if gap and not granule.sparse:
+        missed = self._tracker.missed
+        if not self._tracker.is_new(granule.publisher, granule.number, sparse=granule.sparse):
+            return
+        if self._tracker.missed > missed:
             log.warning(
-                "%d granules of stream %r did not come to %s (%s %d is next)",
-                gap,
+                "%d granules of stream %r did not come to %s (%s %d did)",
+                self._tracker.missed - missed,
                 self.stream,
                 process.id,
                 granule.publisher,
                 granule.number,
             )
-        if self._tracker.is_new(granule.publisher, granule.number, sparse=granule.sparse):
-            await self._share(process, granule)
-
-    def _check(self, granule: Granule) -> None:
         if self._definition is not None:
-            why = check_granule(granule.fields, self._definition.fields)
-            if why:
-                message = f"a granule of stream {self.stream!r} is not as expected: {why}"
-                raise BadRequest(message, details={"stream": self.stream})
+            self._check(granule, self._definition)
+        await self._handler(process, granule)
+        self.heard += 1
+
+    def _check(self, granule: Granule, definition: StreamDefinition) -> None:
+        why = check_granule(granule.fields, definition.fields)
+        if why:
+            message = f"a granule of stream {self.stream!r} is not as expected: {why}"
+            raise BadRequest(message, details={"stream": self.stream})
 
     def __repr__(self) -> str:
         return f"<StreamSubscriber of {self.stream!r} as {self.name or self._process.id}>"
