@@ -38,11 +38,16 @@ def measure(bus: str, seconds: float) -> Any:
 
 def show(bus: str, found: Any) -> None:
     """Print the figures of a bus."""
-    print(f"\n{bus}: calls a second of 1,024 bytes both ways, and the ratio to plain")
+    print(f"\n{bus}: calls a second of 1,024 bytes both ways; the ratio to plain of the rate, and")
+    print("of the calls that a second of the caller's processor is good for")
     print(f"{'callers':>8} " + " ".join(f"{side:>22}" for side in SIDES))
     for window, sides in found.items():
-        cells = [f"{sides[s]['rate']:>13,.0f} ({sides[s]['ratio']:.3f})" for s in SIDES]
+        cells = [_cell(sides[side]) for side in SIDES]
         print(f"{window:>8} " + " ".join(f"{cell:>22}" for cell in cells))
+
+
+def _cell(side: Any) -> str:
+    return f"{side['rate']:,.0f} {side['ratio']:.3f} {side['cpu_ratio']:.3f}"
 
 
 def main(argv: list[str]) -> int:

@@ -71,7 +71,12 @@ async def _window(calls: dict[str, Any], window: int, seconds: float) -> Any:
     }
     for side, each in seen.items():
         pairs = zip(each, seen[PLAIN], strict=True)
-        result[side]["ratio"] = round(statistics.median(a["rate"] / b["rate"] for a, b in pairs), 3)
+        ratios = [
+            (one["rate"] / other["rate"], other["cpu_us"] / one["cpu_us"]) for one, other in pairs
+        ]
+        rate, cpu = zip(*ratios, strict=True)
+        result[side]["ratio"] = round(statistics.median(rate), 3)
+        result[side]["cpu_ratio"] = round(statistics.median(cpu), 3)
     return result
 
 

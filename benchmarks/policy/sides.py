@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.payload import record
 from ion import Container, Service, ServiceClient
 from ion.process.identity.issuer import Issuer
+from ion.process.identity.keys import derived, written
 
 KEY = "5a" * 32  # the key of the system of both sides, on a private broker
 PLAIN, IDENTITY, POLICY = "plain", "identity", "policy"
@@ -38,8 +39,8 @@ def container(url: str, side: str, folder: Path) -> Container:
     if side == PLAIN:
         return Container(url, sysname=system, config={**config, "identity.verify": "off"})
     config["identity.verify"] = "required"
-    issuer = Issuer.of_system(bytes.fromhex(KEY), system)
-    config["identity.keys"] = [_written(issuer)]  # on the memory bus there is no key of the system
+    issuer = Issuer(derived(bytes.fromhex(KEY), system), system, "bench")
+    config["identity.keys"] = [written(issuer.public.key)]
     if side == POLICY:
         config |= {"policy.file": str(rules(folder)), "policy.default": "deny"}
     token = issuer.token("ann", ["ADMIN"], life=3600.0)
@@ -50,9 +51,3 @@ def call_of(caller: Container) -> Any:
     """Return the call that is measured."""
     content, echo = record(), ServiceClient("echo", caller)
     return lambda: echo.echo(content=content)
-
-
-def _written(issuer: Issuer) -> str:
-    from ion.process.identity.keys import written
-
-    return written(issuer.public.key)

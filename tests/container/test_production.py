@@ -98,6 +98,19 @@ async def test_a_system_lives_under_it(amqp_url, tmp_path):
         assert denied >= 6
 
 
+async def test_an_observatory_works_under_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    async with produced("memory://", tmp_path) as container:
+        await container.start_rel("observatory")
+        deadline = time.monotonic() + PATIENCE
+        while (await container.rpc_send("streams", "describe", {"stream": "gps"}))["last"] < 2:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        assert container.endpoint.counts["policy denied"] == 0
+        with acting(""), pytest.raises(Forbidden):
+            await container.rpc_send("streams", "describe", {"stream": "gps"})
+
+
 async def owners_change_what_they_own(container: Container, issuer: Issuer) -> None:
     """Let two operators try to change a resource of the registry; it is handed on."""
     registry = ResourceRegistryClient(container)
