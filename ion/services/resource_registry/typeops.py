@@ -107,18 +107,23 @@ class Types(Base):
             await self._declare_indices(type_)
         for _ in range(10):
             try:
-                async with self.unit_of_work() as unit:
-                    changing = Changing(self._home, unit, self._endpoint)
-                    for type_ in types:
-                        await _registered(changing, type_)
-                    for predicate in predicates:
-                        await _keep_predicate(changing, predicate)
+                await self._bring_once(types, predicates)
             except Contended:
                 continue  # another instance is about the same
             else:
                 return
         message = "the types of the registry are changed elsewhere again and again"
         raise Conflict(message)
+
+    async def _bring_once(
+        self, types: Sequence[ResourceType], predicates: Sequence[PredicateType]
+    ) -> None:
+        async with self.unit_of_work() as unit:
+            changing = Changing(self._home, unit, self._endpoint)
+            for type_ in types:
+                await _registered(changing, type_)
+            for predicate in predicates:
+                await _keep_predicate(changing, predicate)
 
     async def _declare_indices(self, given: ResourceType) -> None:
         """Let resources be found by what a type declares, before it is one.
