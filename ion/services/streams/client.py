@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -110,12 +110,17 @@ class StreamsClient(ServiceClient, service="streams"):
             "limit": limit,
             "follow": follow,
         }
+        async with aclosing(self._kept(content, timeout)) as items:
+            async for item in items:
+                if item.granule is not None:
+                    yield granule_of(item.granule, item.offset)
+
+    async def _kept(self, content: Any, timeout: float | None) -> AsyncGenerator[Kept, None]:
         with heard():
             items = self._stream("read", content, timeout=timeout, credit=CREDIT, returns=Kept)
-            async with aclosing(items):
+            async with items:
                 async for item in items:
-                    if item.granule is not None:
-                        yield granule_of(item.granule, item.offset)
+                    yield item
 
     async def last(self, stream: str, n: int = 1, *, timeout: float | None = None) -> list[Granule]:
         """Return the newest granules that are kept, the oldest of them first."""
