@@ -167,9 +167,8 @@ class Tidings:
         endpoint = self._endpoint
         while self._waiting:
             topic, event = self._waiting[0]
-            envelope = endpoint.one_way(
-                f"{endpoint.id}.0", event.type, content_of(event), message_id=event.id
-            )
+            content, agent = content_of(event), f"{endpoint.id}.0"
+            envelope = endpoint.one_way(agent, event.type, content, message_id=event.id, to=topic)
             endpoint.transport.publish(exchange, topic, envelope)
             self._waiting.popleft()
 

@@ -15,7 +15,8 @@ from ion.process.events.seam import Seam
 from ion.process.ops import Arguments, Op
 from ion.process.subscription import handler_of
 
-REPLAYED = "replayed-offset"  # header of an event that is told again by the repository
+# Header of an event that is told again by the repository; no signature is about an `x-` one.
+REPLAYED = "x-replayed-offset"
 E = TypeVar("E", bound=Event)
 
 

@@ -46,6 +46,7 @@ PAUSE = 1.0  # seconds before one that is away is asked again
 TIMEOUT = 5.0  # seconds that the repository has for an answer
 LATE = 60.0  # seconds after the seam that late events are looked for
 LOOK_EVERY = 2.0
+GRACE = 5.0  # seconds that the queue has to bring what is in the repository already
 LEASE = 10.0  # seconds of silence after which another process takes over
 _AWAY = (Unavailable, DeadlineExceeded, ServiceNotFound, ReceivedContainerError)
 
@@ -228,9 +229,11 @@ class Replay:
         except (IonError, KeyError) as error:
             log.warning("event %d cannot be replayed: %s", filed.offset, error)
             return
+        own = str(content["id"])
         envelope = self._endpoint.one_way(
-            self._process.id, event.type, content, message_id=str(content["id"])
-        ).with_headers(**{REPLAYED: filed.offset})
+            self._process.id, event.type, content, message_id=own, to=topic
+        )
+        envelope = envelope.with_headers(**{REPLAYED: filed.offset})
         await self._window.enter()
         delivery = Replayed(envelope, self._exchange, topic, self._window)
         self._process.take(self._subscription.source, delivery)
@@ -250,15 +253,21 @@ class Replay:
             if seam.is_passed and not self._place.done:
                 await self._keep_place(done=True)
             late.extend((now, each) for each in await self._later() if _is_late(seam, each))
-            while late and late[0][0] < now - LOOK_EVERY:  # the queue has had its time
-                _, filed = late.popleft()
-                if _is_late(seam, filed):
-                    await self._give(filed, seam)
+            if seam.is_passed:
+                await self._give_late(seam, late, now - GRACE)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LOOK_EVERY)
+        await self._give_late(seam, late, now)
         seam.close()
         if not self._place.done:
             await self._keep_place(done=True)
+
+    async def _give_late(self, seam: Seam, late: deque[tuple[float, Filed]], until: float) -> None:
+        """Give those that have not come by the queue, though they are known since ``until``."""
+        while late and late[0][0] <= until:
+            _, filed = late.popleft()
+            if _is_late(seam, filed):
+                await self._give(filed, seam)
 
     async def _later(self) -> list[Filed]:
         """Return events that have come to the repository since it was asked last."""

@@ -7,7 +7,7 @@ repository only later than all that was replayed (since its store was away), is 
 
 from __future__ import annotations
 
-SLACK = 5.0  # seconds that the clocks of publishers may be behind
+SLACK = 1.0  # seconds that the clocks of publishers may be behind
 
 
 class Seam:
