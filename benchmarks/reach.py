@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from benchmarks.medians import Results
-from benchmarks.rows import BLAST, BLOB_ENGINES, CONFIRMED, ENGINES, SEND, SIZES
+from benchmarks.rows import BLAST, BLOB_ENGINES, CONFIRMED, ENGINES, GRANULES, SEND, SIZES
 
 # 64 messages of 1 MB under way, encoded and framed, are 128 MB; the interpreter and ION are 40.
 PUBLISHER_MB = 200
@@ -88,6 +88,11 @@ def _one_way() -> Iterator[Goal]:
             key = f"oneway.{mode}.{size}"
             what = f"one way {size}, {names[mode]}: of raw aiormq with the same window"
             yield Goal(what, _ratio(f"{key}.ion", f"{key}.aiormq", "rate"), 0.8)
+    key = f"oneway.{GRANULES}.64KB"
+    raw = {"c": "the C pair", "raw": "ION's transport", "aiormq": "raw aiormq"}
+    for name, label in raw.items():
+        what = f"stream of 64KB granules: of {label}, publish and consume of as many bytes"
+        yield Goal(what, _ratio(f"{key}.ion", f"{key}.{name}", "rate"), 0.8)
     most = _worst([f"oneway.{mode}.{size}.ion" for mode in names for size in SIZES], "publisher_mb")
     yield Goal(
         "one way, all of these: peak memory of the publisher", most, PUBLISHER_MB, False, "MB"
