@@ -159,15 +159,14 @@ def weigh(verdict: Verdict, subject: Subject, facts: Facts) -> Decision:
     for rule in verdict.denies:
         if rule.when is not None and holds(rule.when, subject, facts) is not False:
             return _denied(rule)
+    missed = verdict.rest
     for rule in verdict.allows:
-        if rule.when is not None and holds(rule.when, subject, facts):
+        held = rule.when is None or holds(rule.when, subject, facts)
+        if held:
             return _allowed(rule)
-    if verdict.allows and not verdict.rest.allowed:
-        rule = verdict.allows[0]
-        told = rule.when.told() if rule.when is not None else ""
-        reason = f"rule {rule.id!r} allows it only where {told}"
-        return Decision(allowed=False, rule=rule.id, reason=reason, needs=verdict.rest.needs)
-    return verdict.rest
+        if not missed.allowed and not missed.rule:
+            missed = _missed(rule, verdict.rest.needs, is_known=held is not None)
+    return missed
 
 
 def holds(when: When, subject: Subject, facts: Facts) -> bool | None:
@@ -236,6 +235,14 @@ def _equal(one: Any, other: Any) -> bool:
 
 def _allowed(rule: Rule) -> Decision:
     return Decision(allowed=True, rule=rule.id, reason=f"rule {rule.id!r} allows it")
+
+
+def _missed(rule: Rule, needs: tuple[str, ...], *, is_known: bool) -> Decision:
+    """Return what is told of a rule that would have allowed it, had its conditions held."""
+    told = rule.when.told() if rule.when is not None else ""
+    why = "" if is_known else "; whether it is so is not known here (yet)"
+    reason = f"rule {rule.id!r} allows it only where {told}{why}"
+    return Decision(allowed=False, rule=rule.id, reason=reason, needs=needs)
 
 
 def _denied(rule: Rule) -> Decision:

@@ -63,8 +63,12 @@ class Policing:
         if self._path is not None:
             self._mark = await asyncio.to_thread(_mark_of, self._path)
             self._take(await asyncio.to_thread(reading.read, self._path))
-        if self._endpoint.desk.mode == "off":
-            log.warning("identity.verify is off: to the rules, everybody is anonymous")
+        if self._endpoint.desk.mode in ("off", "hint"):
+            log.warning(
+                "identity.verify is %r: to the rules, who has no token that was checked is "
+                "anonymous, and the containers have none of their own; set it to 'present'",
+                self._endpoint.desk.mode,
+            )
         self._endpoint.inbound = (*self._endpoint.inbound, self.gate)
 
     async def look(self, *, again: bool = False) -> bool:

@@ -173,6 +173,8 @@ rules:
     assert (decision.allowed, decision.rule) == (False, "own")
     assert "owns what 'id' names" in decision.reason
     assert "bob" not in decision.reason
+    decision = judge.decide(ann, "i.set", GivenFacts({"id": "r9"}, OWNERS))
+    assert decision.reason.endswith("whether it is so is not known here (yet)")
     decision = judge.decide(NOBODY, "i.get", GivenFacts({}, {}))
     assert decision.needs == ("OPERATOR",)
     assert "mallory" not in decision.reason
