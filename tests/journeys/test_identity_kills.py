@@ -48,6 +48,7 @@ class Identity:
         for setting in (
             f"store.url=sqlite:///{self.folder}/store.db",
             "identity.verify=required",
+            "identity.leeway=0",  # the clocks are one clock
             "apps.identity.remind_every=0.5",
         ):
             words += ["--set", setting]

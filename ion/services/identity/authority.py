@@ -59,6 +59,13 @@ def caller() -> Identity | None:
     return THE_SYSTEM if permission.is_signed(*given) else None
 
 
+def lateness() -> float:
+    """Return for how many seconds who has called does not wait any more, by the clocks of both."""
+    call = current_call.get()
+    deadline = call.envelope.headers.get("deadline") if isinstance(call, IncomingCall) else None
+    return time.time() - deadline / 1000 if isinstance(deadline, int) else 0.0
+
+
 def signature_of() -> tuple[str, float]:
     """Return the nonce that the call is signed with, and until when it must not come again.
 

@@ -63,9 +63,15 @@ class Office(Process):
         return await self._once(who)
 
     async def _once(self, who: Identity) -> Identity:
-        """Check that a signature was not used before, by any instance: whoever reads a queue could
-        say again what was signed, and have the answer.
+        """Check that who has asked still waits, and that a signature was not used before.
+
+        What has waited while no instance ran must not be done after what was asked since. And
+        whoever reads a queue could say again what was signed, and have the answer.
         """
+        late = authority.lateness()
+        if late > self._endpoint.desk.leeway:
+            message = f"who has asked for this gave up {late:.0f} s ago: ask again"
+            raise ApplicationError(message, 504, "DeadlineExceeded")
         nonce, until = authority.signature_of()
         if nonce and not await self.book.use(SYSTEM, nonce, until):
             message = "this command was used before: give it again"

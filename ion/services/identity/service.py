@@ -32,8 +32,13 @@ STORE = "identity"
 DEFAULTS = {"token_life": 900.0, "session_life": 43_200.0, "remind_every": 10.0}
 
 
-class IdentityService(People, Granting, Service, name="identity", version="0.1.0"):
+class IdentityService(
+    People, Granting, Service, name="identity", version="0.1.0", delivery="at-most-once"
+):
     """Knows the actors of a system, and gives them tokens.
+
+    What it was asked for when it was killed is not done later, after what was asked since: who gets
+    no answer asks again.
 
     :cvar for_anybody: ops that need no token, even where ``identity.verify`` is ``required``.
     :param config: over the app's.
