@@ -68,11 +68,15 @@ class EventLog:
         :raises Conflict: others write all the time.
         """
         for _ in range(TRIES):
+            if self._revision < 0:
+                await self._read_last()
+            # Of before the look: who has written since makes the write conflict.
+            last, revision = self.last, self._revision
             fresh = await self._fresh(events)
             if not fresh:
                 return 0
             try:
-                return await self._write(fresh)
+                return await self._write(fresh, last, revision)
             except Conflict:
                 await self._read_last()
             except Unavailable:
@@ -83,8 +87,6 @@ class EventLog:
 
     async def _fresh(self, events: Sequence[Arrived]) -> list[Arrived]:
         """Return the events that are not there yet, each once."""
-        if self._revision < 0:
-            await self._read_last()
         known: set[object] = set()
         for start in range(0, len(events), AT_A_TIME):
             ids = [event.id for event in events[start : start + AT_A_TIME]]
@@ -96,11 +98,11 @@ class EventLog:
                 fresh.setdefault(event.id, event)
         return list(fresh.values())
 
-    async def _write(self, events: Sequence[Arrived]) -> int:
-        last = self.last + len(events)
-        batch: list[Write] = [Put(LAST, codec.encode(last)[0], self._revision, {})]
+    async def _write(self, events: Sequence[Arrived], before: int, revision: int) -> int:
+        last = before + len(events)
+        batch: list[Write] = [Put(LAST, codec.encode(last)[0], revision, {})]
         now = clock.now()
-        for offset, event in enumerate(events, self.last + 1):
+        for offset, event in enumerate(events, before + 1):
             value = codec.encode([now, event.content])[0]
             batch.append(Put(key_of(offset), value, ABSENT, {**event.index, "offset": offset}))
         new = {event.path for event in events} - self.paths
