@@ -44,6 +44,7 @@ class PolicyKeeper(Process, name=giving.KEEPER):
     def __init__(self, policing: Policing) -> None:
         self._policing = policing
         self._hurry = asyncio.Event()
+        self._looking = asyncio.Lock()  # so that older rules never come after newer ones
         self._is_away = False
         self._follows = False
 
@@ -81,7 +82,9 @@ class PolicyKeeper(Process, name=giving.KEEPER):
 
     async def _look(self, *, again: bool = False) -> None:
         self._policing.count()
-        if await self._policing.look(again=again) or await self._fetch():
+        async with self._looking:
+            is_new = await self._policing.look(again=again) or await self._fetch()
+        if is_new:
             await self._tell()
         await self._follow_owners()
         await self._find_owners()
@@ -187,7 +190,11 @@ class PolicyKeeper(Process, name=giving.KEEPER):
         service = self._policing.settings.owners
         while service is not None and (wanted := owners.wanted(AT_ONCE)):
             since = owners.mark
-            found = await self.rpc_send(service, "read_many", {"ids": wanted}, PATIENCE)
+            try:
+                found = await self.rpc_send(service, "read_many", {"ids": wanted}, PATIENCE)
+            except IonError as error:
+                log.debug("the owners of %d resources are not known: %s", len(wanted), error)
+                return
             for resource in found:
                 owners.learn(resource["id"], resource.get("owner", ""), since)
 

@@ -62,7 +62,7 @@ class Policing:
         """
         if self._path is not None:
             self._mark = await asyncio.to_thread(_mark_of, self._path)
-            self._take(await asyncio.to_thread(reading.read, self._path))
+            await self._take(await asyncio.to_thread(reading.read, self._path))
         if self._endpoint.desk.mode in ("off", "hint"):
             log.warning(
                 "identity.verify is %r: to the rules, who has no token that was checked is "
@@ -90,7 +90,7 @@ class Policing:
         except ConfigurationError as error:
             self.refuse(error)
             return False
-        self._take(read)
+        await self._take(read)
         return True
 
     async def take(self, text: str, version: int) -> None:
@@ -99,8 +99,8 @@ class Policing:
         :raises ConfigurationError: they are wrong; the old ones stay in force.
         """
         read = await asyncio.to_thread(reading.parse, text, f"policy version {version}")
+        await self._take(read)
         self.version = version
-        self._take(read)
 
     def refuse(self, error: ConfigurationError) -> None:
         """Note that there are rules that are not to be taken."""
@@ -108,10 +108,10 @@ class Policing:
             self.problem = error.message
             log.error("the old rules stay in force, as the new ones are wrong: %s", error)
 
-    def _take(self, read: reading.Read) -> None:
+    async def _take(self, read: reading.Read) -> None:
         for finding in read.warnings:
             log.warning("%s", finding)
-        self.gate.use(Judge(read.rules, self.settings.default))
+        self.gate.use(await asyncio.to_thread(Judge, read.rules, self.settings.default))
         self.problem = ""
         self.since = time.time()
         source, default = read.rules.source, self.settings.default

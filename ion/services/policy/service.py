@@ -153,7 +153,8 @@ class PolicyService(Service, name="policy", version="0.1.0"):
         with answering():
             head = await self._head()
         if self._judge[0] != head.version:
-            self._judge = (head.version, Judge(await _read(head.text), DENY))
+            rules = await _read(head.text) if head.version else Rules()
+            self._judge = (head.version, await asyncio.to_thread(Judge, rules, DENY))
         subject = Subject(actor, frozenset(roles or ()), claims or {})
         decision = self._judge[1].decide(subject, action, GivenFacts(content or {}, owners or {}))
         return {**decision.as_dict(), "version": head.version}
