@@ -14,8 +14,9 @@ from tests.house import Tree
 ROOT = Path(__file__).parent.parent
 IMPORT_SECONDS = 0.3
 HEAVY = (
-    "aio_pika", "aiormq", "asyncpg", "google.protobuf", "prompt_toolkit", "ptpython", "redis",
-    "rich", "sqlite3", "uvloop", "yaml",
+    "aio_pika", "aiormq", "asyncpg", "cronsim", "cryptography", "fsspec", "google.protobuf", "h5py",
+    "jwt", "numpy", "prompt_toolkit", "ptpython", "pynmeagps", "redis", "rich", "sqlite3", "uvloop",
+    "yaml",
 )  # fmt: skip
 CHECKS = (
     house.floors,
