@@ -1,0 +1,16 @@
+"""Names of tags and blobs."""
+
+from __future__ import annotations
+
+
+def fault_of(name: str, most: int) -> str:
+    """Return what is wrong with the name of a tag or blob, or ""."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return "is no text in UTF-8"
+    if not 0 < size <= most:
+        return f"has {size} bytes: 1 to {most} are possible"
+    if any(char < " " for char in name):
+        return "has control characters"
+    return ""

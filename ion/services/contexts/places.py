@@ -1,0 +1,143 @@
+"""Places on the shelf, from their first moment to their last.
+
+A place is written down before a content goes there, and again when nobody needs it any more; so
+what was begun by an instance that was killed is found, and removed by whichever one sweeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from threading import Event
+
+from ion.base.errors import Conflict, IonError
+from ion.services.contexts import rows
+from ion.services.contexts.draft import Pieces
+from ion.services.contexts.rows import PENDING, TRASH, Pending, encoded, pending_of
+from ion.services.contexts.shelf import Shelf
+from ion.stores.store import ABSENT, Entry, Store
+
+log = logging.getLogger(__name__)
+
+_LOOK = 0.25  # seconds between two looks at a content that is being put
+_ALIVE = 10.0  # seconds between two signs of life of it
+
+
+class Places:
+    """See the module.
+
+    :param store: of the catalog.
+    :param abandoned: seconds without a sign of life, after which nobody puts a content any more.
+    :param linger: seconds that a content stays for those who are reading it.
+    """
+
+    def __init__(self, store: Store, shelf: Shelf, abandoned: float, linger: float) -> None:
+        self.shelf = shelf
+        self._store = store
+        self._abandoned = abandoned
+        self._linger = linger
+
+    async def begin(self) -> str:
+        """Return a new place, written down.
+
+        :raises Unavailable: the store is away.
+        """
+        place = rows.new_place()
+        await self._store.put(PENDING + place, encoded(Pending(rows.now())), revision=ABSENT)
+        return place
+
+    async def put(self, place: str, pieces: Pieces, stop: Event, look: Callable[[], None]) -> str:
+        """Put a content; return what the shelf calls it. Where this raises, nothing is there.
+
+        :param stop: is set where this is cancelled: the pieces end then.
+        :param look: is called now and then.
+        :raises IonError: as :meth:`Shelf.put`.
+        """
+
+        async def note(ref: str) -> None:
+            await self._store.put(PENDING + place, encoded(Pending(rows.now(), ref)))
+
+        task = asyncio.ensure_future(self.shelf.put(place, pieces, note))
+        try:
+            return await self._followed(task, place, look)
+        except BaseException:
+            stop.set()
+            if not task.done():
+                await asyncio.wait({task})
+            raise
+
+    async def _followed(
+        self, task: asyncio.Future[str], place: str, look: Callable[[], None]
+    ) -> str:
+        alive = time.monotonic()
+        while True:
+            done, _ = await asyncio.wait({task}, timeout=_LOOK)
+            if done:
+                return task.result()
+            look()
+            if time.monotonic() - alive > min(_ALIVE, self._abandoned / 4):
+                alive = time.monotonic()
+                await self._sign(place)
+
+    async def _sign(self, place: str) -> None:
+        """Give a sign of life."""
+        entry = await self._store.entry(PENDING + place)
+        if entry is None:
+            return  # it was given up by another: entering it will fail
+        row = Pending(rows.now(), pending_of(entry.value).ref)
+        with contextlib.suppress(Conflict):
+            await self._store.put(entry.key, encoded(row), revision=entry.revision)
+
+    async def give_up(self, place: str, ref: str) -> None:
+        """Remove a content that was not entered; what fails is left to the next sweep."""
+        with contextlib.suppress(IonError):
+            await self._drop(PENDING + place, place, ref)
+
+    async def sweep(self) -> int:
+        """Remove what nobody needs; return how many contents that were.
+
+        :raises Unavailable: the store is away.
+        """
+        count = 0
+        for prefix, grace in ((TRASH, self._linger), (PENDING, self._abandoned)):
+            before = rows.now() - grace
+            async for entry in _all(self._store, prefix):
+                pending = pending_of(entry.value)
+                if pending.at > before:
+                    continue
+                await self._drop(entry.key, entry.key.removeprefix(prefix), pending.ref)
+                count += 1
+        return count
+
+    async def _drop(self, key: str, place: str, ref: str) -> None:
+        await self.shelf.remove(place, ref)
+        await self._store.remove(key)
+
+    async def keep_swept(self, every: float, soon: asyncio.Event) -> None:
+        """Sweep now and then, and when ``soon`` is set, until this is cancelled."""
+        while True:
+            try:
+                count = await self.sweep()
+            except IonError as error:
+                log.warning("contents that nobody needs could not be removed: %s", error)
+            else:
+                if count:
+                    log.debug("%d contents that nobody needed are removed", count)
+            soon.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(every):
+                    await soon.wait()
+
+
+async def _all(store: Store, prefix: str) -> AsyncIterator[Entry]:
+    after = None
+    while True:
+        page = await store.scan(prefix, after=after)
+        for entry in page.items:
+            yield entry
+        after = page.cursor
+        if after is None:
+            return

@@ -1,0 +1,216 @@
+"""Retrieval: blobs by patterns, packed one after another or in pieces."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterator, Sequence
+from io import BytesIO
+
+from ion.base.errors import Damaged, InvalidRequest, NotFound
+from ion.services.contexts.catalog import Catalog
+from ion.services.contexts.directory import Held, Tag
+from ion.services.contexts.model import BlobEntry, Frame
+from ion.services.contexts.natural import natural
+from ion.services.contexts.patterns import Pattern, compiled
+from ion.services.contexts.rows import DATA, ROW
+from ion.services.contexts.shelf import Shelf
+from ion.stores.store import Store
+
+FRAME = 512 * 1024  # bytes of a piece
+_AT_ONCE = 2 * 1024 * 1024  # bytes of a large blob that are read at once
+_ROWS = 512  # that are read at a time
+
+
+class Selection:
+    """What is asked for.
+
+    :param count: blobs at most; 0: any number.
+    :param size: bytes at most; it ends before the first blob that does not fit. None: any number.
+    :param after: (tag, name): only what comes after.
+    :raises InvalidRequest: a pattern is none, or a bound is negative.
+    """
+
+    def __init__(
+        self,
+        tag_re: str,
+        blob_re: str,
+        count: int = 0,
+        size: int | None = None,
+        after: tuple[str, str] | None = None,
+    ) -> None:
+        if count < 0 or (size is not None and size < 0):
+            message = f"bounds of a retrieval are 0 or more, not {count} blobs of {size} bytes"
+            raise InvalidRequest(message)
+        self.tag = compiled(tag_re)
+        self.blob = compiled(blob_re)
+        self.count = count
+        self.size = size
+        self.after = after
+
+    async def of(self, catalog: Catalog) -> list[Held]:
+        """Return the blobs, by tag and in natural order."""
+        found: list[Held] = []
+        if self.tag.literal is not None:
+            tag = await catalog.tag(self.tag.literal)
+            if tag is not None:
+                self._take(tag, found)
+            return self._bounded(found)
+        async for tag in catalog.tags(self._is_wanted):
+            self._take(tag, found)
+            if self.count and len(found) >= self.count:
+                break
+        return self._bounded(found)
+
+    def _is_wanted(self, name: str) -> bool:
+        return (self.after is None or name >= self.after[0]) and self.tag.matches(name)
+
+    def _take(self, tag: Tag, found: list[Held]) -> None:
+        held = _matching(tag, self.blob)
+        if self.after is not None and tag.name == self.after[0]:
+            start = natural(self.after[1])
+            held = [each for each in held if natural(each.blob.name) > start]
+        found += held
+
+    def _bounded(self, found: list[Held]) -> list[Held]:
+        if self.count:
+            del found[self.count :]
+        if self.size is not None:
+            total = 0
+            for number, held in enumerate(found):
+                total += held.blob.size
+                if total > self.size:
+                    return found[:number]
+        return found
+
+
+def _matching(tag: Tag, pattern: Pattern) -> list[Held]:
+    if pattern.is_all:
+        return list(tag.blobs.values())
+    if pattern.literal is not None:
+        held = tag.blobs.get(pattern.literal)
+        return [held] if held is not None else []
+    return [held for name, held in tag.blobs.items() if pattern.matches(name)]
+
+
+class Reader:
+    """Reads the bytes of blobs, and checks them."""
+
+    def __init__(self, store: Store, shelf: Shelf) -> None:
+        self._store = store
+        self._shelf = shelf
+
+    async def packed(self, wanted: Sequence[Held]) -> bytes:
+        """Return the bytes of blobs, one after another. No more memory is taken than for these.
+
+        :raises NotFound: one was removed, or replaced, meanwhile.
+        :raises Damaged: one is not what it was.
+        """
+        total = sum(held.blob.size for held in wanted)
+        if not total:
+            return b""
+        buffer = BytesIO()
+        buffer.seek(total - 1)
+        buffer.write(b"\0")
+        with buffer.getbuffer() as view:
+            await self._fill(wanted, view)
+        return buffer.getvalue()  # what it has is given away, not copied
+
+    async def frames(self, wanted: Sequence[Held]) -> AsyncIterator[Frame]:
+        """Iterate the bytes of blobs in pieces of :data:`FRAME`; errors as :meth:`packed`."""
+        some: list[Held] = []
+        size = 0
+        for held in wanted:
+            if some and (size + held.blob.size > FRAME or len(some) >= _ROWS):
+                yield Frame([each.entry for each in some], await self.packed(some))
+                some, size = [], 0
+            if held.blob.size > FRAME:
+                async for frame in self._parts(held):
+                    yield frame
+                continue
+            some.append(held)
+            size += held.blob.size
+        if some:
+            yield Frame([each.entry for each in some], await self.packed(some))
+
+    async def _parts(self, held: Held) -> AsyncIterator[Frame]:
+        """Give a large blob in pieces."""
+        if held.blob.size <= _AT_ONCE:
+            whole = await self.packed([held])
+            for offset in range(0, len(whole), FRAME):
+                yield Frame([] if offset else [held.entry], whole[offset : offset + FRAME])
+            return
+        crc = 0
+        for offset in range(0, held.blob.size, _AT_ONCE):
+            data = await self.some(held, offset, min(_AT_ONCE, held.blob.size - offset))
+            crc = zlib.crc32(data, crc)
+            for start in range(0, len(data), FRAME):
+                index = [] if offset or start else [held.entry]
+                yield Frame(index, data[start : start + FRAME])
+        _check(held.entry, crc)
+
+    async def some(self, held: Held, offset: int, size: int) -> bytes:
+        """Return some bytes of one blob, unchecked."""
+        blob, part = held.blob, held.part
+        if blob.data is not None:
+            return blob.data[offset : offset + size]
+        start = blob.offset + offset
+        if part.where == ROW:
+            data = await self._store.get(DATA + part.place)
+            if data is None:
+                raise _gone(held)
+            return data[start : start + size]
+        return await self._shelf.read(part.place, part.ref, start, size)
+
+    async def _fill(self, wanted: Sequence[Held], view: memoryview) -> None:
+        in_rows: list[tuple[Held, memoryview]] = []
+        at = 0
+        run: list[tuple[Held, memoryview]] = []
+        for held in wanted:
+            room = view[at : at + held.blob.size]
+            at += held.blob.size
+            if held.blob.data is not None:
+                room[:] = held.blob.data
+            elif held.part.where == ROW:
+                in_rows.append((held, room))
+            elif held.blob.size:
+                if run and run[0][0].part.place != held.part.place:
+                    await self._from_shelf(run)
+                    run = []
+                run.append((held, room))
+        if run:
+            await self._from_shelf(run)
+        for start in range(0, len(in_rows), _ROWS):
+            await self._from_rows(in_rows[start : start + _ROWS])
+
+    async def _from_shelf(self, run: list[tuple[Held, memoryview]]) -> None:
+        part = run[0][0].part
+        rooms = [(held.blob.offset, room, held.blob.crc) for held, room in run]
+        wrong = await self._shelf.read_into(part.place, part.ref, rooms)
+        if wrong is not None:
+            raise _damaged(run[wrong][0].entry)
+
+    async def _from_rows(self, wanted: list[tuple[Held, memoryview]]) -> None:
+        keys = {DATA + held.part.place: None for held, _ in wanted}
+        rows = await self._store.get_many(list(keys))
+        for held, room in wanted:
+            data = rows.get(DATA + held.part.place)
+            if data is None:
+                raise _gone(held)
+            blob = held.blob
+            room[:] = data[blob.offset : blob.offset + blob.size]
+            _check(held.entry, zlib.crc32(room))
+
+
+def _check(entry: BlobEntry, crc: int) -> None:
+    if crc != entry.crc:
+        raise _damaged(entry)
+
+
+def _damaged(entry: BlobEntry) -> Damaged:
+    message = f"blob {entry.name!r} of tag {entry.tag!r} is not what it was: assimilate it again"
+    return Damaged(message, details={"tag": entry.tag, "blob": entry.name})
+
+
+def _gone(held: Held) -> NotFound:
+    message = f"blob {held.blob.name!r} of tag {held.entry.tag!r} is not there (any more)"
+    return NotFound(message, details={"tag": held.entry.tag, "blob": held.blob.name})
