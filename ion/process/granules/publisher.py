@@ -137,8 +137,11 @@ class StreamPublisher:
             sparse=sparse,
         )
         op: Any = ContentOp(made._on_end)
-        process.run(made._live(), f"publisher of {stream}")
-        made._ending = await process.subscribe(POINT, end_topic(stream), op)
+        try:
+            made._ending = await process.subscribe(POINT, end_topic(stream), op)
+            process.run(made._live(), f"publisher of {stream}")
+        except LifecycleError:
+            flight.rests = True  # the process ends: these are its last words
         return made
 
     @property

@@ -26,17 +26,18 @@ class Window:
 
     :param topic: of all of them.
     :param size: how many, at most.
+    :ivar rests: nothing is sent again.
     """
 
     __slots__ = (
         "_endpoint",
         "_exchange",
-        "_rests",
         "_serial",
         "_timer",
         "_topic",
         "_unsure",
         "_waiting",
+        "rests",
         "size",
     )
 
@@ -46,7 +47,7 @@ class Window:
         self._exchange = exchange
         self._topic = topic
         self._serial = 0
-        self._rests = False
+        self.rests = False
         self._unsure: dict[int, Envelope] = {}
         self._timer: asyncio.TimerHandle | asyncio.Task[None] | None = None
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
@@ -88,7 +89,7 @@ class Window:
 
     async def rest(self) -> None:
         """Wait a moment for what is on its way; later, nothing is sent again."""
-        self._rests = True
+        self.rests = True
         with contextlib.suppress(Unavailable):
             await self.empty(LAST)
         if self._timer is not None:
@@ -114,7 +115,7 @@ class Window:
             self._unsure.pop(number, None)
             if self._waiting:
                 self._wake()
-        elif self._rests:
+        elif self.rests:
             self._unsure.pop(number, None)
         elif self._timer is None and number in self._unsure:
             self._timer = self._endpoint.loop.call_later(PAUSE, self._send_again)

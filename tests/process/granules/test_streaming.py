@@ -305,6 +305,10 @@ async def test_what_is_on_its_way_when_the_process_ends(container: Container) ->
     await container.terminate_process(sensor.id)
     await until(lambda: len(listener.heard) == 500)
     assert publisher.waiting == 0
+    last = await sensor.open()  # the last words of a process that has ended
+    await last.publish({"x": [500]})
+    await last.flush()
+    await until(lambda: len(listener.heard) == 501)
     for time in (float("nan"), float("inf"), "now"):
         with pytest.raises(InvalidRequest, match="time"):
             await publisher.publish({"x": [1]}, time=time)  # type: ignore[arg-type]
@@ -334,12 +338,14 @@ async def test_a_lost_connection_loses_and_doubles_nothing(
         await until(lambda: transform.passed > 200)
         await asyncio.to_thread(rabbitmq_server.close_connections)
         await filling
-        await until(lambda: transform.passed >= 2000)
-        await until(lambda: listener.heard and listener.heard[-1].number == 2000)
         # The listener's own queue went with its connection: there is a gap, and nothing else.
+        async with asyncio.timeout(30):
+            while listener.heard[-1].number <= 2000:
+                await publisher.publish({"x": [0]}, timeout=30)
+                await asyncio.sleep(0.01)
         numbers = [g.number for g in listener.heard]
         assert sorted(set(numbers)) == numbers
-        assert sorted(transform.numbers) == list(range(1, 2001))
+        assert set(range(1, 2001)) <= transform.numbers
 
 
 class Same(Transform):
