@@ -18,7 +18,7 @@ from ion.base.errors import ContentTooLarge, IonError
 from ion.services.contexts import codes
 from ion.services.contexts.catalog import Catalog
 from ion.services.contexts.codes import ItemError
-from ion.services.contexts.draft import INLINE, Draft, Meter, check_size
+from ion.services.contexts.draft import INLINE, Arriving, Draft, Meter, Pieces, check_size
 from ion.services.contexts.entering import enter
 from ion.services.contexts.model import BundleResult, Item, ItemResult, Progress
 from ion.services.contexts.ordering import ordered
@@ -104,11 +104,11 @@ class Assimilator:
             for draft in drafts:
                 check_size(draft, draft.size or 0, self._most)
                 if is_small(draft):
-                    await self.thread(meter.read, draft, self._most)
+                    await self._read(draft, meter)
                     continue
                 draft.place = await self._places.begin()
                 shelved.append(draft)
-                pieces = meter.through(draft, self._most)
+                pieces = self._pieces(draft, meter)
                 draft.ref = await self._places.put(draft.place, pieces, meter.stop, look)
             await self.enter(drafts)
         except BaseException:
@@ -116,6 +116,18 @@ class Assimilator:
             for draft in shelved:
                 await asyncio.shield(self._places.give_up(draft.place, draft.ref))
             raise
+
+    async def _read(self, draft: Draft, meter: Meter) -> None:
+        if draft.arriving is None:
+            await self.thread(meter.read, draft, self._most)
+        else:
+            pieces = meter.arriving(draft, draft.arriving(), self._most)
+            draft.data = b"".join([piece async for piece in pieces])
+
+    def _pieces(self, draft: Draft, meter: Meter) -> Pieces | Arriving:
+        if draft.arriving is None:
+            return meter.through(draft, self._most)
+        return meter.arriving(draft, draft.arriving(), self._most)
 
     async def thread(self, work: Callable[..., T], *args: object) -> T:
         """Run what blocks in a worker."""

@@ -57,6 +57,11 @@ class Change:
         self.parts: dict[tuple[str, str], Part | None] = {}
         self.writes: list[Write] = []
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is to be done."""
+        return not self.parts and not self.writes
+
 
 class Catalog:
     """See the module; made by the service.
@@ -185,16 +190,9 @@ class Catalog:
                 there, last = await self._as_is(tags)
                 change = Change()
                 result = plan(there, change)
-                if not change.parts and not change.writes:
+                if change.is_empty or await self._write(change, there, last):
                     return result
-                try:
-                    await self._write(change, there, last)
-                except Conflict as conflict:
-                    if conflict.details.get("key") not in (None, CHANGES):
-                        raise
-                    await clock.sleep(0.001 * min(number, 20) * (1 + secrets.randbelow(4)))
-                else:
-                    return result
+                await clock.sleep(0.001 * min(number, 20) * (1 + secrets.randbelow(4)))
         message = "others change the contexts all the while"
         raise Unavailable(message)
 
@@ -211,20 +209,25 @@ class Catalog:
         found = {name: await self._read(name) for name in tags}
         return {name: tag for name, tag in found.items() if tag is not None}, last
 
-    async def _write(self, change: Change, there: Tags, last: tuple[int, Changes]) -> None:
+    async def _write(self, change: Change, there: Tags, last: tuple[int, Changes]) -> bool:
+        """Write a change; return False where others came before."""
         revision, changes = last
         touched = {tag for tag, _ in change.parts}
         own = secrets.token_hex(6)
         becomes = new_revision()
         changes = changes.and_then(own, touched)
         record = Put(CHANGES, encoded(changes), revision=revision, becomes=becomes)
-        await self.store.write([*_rows(change, there), record])
+        try:
+            await self.store.write([*_rows(change, there), record])
+        except Conflict:
+            return False
         if self._is_large:
-            return
+            return True
         for name in touched:
             mine = {part: row for (tag, part), row in change.parts.items() if tag == name}
             self._known.set((there.get(name) or Tag(name, {})).with_parts(mine))
         self._known.id, self._known.revision = own, becomes
+        return True
 
 
 def _rows(change: Change, there: Tags) -> list[Write]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -11,6 +11,8 @@ import msgspec
 from ion.base.errors import CodecError
 from ion.process.calling import Calling
 from ion.process.client import ServiceClient
+from ion.process.dialogue import Dialogue
+from ion.process.request import RequestConversation
 from ion.process.storeerrors import heard
 from ion.services.contexts.model import (
     BlobEntry,
@@ -25,8 +27,12 @@ from ion.services.contexts.model import (
     TagStat,
 )
 
+Source = bytes | bytearray | memoryview | AsyncIterable[bytes]
 MAX_SIZE = 256 * 1024 * 1024
 _CREDIT = 16  # pieces on their way
+_PIECE = 256 * 1024  # bytes of one message
+_WINDOW = 4  # of them on their way
+_AT_ONCE = 512 * 1024  # bytes of a blob that goes in one message
 _LONG = 24 * 3600.0  # seconds that a bundle may take
 
 
@@ -55,21 +61,21 @@ class ContextsClient(ServiceClient, service="contexts"):
         """Assimilate items one after another, until one fails; cancel it, and the service stops.
 
         :param progress: is told how far it is.
-        :param timeout: seconds for all of it; a day by default.
+        :param timeout: seconds for all of it; a day by default. The client's own ``timeout`` is for
+            the silence of the service meanwhile.
         :raises Refused: they are more than a bundle may have.
         """
-        limit = timeout or self._timeout or _LONG
         caller = cast("Calling", self._caller)
+        patience = self._timeout
+        content = {"items": list(items)}
         with heard():
-            talk = caller.request(self._to, "bundle", {"items": list(items)}, limit)
+            talk = caller.request(self._to, "bundle", content, timeout or _LONG, patience, patience)
             try:
-                async for said in talk:
-                    if progress is not None:
-                        progress(msgspec.convert(said, Progress))
+                await _followed(talk, progress)
                 result: BundleResult = _built(await talk, BundleResult)
-                return result
             finally:
                 talk.cancel()
+        return result
 
     async def query(
         self, tag_re: str, blob_re: str, max_results: int = 0, *, timeout: float | None = None
@@ -193,9 +199,102 @@ class ContextsClient(ServiceClient, service="contexts"):
         found: TagStat = await self._ask("stat", {"tag": tag}, timeout, TagStat)
         return found
 
+    async def put_blob(
+        self,
+        tag: str,
+        name: str,
+        source: Source,
+        *,
+        media: str = "",
+        timeout: float | None = None,
+    ) -> BlobEntry:
+        """Put a blob by hand; one that was put so before is replaced.
+
+        :param source: bytes, or an async iterable of bytes, of any length.
+        :raises Conflict: a source's blob has that name.
+        :raises InvalidRequest: a name is none.
+        """
+        content: dict[str, Any] = {"tag": tag, "name": name, "media": media}
+        if isinstance(source, bytes | bytearray | memoryview) and len(source) <= _AT_ONCE:
+            content["data"] = bytes(source)
+            put: BlobEntry = await self._ask("put_blob", content, timeout, BlobEntry)
+            return put
+        caller = cast("Calling", self._caller)
+        with heard():
+            talk = await caller.converse(self._to, "put_blob", content, timeout or self._timeout)
+            async with talk:
+                await _say(talk, source)
+                async for _ in talk:
+                    pass
+            result: BlobEntry = _built(talk.result, BlobEntry)
+        return result
+
+    async def get_blob(
+        self,
+        tag: str,
+        name: str,
+        offset: int = 0,
+        length: int | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> AsyncIterator[bytes]:
+        """Iterate the bytes of a blob, or some of them.
+
+        :raises NotFound: there is no such blob.
+        """
+        content = {"tag": tag, "name": name, "offset": offset, "length": length}
+        stream = self._stream("get_blob", content, timeout=timeout, credit=_CREDIT, returns=bytes)
+        with heard():
+            async with stream:
+                async for piece in stream:
+                    yield piece
+
+    async def splice(
+        self, tag: str, tag_re: str, blob_re: str, *, timeout: float | None = None
+    ) -> int:
+        """Copy the blobs that match into a tag; return how many they were.
+
+        Where several have a name, they are called ``<tag>/<name>`` there.
+
+        :raises Conflict: a source's blob has a name already.
+        """
+        content = {"tag": tag, "tag_re": tag_re, "blob_re": blob_re}
+        count: int = await self._ask("splice", content, timeout, int)
+        return count
+
     async def _ask(self, op: str, content: Any, timeout: float | None, returns: Any = Any) -> Any:
         with heard():
             return await self._call(op, content, timeout=timeout, returns=returns)
+
+
+async def _say(talk: Dialogue, source: Source) -> None:
+    """Say a blob piece by piece, and that it is over."""
+    size = on_their_way = 0
+    async for data in _given(source):
+        view = memoryview(data).cast("B")
+        for start in range(0, len(view), _PIECE):
+            while on_their_way >= _WINDOW:
+                await talk.hear()
+                on_their_way -= 1
+            piece = bytes(view[start : start + _PIECE])
+            await talk.say(piece)
+            size += len(piece)
+            on_their_way += 1
+    await talk.say({"finish": size})
+
+
+async def _given(source: Source) -> AsyncIterator[bytes | bytearray | memoryview]:
+    if isinstance(source, bytes | bytearray | memoryview):
+        yield source
+    else:
+        async for data in source:
+            yield data
+
+
+async def _followed(talk: RequestConversation, progress: Callable[[Progress], None] | None) -> None:
+    async for said in talk:
+        if progress is not None:
+            progress(_built(said, Progress))
 
 
 def _built(content: Any, returns: Any) -> Any:

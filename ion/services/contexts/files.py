@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import os
 import zlib
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 
 from ion.base.errors import Damaged, NotFound, Unavailable
-from ion.services.contexts.draft import Pieces
+from ion.services.contexts.draft import Arriving, Pieces
 from ion.services.contexts.shelf import Note, Room
 
 _VECTOR = 16  # buffers of one read
@@ -26,10 +27,20 @@ class FileShelf:
         self._folder = folder
         self._workers = workers
 
-    async def put(self, place: str, pieces: Pieces, note: Note) -> str:
+    async def put(self, place: str, pieces: Pieces | Arriving, note: Note) -> str:
         """See :meth:`Shelf.put`; when it returns, the content is on the disk."""
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._workers, self._put, place, pieces)
+        if not isinstance(pieces, AsyncIterator):
+            await loop.run_in_executor(self._workers, self._put, place, pieces)
+            return ""
+        file = await loop.run_in_executor(self._workers, _File, self._path(place))
+        try:
+            async for piece in pieces:
+                await loop.run_in_executor(self._workers, file.write, piece)
+            await loop.run_in_executor(self._workers, file.finish)
+        except BaseException:
+            file.drop()
+            raise
         return ""
 
     async def read(self, place: str, ref: str, offset: int, size: int) -> bytes:
@@ -51,19 +62,13 @@ class FileShelf:
         return self._folder / place[:2] / place
 
     def _put(self, place: str, pieces: Pieces) -> None:
-        path = self._path(place)
+        file = _File(self._path(place))
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with path.open("xb", buffering=0) as file:
-                for piece in pieces:
-                    _write(file.fileno(), piece)
-                os.fsync(file.fileno())
-            _sync(path.parent)
-        except BaseException as error:
-            with contextlib.suppress(OSError):
-                path.unlink()
-            if isinstance(error, OSError):
-                raise _unavailable(path, error) from error
+            for piece in pieces:
+                file.write(piece)
+            file.finish()
+        except BaseException:
+            file.drop()
             raise
 
     def _read(self, place: str, offset: int, size: int) -> bytes:
@@ -87,9 +92,9 @@ class FileShelf:
             while start < len(wanted):
                 end = _run(wanted, start)
                 self._fill(descriptor, place, wanted[start:end])
-                for number in range(start, end):  # while it is in the processor's cache
-                    if zlib.crc32(wanted[number][1]) != wanted[number][2]:
-                        return number
+                wrong = _wrong(wanted[start:end])  # while they are in the processor's cache
+                if wrong is not None:
+                    return start + wrong
                 start = end
         finally:
             os.close(descriptor)
@@ -131,10 +136,58 @@ class FileShelf:
         return Damaged(message, details={"place": place})
 
 
-def _write(descriptor: int, piece: bytes) -> None:
-    view = memoryview(piece)
-    while view:
-        view = view[os.write(descriptor, view) :]
+class _File:
+    """A content that is being written.
+
+    :raises Unavailable: (as its methods) the disk is full, or away.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _mapped(path):
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._descriptor = os.open(path, flags, 0o600)
+
+    def write(self, piece: bytes) -> None:
+        """Write the next piece."""
+        view = memoryview(piece)
+        with _mapped(self._path):
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+
+    def finish(self) -> None:
+        """Let the disk have it."""
+        with _mapped(self._path):
+            os.fsync(self._descriptor)
+            self._close()
+            _sync(self._path.parent)
+
+    def drop(self) -> None:
+        """Remove it. Never raises."""
+        with contextlib.suppress(OSError):
+            self._close()
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _mapped(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _unavailable(path, error) from error
+
+
+def _wrong(rooms: list[Room]) -> int | None:
+    """Return the number of the first that is not what it must be, or None."""
+    sums = (zlib.crc32(room) == crc for _, room, crc in rooms)
+    return next((number for number, right in enumerate(sums) if not right), None)
 
 
 def _run(wanted: list[Room], start: int) -> int:

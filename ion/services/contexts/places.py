@@ -15,7 +15,7 @@ from threading import Event
 
 from ion.base.errors import Conflict, IonError
 from ion.services.contexts import rows
-from ion.services.contexts.draft import Pieces
+from ion.services.contexts.draft import Arriving, Pieces
 from ion.services.contexts.rows import PENDING, TRASH, Pending, encoded, pending_of
 from ion.services.contexts.shelf import Shelf
 from ion.stores.store import ABSENT, Entry, Store
@@ -49,7 +49,9 @@ class Places:
         await self._store.put(PENDING + place, encoded(Pending(rows.now())), revision=ABSENT)
         return place
 
-    async def put(self, place: str, pieces: Pieces, stop: Event, look: Callable[[], None]) -> str:
+    async def put(
+        self, place: str, pieces: Pieces | Arriving, stop: Event, look: Callable[[], None]
+    ) -> str:
         """Put a content; return what the shelf calls it. Where this raises, nothing is there.
 
         :param stop: is set where this is cancelled: the pieces end then.

@@ -16,6 +16,7 @@ from ion.process.service import Service
 from ion.process.storeerrors import answering
 from ion.services.contexts import codes, events
 from ion.services.contexts.assimilating import Assimilator
+from ion.services.contexts.blobops import BlobOps
 from ion.services.contexts.catalog import Catalog, Change
 from ion.services.contexts.model import (
     MAX_ITEMS,
@@ -41,7 +42,7 @@ _ENTRY = 400  # bytes of an entry in an answer, about
 _TRIES = 3
 
 
-class ContextsService(Service, name="contexts", version="0.1.0"):
+class ContextsService(BlobOps, Service, name="contexts", version="0.1.0"):
     """Assimilates, finds, gives and destroys contexts."""
 
     _setting: Setting

@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 from typing import Protocol
 
 from ion.base.errors import Conflict, Damaged
-from ion.services.contexts.draft import Pieces
+from ion.services.contexts.draft import Arriving, Pieces
 from ion.stores.blobs.blobstore import BlobStore
 from ion.stores.store import Datastore
 
@@ -29,10 +29,10 @@ class Shelf(Protocol):
     All calls raise :class:`~ion.base.errors.Unavailable` where it is away, or full.
     """
 
-    async def put(self, place: str, pieces: Pieces, note: Note) -> str:
+    async def put(self, place: str, pieces: Pieces | Arriving, note: Note) -> str:
         """Keep a content; return what it is called there. Where this raises, nothing is kept.
 
-        :param pieces: it is run in a worker thread; what it raises is raised here.
+        :param pieces: run in a worker thread, if they can be; what they raise is raised here.
         :param note: is told the name before the content is held by it.
         """
 
@@ -68,9 +68,10 @@ class BlobShelf:
         """
         return cls(await BlobStore.open(datastore, name), workers)
 
-    async def put(self, place: str, pieces: Pieces, note: Note) -> str:
+    async def put(self, place: str, pieces: Pieces | Arriving, note: Note) -> str:
         """See :meth:`Shelf.put`."""
-        ref = await self.blobs.put(self._through(pieces))
+        source = pieces if isinstance(pieces, AsyncIterator) else self._through(pieces)
+        ref = await self.blobs.put(source)
         await note(ref.hash)
         await self.blobs.link(ref.hash, place)
         return ref.hash

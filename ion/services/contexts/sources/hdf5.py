@@ -12,6 +12,7 @@ import fnmatch
 import json
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +36,9 @@ def drafts(item: Item, tag: str, where: str, roots: Roots) -> list[Draft]:
     if not where:
         raise ItemError(codes.NO_TAG, "the source has no path: hdf5::/path/to/file")
     path = roots.checked(where)
-    found: list[Draft] = []
-    with _opened(path) as file:
-        try:
-            for name, node in _nodes(file):
-                draft = _draft(item, tag, path, name, node)
-                if draft is not None:
-                    found.append(draft)
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
-            message = f"{path} cannot be listed: {error}"
-            raise ItemError(codes.MISSING, message) from None
+    with _opened(path) as file, _mapped(codes.MISSING, f"{path} cannot be listed"):
+        made = (_draft(item, tag, path, name, node) for name, node in _nodes(file))
+        found = [draft for draft in made if draft is not None]
     if len(found) > MAX_TAGS:
         message = f"{path} makes {len(found)} tags: {MAX_TAGS} at most; give include or exclude"
         raise ItemError(codes.OVER_LIMIT, message)
@@ -131,26 +125,31 @@ def _size(node: Any) -> int | None:
 
 
 def _pieces(path: Path, name: str) -> Pieces:
+    fault = f"dataset {name} of {path} cannot be read"
+    with _mapped(codes.BAD_RANGE, fault), _opened(path) as file:
+        buffer = bytearray()
+        for rows in _rows(file[name]):
+            buffer += rows
+            while len(buffer) >= CHUNK:
+                yield bytes(buffer[:CHUNK])
+                del buffer[:CHUNK]
+        if buffer:
+            yield bytes(buffer)
+
+
+@contextmanager
+def _mapped(code: int, fault: str) -> Iterator[None]:
+    """Let what the library says be an item's error."""
     try:
-        with _opened(path) as file:
-            node = file[name]
-            if node.shape is None or 0 in node.shape:
-                return
-            buffer = bytearray()
-            for rows in _rows(node):
-                buffer += rows
-                while len(buffer) >= CHUNK:
-                    yield bytes(buffer[:CHUNK])
-                    del buffer[:CHUNK]
-            if buffer:
-                yield bytes(buffer)
+        yield
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        message = f"dataset {name} of {path} cannot be read: {error}"
-        raise ItemError(codes.BAD_RANGE, message) from None
+        raise ItemError(code, f"{fault}: {error}") from None
 
 
 def _rows(node: Any) -> Iterator[bytes]:
     """Give a dataset's elements, as many at a time as fit in a blob, or one row."""
+    if node.shape is None or 0 in node.shape:
+        return
     if not node.shape:
         yield _bytes(node[()], node.dtype)
         return

@@ -1,0 +1,1 @@
+"""Where assimilated contents come from: files, HDF5, text, URLs."""
