@@ -31,6 +31,7 @@ _GROUP_BYTES = 8 * 1024 * 1024
 
 T = TypeVar("T")
 Tell = Callable[[Progress], None]
+Stored = Callable[[int, ItemResult], None]
 
 
 @dataclass(slots=True)
@@ -70,17 +71,20 @@ class Assimilator:
         self._most = most
         self._created = created
 
-    async def bundle(self, items: Sequence[Item], tell: Tell) -> BundleResult:
+    async def bundle(self, items: Sequence[Item], tell: Tell, stored: Stored) -> BundleResult:
         """Assimilate items one after another, until one fails; see :class:`BundleResult`.
 
         Where it is cancelled, what was entered stays, and nothing of the item in hand.
+
+        :param tell: is told how far it is.
+        :param stored: is told each item that is stored, and its number.
         """
         results = [ItemResult(tag=item.dst.partition("::")[2]) for item in items]
         try:
             order = ordered(items, await self._stored(items))
         except ItemError as error:
             return BundleResult(error.code, [_failed(each, error) for each in results])
-        code = await _Run(self, items, results, order, tell).run()
+        code = await _Run(self, items, results, order, tell, stored).run()
         return BundleResult(code, results)
 
     async def _stored(self, items: Sequence[Item]) -> set[str]:
@@ -164,12 +168,14 @@ class _Run:
         results: list[ItemResult],
         order: list[int],
         tell: Tell,
+        stored: Stored,
     ) -> None:
         self._owner = owner
         self._items = items
         self._results = results
         self._order = order
         self._tell = tell
+        self._stored = stored
         self._meter = Meter()
         self._done = 0
 
@@ -240,6 +246,7 @@ class _Run:
             self._results[number], code=codes.DONE, blobs=count, bytes=size
         )
         self._done += 1
+        self._stored(number, self._results[number])
 
     def _fail(self, error: ItemError | IonError) -> int:
         failed = _as_item_error(error)

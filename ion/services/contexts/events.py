@@ -22,7 +22,7 @@ class BundleStarted(ContextEvent):
 class BundleDone(ContextEvent):
     """A bundle is over.
 
-    :ivar code: 0, or of the item that failed; None: it was cancelled.
+    :ivar code: 0, or of the item that failed; None: it was cancelled, or the service failed.
     :ivar done: items that are stored.
     """
 

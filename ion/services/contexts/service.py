@@ -7,7 +7,6 @@ in order. Instances share what they keep, in their datastore; see :mod:`ion.serv
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -35,7 +34,7 @@ from ion.services.contexts.places import Places
 from ion.services.contexts.retrieving import Reader, Selection
 from ion.services.contexts.roots import Roots
 from ion.services.contexts.setting import Setting, open_shelf, setting_of
-from ion.services.contexts.telling import Herald
+from ion.services.contexts.telling import BundleTeller, Herald
 
 PAGE = 5_000  # blobs of one answer
 _ENTRY = 400  # bytes of an entry in an answer, about
@@ -103,31 +102,13 @@ class ContextsService(BlobOps, Service, name="contexts", version="0.1.0"):
         if len(items) > MAX_ITEMS:
             message = f"a bundle has at most {MAX_ITEMS} items, this one {len(items)}"
             raise Refused(message)
-        bundle = secrets.token_hex(6)
-        tell = self.message.report
-        self._herald.tell(
-            [events.BundleStarted(origin=self.service_name, bundle=bundle, items=len(items))]
-        )
-        result = BundleResult(codes.FAILED)
+        teller = BundleTeller(self._herald, self.service_name, len(items))
         try:
-            result = await self._assimilator.bundle(items, tell)
+            result = await self._assimilator.bundle(items, self.message.report, teller.stored)
+            teller.code = result.code
         finally:
-            self._tell_end(bundle, result, len(items))
+            teller.end()
         return result
-
-    def _tell_end(self, bundle: str, result: BundleResult, count: int) -> None:
-        done = [(n, item) for n, item in enumerate(result.items) if item.code == codes.DONE]
-        self._herald.tell(
-            events.ItemDone(
-                origin=item.tag, bundle=bundle, item=n, blobs=item.blobs, bytes=item.bytes
-            )
-            for n, item in done
-        )
-        code = result.code if result.code != codes.FAILED else None
-        end = events.BundleDone(
-            origin=self.service_name, bundle=bundle, code=code, done=len(done), items=count
-        )
-        self._herald.tell([end])
 
     # finding
 

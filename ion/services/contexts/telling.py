@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Iterable
 
 from ion.base.errors import IonError
 from ion.process.process import Process
-from ion.services.contexts.events import ContextEvent
+from ion.services.contexts.events import BundleDone, BundleStarted, ContextEvent, ItemDone
+from ion.services.contexts.model import ItemResult
 
 log = logging.getLogger(__name__)
 
@@ -48,3 +50,38 @@ class Herald:
             if self._dropped and self._waiting.empty():
                 log.warning("%d events were dropped: too many at once", self._dropped)
                 self._dropped = 0
+
+
+class BundleTeller:
+    """Tells of one bundle, from its beginning on.
+
+    :ivar code: of its end; None: there is no result.
+    """
+
+    def __init__(self, herald: Herald, origin: str, count: int) -> None:
+        self.code: int | None = None
+        self._herald = herald
+        self._origin = origin
+        self._bundle = secrets.token_hex(6)
+        self._count = count
+        self._done = 0
+        herald.tell([BundleStarted(origin=origin, bundle=self._bundle, items=count)])
+
+    def stored(self, number: int, item: ItemResult) -> None:
+        """Tell that an item is stored."""
+        self._done += 1
+        event = ItemDone(
+            origin=item.tag, bundle=self._bundle, item=number, blobs=item.blobs, bytes=item.bytes
+        )
+        self._herald.tell([event])
+
+    def end(self) -> None:
+        """Tell that it is over."""
+        event = BundleDone(
+            origin=self._origin,
+            bundle=self._bundle,
+            code=self.code,
+            done=self._done,
+            items=self._count,
+        )
+        self._herald.tell([event])
