@@ -51,7 +51,7 @@ def tag_of(item: Item) -> str:
 
     :raises ItemError: its destination is none.
     """
-    if protocol_of(item.dst) != "iowarp":
+    if not item.dst.startswith("iowarp::"):
         message = f"the destination {item.dst[:200]!r} is not iowarp::<tag>"
         raise ItemError(codes.BAD_DESTINATION, message)
     tag = item.dst.partition("::")[2]
@@ -66,9 +66,9 @@ def tag_of(item: Item) -> str:
 def _is_hdf5(where: str, roots: Roots) -> bool:
     """Return whether a file begins as HDF5 does; what cannot be read is for the reader to say."""
     try:
-        with roots.checked(where).open("rb", buffering=0) as opened:
+        with file.opened(roots.checked(where)) as opened:
             return opened.read(len(_SIGNATURE)) == _SIGNATURE
-    except OSError:
+    except (ItemError, OSError):
         return False
 
 

@@ -73,13 +73,32 @@ def _status(path: Path) -> os.stat_result:
     return status
 
 
-def _pieces(path: Path, offset: int, size: int) -> Pieces:
+def opened(path: Path) -> IO[bytes]:
+    """Open a file that was found allowed, unbuffered: this very one, and no pipe or device.
+
+    :raises ItemError: it cannot be opened, or another one was put in its place.
+    """
     try:
-        # not through a link that was put in its place, nor waiting for a pipe
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         file = os.fdopen(os.open(path, flags), "rb", buffering=0)
     except OSError as error:
         raise ItemError(codes.NOT_OPENED, f"{path}: {error.strerror}") from None
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode) and _is_still(path, file.fileno()):
+        return file
+    file.close()
+    raise ItemError(codes.NOT_OPENED, f"{path}: another one was put in its place")
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    """Return whether no folder on the way was replaced by a link; Linux can tell."""
+    try:
+        return Path(f"/proc/self/fd/{descriptor}").readlink() == path
+    except OSError:
+        return os.path.realpath(path) == str(path)
+
+
+def _pieces(path: Path, offset: int, size: int) -> Pieces:
+    file = opened(path)
     with file:
         try:
             if offset:

@@ -121,7 +121,12 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *args: Any, **options: Any) -> urllib.request.Request | None:
         """Follow within the roots only, and let the token go nowhere else."""
-        request, target = args[0], self._roots.checked_url(args[5])
+        request, answer, target = args[0], args[1], args[5]
+        try:
+            self._roots.checked_url(target)
+        except ItemError:
+            answer.close()
+            raise
         found = super().redirect_request(*args, **options)
         if found is not None and urlsplit(target).netloc != urlsplit(request.full_url).netloc:
             found.remove_header("Authorization")
