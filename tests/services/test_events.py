@@ -178,6 +178,7 @@ async def test_what_cannot_be_asked_is_refused(here, wanted):
         {"path": "Event", "origin": "x", "created": "today"},
         {"path": "Event", "origin": "x" * 2000},
         {"path": "Event", "origin": "x", "id": "a\0b"},
+        {"path": "Event", "origin": "x", 7: 8},
         {"origin": "x"},
         "text",
     ],

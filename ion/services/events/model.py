@@ -90,6 +90,9 @@ def arrived(content: Any, message_id: str, timestamp: float) -> Arrived:
     :raises InvalidRequest: one of its texts is too long to be found by.
     """
     path = path_in(content)
+    if not all(isinstance(name, str) for name in content):
+        message = "the fields of an event have texts as names"  # else no page with it can be read
+        raise BadRequest(message)
     content = {"id": message_id, "created": timestamp, **content}
     base = {name: content[name] for name in Event.__struct_fields__ if name in content}
     base.pop("extra", None)
