@@ -41,7 +41,7 @@ def pieces(fields: Mapping[str, Any], wanted: Mapping[str, Field] | None) -> lis
 
 
 def _piece(name: str, value: Any, field: Field | None) -> Piece:
-    array = value if isinstance(value, np.ndarray) else _made(name, value, field)
+    array = value if value.__class__ is np.ndarray else _made(name, value, field)
     shape = array.shape
     dtype = _written(array.dtype, "" if field is None else field.dtype)
     if not dtype or (field is not None and not _fits(shape, field)):
@@ -69,7 +69,12 @@ def _made(name: str, value: Any, field: Field | None) -> Any:
     wanted = np.dtype(field.dtype) if field is not None else None
     is_time = wanted is not None and wanted.kind in "mM"
     try:
+        if isinstance(value, np.ndarray):
+            return _bare(value)
         array = np.asarray(value, wanted if is_time else None)  # a time may be text, ISO 8601
+        if is_time and not _is_moment(array, value):
+            message = f"not all of it is a time in {field.dtype if field else ''}"
+            raise ValueError(message)
     except (ValueError, TypeError, OverflowError) as error:
         message = f"field {name!r} cannot be an array: {error}"
         raise InvalidRequest(message, details={"field": name}) from None
@@ -80,10 +85,36 @@ def _made(name: str, value: Any, field: Field | None) -> Any:
     return array
 
 
+def _bare(array: Any) -> Any:
+    """Return an array of a class below numpy's as one of numpy's.
+
+    :raises ValueError: some of it is masked, which no granule can say.
+    """
+    if np.ma.is_masked(array):
+        message = "some of it is masked: fill it"
+        raise ValueError(message)
+    return np.asarray(array)
+
+
+def _is_moment(array: Any, value: Any) -> bool:
+    """Return whether times that were text are the same in their field's unit."""
+    if np.asarray(value).dtype.kind in "iu":
+        return True
+    exact = np.asarray(value, array.dtype.kind + "8")
+    return bool(((array.astype(exact.dtype) == exact) | np.isnat(exact)).all())
+
+
 def _keeps(array: Any, wanted: Any) -> bool:
+    kind = array.dtype.kind
     if not np.can_cast(array.dtype, wanted, "same_kind"):
-        return array.dtype.kind == "i" and wanted.kind == "u" and _in_range(array, wanted)
-    return wanted.kind not in "iu" or _in_range(array, wanted)
+        return kind == "i" and wanted.kind == "u" and _in_range(array, wanted)
+    if wanted.kind in "iu":
+        return _in_range(array, wanted)
+    with np.errstate(over="ignore"):
+        made = array.astype(wanted)
+    if kind in "iu":  # a float is rounded, as floats are; a whole number is not
+        return bool((made.astype(array.dtype) == array).all())
+    return bool((np.isfinite(made) == np.isfinite(array)).all())
 
 
 def _in_range(array: Any, wanted: Any) -> bool:

@@ -37,7 +37,7 @@ class Part(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One field as it travels; ``data`` is a view of the message."""
 
     dtype: str
-    shape: tuple[int, ...]
+    shape: tuple[Annotated[int, msgspec.Meta(ge=0)], ...]
     skip: int
     data: memoryview
 

@@ -113,6 +113,9 @@ def test_what_arrays_keep(array: Any) -> None:
         ({**ctd(1), "temp": np.array([object()])}, "temp"),
         ({**ctd(1), "temp": np.zeros(1, "f8,i4")}, "temp"),
         ({**ctd(1), "temp": ["warm"]}, "temp"),
+        ({**ctd(1), "temp": [2**53 + 1]}, "temp"),
+        ({**ctd(1), "temp": np.ma.masked_array([1.0], [True])}, "temp"),
+        ({**ctd(1), "time": ["2026-11-21T18:00:00.0005"]}, "time"),
         ({}, "1 to"),
         ([1.0], "1 to"),
     ],
@@ -129,6 +132,16 @@ def test_lists_become_what_the_definition_says() -> None:
 
     given = {"time": ["2026-11-21T18:00:00.5"], "temp": [1], "raw": [[1, 2, 65535]]}
     assert [piece[1] for piece in pieces(given, CTD.fields)] == ["<M8[ms]", "<f8", "<u2"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"), [("f4", 1e300), ("f2", 1e6), ("f4", 2**24 + 1), ("M8[ns]", "3000-01-01")]
+)
+def test_a_list_that_would_lose_values_is_refused(dtype: str, value: Any) -> None:
+    from ion.process.granules.arrays import pieces
+
+    with pytest.raises(InvalidRequest, match="'x'"):
+        pieces({"x": [value]}, {"x": Field(dtype)})
 
 
 def whole() -> dict[str, Any]:
@@ -148,6 +161,7 @@ def whole() -> dict[str, Any]:
         ["<f8", [2], 1, bytes(16)],
         ["<f8", [2], -1, bytes(15)],
         ["<f8", [-2], 0, bytes(16)],
+        ["<f8", [-1], 0, bytes(16)],
         ["<f8", [-1, -2], 0, bytes(16)],
         ["<f8", [2**62, 4], 0, bytes(16)],
         ["<f8", [0, 2**63], 0, b""],
