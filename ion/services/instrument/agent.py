@@ -339,8 +339,10 @@ class InstrumentAgent(Standing, name="instrument", version="0.1.0", singleton=Tr
 
     # what the driver says
 
-    async def op_driver_up(self) -> None:
+    async def op_driver_up(self, key: str) -> None:
         """Hear that the driver is there."""
+        if not self._line.knows(key):
+            raise _no_driver()
         pid = self.message.sender
         await self.monitor(pid)
         self._line.up(pid)
@@ -369,5 +371,9 @@ class InstrumentAgent(Standing, name="instrument", version="0.1.0", singleton=Tr
 
     def _only_driver(self) -> None:
         if self.message.sender != self._line.pid:
-            message = "only the driver of this agent may say so"
-            raise ApplicationError(message, code=FORBIDDEN, type="Forbidden")
+            raise _no_driver()
+
+
+def _no_driver() -> ApplicationError:
+    message = "only the driver of this agent may say so"
+    return ApplicationError(message, code=FORBIDDEN, type="Forbidden")

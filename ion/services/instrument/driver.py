@@ -42,6 +42,7 @@ class Driver(Process):
     def __init__(self, agent: str, settings: Mapping[str, Any] | None = None) -> None:
         self.agent = agent
         self.settings = dict(settings or {})
+        self._key = str(self.settings.pop("key", ""))  # by which the agent knows it
         count = int(self.settings.pop("batch_count", 100))
         seconds = float(self.settings.pop("batch_seconds", 1.0))
         self.batches = Batcher(tuple(self.fields), count, seconds)
@@ -56,7 +57,7 @@ class Driver(Process):
         await self.disconnect()
 
     async def _announce(self) -> None:
-        while not await self._tell("driver_up", {}):
+        while not await self._tell("driver_up", {"key": self._key}):
             await clock.sleep(AGAIN)
 
     # to be written

@@ -7,7 +7,9 @@ gone, or what the driver says is wrong.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +35,8 @@ class Line:
     def __init__(self, agent: Process, driver: str, settings: Mapping[str, Any]) -> None:
         self._agent = agent
         self._driver = driver
-        self._settings = dict(settings)
+        self._key = secrets.token_hex(16)  # only this driver knows it
+        self._settings = {**settings, "key": self._key}
         self._supervisor = ""
         self._up = asyncio.Event()
         self.pid = ""
@@ -63,6 +66,10 @@ class Line:
                 await self._agent._host.terminate_process(supervisor)
             except ProcessNotFound:
                 log.debug("%r: its driver has ended already", self._agent)
+
+    def knows(self, key: str) -> bool:
+        """Return whether somebody is the driver that was started here."""
+        return hmac.compare_digest(key.encode("utf-8", "replace"), self._key.encode())
 
     def up(self, pid: str) -> None:
         """Hear that a driver is there."""

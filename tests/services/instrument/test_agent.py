@@ -398,6 +398,7 @@ async def test_strangers_are_no_drivers_and_command_none(gps: Gps) -> None:
     stranger: Any = gps.container.processes[await gps.container.spawn(Process)]
     driver = gps.process("NmeaDriver")
     for to, op, content in (
+        ("gps1", "driver_up", {"key": ""}),
         ("gps1", "lost", {"reason": "x"}),
         ("gps1", "samples", {"batch": Batch(10_000, 0, {})}),
         (driver.id, "disconnect", {}),

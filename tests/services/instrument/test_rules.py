@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import struct
@@ -15,6 +16,7 @@ from ion.services.instrument import machine
 from ion.services.instrument.batching import MOST, Batcher
 from ion.services.instrument.machine import AGENT, STATES, way
 from ion.services.instrument.model import NoSession, SessionHeld, Wrong, WrongState
+from ion.services.instrument.nmea.driver import NmeaDriver
 from ion.services.instrument.nmea.lines import MAX_LINE, Lines
 from ion.services.instrument.nmea.sentences import BadSentence, Epochs, Parser, sentence
 from ion.services.instrument.session import Held, Sessions, Waiter
@@ -137,6 +139,22 @@ def test_nothing_that_a_device_sends_is_more_than_a_bad_sentence(noise: bytes) -
     for line in (noise, b"$GPGGA,%b*%02X" % (body, check)):
         with contextlib.suppress(BadSentence):
             epochs.add(parser.parse(line), NOW)
+
+
+@pytest.mark.parametrize("words", ["GPGGA", "GPRMC,123519", "GPRMC,123519,A,4807.038,N,01131.0,E"])
+def test_a_sentence_that_ends_early_is_none_or_says_less(words: str) -> None:
+    with contextlib.suppress(BadSentence):
+        Epochs().add(Parser().parse(sentence(*words.split(",")).strip()), NOW)
+
+
+async def test_an_answer_is_found_behind_noise() -> None:
+    driver = NmeaDriver("agent", {"port": 1})
+    await driver.on_init()
+    for noise in (b"", b"$PION,RA", b"$PION,\xff"):
+        answer = asyncio.get_running_loop().create_future()
+        driver._answer = ("RATE", answer)
+        assert driver._take(noise + sentence("PION", "RATE", "5", "OK").strip())
+        assert answer.result() == ["5", "OK"]
 
 
 def test_sentences_of_one_moment_are_one_sample() -> None:

@@ -151,7 +151,7 @@ class NmeaDriver(Driver):
 
     def _heed(self, line: bytes) -> None:
         """Take an answer, where one is waited for."""
-        body = line[line.find(b"$") : line.rfind(b"*")]
+        body = line[line.rfind(b"$") : line.rfind(b"*")]  # as the parser: noise may stand before
         if self._answer is None or not body.startswith(PROPRIETARY):
             return
         name, future = self._answer

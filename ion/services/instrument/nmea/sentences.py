@@ -83,13 +83,14 @@ class Epochs:
         if kind == "VTG":
             self._sample.update(_numbers(said, course="cogt"))
             return None
-        if kind not in ("GGA", "RMC") or not isinstance(said.time, time):
+        moment, day = getattr(said, "time", None), getattr(said, "date", None)  # it may be short
+        if kind not in ("GGA", "RMC") or not isinstance(moment, time):
             return None
         values = _gga(said) if kind == "GGA" else _rmc(said)
-        before = self._next(said.time) if said.time != self._moment else None
-        day = said.date if kind == "RMC" and isinstance(said.date, date) else None
+        before = self._next(moment) if moment != self._moment else None
+        day = day if kind == "RMC" and isinstance(day, date) else None
         if day is not None or "time" not in self._sample:
-            self._sample["time"] = _when(said.time, day, now)
+            self._sample["time"] = _when(moment, day, now)
         self._sample.update(values)
         self._kinds.add(kind)
         return before or self._complete()
@@ -121,7 +122,7 @@ def _gga(said: Any) -> Sample:
 
 
 def _rmc(said: Any) -> Sample:
-    if said.status != "A":
+    if getattr(said, "status", "") != "A":
         return {}  # it knows what time it is, and no more
     found = _numbers(said, lat="lat", lon="lon", speed="spd", course="cog")
     if "speed" in found:
