@@ -14,6 +14,7 @@ from ion.process.events.naming import Selection
 from ion.process.events.seam import Seam
 from ion.process.ops import Arguments, Op
 from ion.process.subscription import handler_of
+from ion.process.topics import MAX_TOPIC
 
 # Header of an event that is told again by the repository; no signature is about an `x-` one.
 REPLAYED = "x-replayed-offset"
@@ -94,5 +95,8 @@ def event_in(envelope: Envelope, known: type[E], wanted: Selection) -> E | None:
     event = event_from(content, known)
     if not event.origin:
         message = f"event {event.id!r} has no origin"
+        raise BadRequest(message)
+    if len(path) + len(event.sub_type) + len(event.origin_type) + len(event.origin) > MAX_TOPIC:
+        message = f"event {event.id!r:.100} says more of what it is than a topic holds"
         raise BadRequest(message)
     return event if wanted.takes(event) else None

@@ -41,6 +41,7 @@ from ion.process.subscription import BOUND, HEARD, Subscription
 
 log = logging.getLogger(__name__)
 PAGE = 500  # events
+ROUNDS = 3  # of reading what is there, before the queue is bound
 SOON = 0.02  # seconds before the repository is asked for the mark again; later ones are longer
 PAUSE = 1.0  # seconds before one that is away is asked again
 TIMEOUT = 5.0  # seconds that the repository has for an answer
@@ -160,13 +161,13 @@ class Replay:
         try:
             if not await self._is_mine():
                 return
-            await self._pages()
+            for _ in range(ROUNDS):  # what comes meanwhile may come faster than it is handled
+                await self._pages()
             await subscription.advance(BOUND)
             mark = ReplayBegun(origin=subscription.queue)
             await self._process.publish_event(mark)
             self._op.seam = seam = Seam(mark.id, mark.created)
-            await self._until_there(mark.id)
-            await self._pages(seam)
+            await self._pages(seam, await self._until_there(mark.id))
             await subscription.advance(HEARD)
             if not self.caught_up.done():
                 self.caught_up.set_result(None)
@@ -194,8 +195,8 @@ class Replay:
             await asyncio.sleep(LEASE / 3)
             await self._say(self._place)
 
-    async def _pages(self, seam: Seam | None = None) -> None:
-        """Give to the process what is there now, from where this is on."""
+    async def _pages(self, seam: Seam | None = None, until: int = 0) -> None:
+        """Give to the process what is there now, from where this is, to ``until`` at least."""
         cursor: str | None = None
         while True:
             # A cursor is of one query: what it goes on after is in it.
@@ -205,13 +206,16 @@ class Replay:
             if cursor is None and 0 < self._after < found.first - 1:
                 lost = f"{self._after + 1} to {found.first - 1}"
                 log.warning("%r: events %s are not kept any more", self._subscription, lost)
+            until = until or found.last
             for event in found.events:
-                await self._give(event, seam)
+                if event.offset <= until:  # what is beyond comes by the queue, or next time
+                    await self._give(event, seam)
             cursor = found.cursor
             last = found.events[-1].offset if found.events else 0
-            self._after = max(self._after, last, found.last if cursor is None else 0)
+            reached = max(self._after, last, found.last if cursor is None else 0)
+            self._after = max(self._after, min(reached, until))
             await self._keep_place()
-            if cursor is None:
+            if cursor is None or self._after >= until:
                 return
 
     async def _give(self, filed: Filed, seam: Seam | None = None) -> None:
@@ -238,12 +242,13 @@ class Replay:
         delivery = Replayed(envelope, self._exchange, topic, self._window)
         self._process.take(self._subscription.source, delivery)
 
-    async def _until_there(self, id: str) -> None:
-        """Return when an event is in the repository."""
+    async def _until_there(self, id: str) -> int:
+        """Return the offset of an event, when it is in the repository."""
         pause = SOON
-        while await self._patiently("get", {"id": id}) is None:
+        while (filed := await self._patiently("get", {"id": id})) is None:
             await asyncio.sleep(pause)
             pause = min(pause * 2, PAUSE)
+        return int(filed["offset"])
 
     async def _after_seam(self, seam: Seam) -> None:
         """Let others of a durable subscription in; and look for what came late."""
