@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 APP: Final = "contexts"
 TIMEOUT: Final = 60.0  # seconds without an answer
+LONG: Final = 24 * 3600.0  # seconds that a bundle, or a retrieval, may take
 MOST: Final = 2**64 - 1
 
 
@@ -118,7 +119,7 @@ class ContextInterface:
     @staticmethod
     def _bundle(party: Party, given: list[AssimilationCtx]) -> int:
         items = [context.item() for context in given]
-        result = party.call(_client(party).bundle(items))
+        result = party.call(_client(party).bundle(items, timeout=LONG))
         if result.code:
             log.warning("bundle: %s (code %d)", result.reason, result.code)
         return result.code
@@ -130,7 +131,7 @@ class ContextInterface:
 
     @staticmethod
     def _retrieve(party: Party, tag_re: str, blob_re: str, most: int, size: int) -> list[bytes]:
-        packed = party.call(_packing(party, tag_re, blob_re, most, size))
+        packed = party.call(_packing(party, tag_re, blob_re, most, size), LONG)
         return [packed.data] if packed.data else []
 
     @staticmethod
