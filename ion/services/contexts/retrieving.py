@@ -190,8 +190,11 @@ class Reader:
             raise _damaged(run[wrong][0].entry)
 
     async def _from_rows(self, wanted: list[tuple[Held, memoryview]]) -> None:
-        keys = {DATA + held.part.place: None for held, _ in wanted}
-        rows = await self._store.get_many(list(keys))
+        keys = list(dict.fromkeys(DATA + held.part.place for held, _ in wanted))
+        if len(keys) == 1:  # SQLite reads one at once, and several in a thread
+            rows = {keys[0]: await self._store.get(keys[0])}
+        else:
+            rows = {**await self._store.get_many(keys)}
         for held, room in wanted:
             data = rows.get(DATA + held.part.place)
             if data is None:
