@@ -17,7 +17,7 @@ from ion.process.embedding import Party
 from ion.services.contexts import codes
 from ion.services.contexts.client import MAX_SIZE, ContextsClient
 from ion.services.contexts.context import AssimilationCtx
-from ion.services.contexts.model import Packed
+from ion.services.contexts.model import BlobEntry, Found, Packed
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -35,6 +35,11 @@ class _Near(Protocol):
         self, tag_re: str, blob_re: str, max_results: int = 1024, max_size: int | None = None
     ) -> Packed:
         """Return blobs packed."""
+
+    async def op_query(
+        self, tag_re: str, blob_re: str, max_results: int, after: tuple[str, str] | None
+    ) -> Found:
+        """Return a page of blobs."""
 
 
 class ContextInterface:
@@ -126,7 +131,7 @@ class ContextInterface:
 
     @staticmethod
     def _query(party: Party, tag_re: str, blob_re: str, most: int) -> list[str]:
-        found = party.call(_client(party).query(tag_re, blob_re, most))
+        found = party.call(_finding(party, tag_re, blob_re, most), TIMEOUT)
         return [entry.name for entry in found]
 
     @staticmethod
@@ -160,14 +165,39 @@ def _client(party: Party) -> ContextsClient:
     return ContextsClient(party.caller, timeout=TIMEOUT)
 
 
+# Within this OS process, what only looks does without the bus, where bytes would be copied. The
+# service gives the same on both ways.
+
+
+def _finding(
+    party: Party, tag_re: str, blob_re: str, most: int
+) -> Coroutine[Any, Any, list[BlobEntry]]:
+    near = _near(party)
+    if near is not None:
+        return _found(near, tag_re, blob_re, most)
+    return _client(party).query(tag_re, blob_re, most)
+
+
+async def _found(near: _Near, tag_re: str, blob_re: str, most: int) -> list[BlobEntry]:
+    page = await near.op_query(tag_re, blob_re, most, None)
+    items = page.items
+    while page.after is not None and (not most or len(items) < most):
+        page = await near.op_query(tag_re, blob_re, most and most - len(items), page.after)
+        items += page.items
+    return items
+
+
 def _packing(
     party: Party, tag_re: str, blob_re: str, most: int, size: int
 ) -> Coroutine[Any, Any, Packed]:
-    """Ask for blobs: within this OS process without the bus, where bytes would be copied."""
-    near = party.process(APP)
+    near = _near(party)
     if near is not None:
-        return cast("_Near", near).pack(tag_re, blob_re, most, size)
+        return near.pack(tag_re, blob_re, most, size)
     return _client(party).retrieve(tag_re, blob_re, most, size)
+
+
+def _near(party: Party) -> _Near | None:
+    return cast("_Near | None", party.process(APP))
 
 
 def _list_of(kind: type[T], given: Any, name: str) -> list[T]:
