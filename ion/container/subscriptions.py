@@ -93,7 +93,7 @@ class Subscriptions:
         patterns = checked_patterns(topics)
         self._namespace.exchange_point(point)  # its name, before anything is made
         spec, source = self._private() if name is None else self._durable(process, point, name)
-        source = msgspec.structs.replace(source, handler=op, point=point)
+        source = msgspec.structs.replace(source, handler=op, point=point, topics=patterns)
         ahead = _prefetch(process, prefetch)
         subscription = Subscription(self, process.id, point, patterns, name, source, ahead, stage)
         feed = _Feed(self._endpoint, process, subscription, spec)

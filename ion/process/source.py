@@ -55,6 +55,7 @@ class Source(msgspec.Struct, frozen=True, eq=False):
     :ivar inbox: of message ids that were handled, where it is effectively-once; else None.
     :ivar handler: the op that is called, whatever the message asks for; None: the one it asks for.
     :ivar point: the exchange point whose events it brings, or "".
+    :ivar topics: the patterns of those events; others that share the queue may have added some.
     :ivar careful: whether something is to be done before a message is handled (anything but
         at-least-once).
     """
@@ -66,6 +67,7 @@ class Source(msgspec.Struct, frozen=True, eq=False):
     inbox: Inbox | None = None
     handler: Any = None  # an Op; that module needs nothing of this one, nor this one of it
     point: str = ""
+    topics: tuple[str, ...] = ()
     careful: bool = False
 
     @property

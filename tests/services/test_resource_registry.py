@@ -250,6 +250,8 @@ async def test_history_and_as_of(registry: ResourceRegistryClient) -> None:
         with pytest.raises(NotFound, match="deleted"):
             await call
     assert (await registry.history(key)).items[0].change == "delete"
+    beyond = await registry.history(key, cursor="z")  # of what was thinned out, or made up
+    assert (beyond.items, beyond.cursor) == ([], None)
 
 
 class Back(clock.SystemClock):

@@ -82,7 +82,8 @@ class Ordered:
         self._task: asyncio.Task[Any] | None = None
         self.spec = ordered_queue(self._endpoint.namespace, name)
         key = self._endpoint.namespace.subscription_key(POINT, name)
-        self._source = Source(self.spec.name, key, handler=_OP, point=POINT)
+        self._topics = checked_patterns(escaped(stream))
+        self._source = Source(self.spec.name, key, handler=_OP, point=POINT, topics=self._topics)
 
     async def open(self) -> None:
         """Make the queue where there is none, and begin.
@@ -96,7 +97,7 @@ class Ordered:
         await transport.declare_queue(letters)
         await transport.bind(letters.name, namespace.dlx, self._source.key)
         await transport.declare_queue(self.spec)
-        for topic in checked_patterns(escaped(self._stream)):
+        for topic in self._topics:
             await transport.bind(self.spec.name, exchange, topic)
         self._task = self._process.run(self._run(), f"granules of {self._stream}")
 

@@ -50,6 +50,8 @@ class MessageFacts:
             from ion.messaging.protobuf import fields_of
 
             return fields_of(content)
+        if content is None:  # as no content: the op does with its defaults
+            return {}
         if isinstance(content, Mapping):
             return content
         parameters = self._op.parameters if self._op is not None else ()

@@ -47,6 +47,8 @@ class PolicyKeeper(Process, name=giving.KEEPER):
         self._looking = asyncio.Lock()  # so that older rules never come after newer ones
         self._is_away = False
         self._follows = False
+        self._learns = False
+        self._is_to_learn = False
 
     async def on_activate(self) -> None:
         """Begin to look; what changes is heard of.
@@ -149,7 +151,7 @@ class PolicyKeeper(Process, name=giving.KEEPER):
         await self.subscribe_events(
             ContainerRecovered, self.on_recovered, origin=self.id.partition(".")[0]
         )
-        self.run(self._learn_all(), "owners")
+        self._learn_anew()
 
     async def on_resource(self, event: ResourceEvent) -> None:
         """Hear of a resource: where its owner may be another one now, that is not known any more.
@@ -165,7 +167,22 @@ class PolicyKeeper(Process, name=giving.KEEPER):
     async def on_recovered(self, _: ContainerRecovered) -> None:
         """Hear that the broker was away: changes may have been missed."""
         self._policing.owners.clear()
-        self.run(self._learn_all(), "owners")
+        self._learn_anew()
+
+    def _learn_anew(self) -> None:
+        """Learn the owners; once more where that is being done, and once only: anybody can ask."""
+        self._is_to_learn = True
+        if not self._learns:
+            self._learns = True
+            self.run(self._learn(), "owners")
+
+    async def _learn(self) -> None:
+        try:
+            while self._is_to_learn:
+                self._is_to_learn = False
+                await self._learn_all()
+        finally:
+            self._learns = False
 
     async def _learn_all(self) -> None:
         """Learn the owners of the resources there are, as many as are kept."""

@@ -65,6 +65,8 @@ class Owners:
 
         :param since: the mark when that was asked for; what was doubted later is not believed.
         """
+        if len(resource) > MAX_NAME:
+            return
         if self._doubts.get(resource, self._floor) > since:
             self.want(resource)
             return
@@ -75,6 +77,8 @@ class Owners:
 
     def doubt(self, resource: str) -> None:
         """Know nothing of a resource any more, as it has changed; where it was known, want it."""
+        if len(resource) > MAX_NAME:
+            return  # never known
         self._changes += 1
         if len(self._doubts) >= MAX_WANTED:
             self._doubts.clear()

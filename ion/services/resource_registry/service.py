@@ -251,6 +251,8 @@ class ResourceRegistryService(
                 page = Page([now, *page.items], page.cursor)
             some = keeping.fitting(page.items[:limit], self._most)
             more = len(some) < len(page.items) or page.cursor is not None
+            if not some:  # they were thinned out meanwhile, or the cursor is none
+                return Found([], None)
             start = "0" if len(some) == 1 and some[0].key == id else some[-1].key[len(prefix) :]
             return Found([resource_in(entry.value) for entry in some], start if more else None)
 
