@@ -22,6 +22,7 @@ from ion.process.client import ServiceClient
 from ion.process.process import Process
 from ion.process.service import Service
 from ion.shell import dlq, system
+from ion.shell.contextwords import Contexts
 from ion.shell.eventwords import Events
 from ion.shell.identitywords import ActorsOf
 from ion.shell.instrumentwords import Instruments
@@ -124,6 +125,7 @@ class Common:
         "points",
         "policy",
         "streams",
+        "contexts",
         "send",
         "rpc_send",
         "spawn",
@@ -147,6 +149,7 @@ class Common:
         self.points = ExchangePoints(place)
         self.policy = Policies(place)
         self.streams = Streams(place)
+        self.contexts = Contexts(place)
 
     def namespace(self) -> dict[str, Any]:
         """Return what the shell can name."""
