@@ -36,7 +36,8 @@ class Repository:
         self.process: asyncio.subprocess.Process
 
     async def start(self) -> None:
-        words = ["-n", "-b", self.url, "-s", SYSTEM, "--set", "store.url=sqlite:///events.db"]
+        store = f"store.url=sqlite:///{self.folder}/events.db"
+        words = ["-n", "-b", self.url, "-s", SYSTEM, "--set", store]
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "ion.shell.main"),
