@@ -72,7 +72,7 @@ class Flood:
         while not self._ends:
             await publish(self._container, 1, self.told)
             self.told += 1
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)  # it is not faster than all others together
 
     async def end(self) -> int:
         """Stop; return how many were told altogether."""

@@ -41,7 +41,6 @@ from ion.process.subscription import BOUND, HEARD, Subscription
 
 log = logging.getLogger(__name__)
 PAGE = 500  # events
-ROUNDS = 3  # of reading what is there, before the queue is bound
 SOON = 0.02  # seconds before the repository is asked for the mark again; later ones are longer
 PAUSE = 1.0  # seconds before one that is away is asked again
 TIMEOUT = 5.0  # seconds that the repository has for an answer
@@ -161,8 +160,7 @@ class Replay:
         try:
             if not await self._is_mine():
                 return
-            for _ in range(ROUNDS):  # what comes meanwhile may come faster than it is handled
-                await self._pages()
+            await self._history()
             await subscription.advance(BOUND)
             mark = ReplayBegun(origin=subscription.queue)
             await self._process.publish_event(mark)
@@ -195,9 +193,18 @@ class Replay:
             await asyncio.sleep(LEASE / 3)
             await self._say(self._place)
 
-    async def _pages(self, seam: Seam | None = None, until: int = 0) -> None:
-        """Give to the process what is there now, from where this is, to ``until`` at least."""
+    async def _history(self) -> None:
+        """Give what is there; and what has come meanwhile, as long as that is less and less."""
+        given = await self._pages()
+        while given > PAGE:
+            before, given = given, await self._pages()
+            if given > before // 2:
+                return
+
+    async def _pages(self, seam: Seam | None = None, until: int = 0) -> int:
+        """Give what is there now, from where this is, to ``until`` at most; return how many."""
         cursor: str | None = None
+        given = 0
         while True:
             # A cursor is of one query: what it goes on after is in it.
             more = {"cursor": cursor} if cursor is not None else {"after": self._after}
@@ -215,8 +222,9 @@ class Replay:
             reached = max(self._after, last, found.last if cursor is None else 0)
             self._after = max(self._after, min(reached, until))
             await self._keep_place()
+            given += len(found.events)
             if cursor is None or self._after >= until:
-                return
+                return given
 
     async def _give(self, filed: Filed, seam: Seam | None = None) -> None:
         content = filed.content
