@@ -392,6 +392,21 @@ async def test_a_log_with_two_writers_and_what_comes_twice(tmp_path: Path) -> No
     await datastore.close()
 
 
+async def test_a_publisher_whose_clock_is_far_ahead_keeps_nothing_from_being_too_old() -> None:
+    datastore = open_datastore("memory://")
+    await datastore.open()
+    now = time.time()
+    times = (now, 1e300, now + 3600, now + 3 * 86_400)
+    granules = [
+        (Granule("s", "p", n, at, {"x": np.zeros(1)}), b"") for n, at in enumerate(times, 1)
+    ]
+    log = await Log.open(datastore, "s")
+    await log.append(granules)
+    assert await log.expire(now + 0.5) == 1
+    assert await log.expire(now + 2 * 86_400) == 3
+    await datastore.close()
+
+
 @pytest.fixture
 async def other(bus: tuple[str, dict[str, object]]) -> Any:
     """Give a second container of the system."""

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from ion.base import clock
 from ion.base.errors import Conflict, IonError, Unavailable
 from ion.process.granules.granule import Granule
 from ion.process.granules.names import store_of
@@ -22,6 +23,7 @@ from ion.stores.store import ABSENT, Datastore, IndexStore, Put, Remove, Write
 
 INDICES = {"high": "float"}
 HEAD = "head"
+AHEAD = 86_400.0  # seconds that the clock of a publisher may be ahead
 MOST_REMOVED = 1000  # granules at a time
 _GRANULE = "g/"
 _PUBLISHER = "p/"
@@ -32,7 +34,8 @@ class End(msgspec.Struct, frozen=True):
 
     :ivar first: offset of the oldest granule that is kept, or of the next; last: of the newest
         that ever was.
-    :ivar high: the latest publishing time so far.
+    :ivar high: the latest publishing time so far; one that is further ahead of the clock than
+        :data:`AHEAD` counts as that far: else nothing that comes after would ever be too old.
     :ivar bytes: of all granules that ever were.
     """
 
@@ -93,6 +96,7 @@ class Log:
 
     async def _append(self, granules: Sequence[tuple[Granule, bytes]], most: int | None) -> int:
         end = self.end
+        latest = clock.now() + AHEAD
         writes: list[Write] = []
         changed: dict[str, Seen] = {}
         for granule, body in granules:
@@ -103,7 +107,7 @@ class Log:
                 changed[granule.publisher] = seen = Seen(seen.last, seen.mask)
                 if seen.take(granule.number) is None:
                     continue
-            high = max(end.high, granule.time)
+            high = max(end.high, min(granule.time, latest))
             end = End(end.first, end.last + 1, high, end.bytes + len(body))
             writes.append(Put(_key(end.last), body, ABSENT, {"high": high}))
         new = len(writes)
