@@ -87,9 +87,12 @@ class Side:
             good(len(got[0]) == 4096)
             times.append(taken)
         self.found(retrieve_4k_ms=statistics.median(times) * 1e3)
-        taken, got = timed(self.api.context_retrieve, "small_.*", "chunk_0")
-        good(len(got[0]) == SMALL * 4096)
-        self.found(retrieve_500_ms=taken * 1e3)
+        times = []
+        for _ in range(3):
+            taken, got = timed(self.api.context_retrieve, "small_.*", "chunk_0")
+            good(len(got[0]) == SMALL * 4096)
+            times.append(taken)
+        self.found(retrieve_500_ms=statistics.median(times) * 1e3)
         taken, code = timed(self.api.context_destroy, tags)
         good(code == 0)
         self.found(destroy_per_s=SMALL / taken)

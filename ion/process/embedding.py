@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import AsyncExitStack
 from typing import Any, Protocol, TypeVar, cast
 
@@ -33,6 +33,7 @@ T = TypeVar("T")
 CONTAINER = "ion.container.container:Container"
 MEMORY = "memory"
 START = 60.0  # seconds that the start of a party, or of an app, may take
+ENDED = "ION has ended in this program"
 STOP = 2.0  # seconds beyond the container's own drain
 
 
@@ -61,6 +62,8 @@ class Party:
         self._apps: set[str] = set()
         self._starting = threading.Lock()
         self._settings = load()
+        self._waiting: set[Future[Any]] = set()
+        self._is_over = False
         started: Future[Calling] = Future()
         self._thread = threading.Thread(
             target=self._run, args=(started,), name="ion embedded", daemon=True
@@ -76,6 +79,8 @@ class Party:
         except RuntimeError as error:  # Python is ending: no thread can be started
             message = f"ION cannot be started any more: {error}"
             raise StartError(message) from None
+        finally:
+            started.cancel()  # where nobody waits for it any more, it ends as soon as it is up
 
     @property
     def is_embedded(self) -> bool:
@@ -118,7 +123,7 @@ class Party:
 
         :param timeout: seconds; None: ``work`` has its own deadlines.
         :raises DeadlineExceeded: it took longer.
-        :raises LifecycleError: the party has ended, or this is its own thread.
+        :raises LifecycleError: the party has ended, or ends meanwhile, or this is its own thread.
         """
         if threading.current_thread() is self._thread:
             work.close()
@@ -128,10 +133,14 @@ class Party:
             future = asyncio.run_coroutine_threadsafe(work, self._loop)
         except RuntimeError:
             work.close()
-            message = "ION has ended in this program"
-            raise LifecycleError(message) from None
+            raise LifecycleError(ENDED) from None
+        self._waiting.add(future)
+        if self._is_over:
+            future.cancel()  # who is added now is not found there any more
         try:
             return future.result(timeout)
+        except CancelledError:
+            raise LifecycleError(ENDED) from None
         except TimeoutError as error:
             if isinstance(error, IonError):
                 raise
@@ -139,6 +148,7 @@ class Party:
             raise DeadlineExceeded(message) from None
         finally:
             future.cancel()
+            self._waiting.discard(future)
 
     @property
     def _container(self) -> _Embedded:
@@ -162,6 +172,10 @@ class Party:
                 log.warning("ION did not end well: %s", error)
             else:
                 started.set_exception(_as_ion_error(error))
+        finally:
+            self._is_over = True
+            for future in list(self._waiting):
+                future.cancel()
 
     async def _live(self, started: Future[Calling]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -174,8 +188,9 @@ class Party:
             else:
                 caller = await stack.enter_async_context(connect())
             self.caller = caller
-            started.set_result(caller)
-            await self._ended()
+            if started.set_running_or_notify_cancel():
+                started.set_result(caller)
+                await self._ended()
 
     async def _ended(self) -> None:
         """Wait until it is to end, or has ended by itself."""
