@@ -189,6 +189,7 @@ class _Reader:
         for path, actor in actors:
             if not actor:
                 self.say(path, "an actor has a name; who has none is 'anonymous', a role")
+        self._look_at_conditions((*at, "when"), self._read.data["rules"][index])
         if not roles and not actors:
             self.say(at, "a rule is for somebody: give 'to' (roles; 'anyone' for all) or 'actors'")
         return Rule(
@@ -240,6 +241,14 @@ class _Reader:
             same=tuple(said.same.items()),
             direct=said.direct,
         )
+
+    def _look_at_conditions(self, at: KeyPath, rule: Mapping[str, Any]) -> None:
+        """Refuse a condition that says nothing: left out, it would let the rule hold for more."""
+        when = rule.get("when")
+        if "when" in rule and when is None:
+            self.say(at, "no condition is given; leave 'when' out where there is none")
+        for key in [key for key, said in (when or {}).items() if said is None]:
+            self.say((*at, key), f"{key!r} says nothing: give what it asks for, or leave it out")
 
     def _look_at_field(self, at: KeyPath, path: str) -> None:
         if not _FIELD.match(path):

@@ -45,6 +45,11 @@ WRONG = {
         "5: rules.1.id: rule 'a' is there already, in line 4",
     ),
     "no condition": ("  - {allow: a.b, to: anyone, when: {}}", "no condition is given"),
+    "no condition at all": ("  - {allow: a.b, to: anyone, when: }", "no condition is given"),
+    "a condition that says nothing": (
+        "  - {allow: a.b, to: anyone, when: {direct: true, owner: }}",
+        "4: rules.0.when.owner: 'owner' says nothing",
+    ),
     "a condition that is none": (
         "  - {allow: a.b, to: anyone, when: {ownr: x}}",
         "4: rules.0.when.ownr: unknown key (did you mean 'owner'?)",
