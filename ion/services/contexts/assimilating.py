@@ -26,7 +26,7 @@ from ion.services.contexts.places import Places
 from ion.services.contexts.roots import Roots
 from ion.services.contexts.sources.choosing import drafts_of
 
-GROUP = 256  # items that are entered at once
+GROUP = 256  # items, or contents, that are entered at once
 _GROUP_BYTES = 8 * 1024 * 1024
 
 T = TypeVar("T")
@@ -89,7 +89,11 @@ class Assimilator:
 
     async def _stored(self, items: Sequence[Item]) -> set[str]:
         named = {item.depends_on for item in items if item.depends_on}
-        return {name for name in named if await self._catalog.tag(name) is not None}
+        return {
+            name
+            for name in named
+            if await self._catalog.tag(name.removeprefix("iowarp::")) is not None
+        }
 
     async def enter(self, drafts: Sequence[Draft]) -> None:
         """Enter drafts that were read; errors as :func:`~ion.services.contexts.entering.enter`."""
@@ -114,6 +118,7 @@ class Assimilator:
                 shelved.append(draft)
                 pieces = self._pieces(draft, meter)
                 draft.ref = await self._places.put(draft.place, pieces, meter.stop, look)
+                draft.revision = self._places.revision(draft.place)
             await self.enter(drafts)
         except BaseException:
             meter.stop.set()
@@ -140,9 +145,13 @@ class Assimilator:
     def look_at(self, items: Sequence[Item], meter: Meter) -> list[Looked]:
         """Look at items, and read what is small, until one is large, or fails; it blocks."""
         found: list[Looked] = []
+        before = meter.bytes
+        count = 0
         for item in items:
             found.append(self._look(item, meter))
-            if not found[-1].is_read or meter.bytes > _GROUP_BYTES:
+            count += len(found[-1].drafts)
+            is_full = meter.bytes - before > _GROUP_BYTES or count > GROUP
+            if is_full or not found[-1].is_read:
                 break
         return found
 

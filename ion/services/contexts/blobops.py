@@ -18,7 +18,7 @@ from ion.services.contexts.retrieving import Reader, Selection
 from ion.services.contexts.sources.text import by_hand
 
 PIECE = 256 * 1024  # bytes of a message
-MAX_SPLICED = 3_000  # blobs: they are entered at once
+MAX_SPLICED = 2_000  # blobs: they are entered at once
 
 
 class BlobOps:
@@ -87,7 +87,7 @@ class BlobOps:
         """Copy the blobs that match into a tag; return how many they were.
 
         A blob keeps its name, or, where several have it, is called ``<tag>/<name>``. What was
-        spliced before under a name is replaced. 400 for over 3,000 blobs, 409 as ``put_blob``.
+        spliced before under a name is replaced. 400 for over 2,000 blobs, 409 as ``put_blob``.
         """
         with answering():
             selection = Selection(tag_re, blob_re, MAX_SPLICED + 2)

@@ -183,6 +183,7 @@ class Catalog:
         :param plan: says what is to be done to them as they are now (those that are there); it is
             asked anew where others come before. What it raises is raised, and nothing is done.
         :raises Unavailable: the store is away, or others change it all the while.
+        :raises Conflict: another row is not of the revision that the plan gave for it.
         :raises ContentTooLarge: it is more than one batch.
         """
         async with self._lock:
@@ -219,13 +220,17 @@ class Catalog:
         record = Put(CHANGES, encoded(changes), revision=revision, becomes=becomes)
         try:
             await self.store.write([*_rows(change, there), record])
-        except Conflict:
+        except Conflict as conflict:
+            if conflict.details.get("key") not in (None, CHANGES):
+                raise
             return False
         if self._is_large:
             return True
-        for name in touched:
-            mine = {part: row for (tag, part), row in change.parts.items() if tag == name}
-            self._known.set((there.get(name) or Tag(name, {})).with_parts(mine))
+        by_tag: dict[str, dict[str, Part | None]] = {name: {} for name in touched}
+        for (name, part), row in change.parts.items():
+            by_tag[name][part] = row
+        for name, rows_of_it in by_tag.items():
+            self._known.set((there.get(name) or Tag(name, {})).with_parts(rows_of_it))
         self._known.id, self._known.revision = own, becomes
         return True
 

@@ -14,6 +14,7 @@ from ion.process.client import ServiceClient
 from ion.process.dialogue import Dialogue
 from ion.process.request import RequestConversation
 from ion.process.storeerrors import heard
+from ion.services.contexts.codes import DONE, ItemError
 from ion.services.contexts.model import (
     BlobEntry,
     BundleResult,
@@ -21,11 +22,13 @@ from ion.services.contexts.model import (
     Found,
     Frame,
     Item,
+    ItemResult,
     Packed,
     Progress,
     Tags,
     TagStat,
 )
+from ion.services.contexts.ordering import portioned
 
 Source = bytes | bytearray | memoryview | AsyncIterable[bytes]
 MAX_SIZE = 256 * 1024 * 1024
@@ -60,16 +63,43 @@ class ContextsClient(ServiceClient, service="contexts"):
     ) -> BundleResult:
         """Assimilate items one after another, until one fails; cancel it, and the service stops.
 
+        Those that are too large for one message go in several, in the order that they depend on
+        each other; progress and timeout are of each then.
+
         :param progress: is told how far it is.
         :param timeout: seconds for all of it; a day by default. The client's own ``timeout`` is for
             the silence of the service meanwhile.
         :raises Refused: they are more than a bundle may have.
         """
+        items = list(items)
+        try:
+            portions = portioned(items)
+        except ItemError as error:
+            failed = ItemResult(code=error.code, reason=error.reason)
+            return BundleResult(error.code, [failed for _ in items])
+        if len(portions) == 1:
+            return await self._portion(items, progress, timeout)
+        results: list[ItemResult] = [ItemResult(tag=item.dst.partition("::")[2]) for item in items]
+        for portion in portions:
+            some = [item for _, item in portion]
+            done = await self._portion(some, progress, timeout)
+            for (number, _), result in zip(portion, done.items, strict=True):
+                results[number] = result
+            if done.code:
+                return BundleResult(done.code, results)
+        return BundleResult(DONE, results)
+
+    async def _portion(
+        self,
+        items: list[Item],
+        progress: Callable[[Progress], None] | None,
+        timeout: float | None,
+    ) -> BundleResult:
         caller = cast("Calling", self._caller)
         patience = self._timeout
-        content = {"items": list(items)}
+        limit = timeout or _LONG
         with heard():
-            talk = caller.request(self._to, "bundle", content, timeout or _LONG, patience, patience)
+            talk = caller.request(self._to, "bundle", {"items": items}, limit, patience, patience)
             try:
                 await _followed(talk, progress)
                 result: BundleResult = _built(await talk, BundleResult)

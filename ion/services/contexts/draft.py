@@ -31,6 +31,7 @@ class Draft:
     :ivar name: the content is one blob of this name; None: a blob a piece, chunk_0, chunk_1, ...
     :ivar pieces: opens it, and gives its bytes in order; it runs in a worker thread.
     :ivar arriving: gives them instead, on the event loop.
+    :ivar place: on the shelf, where it is there; ``revision`` is that of the row that says so.
     :ivar size: of the content; None: not known before it was read.
     """
 
@@ -50,6 +51,7 @@ class Draft:
     data: bytes | None = None
     place: str = ""
     ref: str = ""
+    revision: int = 0
 
     @property
     def length(self) -> int:

@@ -29,7 +29,8 @@ async def enter(catalog: Catalog, drafts: Sequence[Draft], most: int) -> Entered
 
     :param most: bytes of a tag.
     :raises ItemError: a tag would be larger.
-    :raises Conflict: a blob is there already, of another source.
+    :raises Conflict: a blob is there already, of another source; or a content was taken for
+        abandoned.
     :raises Unavailable: the store is away.
     """
 
@@ -49,7 +50,7 @@ async def enter(catalog: Catalog, drafts: Sequence[Draft], most: int) -> Entered
             if part.where == ROW:
                 change.writes.append(Put(DATA + part.place, draft.data or b""))
             elif part.where == SHELF:
-                change.writes.append(Remove(PENDING + part.place))
+                change.writes.append(Remove(PENDING + part.place, draft.revision))
         _drop_replaced(change)
         return entered
 

@@ -21,11 +21,14 @@ class FileShelf:
     """See :class:`~ion.services.contexts.shelf.Shelf`.
 
     :param folder: of its own; made where it is not there.
+    :param workers: threads that write, which take their time.
+    :param readers: threads that read.
     """
 
-    def __init__(self, folder: Path, workers: Executor) -> None:
+    def __init__(self, folder: Path, workers: Executor, readers: Executor) -> None:
         self._folder = folder
         self._workers = workers
+        self._readers = readers
 
     async def put(self, place: str, pieces: Pieces | Arriving, note: Note) -> str:
         """See :meth:`Shelf.put`; when it returns, the content is on the disk."""
@@ -46,17 +49,20 @@ class FileShelf:
     async def read(self, place: str, ref: str, offset: int, size: int) -> bytes:
         """See :meth:`Shelf.read`."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._workers, self._read, place, offset, size)
+        return await loop.run_in_executor(self._readers, self._read, place, offset, size)
 
     async def read_into(self, place: str, ref: str, wanted: list[Room]) -> int | None:
         """See :meth:`Shelf.read_into`."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._workers, self._read_into, place, wanted)
+        return await loop.run_in_executor(self._readers, self._read_into, place, wanted)
 
     async def remove(self, place: str, ref: str) -> None:
         """See :meth:`Shelf.remove`."""
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._workers, self._remove, place)
+        await loop.run_in_executor(self._readers, self._remove, place)
+
+    async def tidy(self) -> None:
+        """See :meth:`Shelf.tidy`: each has a name from the first on."""
 
     def _path(self, place: str) -> Path:
         return self._folder / place[:2] / place

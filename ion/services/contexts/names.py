@@ -14,3 +14,9 @@ def fault_of(name: str, most: int) -> str:
     if any(char < " " for char in name):
         return "has control characters"
     return ""
+
+
+def plain(text: str) -> str:
+    """Return a text that can be sent, and read: what of a file's name is no text is escaped."""
+    escaped = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(char if char >= " " else f"\\x{ord(char):02x}" for char in escaped)

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from graphlib import CycleError, TopologicalSorter
 
+import msgspec
+
 from ion.services.contexts.codes import BAD_ORDER, ItemError
-from ion.services.contexts.model import Item
+from ion.services.contexts.model import MAX_ITEMS, Item
+
+PORTION = 512 * 1024  # bytes of items in one message
+_encode = msgspec.msgpack.Encoder().encode
 
 
 def named_by(item: Item) -> set[str]:
@@ -59,3 +64,26 @@ def _sorted(before: list[list[int]]) -> list[int]:
         order.append(ready.pop(0))
         sorter.done(order[-1])
     return order
+
+
+def portioned(items: Sequence[Item]) -> list[list[tuple[int, Item]]]:
+    """Return items with their numbers in portions that a message can hold, in their order.
+
+    Who depends on another item of the list does not say so any more, where there are several.
+    """
+    sizes = [len(_encode(item)) for item in items]
+    if sum(sizes) <= PORTION:
+        return [list(enumerate(items))]
+    names = {name for item in items for name in named_by(item)}
+    portions: list[list[tuple[int, Item]]] = [[]]
+    size = 0
+    for number in ordered(items, {item.depends_on for item in items} - names):
+        item = items[number]
+        size += sizes[number]
+        if portions[-1] and (size > PORTION or len(portions[-1]) == MAX_ITEMS):
+            portions.append([])
+            size = sizes[number]
+        if item.depends_on in names:
+            item = msgspec.structs.replace(item, depends_on="")
+        portions[-1].append((number, item))
+    return portions

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from threading import Event
 
-from ion.base.errors import Conflict, IonError
+from ion.base.errors import IonError
 from ion.services.contexts import rows
 from ion.services.contexts.draft import Arriving, Pieces
 from ion.services.contexts.rows import PENDING, TRASH, Pending, encoded, pending_of
@@ -39,6 +39,7 @@ class Places:
         self._store = store
         self._abandoned = abandoned
         self._linger = linger
+        self._revisions: dict[str, int] = {}
 
     async def begin(self) -> str:
         """Return a new place, written down.
@@ -46,8 +47,13 @@ class Places:
         :raises Unavailable: the store is away.
         """
         place = rows.new_place()
-        await self._store.put(PENDING + place, encoded(Pending(rows.now())), revision=ABSENT)
+        row = encoded(Pending(rows.now()))
+        self._revisions[place] = await self._store.put(PENDING + place, row, revision=ABSENT)
         return place
+
+    def revision(self, place: str) -> int:
+        """Return the revision of the row that says that a content is being put; ask once."""
+        return self._revisions.pop(place)
 
     async def put(
         self, place: str, pieces: Pieces | Arriving, stop: Event, look: Callable[[], None]
@@ -60,7 +66,7 @@ class Places:
         """
 
         async def note(ref: str) -> None:
-            await self._store.put(PENDING + place, encoded(Pending(rows.now(), ref)))
+            await self._sign(place, ref)
 
         task = asyncio.ensure_future(self.shelf.put(place, pieces, note))
         try:
@@ -84,17 +90,18 @@ class Places:
                 alive = time.monotonic()
                 await self._sign(place)
 
-    async def _sign(self, place: str) -> None:
-        """Give a sign of life."""
-        entry = await self._store.entry(PENDING + place)
-        if entry is None:
-            return  # it was given up by another: entering it will fail
-        row = Pending(rows.now(), pending_of(entry.value).ref)
-        with contextlib.suppress(Conflict):
-            await self._store.put(entry.key, encoded(row), revision=entry.revision)
+    async def _sign(self, place: str, ref: str = "") -> None:
+        """Give a sign of life.
+
+        :raises Conflict: another took it for abandoned.
+        """
+        row = encoded(Pending(rows.now(), ref))
+        was = self._revisions[place]
+        self._revisions[place] = await self._store.put(PENDING + place, row, revision=was)
 
     async def give_up(self, place: str, ref: str) -> None:
         """Remove a content that was not entered; what fails is left to the next sweep."""
+        self._revisions.pop(place, None)
         with contextlib.suppress(IonError):
             await self._drop(PENDING + place, place, ref)
 
@@ -110,8 +117,13 @@ class Places:
                 pending = pending_of(entry.value)
                 if pending.at > before:
                     continue
-                await self._drop(entry.key, entry.key.removeprefix(prefix), pending.ref)
+                place = entry.key.removeprefix(prefix)
+                if prefix == PENDING:  # from here on it cannot be entered
+                    row = encoded(Pending(0.0, pending.ref))
+                    await self._store.put(entry.key, row, revision=entry.revision)
+                await self._drop(entry.key, place, pending.ref)
                 count += 1
+        await self.shelf.tidy()
         return count
 
     async def _drop(self, key: str, place: str, ref: str) -> None:

@@ -163,10 +163,12 @@ class Reader:
 
     async def _fill(self, wanted: Sequence[Held], view: memoryview) -> None:
         in_rows: list[tuple[Held, memoryview]] = []
+        rooms: list[memoryview] = []
         at = 0
         run: list[tuple[Held, memoryview]] = []
         for held in wanted:
             room = view[at : at + held.blob.size]
+            rooms.append(room)
             at += held.blob.size
             if held.blob.data is not None:
                 room[:] = held.blob.data
@@ -181,6 +183,8 @@ class Reader:
             await self._from_shelf(run)
         for start in range(0, len(in_rows), _ROWS):
             await self._from_rows(in_rows[start : start + _ROWS])
+        for room in rooms:  # a worker may still know it, and then its bytes would be copied
+            room.release()
 
     async def _from_shelf(self, run: list[tuple[Held, memoryview]]) -> None:
         part = run[0][0].part

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from ion.base.errors import ConfigurationError, InvalidRequest, NotFound, Refused
 from ion.process.service import Service
@@ -17,6 +18,7 @@ from ion.services.contexts import codes, events
 from ion.services.contexts.assimilating import Assimilator
 from ion.services.contexts.blobops import BlobOps
 from ion.services.contexts.catalog import Catalog, Change
+from ion.services.contexts.directory import Tag
 from ion.services.contexts.model import (
     MAX_ITEMS,
     BlobEntry,
@@ -37,6 +39,7 @@ from ion.services.contexts.setting import Setting, open_shelf, setting_of
 from ion.services.contexts.telling import BundleTeller, Herald
 
 PAGE = 5_000  # blobs of one answer
+DESTROYED = 4_000  # sources that are removed at once
 _ENTRY = 400  # bytes of an entry in an answer, about
 _TRIES = 3
 
@@ -50,7 +53,7 @@ class ContextsService(BlobOps, Service, name="contexts", version="0.1.0"):
     _assimilator: Assimilator
     _herald: Herald
     _places: Places
-    _workers: ThreadPoolExecutor
+    _workers: list[ThreadPoolExecutor]
     _soon: asyncio.Event
 
     async def on_init(self) -> None:
@@ -60,10 +63,13 @@ class ContextsService(BlobOps, Service, name="contexts", version="0.1.0"):
         """
         setting = self._setting = setting_of(self.app_config)
         compiled("a|b")  # says so, where patterns cannot be matched
-        self._workers = ThreadPoolExecutor(setting.workers, thread_name_prefix="contexts")
+        self._workers = [
+            ThreadPoolExecutor(setting.workers, thread_name_prefix=f"contexts-{name}")
+            for name in ("take", "give")
+        ]
         try:
             store = await self.store(f"{setting.name}_catalog")
-            shelf = await open_shelf(setting, await self.datastore(), self._workers)
+            shelf = await open_shelf(setting, await self.datastore(), *self._workers)
         except InvalidRequest as error:
             message = f"the stores of contexts cannot be opened: {error}"
             raise ConfigurationError(message) from error
@@ -75,7 +81,7 @@ class ContextsService(BlobOps, Service, name="contexts", version="0.1.0"):
             self._catalog,
             self._places,
             Roots(setting.roots),
-            self._workers,
+            self._workers[0],
             most=setting.max_tag,
             created=lambda tags: self._herald.tell(events.TagCreated(origin=tag) for tag in tags),
         )
@@ -88,8 +94,7 @@ class ContextsService(BlobOps, Service, name="contexts", version="0.1.0"):
 
     async def on_terminate(self) -> None:
         """Let the workers go."""
-        workers = getattr(self, "_workers", None)
-        if workers is not None:
+        for workers in getattr(self, "_workers", ()):
             workers.shutdown(wait=False, cancel_futures=True)
 
     # assimilating
@@ -220,13 +225,30 @@ class ContextsService(BlobOps, Service, name="contexts", version="0.1.0"):
         return Destroyed(codes.FAILED if missing else codes.DONE, missing)
 
     async def _destroyed(self, names: list[str]) -> list[str]:
-        def plan(there: dict[str, object], change: Change) -> list[str]:
-            for tag in there.values():
-                for part in tag.parts:  # type: ignore[attr-defined]
-                    change.parts[tag.name, part] = None  # type: ignore[attr-defined]
-            return [name for name in names if name not in there]
+        """Destroy tags, as many parts of them at once as one write can; return which were none."""
+        missing: list[str] = []
+        left = names
+        while left:
+            gone, none = await self._catalog.change(set(left), partial(_to_destroy, left))
+            missing += none
+            done = gone.union(none)
+            left = [name for name in left if name not in done]
+        return missing
 
-        return await self._catalog.change(set(names), plan)  # type: ignore[arg-type]
+
+def _to_destroy(
+    names: list[str], there: dict[str, Tag], change: Change
+) -> tuple[set[str], list[str]]:
+    """Plan to destroy tags; return those that are gone then, and those that are not there."""
+    gone: set[str] = set()
+    for name in names:
+        for part in there[name].parts if name in there else ():
+            if len(change.parts) == DESTROYED:
+                return gone, []
+            change.parts[name, part] = None
+        if name in there:
+            gone.add(name)
+    return gone, [name for name in names if name not in there]
 
 
 def _packed(data: bytes, index: list[BlobEntry]) -> Packed:

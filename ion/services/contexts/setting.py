@@ -64,17 +64,19 @@ def setting_of(config: Mapping[str, Any]) -> Setting:
     return setting
 
 
-async def open_shelf(setting: Setting, datastore: Datastore, workers: Executor) -> Shelf:
+async def open_shelf(
+    setting: Setting, datastore: Datastore, workers: Executor, readers: Executor
+) -> Shelf:
     """Return where larger contents are kept.
 
     :raises StoreError: the store cannot be opened.
     """
     if setting.files == "auto" and datastore.url.startswith(_SQLITE):
         path = Path(datastore.url.removeprefix(_SQLITE).partition("?")[0])
-        return FileShelf(path.with_name(f"{path.name}.{setting.name}"), workers)
+        return FileShelf(path.with_name(f"{path.name}.{setting.name}"), workers, readers)
     if setting.files in ("auto", "store"):
         return await BlobShelf.open(datastore, setting.name, workers)
-    return FileShelf(_folder(setting.files), workers)
+    return FileShelf(_folder(setting.files), workers, readers)
 
 
 def _folder(given: str) -> Path:

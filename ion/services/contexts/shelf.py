@@ -52,6 +52,9 @@ class Shelf(Protocol):
     async def remove(self, place: str, ref: str) -> None:
         """Remove a content; no error where it is not there."""
 
+    async def tidy(self) -> None:
+        """Remove what is left of contents that never got a name there."""
+
 
 class BlobShelf:
     """Contents as blobs of the datastore: a content that several places have is there once."""
@@ -108,3 +111,7 @@ class BlobShelf:
         await self.blobs.unlink(ref, place)
         with contextlib.suppress(Conflict):  # others have the same content
             await self.blobs.remove(ref)
+
+    async def tidy(self) -> None:
+        """See :meth:`Shelf.tidy`."""
+        await self.blobs.collect()

@@ -253,8 +253,25 @@ async def test_pages_of_names_and_a_bundle_too_large(contexts: ContextsClient) -
     assert len(await contexts.query(".*", ".*")) == 6_000
     assert len(await contexts.query("tag.*", "n.*", 5_500)) == 5_500
     assert len(await contexts.query("tag[0-3]", "n.*", 2)) == 2
+    assert (await contexts.destroy([f"tag{n}" for n in range(1, 7)])).code == 0
+    assert await contexts.list_tags() == ["tag0"]
     with pytest.raises(Refused, match="10000"):
         await contexts.bundle([Item("s", "t")] * 10_001)
+
+
+async def test_a_bundle_of_several_messages(contexts: ContextsClient) -> None:
+    text = "x" * 300_000
+    items = [
+        Item("string::last", "iowarp::a", depends_on="b", src_data=text),
+        *(Item(f"string::n{n}", "iowarp::b", src_data=text) for n in range(3)),
+        Item("string::", "iowarp::c", depends_on="a"),
+    ]
+    done = await contexts.bundle(items)
+    assert [each.code for each in done.items] == [0, 0, 0, 0, codes.BAD_PROTOCOL]
+    assert done.code == codes.BAD_PROTOCOL
+    assert (await contexts.stat("b")).bytes == 900_000
+    cycle = [Item("string::a", f"iowarp::{n}", "", f"{1 - n}", src_data=text) for n in range(2)]
+    assert (await contexts.bundle(cycle)).code == codes.BAD_ORDER
 
 
 async def test_damage_is_found(contexts: ContextsClient, tmp_path: Path) -> None:

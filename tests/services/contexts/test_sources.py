@@ -287,6 +287,40 @@ async def test_hdf5(contexts: ContextsClient, tmp_path: Path) -> None:
     assert await contexts.list_tags("few/t") == []
 
 
+async def test_hdf5_whose_data_is_elsewhere(contexts: ContextsClient, tmp_path: Path) -> None:
+    place = tmp_path / "open"
+    layout = h5py.VirtualLayout((2,), "i4")
+    layout[:] = h5py.VirtualSource("/etc/other.h5", "x", (2,))
+    with h5py.File(place / "virtual.h5", "w") as file:
+        file.create_virtual_dataset("x", layout)
+    with h5py.File(place / "external.h5", "w") as file:
+        file.create_dataset("x", (4,), "u1", external=[("/etc/passwd", 0, 4)])
+    for name in ("virtual", "external"):
+        done = await bundle(contexts, f"file::{place}/{name}.h5", "t")
+        assert (done.code, "other files" in done.reason) == (codes.OUTSIDE, True)
+
+
+async def test_a_long_row_is_read_in_parts(contexts: ContextsClient, tmp_path: Path) -> None:
+    data = np.random.default_rng(2).integers(0, 100, (2, 3, 600_000), dtype="u1")
+    with h5py.File(tmp_path / "open" / "wide.h5", "w") as file:
+        file["x"] = data
+    assert (await bundle(contexts, f"file::{tmp_path}/open/wide.h5", "w")).code == 0
+    assert (await contexts.retrieve("w/x", "chunk_.*")).data == data.tobytes()
+
+
+async def test_a_name_that_is_no_text(contexts: ContextsClient, tmp_path: Path) -> None:
+    odd = tmp_path / "open" / os.fsdecode(b"odd\xff\n.bin")
+    odd.write_bytes(b"odd")
+    for name in ("one", "two"):
+        (tmp_path / "open" / name).symlink_to(odd)
+    (tmp_path / "open" / "plain").write_bytes(b"plain")
+    assert (await bundle(contexts, f"file::{tmp_path}/open/plain")).code == 0
+    for name in ("one", "two"):  # it is one file
+        assert (await bundle(contexts, f"file::{tmp_path}/open/{name}")).code == 0
+    names = [blob.name for blob in await contexts.query("t", ".*chunk_0")]
+    assert names == ["chunk_0", "odd\\udcff\\x0a.bin/chunk_0"]
+
+
 async def test_hdf5_that_is_broken_leaves_nothing(contexts: ContextsClient, tmp_path: Path) -> None:
     path = tmp_path / "open" / "run.h5"
     with h5py.File(path, "w") as file:

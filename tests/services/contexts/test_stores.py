@@ -14,6 +14,7 @@ import pytest
 
 from ion import Container
 from ion.base.errors import ConfigurationError
+from ion.services.contexts import codes
 from ion.services.contexts.client import ContextsClient
 from ion.services.contexts.model import Item
 from ion.services.contexts.roots import Roots
@@ -153,6 +154,27 @@ async def test_a_blob_replaced_while_it_is_read(tmp_path: Path) -> None:
             assert len(found) == 80_000
             assert len(set(found)) == 1
         await task
+
+
+async def test_what_is_taken_for_abandoned_is_not_entered(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(3 * MIB))
+    item = Item(f"file::{tmp_path}/large", "iowarp::large")
+    async with running(f"sqlite:///{tmp_path}/ion.db", tmp_path, linger=60) as contexts:
+        service = contexts.near  # type: ignore[attr-defined]
+        enter = service._assimilator.enter
+
+        async def late(drafts: list[Any]) -> None:
+            service._places._abandoned = -1.0
+            await service._places.sweep()
+            await enter(drafts)
+
+        service._assimilator.enter = late
+        done = await contexts.bundle([item])
+        assert done.code == codes.NOT_STORED
+        assert await contexts.list_tags() == []
+        assert await rows(contexts) == []
+        service._assimilator.enter = enter
+        assert (await contexts.bundle([item])).code == 0
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,10 @@ from ion.services.contexts import codes
 from ion.services.contexts.codes import ItemError
 from ion.services.contexts.draft import CHUNK, Draft, Pieces
 from ion.services.contexts.model import Item
+from ion.services.contexts.names import plain
 from ion.services.contexts.roots import Roots
+
+_BASE = 200  # characters of a file's name that its blobs have, at most
 
 
 def drafts(item: Item, tag: str, where: str, roots: Roots) -> list[Draft]:
@@ -26,9 +29,9 @@ def drafts(item: Item, tag: str, where: str, roots: Roots) -> list[Draft]:
     return [
         Draft(
             tag=tag,
-            source=f"file::{path}{range_text(item)}",
-            origin=f"file::{path}",
-            base=path.name,
+            source=f"file::{plain(str(path))}{range_text(item)}",
+            origin=f"file::{plain(str(path))}",
+            base=plain(path.name)[:_BASE],
             media="binary",
             pieces=lambda: _pieces(path, offset, size),
             size=size,

@@ -20,11 +20,12 @@ from ion.services.contexts import codes
 from ion.services.contexts.codes import ItemError
 from ion.services.contexts.draft import Draft, Pieces
 from ion.services.contexts.model import MAX_TAG, Item
-from ion.services.contexts.names import fault_of
+from ion.services.contexts.names import fault_of, plain
 from ion.services.contexts.roots import Roots
 
 CHUNK = 1536 * 1024  # bytes of a blob
-MAX_TAGS = 3_000  # of one file: they are entered at once
+MAX_TAGS = 2_000  # of one file: they are entered at once
+_BASE = 200  # characters
 _NAMED = {"i": "int", "u": "uint", "f": "float", "c": "complex"}
 
 
@@ -58,7 +59,7 @@ def _opened(path: Path) -> Any:
     except ImportError:
         message = "HDF5 needs h5py: pip install 'ioncore[contexts]'"
         raise ItemError(codes.NOT_INSTALLED, message) from None
-    if not path.exists():
+    if not path.is_file():
         raise ItemError(codes.NO_PATH, f"there is no file {path}")
     try:
         return h5py.File(path, "r")
@@ -81,6 +82,9 @@ def _draft(item: Item, tag: str, path: Path, name: str, node: Any) -> Draft | No
     attributes = {key: _plain(node.attrs, key) for key in node.attrs}
     if not is_dataset and not attributes:
         return None
+    if is_dataset and (node.external or node.is_virtual):
+        message = f"dataset {name} of {path} has its data in other files: these may not be read"
+        raise ItemError(codes.OUTSIDE, message)
     own = tag if name == "/" else f"{tag}{name}"
     fault = fault_of(own, MAX_TAG)
     if fault:
@@ -88,9 +92,9 @@ def _draft(item: Item, tag: str, path: Path, name: str, node: Any) -> Draft | No
     media = _media(node) if is_dataset else "group"
     draft = Draft(
         tag=own,
-        source=f"hdf5::{path}",
-        origin=f"hdf5::{path}#{name}",
-        base=path.name,
+        source=f"hdf5::{plain(str(path))}",
+        origin=f"hdf5::{plain(f'{path}#{name}')}",
+        base=plain(path.name)[:_BASE],
         media=media,
         pieces=lambda: _pieces(path, name) if is_dataset else iter(()),
         size=_size(node) if is_dataset else 0,
@@ -147,16 +151,27 @@ def _mapped(code: int, fault: str) -> Iterator[None]:
 
 
 def _rows(node: Any) -> Iterator[bytes]:
-    """Give a dataset's elements, as many at a time as fit in a blob, or one row."""
+    """Give a dataset's elements, as many at a time as fit in a blob."""
     if node.shape is None or 0 in node.shape:
         return
-    if not node.shape:
-        yield _bytes(node[()], node.dtype)
+    for selection in _selections(node.shape, node.dtype.itemsize):
+        yield _bytes(node[selection], node.dtype)
+
+
+def _selections(shape: tuple[int, ...], size: int) -> Iterator[tuple[int | slice, ...]]:
+    """Give what to select, in C order: some rows at a time, or, of long ones, parts of each."""
+    if not shape:
+        yield ()
         return
-    per_row = max(1, math.prod(node.shape[1:]) * node.dtype.itemsize)
-    step = max(1, CHUNK // per_row)
-    for start in range(0, node.shape[0], step):
-        yield _bytes(node[start : start + step], node.dtype)
+    row = math.prod(shape[1:]) * size
+    if row > CHUNK:
+        for number in range(shape[0]):
+            for rest in _selections(shape[1:], size):
+                yield (number, *rest)
+        return
+    step = max(1, CHUNK // max(1, row))
+    for start in range(0, shape[0], step):
+        yield (slice(start, start + step),)
 
 
 def _bytes(value: Any, dtype: Any) -> bytes:

@@ -18,11 +18,13 @@ from ion.services.contexts import codes
 from ion.services.contexts.codes import ItemError
 from ion.services.contexts.draft import CHUNK, Draft, Pieces
 from ion.services.contexts.model import Item
+from ion.services.contexts.names import plain
 from ion.services.contexts.roots import Roots
 from ion.services.contexts.sources.file import range_text, ranged, whole
 
 HTTP = ("http", "https")
 _TIMEOUT = 60.0  # seconds of silence
+_BASE = 200  # characters
 _NOT_FOUND = (404, 410)
 
 
@@ -43,9 +45,9 @@ def drafts(item: Item, tag: str, protocol: str, roots: Roots) -> list[Draft]:
     return [
         Draft(
             tag=tag,
-            source=f"{shown(url)}{range_text(item)}",
-            origin=shown(url),
-            base=urlsplit(url).path.rpartition("/")[2] or "index",
+            source=f"{plain(shown(url))}{range_text(item)}",
+            origin=plain(shown(url)),
+            base=plain(urlsplit(url).path.rpartition("/")[2])[:_BASE] or "index",
             media="binary",
             pieces=lambda: _pieces(place, offset, length),
             size=length,
