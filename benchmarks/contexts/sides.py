@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,14 +74,14 @@ SIDES = {side.name: side for side in (ION, OLD, NEW)}
 
 
 @contextmanager
-def files() -> Iterator[Path]:
+def files(sizes: Iterable[int] = tuple(LARGE)) -> Iterator[Path]:
     """Give a folder in memory with what is to be bundled: text, as 1.x gives nothing else back."""
     with tempfile.TemporaryDirectory(dir=MEMORY, prefix="contexts") as folder:
         home = Path(folder)
         for number in range(SMALL):
             (home / f"small_{number}").write_bytes(_text(4096))
         piece = _text(MIB)
-        for size in LARGE:
+        for size in sizes:
             with (home / f"large_{size}").open("wb") as file:
                 for number in range(size):
                     file.write(piece[number:] + piece[:number])

@@ -175,6 +175,23 @@ def test_results_have_the_shapes_of_the_document(interface, tmp_path):
     assert interface.context_destroy([]) == 0
 
 
+def test_a_retrieval_takes_the_memory_of_what_it_gives(tmp_path):
+    text = (
+        "import os, resource\n"
+        "import ion.services.contexts as cee\n"
+        "with open('large', 'wb') as file: file.truncate(96 << 20)\n"
+        "c = cee.ContextInterface()\n"
+        "ctx = cee.AssimilationCtx(f'file::{os.getcwd()}/large', 'iowarp::large', 'binary')\n"
+        "assert c.context_bundle([ctx]) == 0\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "assert len(c.context_retrieve('large', 'chunk_.*')[0]) == 96 << 20\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)\n"
+    )
+    code, out, err = run(text, tmp_path)
+    assert (code, err) == (0, "")
+    assert int(out) < 96 + 32, "MiB more than before"
+
+
 CODES = {
     "no destination": ("file::{here}/good", "", {}, -1),
     "another destination": ("file::{here}/good", "file::x", {}, -1),
