@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tracemalloc
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -154,6 +155,28 @@ async def test_a_blob_replaced_while_it_is_read(tmp_path: Path) -> None:
             assert len(found) == 80_000
             assert len(set(found)) == 1
         await task
+
+
+async def test_memory_is_bounded_by_what_is_returned(tmp_path: Path) -> None:
+    size = 24 * MIB
+    (tmp_path / "large").write_bytes(data := os.urandom(size))
+    async with running(f"sqlite:///{tmp_path}/ion.db", tmp_path) as contexts:
+        tracemalloc.start()
+        try:
+            item = Item(f"file::{tmp_path}/large", "iowarp::large")
+            assert (await contexts.bundle([item])).code == 0
+            assert tracemalloc.get_traced_memory()[1] < 6 * MIB  # a file is not read whole
+            tracemalloc.reset_peak()
+            packed = await contexts.near.pack("large", "chunk_.*")  # type: ignore[attr-defined]
+            assert tracemalloc.get_traced_memory()[1] < size + 2 * MIB
+            assert packed.data == data
+            del packed
+            tracemalloc.reset_peak()
+            async for _ in contexts.blobs("large", "chunk_.*"):
+                pass
+            assert tracemalloc.get_traced_memory()[1] < size  # far fewer than all are on their way
+        finally:
+            tracemalloc.stop()
 
 
 async def test_what_is_taken_for_abandoned_is_not_entered(tmp_path: Path) -> None:
