@@ -225,6 +225,12 @@ async def test_a_message_for_one_is_not_for_another(
     publish("test.xs", "desk", message)
     publish("", "test.desk", message.with_headers(receiver=ear.id))
     await _until(lambda: container.endpoint.counts["unsigned"] >= before + 2)
+    secret = [await desk.subscribe("news", "secret.#", desk.on_event, name=n) for n in (None, "s")]
+    await desk.publish("news", "public.x", "for all")
+    event = next(e for e in sent if e.headers.get("to") == "public.x")
+    for subscription in secret:
+        publish("", subscription.queue, event.with_headers(receiver="public.x"))
+    await _until(lambda: container.endpoint.counts["unsigned"] >= before + 4)
     assert desk.told == []
 
 

@@ -27,11 +27,12 @@ from typing import Any
 
 import msgspec
 
-from ion.base.errors import Forbidden
+from ion.base.errors import BadRequest, Forbidden
 from ion.base.settings import MessagingSettings
 from ion.messaging.envelope import Envelope
 from ion.messaging.interceptors import Interceptor
 from ion.observe.context import current_call
+from ion.process.heard import heard_topic
 from ion.process.incoming import IncomingCall
 from ion.process.letter import REPLAYED
 from ion.process.permission import Permission
@@ -173,7 +174,7 @@ def _check_receiver(envelope: Envelope) -> None:
         return
     source = call.source
     if source.handler is not None:
-        meant: tuple[str, ...] = (call.topic,)
+        meant = _topics(call)
     elif source.queue:
         meant = (source.key,)
     else:
@@ -181,6 +182,14 @@ def _check_receiver(envelope: Envelope) -> None:
     if to not in meant:
         message = f"this message was signed for {str(to)[:SHOWN]!r}, not for {call.process}"
         raise Forbidden(message, details={"reason": "receiver"})
+
+
+def _topics(call: IncomingCall) -> tuple[str, ...]:
+    """Return the topic of an event; none where its subscription is not for such."""
+    try:
+        return (heard_topic(call),)
+    except BadRequest:
+        return ()
 
 
 def _is_of(call: IncomingCall, envelope: Envelope) -> bool:

@@ -11,16 +11,16 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from ion.base.errors import ApplicationError, BadRequest, Forbidden, IonError
+from ion.base.errors import ApplicationError, Forbidden, IonError
 from ion.messaging import codec
 from ion.messaging.envelope import Envelope
-from ion.messaging.memory.exchange import matches, words
 from ion.observe.context import current_call
 from ion.process import hearing
 from ion.process.commanding import is_signed
 from ion.process.events.event import path_in
 from ion.process.events.hearing import EventOp
 from ion.process.events.naming import word
+from ion.process.heard import heard_topic
 from ion.process.identity.identity import SYSTEM, SYSTEM_ROLE, Identity
 from ion.process.incoming import BINDING, IncomingCall
 from ion.process.ops import Op
@@ -32,7 +32,7 @@ from ion.process.policy.model import EVENT, NOBODY, Decision, Subject
 from ion.process.policy.owners import Owners
 from ion.process.process import Process
 from ion.process.signing import HEADER as SIGNATURE
-from ion.process.topics import MAX_TOPIC, checked_topic
+from ion.process.topics import checked_topic
 
 log = logging.getLogger(__name__)
 MAX_KNOWN = 10_000
@@ -215,34 +215,12 @@ def event_action(call: IncomingCall, envelope: Envelope, handler: Any) -> str:
     :raises BadRequest: it is no event, or none that the subscription is for.
     """
     if not isinstance(handler, EventOp):
-        return f"{EVENT}{call.source.point}/{_topic(call)}"
+        return f"{EVENT}{call.source.point}/{heard_topic(call)}"
     content = codec.decode(envelope.body, envelope.content_type)
     path = path_in(content)
     names = ("sub_type", "origin_type", "origin")
     texts = [word(text) if isinstance(text := content.get(n, ""), str) else "_" for n in names]
     return f"{EVENT}{call.source.point}/{checked_topic('.'.join((path, *texts)))}"
-
-
-def _topic(call: IncomingCall) -> str:
-    """Return the topic that an event was sent with, where its subscription is for such.
-
-    Only the point's own exchange says for sure what that is. Whoever can put a message into the
-    queue says what they like, such as one that they may publish.
-
-    :raises BadRequest: nobody can have published that there.
-    """
-    topic, source = call.topic, call.source
-    if not source.queue:
-        return topic  # it was asked for
-    if len(topic) <= MAX_TOPIC and "/" not in topic:
-        exchange = call.endpoint.namespace.exchange_point(source.point).name
-        is_shared = source.policy is not None  # by others, who may have added topics
-        if is_shared and call.delivery.exchange == exchange:
-            return topic
-        if any(matches(words(pattern), words(topic)) for pattern in source.topics):
-            return topic
-    message = f"no event of topic {topic[:MAX_TOPIC]!r} can have come to {source.queue!r}"
-    raise BadRequest(message)
 
 
 def refusal(subject: Subject, action: str, decision: Decision) -> Forbidden:

@@ -1,0 +1,30 @@
+"""The topic of an event that has come, for those who decide by it."""
+
+from __future__ import annotations
+
+from ion.base.errors import BadRequest
+from ion.messaging.memory.exchange import matches, words
+from ion.process.incoming import IncomingCall
+from ion.process.topics import MAX_TOPIC
+
+
+def heard_topic(call: IncomingCall) -> str:
+    """Return the topic that an event was sent with, where its subscription is for such.
+
+    Only the point's own exchange says for sure what that is. Whoever can put a message into the
+    queue says what they like, such as one that they may publish.
+
+    :raises BadRequest: nobody can have published that there.
+    """
+    topic, source = call.topic, call.source
+    if not source.queue:
+        return topic  # it was asked for
+    if len(topic) <= MAX_TOPIC and "/" not in topic:
+        exchange = call.endpoint.namespace.exchange_point(source.point).name
+        is_shared = source.policy is not None  # by others, who may have added topics
+        if is_shared and call.delivery.exchange == exchange:
+            return topic
+        if any(matches(words(pattern), words(topic)) for pattern in source.topics):
+            return topic
+    message = f"no event of topic {topic[:MAX_TOPIC]!r} can have come to {source.queue!r}"
+    raise BadRequest(message)
