@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from ion.process.events import Event
+from ion.process.events.naming import word
+
+_LONGEST = 160  # bytes of an origin as a word of a topic
 
 
 class ContextEvent(Event):
-    """Something has happened to contexts; of a tag, that is its origin."""
+    """Something has happened to contexts.
+
+    Its origin is the tag that it is about, or the beginning of one that is too long for an origin.
+
+    :ivar tag: all of it; "": it is about a bundle, and its origin is the service.
+    """
+
+    tag: str = ""
 
 
 class BundleStarted(ContextEvent):
-    """A bundle is being assimilated; its origin is the service.
+    """A bundle is being assimilated.
 
     :ivar bundle: a word for it, in all that is told of it.
     """
@@ -33,7 +43,7 @@ class BundleDone(ContextEvent):
 
 
 class ItemDone(ContextEvent):
-    """An item was assimilated into the tag that is the origin.
+    """An item was assimilated into a tag.
 
     :ivar item: its number in the bundle.
     """
@@ -50,3 +60,14 @@ class TagCreated(ContextEvent):
 
 class TagDestroyed(ContextEvent):
     """A tag is gone."""
+
+
+def origin_of(tag: str) -> str:
+    """Return the origin of what is told of a tag."""
+    if len(word(tag)) <= _LONGEST:
+        return tag
+    size = end = 0
+    while size <= _LONGEST - len(word(tag[end])):
+        size += len(word(tag[end]))
+        end += 1
+    return tag[:end]

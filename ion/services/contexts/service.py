@@ -83,7 +83,7 @@ class ContextsService(BlobOps, Service, name="contexts", version="0.1.0"):
             Roots(setting.roots),
             self._workers[0],
             most=setting.max_tag,
-            created=lambda tags: self._herald.tell(events.TagCreated(origin=tag) for tag in tags),
+            created=lambda tags: self._herald.tell_of(events.TagCreated, tags),
         )
 
     async def on_activate(self) -> None:
@@ -219,7 +219,7 @@ class ContextsService(BlobOps, Service, name="contexts", version="0.1.0"):
         with answering():
             missing = await self._destroyed(list(dict.fromkeys(names)))
         gone = set(names) - set(missing)
-        self._herald.tell(events.TagDestroyed(origin=name) for name in names if name in gone)
+        self._herald.tell_of(events.TagDestroyed, sorted(gone))
         if not self._setting.linger:
             self._soon.set()
         return Destroyed(codes.FAILED if missing else codes.DONE, missing)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Protocol
@@ -20,6 +21,7 @@ from ion.stores.store import Datastore
 
 Note = Callable[[str], Awaitable[None]]
 Room = tuple[int, memoryview, int]  # offset in the content, what to fill, CRC-32 of that
+_FRESH = 60.0  # seconds after a content was put that it may be linked
 _END = b""
 
 
@@ -109,7 +111,10 @@ class BlobShelf:
         if not ref:
             return  # it did not come so far: the blobs' own collection finds it
         await self.blobs.unlink(ref, place)
-        with contextlib.suppress(Conflict):  # others have the same content
+        known = await self.blobs.stat(ref)
+        if known is None or known.at > time.time() - _FRESH:
+            return  # somebody may be about to own the same content; later it is collected
+        with contextlib.suppress(Conflict):  # others do
             await self.blobs.remove(ref)
 
     async def tidy(self) -> None:

@@ -9,7 +9,13 @@ from collections.abc import Iterable
 
 from ion.base.errors import IonError
 from ion.process.process import Process
-from ion.services.contexts.events import BundleDone, BundleStarted, ContextEvent, ItemDone
+from ion.services.contexts.events import (
+    BundleDone,
+    BundleStarted,
+    ContextEvent,
+    ItemDone,
+    origin_of,
+)
 from ion.services.contexts.model import ItemResult
 
 log = logging.getLogger(__name__)
@@ -38,6 +44,10 @@ class Herald:
                 self._waiting.put_nowait(event)
             except asyncio.QueueFull:
                 self._dropped += 1
+
+    def tell_of(self, kind: type[ContextEvent], tags: Iterable[str]) -> None:
+        """Let be published that the same has happened to some tags."""
+        self.tell(kind(origin=origin_of(tag), tag=tag) for tag in tags)
 
     async def run(self) -> None:
         """Publish, until this is cancelled."""
@@ -71,7 +81,12 @@ class BundleTeller:
         """Tell that an item is stored."""
         self._done += 1
         event = ItemDone(
-            origin=item.tag, bundle=self._bundle, item=number, blobs=item.blobs, bytes=item.bytes
+            origin=origin_of(item.tag),
+            tag=item.tag,
+            bundle=self._bundle,
+            item=number,
+            blobs=item.blobs,
+            bytes=item.bytes,
         )
         self._herald.tell([event])
 

@@ -246,6 +246,21 @@ async def test_progress_cancel_and_events(contexts: ContextsClient, tmp_path: Pa
             await asyncio.sleep(0.02)
 
 
+async def test_events_of_tags_long_and_short(contexts: ContextsClient) -> None:
+    caller = contexts._caller
+    long = "a" * 100 + "é" * 200
+    async with (
+        caller.expect_event(events.TagDestroyed, origin="short") as short,  # type: ignore[attr-defined]
+        caller.expect_event(events.TagDestroyed, origin=events.origin_of(long)) as cut,  # type: ignore[attr-defined]
+    ):
+        for tag in ("short", long):
+            await contexts.put_blob(tag, "b", b"x")
+        await contexts.destroy([long, "short"])
+        assert (await short.wait(timeout=30)).tag == "short"
+        assert (await cut.wait(timeout=30)).tag == long
+    assert events.origin_of(long) == "a" * 100 + "é" * 10
+
+
 async def test_pages_of_names_and_a_bundle_too_large(contexts: ContextsClient) -> None:
     data = [Item(f"string::n{n}", f"iowarp::tag{n % 7}", src_data="x") for n in range(6_000)]
     assert (await contexts.bundle(data[:3000])).code == 0
