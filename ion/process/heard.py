@@ -20,11 +20,12 @@ def heard_topic(call: IncomingCall) -> str:
     if not source.queue:
         return topic  # it was asked for
     if len(topic) <= MAX_TOPIC and "/" not in topic:
-        exchange = call.endpoint.namespace.exchange_point(source.point).name
-        is_shared = source.policy is not None  # by others, who may have added topics
-        if is_shared and call.delivery.exchange == exchange:
+        split = words(topic)
+        if any(matches(words(pattern), split) for pattern in source.topics):
             return topic
-        if any(matches(words(pattern), words(topic)) for pattern in source.topics):
+        is_shared = source.policy is not None  # by others, who may have added topics
+        exchange = call.endpoint.namespace.exchange_point(source.point).name
+        if is_shared and call.delivery.exchange == exchange:
             return topic
     message = f"no event of topic {topic[:MAX_TOPIC]!r} can have come to {source.queue!r}"
     raise BadRequest(message)
