@@ -10,12 +10,14 @@ from pathlib import Path
 from ion.base.errors import ConfigurationError
 from ion.services.contexts.codes import NO_PATH, NOT_OPENED, OUTSIDE, ItemError
 
+_LEAVING = ("..", "%2e", "\\", "::")  # ways out of a folder, or into another protocol
+
 
 class Roots:
     """Folders below which files may be read.
 
     :param folders: absolute, or below the working folder; ``~`` is the user's home. One with
-        ``://`` in it is the beginning of URLs that may be read.
+        ``://`` in it is one of URLs that may be read.
     :raises ConfigurationError: one of them is no text.
     """
 
@@ -24,7 +26,11 @@ class Roots:
             if not isinstance(folder, str) or not folder:
                 message = f"contexts: roots: folders, not {folder!r}"
                 raise ConfigurationError(message)
-        self._urls = tuple(folder for folder in folders if "://" in folder)
+        self._urls = tuple(
+            folder if folder.endswith("/") else f"{folder}/"
+            for folder in folders
+            if "://" in folder
+        )
         self._roots = [
             os.path.realpath(Path(folder).expanduser()) for folder in folders if "://" not in folder
         ]
@@ -56,7 +62,8 @@ class Roots:
 
         :raises ItemError: it may not.
         """
-        if not url.startswith(self._urls) or ".." in url:
+        leaves = any(mark in url.lower() for mark in _LEAVING)
+        if leaves or not f"{url}/".startswith(self._urls):
             shown = ", ".join(self._urls) or "none"
             message = f"{_shown(url)} may not be read; roots with URLs: {shown}"
             raise ItemError(OUTSIDE, message)

@@ -120,13 +120,12 @@ def test_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ItemError):
         Roots([]).checked("file")
     assert os.fspath(Roots(["/"]).checked("/etc")) == "/etc"
-    urls = Roots(["https://host/a/"])
-    assert urls.checked_url("https://host/a/b")
+    urls = Roots(["https://host/a", "memory://"])
+    for inside in ("https://host/a/b?c=d", "https://host/a", "memory://x"):
+        assert urls.checked_url(inside) == inside
     for outside in (
-        "https://host.evil/a/",
-        "https://host/b",
-        "http://host/a/b",
-        "https://host/a/../b",
+        *("https://host.evil/a/", "https://host/ab", "http://host/a/b", "https://host/a/../b"),
+        *("https://host/a/%2E%2e/b", "https://host@evil/a/", "memory://x::file:///etc/passwd"),
     ):
         with pytest.raises(ItemError):
             urls.checked_url(outside)
