@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from ion import BadRequest, InvalidRequest, Unavailable
+from ion import BadRequest, InvalidRequest, LifecycleError, Unavailable
 from ion.services.events.log import EventLog
 from ion.services.events.model import INDICES, Arrived, Wanted, arrived, offset_of, query_of
 from ion.services.events.places import Places
@@ -113,6 +113,22 @@ async def test_while_the_store_is_away_events_wait_in_their_order(monkeypatch):
     assert isinstance(done[3], ValueError)
     assert isinstance(done[4], asyncio.CancelledError)
     assert writer.trouble == ""
+
+
+async def test_what_comes_while_the_service_ends_is_kept():
+    datastore = open_datastore("memory://")
+    await datastore.open()
+    log = EventLog(await datastore.index_store("events", INDICES))
+    await log.open()
+
+    def ends(work, name):
+        work.close()
+        raise LifecycleError(name)
+
+    writer = Writer(log, ends)
+    await asyncio.gather(*[writer.file(event(n)) for n in range(5)])
+    assert log.last == 5
+    await datastore.close()
 
 
 def test_what_cannot_be_kept_is_refused_before():

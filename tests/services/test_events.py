@@ -15,6 +15,7 @@ from ion import (
     InvalidRequest,
     ReceivedApplicationError,
     Service,
+    StartError,
 )
 from ion.base import clock
 from ion.process import deadletters
@@ -195,6 +196,12 @@ async def test_what_is_no_event_is_a_dead_letter_and_holds_up_nobody(here, conte
         return bool(letters) and letters[0].cause_code == 400
 
     await until(is_dead)
+
+
+@pytest.mark.parametrize("wrong", [{"trim_every": 0}, {"max_count": -1}, {"max_age": 0.0}], ids=str)
+async def test_a_retention_that_cannot_be_does_not_start(here, wrong):
+    with pytest.raises(StartError, match=next(iter(wrong))):
+        await here.spawn(EventsService, args={"config": wrong})
 
 
 async def test_old_events_go_and_offsets_only_grow(config):

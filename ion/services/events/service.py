@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from ion.base.errors import (
     ApplicationError,
@@ -51,9 +52,9 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
 
     store: str = "events"
     types: str = "Event.#"
-    max_age: float | None = 30 * 86_400.0
-    max_count: int | None = 1_000_000
-    trim_every: float = 60.0
+    max_age: Annotated[float, Meta(gt=0)] | None = 30 * 86_400.0
+    max_count: Annotated[int, Meta(ge=0)] | None = 1_000_000
+    trim_every: Annotated[float, Meta(gt=0)] = 60.0
 
 
 class EventsService(Service, name=REPOSITORY, version="0.1.0", concurrency=AHEAD):

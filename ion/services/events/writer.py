@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from ion.base.errors import Unavailable
+from ion.base.errors import LifecycleError, Unavailable
 from ion.services.events.log import EventLog
 from ion.services.events.model import Arrived
 
@@ -43,7 +43,10 @@ class Writer:
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((event, done))
         if self._task is None or self._task.done():
-            self._task = self._begin(self._write_all(), "events to the store")
+            try:
+                self._task = self._begin(self._write_all(), "events to the store")
+            except LifecycleError:  # the service ends, and waits for whoever calls this
+                await self._write_all()
         await done
 
     async def grown(self, timeout: float) -> None:
