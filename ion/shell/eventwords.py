@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from ion.process.events.event import Event
 from ion.shell.places import Place
-from ion.shell.render import Table
+from ion.shell.render import Table, moment
 
 if TYPE_CHECKING:
     from ion.process.events.filed import Filed
@@ -69,12 +68,11 @@ class Events:
 
 def _row(filed: Filed) -> dict[str, Any]:
     content = filed.content
-    created = datetime.fromtimestamp(float(content.get("created") or 0.0), UTC)
     said = [f"{k}={v!r}" for k, v in content.items() if k not in _NOT_SAID and v not in ("", [])]
     says = ", ".join(said)
     return {
         "offset": filed.offset,
-        "time": created.isoformat(timespec="milliseconds"),
+        "time": moment(float(content.get("created") or 0.0)),
         "type": str(content.get("path", "")).rpartition(".")[2],
         "origin": content.get("origin"),
         "says": says if len(says) <= WIDTH else f"{says[: WIDTH - 3]}...",

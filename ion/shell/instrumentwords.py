@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ion.base.errors import IonError
 from ion.shell import system
 from ion.shell.places import Place
-from ion.shell.render import Table
+from ion.shell.render import Table, moment
 
 if TYPE_CHECKING:
     from ion.services.instrument.client import InstrumentClient
@@ -88,4 +87,4 @@ class Instruments:
 def _when(time: float | None) -> str | None:
     if time is None:
         return None
-    return datetime.fromtimestamp(time, UTC).isoformat(timespec="seconds")
+    return moment(time, "seconds")

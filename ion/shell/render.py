@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import msgspec
@@ -81,6 +82,15 @@ def cell_text(value: Any) -> str:
     if isinstance(value, list | tuple | set):
         return ", ".join(cell_text(item) for item in value)
     return printable(str(value))
+
+
+def moment(seconds: float, timespec: str = "milliseconds") -> str:
+    """Return a time, seconds since 1970, as text in UTC; one that no calendar has as a number."""
+    try:
+        told = datetime.fromtimestamp(seconds, UTC).isoformat(timespec=timespec)
+    except (OverflowError, OSError, ValueError):  # of a clock, or a program, that is wrong
+        return f"{seconds:g} s"
+    return told.replace("+00:00", "Z")
 
 
 def printable(text: str) -> str:

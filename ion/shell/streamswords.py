@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ion.shell.places import Place
-from ion.shell.render import Table
+from ion.shell.render import Table, moment
 
 if TYPE_CHECKING:
     from ion.services.streams.client import StreamsClient
@@ -47,7 +46,7 @@ class Streams:
             "from": about.first or None,
             "to": about.last or None,
             "waiting": about.waiting,
-            "newest": _time(about.since) if about.last else None,
+            "newest": moment(about.since) if about.last else None,
             "description": stream.description or None,
         }
 
@@ -73,7 +72,7 @@ class Streams:
         rows = [
             {
                 "offset": granule.offset,
-                "time": _time(granule.time),
+                "time": moment(granule.time),
                 "samples": max((array.size for array in granule.fields.values()), default=0),
                 "last": ", ".join(
                     f"{name}={array.reshape(-1)[-1]}"
@@ -115,7 +114,3 @@ def _kept(stream: Stream) -> str | None:
     if stream.keep.seconds is not None:
         words.append(f"{stream.keep.seconds:g} s")
     return ", ".join(words) or "all"
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
