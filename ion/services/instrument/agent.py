@@ -44,7 +44,7 @@ from ion.services.instrument.model import (
 )
 from ion.services.instrument.output import numpy
 from ion.services.instrument.registering import register
-from ion.services.instrument.session import DEFAULT_LEASE, Held
+from ion.services.instrument.session import DEFAULT_LEASE, MAX_WAITING, Held
 from ion.services.instrument.standing import Standing
 
 log = logging.getLogger(__name__)
@@ -53,11 +53,14 @@ MAX_DIRECT = 65_536
 MAX_DIRECT_WAIT = 10.0
 STATUS_WAIT = 2.0
 LAST_SAMPLES = 2.0  # seconds that the driver has to hand them over, when the agent ends
+AT_ONCE = 4 * MAX_WAITING  # who waits for the session must not keep others from being heard
 LONGEST = 3600.0  # seconds between two tries to connect
 FORBIDDEN = 403
 
 
-class InstrumentAgent(Standing, name="instrument", version="0.1.0", singleton=True):
+class InstrumentAgent(
+    Standing, name="instrument", version="0.1.0", singleton=True, concurrency=AT_ONCE
+):
     """Stands for one instrument.
 
     :param resource: its name, under which it is called: ``ioncc call gps1.status``.

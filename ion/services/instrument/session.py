@@ -18,6 +18,7 @@ DEFAULT_LEASE = 300.0
 MAX_LEASE = 1800.0
 MAX_WAIT = 60.0
 MAX_WAITING = 100
+MAX_OWNER = 200  # characters
 
 
 @dataclass
@@ -143,6 +144,9 @@ class Sessions:
 def _check(owner: str, lease: float, wait: float) -> None:
     if not owner:
         message = "owner: say who wants the session"
+        raise Wrong(message)
+    if len(owner) > MAX_OWNER:
+        message = f"owner: at most {MAX_OWNER} characters, not {len(owner)}"
         raise Wrong(message)
     if not MIN_LEASE <= lease <= MAX_LEASE:
         message = f"lease: {MIN_LEASE:g} to {MAX_LEASE:g} s, not {lease!r}"

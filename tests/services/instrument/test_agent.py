@@ -183,6 +183,22 @@ async def test_one_has_the_session_and_the_others_wait_their_turn(gps: Gps) -> N
     assert (await gps.status()).session == "eve"
 
 
+async def test_many_who_wait_keep_nobody_from_being_heard(gps: Gps) -> None:
+    await gps.client.acquire("ada", lease=60)
+    others = [InstrumentClient("gps1", gps.container) for _ in range(100)]
+    waiting = [asyncio.create_task(o.acquire("bob", lease=60, wait=50)) for o in others]
+
+    async def all_wait() -> bool:
+        return bool((await gps.status()).waiting == len(others))
+
+    await until(all_wait)
+    await gps.more()
+    await gps.client.release()
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for each in waiting:
+        each.cancel()
+
+
 async def test_direct_access_is_for_who_has_the_session_and_ends_with_it(gps: Gps) -> None:
     client = gps.client
     await client.command("stop_streaming")

@@ -97,7 +97,15 @@ def test_who_waits_comes_in_turn_and_who_is_gone_is_passed_over() -> None:
 
 @pytest.mark.parametrize(
     ("owner", "lease", "wait"),
-    [("", 5, 0), ("x", 0.5, 0), ("x", 1801, 0), ("x", 5, -1), ("x", 5, 61), ("x", math.nan, 0)],
+    [
+        ("", 5, 0),
+        ("o" * 201, 5, 0),
+        ("x", 0.5, 0),
+        ("x", 1801, 0),
+        ("x", 5, -1),
+        ("x", 5, 61),
+        ("x", math.nan, 0),
+    ],
 )
 def test_times_that_cannot_be(owner: str, lease: float, wait: float) -> None:
     with pytest.raises(Wrong):
