@@ -6,15 +6,19 @@ import asyncio
 import contextlib
 import os
 import zlib
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Self
 
 from ion.base.errors import Damaged, NotFound, Unavailable
 from ion.services.contexts.draft import Arriving, Pieces
 from ion.services.contexts.shelf import Note, Room
 
 _VECTOR = 16  # buffers of one read
+_ALONE = 4  # pieces that are written before the next is read
+_AHEAD = 2  # pieces beyond these that are read and not yet written
 
 
 class FileShelf:
@@ -70,8 +74,9 @@ class FileShelf:
     def _put(self, place: str, pieces: Pieces) -> None:
         file = _File(self._path(place))
         try:
-            for piece in pieces:
-                file.write(piece)
+            with _Behind(file) as behind:
+                for piece in pieces:
+                    behind.write(piece)
             file.finish()
         except BaseException:
             file.drop()
@@ -180,6 +185,45 @@ class _File:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+class _Behind:
+    """Writes the later pieces of a content in a thread, while the next are read and summed.
+
+    For few pieces that would cost more than it saves.
+    """
+
+    def __init__(self, file: _File) -> None:
+        self._file = file
+        self._alone = _ALONE
+        self._thread: ThreadPoolExecutor | None = None
+        self._under_way: deque[Future[None]] = deque()
+
+    def write(self, piece: bytes) -> None:
+        """Write a piece, or begin to; errors of earlier ones are raised, too."""
+        if self._alone:
+            self._alone -= 1
+            self._file.write(piece)
+            return
+        self._settle(_AHEAD - 1)
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="contexts writes")
+        self._under_way.append(self._thread.submit(self._file.write, piece))
+
+    def _settle(self, left: int) -> None:
+        while len(self._under_way) > left:
+            self._under_way.popleft().result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._settle(0)
+        finally:
+            if self._thread is not None:
+                self._thread.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager
