@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from typing import Any, cast
 
@@ -14,6 +13,7 @@ from ion.process.client import ServiceClient
 from ion.process.dialogue import Dialogue
 from ion.process.request import RequestConversation
 from ion.process.storeerrors import heard
+from ion.services.contexts.buffers import sized
 from ion.services.contexts.codes import DONE, ItemError
 from ion.services.contexts.model import (
     BlobEntry,
@@ -152,10 +152,12 @@ class ContextsClient(ServiceClient, service="contexts"):
         packed: Packed = await self._ask("retrieve", content, timeout, Packed)
         if packed.data is not None:
             return packed
-        return await self._gathered(content, timeout)
+        return await self._gathered(content, timeout, min(packed.total, max_size))
 
-    async def _gathered(self, content: dict[str, Any], timeout: float | None) -> Packed:
-        data = io.BytesIO()
+    async def _gathered(
+        self, content: dict[str, Any], timeout: float | None, expected: int
+    ) -> Packed:
+        data = sized(expected)
         index: list[BlobEntry] = []
         async for frame in self._frames(content, timeout):
             index += frame.index
@@ -165,6 +167,7 @@ class ContextsClient(ServiceClient, service="contexts"):
         for entry in index:
             offsets.append(at)
             at += entry.size
+        data.truncate()  # it may have changed meanwhile
         return Packed(data.getvalue(), index, offsets, at)
 
     async def blobs(

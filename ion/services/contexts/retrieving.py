@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import zlib
-from collections.abc import AsyncIterator, Sequence
-from io import BytesIO
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
 
 from ion.base.errors import Damaged, InvalidRequest, NotFound
+from ion.services.contexts.buffers import sized
 from ion.services.contexts.catalog import Catalog
 from ion.services.contexts.directory import Held, Tag
 from ion.services.contexts.model import BlobEntry, Frame
@@ -17,6 +22,7 @@ from ion.services.contexts.shelf import Shelf
 from ion.stores.store import Store
 
 FRAME = 512 * 1024  # bytes of a piece
+_AHEAD = 2  # portions that are read, or wait to be taken
 _AT_ONCE = 2 * 1024 * 1024  # bytes of a large blob that are read at once
 _ROWS = 512  # that are read at a time
 
@@ -108,45 +114,46 @@ class Reader:
         total = sum(held.blob.size for held in wanted)
         if not total:
             return b""
-        buffer = BytesIO()
-        buffer.seek(total - 1)
-        buffer.write(b"\0")
+        buffer = sized(total)
         with buffer.getbuffer() as view:
             await self._fill(wanted, view)
         return buffer.getvalue()  # what it has is given away, not copied
 
     async def frames(self, wanted: Sequence[Held]) -> AsyncIterator[Frame]:
-        """Iterate the bytes of blobs in pieces of :data:`FRAME`; errors as :meth:`packed`."""
-        some: list[Held] = []
-        size = 0
-        for held in wanted:
-            if some and (size + held.blob.size > FRAME or len(some) >= _ROWS):
-                yield Frame([each.entry for each in some], await self.packed(some))
-                some, size = [], 0
-            if held.blob.size > FRAME:
-                async for frame in self._parts(held):
-                    yield frame
-                continue
-            some.append(held)
-            size += held.blob.size
-        if some:
-            yield Frame([each.entry for each in some], await self.packed(some))
+        """Iterate the bytes of blobs in pieces of :data:`FRAME`; errors as :meth:`packed`.
 
-    async def _parts(self, held: Held) -> AsyncIterator[Frame]:
-        """Give a large blob in pieces."""
-        if held.blob.size <= _AT_ONCE:
-            whole = await self.packed([held])
-            for offset in range(0, len(whole), FRAME):
-                yield Frame([] if offset else [held.entry], whole[offset : offset + FRAME])
-            return
+        What comes next is read while it is waited for that the last is taken.
+        """
         crc = 0
-        for offset in range(0, held.blob.size, _AT_ONCE):
-            data = await self.some(held, offset, min(_AT_ONCE, held.blob.size - offset))
-            crc = zlib.crc32(data, crc)
-            for start in range(0, len(data), FRAME):
-                index = [] if offset or start else [held.entry]
-                yield Frame(index, data[start : start + FRAME])
-        _check(held.entry, crc)
+        async for portion, data in self._read_ahead(_portions(wanted)):
+            for start in range(0, len(data), FRAME) or (0,):
+                index = [] if start else portion.index
+                yield Frame(index, cast("bytes", memoryview(data)[start : start + FRAME]))
+            if portion.size is not None:
+                crc = zlib.crc32(data, crc if portion.offset else 0)
+                if portion.offset + portion.size == portion.held[0].blob.size:
+                    _check(portion.held[0].entry, crc)
+
+    async def _read_ahead(
+        self, portions: Iterator[_Portion]
+    ) -> AsyncIterator[tuple[_Portion, bytes]]:
+        ahead: deque[tuple[_Portion, asyncio.Task[bytes]]] = deque()
+        try:
+            while True:
+                for portion in itertools.islice(portions, _AHEAD - len(ahead)):
+                    ahead.append((portion, asyncio.ensure_future(self._read(portion))))
+                if not ahead:
+                    return
+                portion, task = ahead.popleft()
+                yield portion, await task
+        finally:
+            for _, task in ahead:
+                task.cancel()
+
+    async def _read(self, portion: _Portion) -> bytes:
+        if portion.size is None:
+            return await self.packed(portion.held)
+        return await self.some(portion.held[0], portion.offset, portion.size)
 
     async def some(self, held: Held, offset: int, size: int) -> bytes:
         """Return some bytes of one blob, unchecked."""
@@ -206,6 +213,38 @@ class Reader:
             blob = held.blob
             room[:] = data[blob.offset : blob.offset + blob.size]
             _check(held.entry, zlib.crc32(room))
+
+
+@dataclass(frozen=True, slots=True)
+class _Portion:
+    """What is read at once: whole blobs, or, with a size, a part of a large one."""
+
+    held: list[Held]
+    offset: int = 0
+    size: int | None = None
+
+    @property
+    def index(self) -> list[BlobEntry]:
+        """The blobs that begin in it."""
+        return [] if self.offset else [held.entry for held in self.held]
+
+
+def _portions(wanted: Sequence[Held]) -> Iterator[_Portion]:
+    some: list[Held] = []
+    size = 0
+    for held in wanted:
+        more = held.blob.size
+        if some and (size + more > FRAME or len(some) >= _ROWS):
+            yield _Portion(some)
+            some, size = [], 0
+        if more > _AT_ONCE:
+            for offset in range(0, more, _AT_ONCE):
+                yield _Portion([held], offset, min(_AT_ONCE, more - offset))
+        else:
+            some.append(held)
+            size += more
+    if some:
+        yield _Portion(some)
 
 
 def _check(entry: BlobEntry, crc: int) -> None:
