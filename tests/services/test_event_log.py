@@ -139,6 +139,7 @@ def test_what_cannot_be_kept_is_refused_before():
         ({"created": "now"}, BadRequest),
         ({"created": float("nan")}, InvalidRequest),
         ({"sub_type": "a\0"}, InvalidRequest),
+        ({"depth": 10**30}, BadRequest),
     ):
         with pytest.raises(error):
             event(1, **fields)

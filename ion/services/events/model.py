@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ion.base.errors import BadRequest, InvalidRequest
+from ion.base.errors import BadRequest, CodecError, InvalidRequest
 from ion.messaging import codec
 from ion.process.events.event import ROOT, Event, path_in
 from ion.process.events.filed import Filed, Found
@@ -114,7 +114,12 @@ def arrived(content: Any, message_id: str, timestamp: float) -> Arrived:
         "actor": event.actor or None,
     }
     check_attributes(index, INDICES)
-    return Arrived(event.id, path, content, index, len(codec.encode(content)[0]))
+    try:
+        size = len(codec.encode(content)[0])
+    except CodecError as error:  # what came as JSON may have numbers that msgpack has not
+        message = f"event {event.id!r} cannot be kept: {error.message}"
+        raise BadRequest(message) from None
+    return Arrived(event.id, path, content, index, size)
 
 
 def key_of(offset: int) -> str:
