@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
 
 from ion.base.errors import ApplicationError, InvalidRequest, NotFound
 from ion.process.incoming import IncomingCall
@@ -104,9 +105,10 @@ class BlobOps:
         draft.size, draft.mtime = held.blob.size, held.entry.mtime
 
         async def bytes_of() -> AsyncIterator[bytes]:
-            async for frame in self._reader.frames([held]):
-                if frame.data:
-                    yield frame.data
+            async with aclosing(self._reader.frames([held])) as frames:
+                async for frame in frames:
+                    if frame.data:
+                        yield frame.data
 
         draft.arriving = bytes_of
         return draft

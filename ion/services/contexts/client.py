@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, cast
 
 import msgspec
@@ -159,9 +160,10 @@ class ContextsClient(ServiceClient, service="contexts"):
     ) -> Packed:
         data = sized(expected)
         index: list[BlobEntry] = []
-        async for frame in self._frames(content, timeout):
-            index += frame.index
-            data.write(frame.data)
+        async with aclosing(self._frames(content, timeout)) as frames:
+            async for frame in frames:
+                index += frame.index
+                data.write(frame.data)
         offsets: list[int] = []
         at = 0
         for entry in index:
@@ -185,19 +187,16 @@ class ContextsClient(ServiceClient, service="contexts"):
         content = {"tag_re": tag_re, "blob_re": blob_re, "max_results": max_results}
         waiting: list[BlobEntry] = []
         data = bytearray()
-        async for frame in self._frames(content, timeout):
-            waiting += frame.index
-            data += frame.data
-            at = done = 0
-            for entry in waiting:
-                if len(data) - at < entry.size:
-                    break
-                yield entry, bytes(data[at : at + entry.size])
-                at += entry.size
-                done += 1
-            del data[:at], waiting[:done]
+        async with aclosing(self._frames(content, timeout)) as frames:
+            async for frame in frames:
+                waiting += frame.index
+                data += frame.data
+                for blob in _taken(waiting, data):
+                    yield blob
 
-    async def _frames(self, content: dict[str, Any], timeout: float | None) -> AsyncIterator[Frame]:
+    async def _frames(
+        self, content: dict[str, Any], timeout: float | None
+    ) -> AsyncGenerator[Frame, None]:
         stream = self._stream(
             "retrieve_stream", content, timeout=timeout, credit=_CREDIT, returns=Frame
         )
@@ -322,6 +321,19 @@ async def _given(source: Source) -> AsyncIterator[bytes | bytearray | memoryview
     else:
         async for data in source:
             yield data
+
+
+def _taken(waiting: list[BlobEntry], data: bytearray) -> list[tuple[BlobEntry, bytes]]:
+    """Take the blobs that are whole."""
+    taken: list[tuple[BlobEntry, bytes]] = []
+    at = 0
+    for entry in waiting:
+        if len(data) - at < entry.size:
+            break
+        taken.append((entry, bytes(data[at : at + entry.size])))
+        at += entry.size
+    del data[:at], waiting[: len(taken)]
+    return taken
 
 
 async def _followed(talk: RequestConversation, progress: Callable[[Progress], None] | None) -> None:

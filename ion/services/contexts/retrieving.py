@@ -6,7 +6,8 @@ import asyncio
 import itertools
 import zlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import cast
 
@@ -119,24 +120,21 @@ class Reader:
             await self._fill(wanted, view)
         return buffer.getvalue()  # what it has is given away, not copied
 
-    async def frames(self, wanted: Sequence[Held]) -> AsyncIterator[Frame]:
+    async def frames(self, wanted: Sequence[Held]) -> AsyncGenerator[Frame, None]:
         """Iterate the bytes of blobs in pieces of :data:`FRAME`; errors as :meth:`packed`.
 
         What comes next is read while it is waited for that the last is taken.
         """
         crc = 0
-        async for portion, data in self._read_ahead(_portions(wanted)):
-            for start in range(0, len(data), FRAME) or (0,):
-                index = [] if start else portion.index
-                yield Frame(index, cast("bytes", memoryview(data)[start : start + FRAME]))
-            if portion.size is not None:
-                crc = zlib.crc32(data, crc if portion.offset else 0)
-                if portion.offset + portion.size == portion.held[0].blob.size:
-                    _check(portion.held[0].entry, crc)
+        async with aclosing(self._read_ahead(_portions(wanted))) as ahead:
+            async for portion, data in ahead:
+                for frame in _cut(portion, data):
+                    yield frame
+                crc = _checked(portion, data, crc)
 
     async def _read_ahead(
         self, portions: Iterator[_Portion]
-    ) -> AsyncIterator[tuple[_Portion, bytes]]:
+    ) -> AsyncGenerator[tuple[_Portion, bytes], None]:
         ahead: deque[tuple[_Portion, asyncio.Task[bytes]]] = deque()
         try:
             while True:
@@ -245,6 +243,27 @@ def _portions(wanted: Sequence[Held]) -> Iterator[_Portion]:
             size += more
     if some:
         yield _Portion(some)
+
+
+def _cut(portion: _Portion, data: bytes) -> Iterator[Frame]:
+    view = memoryview(data)
+    for start in range(0, len(data), FRAME) or (0,):
+        index = [] if start else portion.index
+        yield Frame(index, cast("bytes", view[start : start + FRAME]))
+
+
+def _checked(portion: _Portion, data: bytes, crc: int) -> int:
+    """Return the sum of a large blob so far.
+
+    :raises Damaged: that was its end, and it is not what it was.
+    """
+    if portion.size is None:
+        return 0
+    blob = portion.held[0].blob
+    crc = zlib.crc32(data, crc if portion.offset else 0)
+    if portion.offset + portion.size == blob.size:
+        _check(portion.held[0].entry, crc)
+    return crc
 
 
 def _check(entry: BlobEntry, crc: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from functools import partial
 
 from ion.base.errors import ConfigurationError, InvalidRequest, NotFound, Refused
@@ -209,8 +210,9 @@ class ContextsService(BlobOps, Service, name="contexts", version="0.1.0"):
         """Give blobs in pieces: which begin in it, and bytes one after another."""
         with answering():
             found = await Selection(tag_re, blob_re, max_results, max_size).of(self._catalog)
-            async for frame in self._reader.frames(found):
-                yield frame
+            async with aclosing(self._reader.frames(found)) as frames:
+                async for frame in frames:
+                    yield frame
 
     # destroying
 
