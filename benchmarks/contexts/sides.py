@@ -11,13 +11,14 @@ import sys
 import tempfile
 import venv
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.contexts.side import LARGE, MIB, OURS, SMALL
 from benchmarks.procs import ROOT, MeasurementFailed
 from benchmarks.tools import PEERS_VENV
+from ion.testing.servers import RabbitServer
 
 PROGRAM = Path(__file__).with_name("side.py")
 MEMORY = Path("/dev/shm")
@@ -71,6 +72,7 @@ NEW = Side(
     {"CHI_WITH_RUNTIME": "1", "CLIO_WITH_RUNTIME": "1", "CTP_LOG_LEVEL": "fatal"},
 )
 SIDES = {side.name: side for side in (ION, OLD, NEW)}
+BROKER = "RabbitMQ"  # ION again: the service in a container of its own, behind a broker
 
 
 @contextmanager
@@ -94,11 +96,34 @@ def _text(size: int) -> bytes:
 
 def measured(names: list[str], rounds: int) -> Iterator[tuple[str, Figures]]:
     """Give side and figures, part by part; in each round the sides come in an order of its own."""
-    with files() as folder:
+    sides = dict(SIDES)
+    with ExitStack() as stack:
+        folder = stack.enter_context(files())
+        if BROKER in names:
+            sides[BROKER] = Side(BROKER, OURS, "", stack.enter_context(served(folder)))
         for _ in range(rounds):
             for part in PARTS:
                 for name in random.sample(names, len(names)):
-                    yield name, run(SIDES[name], folder, part)
+                    yield name, run(sides[name], folder, part)
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[dict[str, str]]:
+    """Have contexts served behind a private RabbitMQ; give the variables that lead there."""
+    with RabbitServer() as broker, tempfile.TemporaryDirectory(dir=MEMORY) as home:
+        command = [sys.executable, "-m", "ion.shell.main", "-n", "contexts", "-b", broker.url()]
+        command += ["--set", f"store.url=sqlite:///{home}/ion.db"]
+        command += ["--set", f'apps.contexts.roots=["{folder}"]']
+        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as service:
+            assert service.stderr is not None
+            while not (line := service.stderr.readline()).startswith("ready "):
+                if not line:
+                    message = "the container of contexts does not come up"
+                    raise MeasurementFailed(message)
+            try:
+                yield {"ION_BROKER": broker.url()}
+            finally:
+                service.terminate()
 
 
 def run(side: Side, folder: Path, part: str) -> Figures:
