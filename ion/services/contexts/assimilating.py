@@ -123,7 +123,8 @@ class Assimilator:
         except BaseException:
             meter.stop.set()
             for draft in shelved:
-                await asyncio.shield(self._places.give_up(draft.place, draft.ref))
+                given_up = self._places.give_up(draft.place, draft.ref, draft.revision)
+                await asyncio.shield(given_up)
             raise
 
     async def _read(self, draft: Draft, meter: Meter) -> None:

@@ -13,7 +13,7 @@ MAX_TAG = 512  # bytes in UTF-8
 MAX_NAME = 400  # bytes in UTF-8
 
 
-class Item(msgspec.Struct, frozen=True, omit_defaults=True):
+class Item(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """Something to assimilate.
 
     :ivar src: ``<protocol>::<where>``: ``file::/path``, ``hdf5::/path``, ``string::<blob name>``,

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from threading import Event
 
-from ion.base.errors import IonError
+from ion.base.errors import Conflict, IonError
 from ion.services.contexts import rows
 from ion.services.contexts.draft import Arriving, Pieces
 from ion.services.contexts.rows import PENDING, TRASH, Pending, encoded, pending_of
@@ -99,11 +99,23 @@ class Places:
         was = self._revisions[place]
         self._revisions[place] = await self._store.put(PENDING + place, row, revision=was)
 
-    async def give_up(self, place: str, ref: str) -> None:
-        """Remove a content that was not entered; what fails is left to the next sweep."""
-        self._revisions.pop(place, None)
+    async def give_up(self, place: str, ref: str, revision: int) -> None:
+        """Remove a content that was not entered; what fails is left to the next sweep.
+
+        Where it was entered after all (the store did not say so), it stays: the row that said that
+        it is being put went with that.
+        """
+        revision = self._revisions.pop(place, revision)
         with contextlib.suppress(IonError):
-            await self._drop(PENDING + place, place, ref)
+            await self._abandon(PENDING + place, ref, revision)
+
+    async def _abandon(self, key: str, ref: str, revision: int) -> None:
+        """Remove a content, so that from the first step on it cannot be entered.
+
+        :raises Conflict: it was entered, or has given a sign of life.
+        """
+        await self._store.put(key, encoded(Pending(0.0, ref)), revision=revision)
+        await self._drop(key, key.removeprefix(PENDING), ref)
 
     async def sweep(self) -> int:
         """Remove what nobody needs; return how many contents that were.
@@ -111,18 +123,19 @@ class Places:
         :raises Unavailable: the store is away.
         """
         count = 0
-        for prefix, grace in ((TRASH, self._linger), (PENDING, self._abandoned)):
-            before = rows.now() - grace
-            async for entry in _all(self._store, prefix):
-                pending = pending_of(entry.value)
-                if pending.at > before:
-                    continue
-                place = entry.key.removeprefix(prefix)
-                if prefix == PENDING:  # from here on it cannot be entered
-                    row = encoded(Pending(0.0, pending.ref))
-                    await self._store.put(entry.key, row, revision=entry.revision)
-                await self._drop(entry.key, place, pending.ref)
+        before = rows.now() - self._linger
+        async for entry in _all(self._store, TRASH):
+            gone = pending_of(entry.value)
+            if gone.at <= before:
+                await self._drop(entry.key, entry.key.removeprefix(TRASH), gone.ref)
                 count += 1
+        before = rows.now() - self._abandoned
+        async for entry in _all(self._store, PENDING):
+            pending = pending_of(entry.value)
+            if pending.at <= before:
+                with contextlib.suppress(Conflict):
+                    await self._abandon(entry.key, pending.ref, entry.revision)
+                    count += 1
         await self.shelf.tidy()
         return count
 

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from ion import Container
-from ion.base.errors import Cancelled, Conflict, Damaged, InvalidRequest, NotFound, Refused
+from ion.base.errors import (
+    BadRequest,
+    Cancelled,
+    Conflict,
+    Damaged,
+    InvalidRequest,
+    NotFound,
+    Refused,
+)
 from ion.services.contexts import codes, events
 from ion.services.contexts.client import ContextsClient
 from ion.services.contexts.model import Item, Progress
@@ -270,6 +278,9 @@ async def test_pages_of_names_and_a_bundle_too_large(contexts: ContextsClient) -
     assert len(await contexts.query("tag[0-3]", "n.*", 2)) == 2
     assert (await contexts.destroy([f"tag{n}" for n in range(1, 7)])).code == 0
     assert await contexts.list_tags() == ["tag0"]
+    wrong = {"items": [{"src": "string::a", "dst": "iowarp::t", "depend_on": "b"}]}
+    with pytest.raises(BadRequest, match="depend_on"):
+        await contexts._caller.rpc_send("contexts", "bundle", wrong)
     with pytest.raises(Refused, match="10000"):
         await contexts.bundle([Item("s", "t")] * 10_001)
 

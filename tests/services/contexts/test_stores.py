@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ion import Container
-from ion.base.errors import ConfigurationError
+from ion.base.errors import ConfigurationError, Unavailable
 from ion.services.contexts import codes
 from ion.services.contexts.client import ContextsClient
 from ion.services.contexts.model import Item
@@ -198,6 +198,23 @@ async def test_what_is_taken_for_abandoned_is_not_entered(tmp_path: Path) -> Non
         assert await rows(contexts) == []
         service._assimilator.enter = enter
         assert (await contexts.bundle([item])).code == 0
+
+
+async def test_what_was_entered_stays_though_the_store_did_not_say_so(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(data := os.urandom(3 * MIB))
+    item = Item(f"file::{tmp_path}/large", "iowarp::large")
+    async with running(f"sqlite:///{tmp_path}/ion.db", tmp_path) as contexts:
+        service = contexts.near  # type: ignore[attr-defined]
+        enter = service._assimilator.enter
+
+        async def silent(drafts: list[Any]) -> None:
+            await enter(drafts)
+            message = "the connection is lost"
+            raise Unavailable(message)
+
+        service._assimilator.enter = silent
+        assert (await contexts.bundle([item])).code == codes.NOT_STORED
+        assert (await contexts.retrieve("large", "chunk_.*")).data == data
 
 
 @pytest.mark.parametrize(
