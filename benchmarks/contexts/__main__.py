@@ -1,7 +1,7 @@
 """``python -m benchmarks.contexts``: the interface of contexts, beside IOWarp's, in one run.
 
 Each side starts what it needs within its own program, with files and home in memory (``/dev/shm``);
-ION is on its defaults, which is SQLite. The peers are ``iowarp-core`` 1.0.3 and 2.3.2 from PyPI. The
+ION is on its defaults: SQLite. The peers are ``iowarp-core`` 1.0.3 and 2.3.2 from PyPI. The
 side ``RabbitMQ`` is ION once more, with the service in another process, behind a private broker.
 Prints a table, the ratios (over 1: ION is faster) and the goals, and keeps the figures in
 ``benchmarks/results/contexts.json``.
