@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import faulthandler
 import itertools
 import logging
 import os
 import signal
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import AsyncIterator, Generator, Iterator
 
 import pytest
 
@@ -15,6 +18,7 @@ from ion import Container
 from tests.journeys.faults.tally import lines
 
 _names = itertools.count(1)
+PATIENCE = 60  # seconds beyond its limit, which ends a test that can be ended
 
 # The keys of systems are made in the user's data folder: here, in one of this run's own.
 _data = tempfile.TemporaryDirectory(prefix="ion-test-data-")
@@ -50,6 +54,29 @@ async def other(bus: tuple[str, dict[str, object]]) -> AsyncIterator[Container]:
     url, config = bus
     async with Container(url, sysname="test", config=config) as running:
         yield running
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """End the worker, with all stacks, where a test does not heed its time limit.
+
+    What the limit raises is lost where it meets a callback of a busy event loop.
+    """
+    marker = item.get_closest_marker("timeout")
+    limit = marker.args[0] if marker and marker.args else item.config.getini("timeout")
+    timer = threading.Timer(float(limit or 240) + PATIENCE, _end, [item.nodeid])
+    timer.daemon = True
+    timer.start()
+    try:
+        return (yield)
+    finally:
+        timer.cancel()
+
+
+def _end(test: str) -> None:
+    sys.__stderr__.write(f"{test} does not end\n")
+    faulthandler.dump_traceback(sys.__stderr__)
+    os._exit(1)
 
 
 @pytest.fixture(autouse=True)
