@@ -231,8 +231,8 @@ class PolicySettings(_Section, frozen=True):
     :param file: of the rules; it is read again when it has changed. Null: there is none.
     :param service: whether the rules of the service ``policy`` take its place, once they are there.
     :param default: what becomes of a message that no rule decides: ``allow`` or ``deny``.
-    :param owners: the service that is asked who owns a resource (ops ``find``, ``read_many``); null:
-        nobody is.
+    :param owners: the service that is asked who owns a resource (ops ``find``, ``read_many``);
+        null: nobody is.
     :param reload_every: between two looks at the file, and at the service.
     """
 
