@@ -14,6 +14,7 @@ import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
+from concurrent.futures import thread as executors
 from contextlib import AsyncExitStack
 from typing import Any, Protocol, TypeVar, cast
 
@@ -221,13 +222,19 @@ class _Place:
         self.lock = threading.Lock()
         self.left: list[Any] = []
         self.is_hooked = False
+        self.is_over = False
 
     def get(self) -> Party:
-        """Return it; make it where there is none that is up."""
+        """Return it; make it where there is none that is up.
+
+        :raises IonError: it did not come up, or Python is ending.
+        """
         party = self.party
         if party is not None and party.is_up:
             return party
         with self.lock:
+            if self.is_over:
+                raise LifecycleError(ENDED)
             if self.party is None or not self.party.is_up:
                 self.party = Party()
                 self._hook()
@@ -250,15 +257,31 @@ class _Place:
     def _hook(self) -> None:
         """Have the party ended with Python: before executors are, which `atexit` would be after.
 
-        Such hooks run in reverse order, and that of executors is set when they are imported.
+        Such hooks run in reverse order, and that of executors was set when they were imported.
         """
         if not self.is_hooked:
-            import concurrent.futures.thread  # noqa: F401
-
             self.is_hooked = True
             register: Callable[[Callable[[], None]], Any]
             register = getattr(threading, "_register_atexit", atexit.register)
-            register(self.close)
+            register(self._at_exit)
+
+    def _at_exit(self) -> None:
+        """Let the program's threads end, for which Python waits after this, and end the party."""
+        while threads := _at_work():
+            threads[0].join()
+        self.is_over = True
+        self.close()
+
+
+def _at_work() -> list[threading.Thread]:
+    """Return the threads that keep Python alive; those of executors are told to end after this."""
+    beside = {threading.main_thread(), threading.current_thread(), *executors._threads_queues}
+    return [
+        thread
+        for thread in threading.enumerate()
+        if not (thread.daemon or thread in beside)
+        and not type(thread).__module__.startswith("concurrent.")  # that of a pool of processes
+    ]
 
 
 _place = _Place()

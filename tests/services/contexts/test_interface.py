@@ -388,3 +388,19 @@ def test_a_forked_process_has_one_of_its_own_and_an_idle_thread_keeps_nobody(tmp
         "import ion.services.contexts as c; print(c.ContextInterface().context_query('a', '.*'))"
     )
     assert run(again, tmp_path) == (0, "['chunk_0', 'description']\n", "")
+
+
+def test_threads_work_on_after_the_main_one_and_idle_pools_keep_nobody(tmp_path):
+    text = (
+        "import threading\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "import ion.services.contexts as cee\n"
+        "api = cee.ContextInterface()\n"
+        "def late():\n"
+        "    ctx = cee.AssimilationCtx('string::a', 'iowarp::late', '', src_data='text')\n"
+        "    print(api.context_bundle([ctx]), api.context_retrieve('late', 'a'), flush=True)\n"
+        "ThreadPoolExecutor(2).submit(api.context_query, 'a', '.*').result()\n"
+        "thread = threading.Thread(target=late)\n"
+        "threading.Timer(0.2, thread.start).start()\n"
+    )
+    assert run(text, tmp_path) == (0, "0 [b'text']\n", "")
