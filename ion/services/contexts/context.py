@@ -146,6 +146,19 @@ def _wanted(name: str, value: Any) -> str:
         is_count = isinstance(value, int) and 0 <= value <= _MAX
         return "" if is_count else f"a number from 0 to {_MAX}"
     if name in _LISTS:
-        is_list = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+        is_list = isinstance(value, list | tuple) and all(is_text(one) for one in value)
         return "" if is_list else "a list of texts"
-    return "" if isinstance(value, str) or name not in _TEXTS else "text"
+    return "" if is_text(value) or name not in _TEXTS else "text that UTF-8 has"
+
+
+def is_text(value: Any) -> bool:
+    """Tell whether something is text, and UTF-8 has all of it: half a surrogate it has not."""
+    if not isinstance(value, str):
+        return False
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -16,7 +16,7 @@ from ion.process import embedding
 from ion.process.embedding import Party
 from ion.services.contexts import codes
 from ion.services.contexts.client import MAX_SIZE, ContextsClient
-from ion.services.contexts.context import AssimilationCtx
+from ion.services.contexts.context import AssimilationCtx, is_text
 from ion.services.contexts.model import BlobEntry, Found, Packed
 
 log = logging.getLogger(__name__)
@@ -105,6 +105,8 @@ class ContextInterface:
         :raises TypeError: ``context_names`` is no list of texts.
         """
         names = _list_of(str, context_names, "context_names")
+        for name in names:
+            _check_text("context_names", name)
         if not names:
             return codes.DONE
         return self._done(self._destroy, codes.FAILED, names)
@@ -213,8 +215,8 @@ def _check_patterns(tag_re: Any, blob_re: Any) -> None:
 
 
 def _check_text(name: str, value: Any) -> None:
-    if not isinstance(value, str):
-        message = f"{name} is text, not {type(value).__name__}"
+    if not is_text(value):
+        message = f"{name} is text that UTF-8 has, not {type(value).__name__} {value!a}"
         raise TypeError(message)
 
 

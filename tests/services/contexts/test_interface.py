@@ -144,6 +144,10 @@ def test_arguments_of_another_type_are_the_only_errors_raised(interface):
         lambda: interface.context_query("a", "b", -1),
         lambda: interface.context_retrieve("a", "b", 1, 1.5),
         lambda: interface.context_destroy("a"),
+        lambda: interface.context_destroy(["a", 1]),
+        lambda: interface.context_destroy(["\udcff"]),
+        lambda: interface.context_query("\udcff", ".*"),
+        lambda: AssimilationCtx("file::\udcff", "iowarp::a", "binary"),
     ):
         with pytest.raises(TypeError):
             call()
