@@ -8,6 +8,7 @@ process is killed itself, the guard that waits on a pipe to it does the same.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import random
 import shutil
@@ -27,6 +28,8 @@ STOP_TIMEOUT = 30.0
 _PORTS = (20_000, 32_000)  # below the range that outgoing connections are given
 _LOOPBACK = "127.0.0.1"
 _POLL = 0.02
+_FROZEN = 2.0  # seconds that SIGSTOP may take
+_STILL = "TtZXx"  # states of a thread that does nothing (proc(5))
 _LOG_TAIL = 2_000
 
 # Kills the process groups of the last line read when the pipe ends, then removes the folder; more
@@ -134,8 +137,11 @@ class PrivateServer:
         self._ended()
 
     def suspend(self) -> None:
-        """Freeze with SIGSTOP: connections stay open, nothing answers."""
+        """Freeze with SIGSTOP: connections stay open, nothing answers once this returns."""
         self._signal_all(signal.SIGSTOP)
+        until = time.monotonic() + _FROZEN
+        while self._has_running_threads() and time.monotonic() < until:
+            time.sleep(0.001)
 
     def resume(self) -> None:
         """Go on after :meth:`suspend`."""
@@ -216,6 +222,17 @@ class PrivateServer:
         if self._process is not None:
             for pid in family(self._process.pid):
                 signal_process(pid, number)
+
+    def _has_running_threads(self) -> bool:
+        """Tell whether a thread goes on after SIGSTOP, as it does for a while on busy cores."""
+        if self._process is None:
+            return False
+        for pid in family(self._process.pid):
+            for stat in Path(f"/proc/{pid}/task").glob("*/stat"):  # none where there is no /proc
+                with contextlib.suppress(OSError):
+                    if stat.read_text().rpartition(")")[2].split()[0] not in _STILL:
+                        return True
+        return False
 
     def _log_tail(self) -> str:
         try:

@@ -69,4 +69,4 @@ def test_random_traffic_is_compared(new_tally):
         "examples": compared.SETTINGS.max_examples,
         "steps": compared.SETTINGS.stateful_step_count,
     }
-    assert compared.SETTINGS.max_examples >= 40
+    assert compared.SETTINGS.max_examples >= 20

@@ -57,7 +57,7 @@ class States:
         self.seen.append(state)
         self._news.set()
 
-    async def wait(self, state: TransportState, timeout: float = 20.0) -> None:
+    async def wait(self, state: TransportState, timeout: float = 60.0) -> None:
         """Return once ``state`` was announced; forget what was before it."""
         async with asyncio.timeout(timeout):
             while state not in self.seen:
