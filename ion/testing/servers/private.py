@@ -8,7 +8,6 @@ process is killed itself, the guard that waits on a pipe to it does the same.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import random
 import shutil
@@ -227,18 +226,23 @@ class PrivateServer:
         """Tell whether a thread goes on after SIGSTOP, as it does for a while on busy cores."""
         if self._process is None:
             return False
-        for pid in family(self._process.pid):
-            for stat in Path(f"/proc/{pid}/task").glob("*/stat"):  # none where there is no /proc
-                with contextlib.suppress(OSError):
-                    if stat.read_text().rpartition(")")[2].split()[0] not in _STILL:
-                        return True
-        return False
+        pids = family(self._process.pid)
+        stats = [stat for pid in pids for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+        return any(_state_of(stat) not in _STILL for stat in stats)
 
     def _log_tail(self) -> str:
         try:
             return self.log.read_text(errors="replace")[-_LOG_TAIL:]
         except OSError:
             return "(no log)"
+
+
+def _state_of(stat: Path) -> str:
+    """Return the state of a thread, of its file in /proc; one that is gone is dead."""
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
 
 
 def find_binary(name: str, package: str, *folders: str) -> str:
