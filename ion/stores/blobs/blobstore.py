@@ -269,13 +269,8 @@ class BlobStore:
         manifest = await self._kept.manifest(place.hash) if place.hash else None
         if manifest is not None and manifest.place == entry.key:
             return
-        try:  # only as it was: an upload may have been resumed
-            await self._kept.places.put(
-                entry.key, entry.value, revision=entry.revision, index={"at": 0.0}
-            )
-        except Conflict:
-            return
-        await self._kept.clear(entry.key)
+        if await self._kept.doom(entry, place):
+            await self._kept.clear(entry.key)
 
 
 async def _all(store: IndexStore, where: Predicate) -> AsyncIterator[Entry]:

@@ -7,6 +7,7 @@ somebody was just told of is not removed.
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import msgspec
@@ -17,6 +18,7 @@ from ion.stores.store import ABSENT, Datastore, Entry, IndexStore, Remove, Store
 
 _SOME = 64  # chunks that are removed at a time
 _TRIES = 100
+DOOMED = 0.0  # the time of a place that is to go
 
 
 class Kept:
@@ -47,8 +49,10 @@ class Kept:
             return False
         return True
 
-    async def enter(self, hash: str, manifest: Manifest) -> bool:
-        """Make a blob visible; return False where it is there already: that one is touched.
+    async def enter(self, hash: str, manifest: Manifest) -> int:
+        """Make a blob visible; return its record's revision, ``ABSENT`` where it is there already.
+
+        What is there already is touched.
 
         :raises Conflict: others put and remove it all the while.
         """
@@ -56,12 +60,10 @@ class Kept:
         for _ in range(_TRIES):
             try:
                 index = {"at": time.time(), "size": manifest.size}
-                await self.blobs.put(hash, data, revision=ABSENT, index=index)
+                return await self.blobs.put(hash, data, revision=ABSENT, index=index)
             except Conflict:
                 if await self.touch(hash):
-                    return False
-            else:
-                return True
+                    return ABSENT
         message = f"blob {hash} is put and removed all the while"
         raise Conflict(message, details={"hash": hash})
 
@@ -73,10 +75,46 @@ class Kept:
         data = msgspec.msgpack.encode(Place(chunk))
         await self.places.put(place, data, revision=ABSENT, index={"at": time.time()})
 
-    async def settle(self, place: str, chunk: int, hash: str) -> None:
-        """Say which blob a place is for."""
+    async def settle(self, place: str, chunk: int, hash: str) -> int:
+        """Say which blob a place is for; return the revision of its record.
+
+        :raises NotFound: it was collected meanwhile.
+        """
+        entry = await self.places.entry(place)
+        if entry is None or entry.index.get("at") == DOOMED:
+            raise collected(place)
         data = msgspec.msgpack.encode(Place(chunk, hash))
-        await self.places.put(place, data, index={"at": time.time()})
+        try:
+            return await self.places.put(
+                place, data, revision=entry.revision, index={"at": time.time()}
+            )
+        except Conflict:
+            raise collected(place) from None
+
+    async def hold(self, place: str, settled: int, hash: str, entered: int) -> None:
+        """Take a blob back where its place was doomed before the blob was seen to be in it.
+
+        Whoever dooms a place looks after that whether a blob is in it: one of both sees the other.
+
+        :param settled: revision of the place's record, entered: of the blob's.
+        :raises NotFound: it was collected meanwhile.
+        """
+        entry = await self.places.entry(place)
+        if entry is None or entry.revision != settled:
+            with contextlib.suppress(Conflict):
+                await self.blobs.remove(hash, revision=entered)
+            raise collected(place)
+
+    async def doom(self, entry: Entry, place: Place) -> bool:
+        """Say that a place is to go, as ``entry`` has it; return whether it may go now."""
+        try:  # only as it was: an upload may have been resumed
+            await self.places.put(
+                entry.key, entry.value, revision=entry.revision, index={"at": DOOMED}
+            )
+        except Conflict:
+            return False
+        manifest = await self.manifest(place.hash) if place.hash else None
+        return manifest is None or manifest.place != entry.key
 
     async def clear(self, place: str) -> None:
         """Remove a place, chunks first."""
@@ -101,6 +139,15 @@ class Kept:
         except Conflict:
             return False  # put or linked again
         return True
+
+
+def collected(place: str) -> NotFound:
+    """Return the error of an upload whose place was taken away."""
+    message = (
+        f"upload {place} was collected before it was finished: it took longer than the grace "
+        "of collect(); put the content again"
+    )
+    return NotFound(message, details={"upload": place})
 
 
 async def kept(datastore: Datastore, name: str) -> Kept:

@@ -14,6 +14,7 @@ from typing import Any
 from ion.base.errors import Conflict, InvalidRequest, LifecycleError
 from ion.stores.blobs.blob import BlobRef, Manifest, checked_hash, chunk_key
 from ion.stores.blobs.kept import Kept
+from ion.stores.store import ABSENT
 
 IN_FLIGHT = 4  # chunks that are being written
 
@@ -62,6 +63,7 @@ class Upload:
 
         :param expected: the hash that it must have.
         :raises Conflict: it has another one; nothing is kept.
+        :raises NotFound: it was collected before: it took longer than the grace of that.
         :raises Unavailable: as :meth:`append`.
         """
         self._check()
@@ -76,10 +78,13 @@ class Upload:
             await self._kept.clear(self.id)
             message = f"the content has the hash {found}, not {expected}: it was altered on its way"
             raise Conflict(message, details={"expected": expected, "hash": found})
-        await self._kept.settle(self.id, self._chunk, found)
+        settled = await self._kept.settle(self.id, self._chunk, found)
         manifest = Manifest(self.offset, self._chunk, self.id, b"".join(self._digests))
-        if not await self._kept.enter(found, manifest):
+        entered = await self._kept.enter(found, manifest)
+        if entered == ABSENT:
             await self._kept.clear(self.id)
+        else:
+            await self._kept.hold(self.id, settled, found, entered)
         return BlobRef(found, self.offset)
 
     async def abort(self) -> None:
