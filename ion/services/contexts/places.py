@@ -146,6 +146,7 @@ class Places:
     async def keep_swept(self, every: float, soon: asyncio.Event) -> None:
         """Sweep now and then, and when ``soon`` is set, until this is cancelled."""
         while True:
+            soon.clear()  # what is set from here on was not seen by this sweep
             try:
                 count = await self.sweep()
             except IonError as error:
@@ -153,7 +154,6 @@ class Places:
             else:
                 if count:
                     log.debug("%d contents that nobody needed are removed", count)
-            soon.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(every):
                     await soon.wait()
