@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ion import Container, Forbidden, Process, Service, connect
@@ -19,6 +20,7 @@ from ion.messaging.envelope import Envelope
 from ion.messaging.memory.transport import MemoryTransport
 from ion.process.discovery import survey
 from ion.process.endpoint import Endpoint
+from ion.process.granules import Granule, StreamPublisher, StreamSubscriber
 from ion.process.identity import signed
 from ion.process.permission import Permission
 
@@ -234,6 +236,32 @@ async def test_a_message_for_one_is_not_for_another(
     assert desk.told == []
 
 
+async def test_a_granule_of_one_stream_is_none_of_another(
+    system: tuple[Container, Desk],
+) -> None:
+    """What was measured by one sensor cannot be brought to the stream of another one."""
+    container, desk = system
+    sent: list[tuple[str, Envelope]] = []
+    publish = container.transport.publish
+
+    def spy(exchange: str, key: str, envelope: Envelope, **more: Any) -> None:
+        sent.append((exchange, envelope))
+        publish(exchange, key, envelope, **more)
+
+    listener = container.processes[await container.spawn(Listener)]
+    container.transport.publish = spy  # type: ignore[method-assign]
+    for stream, value in (("other", 1.0), ("own", 2.0)):
+        publisher = await StreamPublisher.open(desk, stream)
+        await publisher.publish({"x": np.array([value])})
+        await publisher.flush()
+    await _until(lambda: listener.heard == [2.0])
+    exchange, granule = next(each for each in sent if each[1].headers.get("to") == "other")
+    before = container.endpoint.counts["unsigned"]
+    publish(exchange, "own", granule)
+    await _until(lambda: container.endpoint.counts["unsigned"] > before)
+    assert listener.heard == [2.0]
+
+
 async def test_a_cancel_by_others_is_not_heard(system: tuple[Container, Desk]) -> None:
     container, desk = system
     stream = desk.stream("desk", "count", credit=1)
@@ -271,6 +299,17 @@ class Ear(Process):
 
     async def op_tell(self, text: str) -> str:
         return text
+
+
+class Listener(Process):
+    """Hears one stream."""
+
+    async def on_activate(self) -> None:
+        self.heard: list[float] = []
+        await StreamSubscriber.open(self, "own", self.on_granule)
+
+    async def on_granule(self, granule: Granule) -> None:
+        self.heard.append(float(granule["x"][0]))
 
 
 async def _pongs(container: Container) -> list[Any]:

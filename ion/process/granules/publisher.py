@@ -71,6 +71,7 @@ class StreamPublisher:
         sparse: bool,
     ) -> None:
         self.stream = stream
+        self._topic = escaped(stream)
         self.id = name
         self.definition = definition
         self.number = 0
@@ -256,7 +257,7 @@ class StreamPublisher:
                 "fit into a message (messaging.max_content): publish fewer samples at a time"
             )
             raise ContentTooLarge(message, details={"limit": most})
-        envelope = endpoint.one_way_of(self._process.id, OP, body, MSGPACK, id)
+        envelope = endpoint.one_way_of(self._process.id, OP, body, MSGPACK, id, self._topic)
         return envelope if self._persistent else envelope.replace(persistent=False)
 
     async def _on_end(self, process: object, content: Any) -> None:
