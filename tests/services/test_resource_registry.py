@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ion import Container, Process, StartError
@@ -167,6 +168,10 @@ async def test_types_that_cannot_be(registry: ResourceRegistryClient) -> None:
         ("X", {"Upper": Attribute()}, {}, "Upper"),
         ("X", {"owner": Attribute()}, {}, "owner"),
         ("X", {"a": Attribute(pattern="(")}, {}, "X.a"),
+        ("X", {"a": Attribute(pattern="(?=a)")}, {}, "X.a.*lookaround"),
+        ("X", {"a": Attribute("int", pattern="1")}, {}, "X.a.*for text"),
+        ("X", {"a": Attribute(pattern="a+", default="ab")}, {}, "X.a, its default"),
+        ("X", {"a": Attribute("bytes", least=float("inf"))}, {}, "X.a"),
         ("X", {"a": Attribute("int", default="x")}, {}, "X.a"),
         ("X", {"a": Attribute("list", index=True)}, {}, "X.a"),
         ("X", {"a": Attribute("float", choices=["x"])}, {}, "X.a"),
@@ -181,6 +186,33 @@ async def test_types_that_cannot_be(registry: ResourceRegistryClient) -> None:
     with pytest.raises(NotFound, match="Boat"):
         await registry.register_predicate("hasBoat", range=["Boat"])
     assert "X" not in [t.name for t in await registry.types()]
+
+
+async def test_a_pattern_is_for_all_of_a_text_and_holds_nobody_up() -> None:
+    config = {"store.url": "memory://"}
+    async with Container("memory://", sysname="test", config=config) as container:
+        await container.start_app("resource_registry")
+        registry = ResourceRegistryClient(container)
+        await registry.register_type("Code", {"code": Attribute(pattern="(é+)+|b")})
+        for wrong in ("x", "ab", "é" * 999 + "!", "b\n", "é" * 1001):
+            with pytest.raises(InvalidRequest, match="code"):
+                await registry.create("Code", "c", {"code": wrong})
+        made = await registry.create("Code", "c", {"code": "é" * 1000})
+        # one that was registered as Python's, before
+        home = one(container, "resource_registry")._home
+        old = msgspec.structs.replace(
+            await registry.type("Code"),
+            name="Old",
+            path="Old/",
+            every={"code": Attribute(pattern="(?=b)b")},
+        )
+        await home.types.put("type/Old", msgspec.msgpack.encode(old))
+        assert (await registry.find("Old")).items == []
+        with pytest.raises(InvalidRequest, match=r"Old.code cannot be checked.*lookaround"):
+            await registry.create("Old", "o", {"code": "b"})
+        await registry.register_type("Old", {"code": Attribute(pattern="b")})
+        await registry.create("Old", "o", {"code": "b"})
+        assert (await registry.read(made.id)) == made
 
 
 # changes

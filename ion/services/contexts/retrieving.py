@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import cast
 
 from ion.base.errors import Damaged, InvalidRequest, NotFound
+from ion.base.patterns import Pattern, compiled
 from ion.services.contexts.buffers import sized
 from ion.services.contexts.catalog import Catalog
 from ion.services.contexts.directory import Held, Tag
 from ion.services.contexts.model import BlobEntry, Frame
 from ion.services.contexts.natural import natural
-from ion.services.contexts.patterns import Pattern, compiled
 from ion.services.contexts.rows import DATA, ROW
 from ion.services.contexts.shelf import Shelf
 from ion.stores.store import Store

@@ -13,6 +13,7 @@ from contextlib import aclosing
 from functools import partial
 
 from ion.base.errors import ConfigurationError, InvalidRequest, NotFound, Refused
+from ion.base.patterns import compiled
 from ion.process.service import Service
 from ion.process.storeerrors import answering
 from ion.services.contexts import codes, events
@@ -32,7 +33,6 @@ from ion.services.contexts.model import (
     Tags,
     TagStat,
 )
-from ion.services.contexts.patterns import compiled
 from ion.services.contexts.places import Places
 from ion.services.contexts.retrieving import Reader, Selection
 from ion.services.contexts.roots import Roots

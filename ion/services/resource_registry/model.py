@@ -22,7 +22,8 @@ class Attribute(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
     :ivar required: it has to be given; what has a default need not be.
     :ivar least: the least number; of text, bytes, lists and maps the least length; ``most``
         likewise.
-    :ivar pattern: a regular expression, found in the text; ``^...$`` for all of it.
+    :ivar pattern: a regular expression that all of a text is like, of 1,000 characters at most; of
+        RE2's syntax, which has nothing that could run for ever.
     :ivar choices: the texts or whole numbers that it may be.
     :ivar index: resources are found by it (text, numbers, truth values).
     :ivar unit: of a number, for people.

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, Union
 
 import msgspec
 
-from ion.base.errors import InvalidRequest
+from ion.base.errors import ConfigurationError, InvalidRequest
+from ion.base.patterns import Pattern, compiled
 from ion.services.resource_registry.model import Attribute, ResourceType
 from ion.stores.limits import Kind as IndexKind
 from ion.stores.store import Indices
@@ -25,6 +26,7 @@ OWN: Indices = {
     "modified": "float",
 }
 MOST_ATTRIBUTES = 200
+MOST_MATCHED = 1000  # characters: the worst of patterns takes less than 0.1 s over so many
 _TAKEN = {*OWN, "id", "type", "state", "description", "revision", "actor", "change", "attributes"}
 _ATTRIBUTE = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
@@ -55,15 +57,45 @@ class Schema:
         """
         given = {name: value for name, value in attributes.items() if value is not None}
         try:
-            return self._convert(given)
+            found = self._convert(given)
         except msgspec.ValidationError as error:
             message = f"{self.type.name}: {error}"
             details = {"type": self.type.name, "attributes": sorted(self.type.every)}
             raise InvalidRequest(message, details=details) from None
+        for name, pattern in self._patterns:
+            if name in found:
+                _match(f"{self.type.name}.{name}", pattern, found[name])
+        return found
+
+    @functools.cached_property
+    def _patterns(self) -> list[tuple[str, Pattern]]:
+        """Patterns and whose they are; made when they are needed first.
+
+        So resources are found whose type has a pattern of former times, which is none any more.
+        """
+        every = self.type.every.items()
+        return [
+            (name, _pattern(f"{self.type.name}.{name}", attribute.pattern))
+            for name, attribute in every
+            if attribute.pattern
+        ]
 
     def index(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """Return those attributes by which a resource is found."""
         return {name: attributes[name] for name in self.indices if name in attributes}
+
+
+def check_patterns(type_: ResourceType) -> None:
+    """Refuse a type of whose own attributes a pattern is none, or a default not like it.
+
+    :raises InvalidRequest: it is; or google-re2 is not installed.
+    """
+    for name, attribute in type_.attributes.items():
+        if attribute.pattern:
+            where = f"{type_.name}.{name}"
+            pattern = _pattern(where, attribute.pattern)
+            if attribute.default is not None:
+                _match(f"{where}, its default", pattern, attribute.default)
 
 
 def indices_of(type_: ResourceType) -> dict[str, IndexKind]:
@@ -151,7 +183,7 @@ def _field(field: str, type_: str, name: str, attribute: Attribute) -> Any:
         hint = _hint(attribute)
         if attribute.default is not None:
             msgspec.convert(attribute.default, hint)
-    except (TypeError, ValueError, re.error, msgspec.ValidationError) as error:
+    except (TypeError, ValueError, OverflowError, msgspec.ValidationError) as error:
         message = f"{where} cannot be checked: {error}"
         raise InvalidRequest(message) from None
     if attribute.index and attribute.kind not in _INDEXED:
@@ -185,7 +217,32 @@ def _hint(attribute: Attribute) -> Any:
         rules = {rule: n for rule, n in (("ge", least), ("le", most)) if n is not None}
         if attribute.kind == "int":
             rules = {rule: int(n) for rule, n in rules.items()}
-    if attribute.pattern is not None:
-        re.compile(attribute.pattern)
-        rules["pattern"] = attribute.pattern
+    if attribute.pattern and attribute.kind != "str":
+        text = f"a pattern is for text, not for a {attribute.kind}"
+        raise ValueError(text)
     return Annotated[base, msgspec.Meta(**rules)] if rules else base
+
+
+def _pattern(where: str, text: str) -> Pattern:
+    """Return the pattern of an attribute.
+
+    :raises InvalidRequest: it is none, or nothing is there that could match it.
+    """
+    try:
+        return compiled(text)
+    except (InvalidRequest, ConfigurationError) as error:
+        message = f"{where} cannot be checked: {error.message}"
+        raise InvalidRequest(message, details=error.details) from None
+
+
+def _match(where: str, pattern: Pattern, text: str) -> None:
+    """Refuse a text that is not like its pattern.
+
+    :raises InvalidRequest: it is not, or longer than is looked at.
+    """
+    if len(text) > MOST_MATCHED:
+        message = f"{where}: where there is a pattern, at most {MOST_MATCHED} characters"
+        raise InvalidRequest(message, details={"limit": MOST_MATCHED})
+    if not pattern.matches(text):
+        message = f"{where}: {text[:100]!r} is not all like its pattern {pattern.text[:200]!r}"
+        raise InvalidRequest(message, details={"pattern": pattern.text})

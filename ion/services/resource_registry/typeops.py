@@ -27,6 +27,7 @@ from ion.services.resource_registry.model import Attribute, PredicateType, Resou
 from ion.services.resource_registry.schema import (
     Schema,
     check_change,
+    check_patterns,
     indices_of,
     joined,
 )
@@ -199,11 +200,13 @@ async def _drafted(
     Schema(new)
     data = await types.get(f"{TYPE}{new.name}")
     if data is None:
+        check_patterns(new)
         return new, None
     old = type_in(data)
     same = msgspec.structs.replace(new, version=old.version)
     if old == same:
         return old, old
+    check_patterns(new)
     check_change(old, new)
     return msgspec.structs.replace(new, version=old.version + 1), old
 

@@ -1,10 +1,8 @@
-"""The pure parts of contexts: natural order, dependencies, patterns, roots, the log of changes."""
+"""The pure parts of contexts: natural order, dependencies, roots, the log of changes."""
 
 from __future__ import annotations
 
 import os
-import re
-import time
 from pathlib import Path
 from random import Random
 
@@ -12,13 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ion.base.errors import InvalidRequest
 from ion.services.contexts import codes
 from ion.services.contexts.codes import ItemError
 from ion.services.contexts.model import Item
 from ion.services.contexts.natural import natural
 from ion.services.contexts.ordering import ordered
-from ion.services.contexts.patterns import compiled
 from ion.services.contexts.roots import Roots
 from ion.services.contexts.rows import Changes
 
@@ -63,44 +59,6 @@ def test_an_order_that_there_is_none_of() -> None:
         assert caught.value.code == codes.BAD_ORDER
     many = [item(f"t{n}", f"t{n + 1}" if n < 4999 else "") for n in range(5000)]
     assert ordered(many) == list(reversed(range(5000)))
-
-
-PATTERNS = [
-    "a",
-    "a.b",
-    r"a\.b",
-    "a*",
-    "[ab]+",
-    "a|b",
-    "(a|b)*",
-    r"\d+",
-    "[^a]*",
-    ".",
-    "a.*",
-    "",
-    ".*",
-]
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.sampled_from(PATTERNS), names)
-def test_patterns_match_as_pythons_own(pattern: str, name: str) -> None:
-    assert compiled(pattern).matches(name) == (re.fullmatch(pattern, name, re.ASCII) is not None)
-
-
-@pytest.mark.parametrize(
-    "pattern", ["(", "[", "a(?=b)", r"\1", "(?<!a)b", "*", "x" * 1025, "\ud800"]
-)
-def test_a_pattern_that_is_none(pattern: str) -> None:
-    with pytest.raises(InvalidRequest, match="pattern"):
-        compiled(pattern)
-
-
-@pytest.mark.parametrize("pattern", ["(a*)*b", "(a|aa)+b", "(.*a){20}b", "a*a*a*a*a*a*a*a*b"])
-def test_no_pattern_runs_for_ever(pattern: str) -> None:
-    start = time.process_time()
-    assert not compiled(pattern).matches("a" * 400)
-    assert time.process_time() - start < 5
 
 
 def test_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Patterns of names: regular expressions that match whole names, in time linear in the name.
+"""Patterns: regular expressions that match whole names, in time linear in the name.
 
 They are RE2's (google-re2): no lookaround and no references back, and so nothing that could run for
 ever. What is plain enough for that is matched by Python's own engine, which costs less a name.
@@ -76,7 +76,7 @@ def _re2(text: str) -> Callable[[bytes], Any]:
     try:
         import re2
     except ImportError:
-        message = "patterns need google-re2: pip install 'ioncore[contexts]'"
+        message = "patterns need google-re2: pip install 'ioncore[patterns]'"
         raise ConfigurationError(message) from None
     options = re2.Options()
     options.max_mem = _MAX_MEMORY
