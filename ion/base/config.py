@@ -16,6 +16,7 @@ import msgspec
 
 from ion.base import layers
 from ion.base.errors import ConfigurationError
+from ion.base.files import PATIENCE
 from ion.base.findings import Finding, raise_errors
 from ion.base.layers import Entry, KeyPath, Origin
 from ion.base.masking import masked
@@ -135,7 +136,7 @@ def examine(
     found = layers.files_in(Path(directory) if directory is not None else Path())
     stack = [layers.from_file(path) for path in found]
     stack.append(layers.from_environment(environ))
-    stack += [layers.from_file(Path(path)) for path in files]
+    stack += [layers.from_file(Path(path), patience=PATIENCE) for path in files]
     stack.append(layers.from_assignments(assignments, "--set"))
     stack += [layers.from_map(data, f"option {name}") for name, data in (options or {}).items()]
     stack.append(layers.from_map(config or {}, "config="))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ion.base.builder import Builder, KeyPath, dotted
+from ion.base.files import read_file
 from ion.base.findings import Finding, error_of
 
 MAX_BYTES = 1_048_576
@@ -61,15 +62,15 @@ class Document:
         return Finding(message, self.name, self.line_of(path), key, severity)
 
 
-def read(path: Path | str) -> Document:
+def read(path: Path | str, *, patience: float | None = None) -> Document:
     """Read a file: ``.app`` and ``.rel`` in either syntax, all else as YAML.
 
+    :param patience: seconds that a pipe may take; None: it must be a regular file.
     :raises ConfigurationError: it cannot be read, or is not what it should be.
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        content = read_file(path, MAX_BYTES + 1, patience=patience)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise error_of([Finding(f"cannot be read: {reason}", str(path))]) from None

@@ -66,10 +66,10 @@ def from_map(data: Mapping[str, Any], place: str) -> Layer:
     return _checked(_entries(data, Settings, (), lambda _: Origin(place)), [])
 
 
-def from_file(path: Path) -> Layer:
-    """Read a YAML file of settings."""
+def from_file(path: Path, *, patience: float | None = None) -> Layer:
+    """Read a YAML file of settings; parameters as of :func:`ion.base.document.read`."""
     try:
-        document = read(path)
+        document = read(path, patience=patience)
     except ConfigurationError as error:
         return Layer([], findings_of(error, str(path)))
     if document.data is None:

@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from ion.base.errors import ConfigurationError, IonError
+from ion.base.files import read_file
 from ion.base.settings import IdentitySettings, Settings
 from ion.process.identity.identity import SYSTEM
 from ion.process.permission import Permission
@@ -130,8 +131,7 @@ def _read(path: Path) -> str:
     :raises ConfigurationError: it cannot be read, or holds none.
     """
     try:
-        with path.expanduser().open("rb") as file:
-            text = file.read(_MAX_BYTES).decode("ascii", "replace").strip()
+        text = read_file(path.expanduser(), _MAX_BYTES).decode("ascii", "replace").strip()
     except OSError as error:
         message = f"identity.token_file {path} cannot be read: {error.strerror}"
         raise ConfigurationError(message) from error
