@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ion.base.errors import ConfigurationError
+from ion.process.identity.curve import fault_in
 from ion.process.identity.extra import (
     Ed25519PrivateKey,
     Ed25519PublicKey,
@@ -68,7 +69,7 @@ def written(key: Ed25519PublicKey) -> str:
 def public_key(text: str, place: str = "identity.keys", issuer: str | None = None) -> PublicKey:
     """Return the public key that is written as 43 letters, base64url, or as PEM.
 
-    :raises ConfigurationError: it is not.
+    :raises ConfigurationError: it is not, or no private key belongs to it.
     """
     try:
         if "-----BEGIN" in text:
@@ -83,6 +84,10 @@ def public_key(text: str, place: str = "identity.keys", issuer: str | None = Non
     except (ValueError, TypeError, binascii.Error, UnsupportedAlgorithm) as error:
         message = f"{place}: {text[:60]!r} is no public key of the kind Ed25519 (base64url, or PEM)"
         raise ConfigurationError(message) from error
+    fault = fault_in(key.public_bytes_raw())
+    if fault:
+        message = f"{place}: {text[:60]!r} is no public key to be trusted: {fault}"
+        raise ConfigurationError(message)
     return PublicKey(key_id(key), key, issuer, place)
 
 

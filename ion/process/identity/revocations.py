@@ -6,6 +6,7 @@ Bounded: what was revoked is forgotten once no token that it is about can be val
 from __future__ import annotations
 
 from collections.abc import Iterable
+from heapq import heapify, heappop, heappush
 from typing import Literal
 
 import msgspec
@@ -35,10 +36,11 @@ class Revocation(msgspec.Struct, frozen=True):
 
 
 class Revocations:
-    """All that is known to be revoked."""
+    """All that is known to be revoked. To learn one costs little, however many are known."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], Revocation] = {}
+        self._ends: list[tuple[float, str, str]] = []  # a heap; what was said anew is in it twice
 
     def __len__(self) -> int:
         return len(self._known)
@@ -50,9 +52,11 @@ class Revocations:
         """
         news = []
         for each in told:
-            known = self._known.get((each.kind, each.name))
+            key = (each.kind, each.name)
+            known = self._known.get(key)
             if each.until > now and (known is None or known.at < each.at):
-                self._known[each.kind, each.name] = each
+                self._known[key] = each
+                heappush(self._ends, (each.until, *key))
                 news.append(each)
         if news:
             self._forget(now)
@@ -79,7 +83,12 @@ class Revocations:
 
     def _forget(self, now: float) -> None:
         """Forget what is over, and, beyond the bound, what ends first."""
-        kept = self.all(now)
-        if len(kept) > MAX_REVOCATIONS:
-            kept = sorted(kept, key=lambda each: each.until)[-MAX_REVOCATIONS:]
-        self._known = {(each.kind, each.name): each for each in kept}
+        ends, known = self._ends, self._known
+        while ends and (ends[0][0] <= now or len(known) > MAX_REVOCATIONS):
+            until, *key = heappop(ends)
+            found = known.get((key[0], key[1]))
+            if found is not None and found.until == until:
+                del known[key[0], key[1]]
+        if len(ends) > 2 * MAX_REVOCATIONS:
+            self._ends = [(each.until, each.kind, each.name) for each in known.values()]
+            heapify(self._ends)

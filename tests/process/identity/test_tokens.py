@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import secrets
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,8 @@ import msgspec
 import pytest
 
 from ion.base.errors import BadRequest, ConfigurationError, Forbidden, Unauthorized
-from ion.process.identity.extra import Ed25519PrivateKey
+from ion.process.identity.curve import P
+from ion.process.identity.extra import Ed25519PrivateKey, Ed25519PublicKey
 from ion.process.identity.identity import Identity
 from ion.process.identity.issuer import Issuer
 from ion.process.identity.keys import (
@@ -297,6 +299,23 @@ def test_what_is_revoked_is_forgotten_when_it_is_over(monkeypatch: pytest.Monkey
     assert known.learn(told[15:], 1.0) == []  # said before
     known.learn([Revocation("actor", "x", 115.0, 200.0)], 115.0)
     assert len(known) == 5  # t16 to t19, and x
+    for n in range(100):  # said anew, it is known once, and until the end that was said last
+        known.learn([Revocation("actor", "x", 116.0 + n, 316.0 - n)], 115.0)
+    assert len(known) == 5
+    assert len(known._ends) <= 20
+    assert len(known.learn([Revocation("actor", "y", 118.0, 130.0)], 117.5)) == 1
+    assert {each.name for each in known.all(117.5)} == {"t18", "t19", "x", "y"}
+
+
+def test_to_learn_of_one_costs_little_where_many_are_known() -> None:
+    known = Revocations()
+    known.learn([Revocation("token", f"t{n}", 0.0, 1e6 + n) for n in range(100_000)], 1.0)
+    began = time.process_time()
+    for n in range(1_000):  # each took 134 ms when all were looked at
+        known.learn([Revocation("actor", f"a{n}", 1.0, 2e6)], 1.0)
+    assert time.process_time() - began < 5.0
+    assert len(known) == 100_000
+    assert all(known.of(Identity(actor=f"a{n}", id="t")) for n in range(1_000))
 
 
 def test_who_acts_for_another_has_no_more_than_they(
@@ -374,3 +393,34 @@ def test_public_keys_are_read_from_settings_and_sets(tmp_path: Any) -> None:
 def test_an_identity_is_data() -> None:
     identity = Identity(actor="ada", roles=frozenset("A"))
     assert msgspec.structs.replace(identity, actor="bob").roles == {"A"}
+
+
+SMALL = (  # all points whose order divides 8, each in the one way that it is written
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "0000000000000000000000000000000000000000000000000000000000000080",
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+)
+
+
+def test_a_key_that_anybody_can_sign_for_is_none() -> None:
+    """With the neutral point as "public key", one signature is good for every message."""
+    neutral = Ed25519PublicKey.from_public_bytes(bytes.fromhex(SMALL[0]))
+    for message in (b"pay", b"pay more"):
+        neutral.verify(bytes.fromhex(SMALL[0]) + bytes(32), message)  # raises InvalidSignature
+    for raw in map(bytes.fromhex, SMALL):
+        with pytest.raises(ConfigurationError, match="of small order"):
+            public_key(base64.urlsafe_b64encode(raw).decode())
+        signed = bytes([*raw[:31], raw[31] ^ 0x80])
+        with pytest.raises(ConfigurationError, match=r"of small order|in the one way"):
+            public_key(base64.urlsafe_b64encode(signed).decode())
+    for y in (0, 1, 18):  # above P the same point could be written once more
+        with pytest.raises(ConfigurationError, match="in the one way"):
+            public_key(base64.urlsafe_b64encode((P + y).to_bytes(32, "little")).decode())
+    for _ in range(20):
+        raw = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+        assert public_key(base64.urlsafe_b64encode(raw).decode()).key.public_bytes_raw() == raw
