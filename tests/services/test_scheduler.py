@@ -20,7 +20,7 @@ from ion.base.errors import Conflict, ContentTooLarge, InvalidRequest, NotFound,
 from ion.process.events.types import TimerFired
 from ion.process.identity import acting, current_identity
 from ion.process.identity.trust import issuer_of
-from ion.services.scheduler import book, ticker
+from ion.services.scheduler import book, deciding, receivers, ticker
 from ion.services.scheduler.client import SchedulerClient
 from ion.services.scheduler.model import Kept, Schedule, Target, Task
 from ion.services.scheduler.service import SchedulerService
@@ -180,6 +180,47 @@ async def test_a_call_a_message_and_what_came_of_them(scene: Scene) -> None:
         assert failed.last is not None
         assert failed.last.outcome == "failed"
         assert kind in str(failed.last.error), failed.last.error
+
+
+class Late(Service, name="late"):
+    """Is not there at first."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def op_work(self) -> None:
+        self.asked.append(self.message.envelope.message_id)
+
+
+async def test_who_is_not_there_to_be_sent_to_is_told_of_and_waited_for(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deciding, "PAUSE", 0.1)
+    monkeypatch.setattr(receivers, "FRESH", 0.05)
+    now = time.time()
+    await scene.client.add("send", at=now, send="late.work")
+    await scene.client.add("skips", at=now, send="late.work", misfire="skip", grace=0.2)
+    await scene.client.add("pid", at=now, send="nowhere.1.work")
+    await scene.client.add("tick", every=0.05)
+    task = await until_of(scene, "send", lambda task: task.trouble)
+    assert task.trouble is not None
+    assert task.last is not None
+    assert (task.state, task.last.outcome, task.fired) == ("active", "failed", 0)
+    assert (task.trouble["type"], task.last.error) == ("ServiceNotFound", task.trouble)
+    assert "no service 'late'" in task.trouble["message"]
+    with pytest.raises(Unavailable, match=r"'send' cannot fire: there is no service 'late'"):
+        await scene.client.fire("send")
+    skipped = await until_of(scene, "skips", lambda task: task.state == "done")
+    assert (skipped.fired, skipped.missed) == (0, 1)
+    nowhere = await until_of(scene, "pid", lambda task: task.trouble)
+    assert "no process 'nowhere.1'" in str(nowhere.trouble)
+    late = scene.container.processes[await scene.container.spawn(Late)]
+    done = await until_of(scene, "send", lambda task: task.state == "done")
+    assert done.last is not None
+    await until(lambda: late.asked)  # type: ignore[attr-defined]
+    assert late.asked == [done.last.id]  # type: ignore[attr-defined]
+    assert (done.last.outcome, done.fired, done.trouble) == ("fired", 1, None)
+    assert len(scene.listener.heard) > 3  # others do not wait for it
 
 
 async def test_calls_of_one_task_do_not_overlap(near: Scene) -> None:

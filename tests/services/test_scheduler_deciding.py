@@ -101,6 +101,22 @@ class Owner(RuleBasedStateMachine):
             self._take(deciding.lost(self.kept, self.now))
             self.at_it = self.kept.task.running.id if self.kept.task.running else None
 
+    @precondition(lambda self: self.kept.task.target.kind == "send")
+    @rule()
+    def nobody_is_there_to_be_sent_to(self) -> None:
+        move = deciding.held(self.kept, self.now, {"code": 404, "type": "X", "message": "x"})
+        due = self.kept.task.due
+        if not self._take(move):
+            return
+        assert move is not None
+        assert move.post is None
+        assert self.kept.task.trouble is not None
+        if self.kept.task.due == due:  # else it was skipped
+            assert self.now < (deciding.look_at(self.kept) or 0.0) <= self.now + deciding.MAX_PAUSE
+            assert deciding.held(self.kept, self.now, {}) is None
+            assert self.kept.task.last is not None
+            assert self.kept.task.last.outcome == "failed"
+
     @rule()
     def it_is_paused_and_resumed(self) -> None:
         self.kept = deciding.paused(self.kept)

@@ -107,6 +107,7 @@ class SchedulerClient(ServiceClient, service="scheduler"):
         """Have a task fire now, once, beside its due times.
 
         :raises Conflict: a call of it goes on.
+        :raises Unavailable: it sends to a service that is not there.
         """
         firing: Firing = await self._ask("fire", {"id": id}, timeout, Firing)
         return firing

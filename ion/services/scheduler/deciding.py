@@ -15,6 +15,7 @@ from ion.services.scheduler.model import Firing, Kept, Outcome, firing_id
 
 MARGIN = 5.0  # seconds beyond its timeout after which a running call is lost
 MAX_TRIES = 5
+PAUSE, MAX_PAUSE = 1.0, 30.0  # seconds until a task in trouble is tried again
 MAX_RESULT = 1024  # bytes of a result, or of an error's details, that are remembered
 LOST = "CallLost"
 _size = msgspec.msgpack.Encoder(enc_hook=repr)
@@ -42,7 +43,7 @@ def look_at(kept: Kept) -> float | None:
         return min(kept.until, _time(kept, task.due))
     if task.state != "active" or task.due is None:
         return None
-    return _time(kept, task.due)
+    return max(_time(kept, task.due), kept.wait)
 
 
 def look(kept: Kept, now: float, *, alive: bool = False) -> Move | None:
@@ -82,6 +83,7 @@ def _take(kept: Kept, now: float) -> Firing | None:
     """Take the due times that are over out of a task; return the firing that they make."""
     task = kept.task
     assert task.due is not None
+    _out_of_trouble(kept)
     step = times.step(task.schedule, task.due, now)
     task.missed += step.missed
     task.due = step.next
@@ -164,9 +166,35 @@ def spoiled(kept: Kept, now: float, error: dict[str, Any]) -> Kept:
     return after
 
 
+def held(kept: Kept, now: float, error: dict[str, Any]) -> Move | None:
+    """Return what is kept of a task that is due, and whose receiver is not there.
+
+    It is tried again, a little later each time; what is over meanwhile was missed, as if nobody had
+    been here to look at it.
+    """
+    move = look(kept, now)
+    if move is None:
+        return None
+    due = kept.task.due
+    assert due is not None
+    error = _brief(error) or {}
+    if move.post is None:  # it skips what was missed
+        move.kept.task.trouble = error
+        return move
+    kept = _copy(kept)
+    kept.task.trouble = error
+    kept.wait = now + min(max((now - due) / 4, PAUSE), MAX_PAUSE)
+    last = kept.task.last
+    name = firing_id(kept.task.id, due)
+    if last is None or last.id != name:
+        _remember(kept, Firing(id=name, due=due, at=now, outcome="failed", error=error))
+    return Move(kept)
+
+
 def by_hand(kept: Kept, name: str, now: float) -> Move:
     """Fire a task now, whatever its due times; they stay as they are."""
     kept = _copy(kept)
+    _out_of_trouble(kept)
     return _begin(kept, Firing(id=name, due=now, at=now, outcome="fired"), now)
 
 
@@ -185,6 +213,7 @@ def resumed(kept: Kept, now: float) -> Kept:
     if task.state != "paused":
         return kept
     task.state = "active"
+    _out_of_trouble(kept)
     if task.due is not None and task.due <= now and task.schedule.at is None:
         task.due = times.after(task.schedule, now)
     _end_if_over(kept, now)
@@ -196,6 +225,10 @@ def _copy(kept: Kept) -> Kept:
     running = kept.task.running
     running = msgspec.structs.replace(running) if running is not None else None
     return msgspec.structs.replace(kept, task=msgspec.structs.replace(kept.task, running=running))
+
+
+def _out_of_trouble(kept: Kept) -> None:
+    kept.task.trouble, kept.wait = None, 0.0
 
 
 def _end_if_over(kept: Kept, now: float) -> None:

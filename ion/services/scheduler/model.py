@@ -79,11 +79,12 @@ class Firing(msgspec.Struct, kw_only=True, omit_defaults=True):
     :ivar due: when it was to be; of one by hand, when that was.
     :ivar at: when it was.
     :ivar outcome: ``fired`` (the event or message is on its way), ``running``, ``done`` or
-        ``failed`` (a call), ``skipped`` (the call before it went on).
+        ``failed`` (a call; or nobody was there to be sent to), ``skipped`` (the call before it went
+        on).
     :ivar missed: due times before it that nothing was done for (1,000 at most are counted).
     :ivar tries: how often the call was begun: more than once where its scheduler died.
     :ivar result: of the call; None where it was large.
-    :ivar error: of the call: code, type and message.
+    :ivar error: why it has failed: code, type and message.
     """
 
     id: str
@@ -108,6 +109,7 @@ class Task(msgspec.Struct, kw_only=True):
     :ivar missed: due times that nothing was done for.
     :ivar last: its last firing.
     :ivar running: the call that goes on.
+    :ivar trouble: why it has not fired though it is due: code, type and message; it is tried again.
     """
 
     id: str
@@ -123,6 +125,7 @@ class Task(msgspec.Struct, kw_only=True):
     missed: int = 0
     last: Firing | None = None
     running: Firing | None = None
+    trouble: dict[str, Any] | None = None
 
 
 class Tasks(msgspec.Struct, frozen=True):
@@ -143,6 +146,7 @@ class Kept(msgspec.Struct, kw_only=True, omit_defaults=True):
     :ivar history: the last firings, the oldest first.
     :ivar until: when a running call is lost: its scheduler would have told of its end.
     :ivar ended: when the task was done.
+    :ivar wait: when a task in trouble is tried again.
     """
 
     task: Task
@@ -151,6 +155,7 @@ class Kept(msgspec.Struct, kw_only=True, omit_defaults=True):
     history: list[Firing] = []
     until: float = 0.0
     ended: float | None = None
+    wait: float = 0.0
 
 
 def firing_id(task: str, due: float) -> str:

@@ -198,7 +198,8 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
     async def op_fire(self, id: str) -> Firing:
         """Have a task fire now, once, beside its due times; return that firing.
 
-        404 where there is none; 409 where a call of it goes on.
+        404 where there is none; 409 where a call of it goes on; 503 where it sends to a service
+        that is not there.
         """
         with answering():
             move, firing = await self._fire(id, self._name_by_hand(id))
@@ -234,6 +235,7 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
             if kept.task.running is not None:
                 message = f"task {task_id!r}: its call of {kept.task.running.id} goes on"
                 raise Conflict(message)
+            await self._check_receiver(kept.task)
             move = deciding.by_hand(kept, name, clock.now())
             firing = move.post or move.call
             assert firing is not None
@@ -243,6 +245,14 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
                     await posting.post(self._endpoint, uow, move.kept.task, firing)
             await uow.reply(firing)
             return move, firing
+
+    async def _check_receiver(self, task: Task) -> None:
+        target = task.target
+        if target.kind == "send":
+            missing = await self._ticker.receivers.missing([target.to])
+            for error in missing.values():
+                message = f"task {task.id!r} cannot fire: {error.message}"
+                raise Unavailable(message)
 
     async def _change(self, task_id: str, change: Callable[[Kept], Kept]) -> Task:
         with answering():

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ion.base import clock
@@ -22,6 +22,7 @@ from ion.process.process import Process
 from ion.services.scheduler import book, deciding, posting
 from ion.services.scheduler.deciding import Move
 from ion.services.scheduler.model import Firing, Kept, Task
+from ion.services.scheduler.receivers import Receivers
 from ion.stores.store import Entry, IndexStore
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class Ticker:
     :param process: whose units of work and calls these are.
     :param rows: the book.
     :param keep: seconds for which tasks are kept that are over.
+    :ivar receivers: who is there to be sent to.
     :ivar trouble: why tasks have to wait now, or None.
     :ivar turn: held by who reads a task here and writes it again, so that these do not meet.
     """
@@ -48,6 +50,7 @@ class Ticker:
         self._process = process
         self._rows = rows
         self._keep = keep
+        self.receivers = Receivers(process._endpoint)
         self.trouble: IonError | None = None
         self.turn = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -144,17 +147,14 @@ class Ticker:
 
     async def _move(self, entries: Sequence[Entry], now: float) -> None:
         """Have tasks fire: all in one commit, or, where that fails, one by one."""
-        moves: list[tuple[Entry, Move]] = []
-        for entry in entries:
-            kept = self._read(entry)
-            if kept is None:
-                await self._set_aside(entry)
-                continue
-            running = kept.task.running
-            alive = running is not None and running.id in self._calls
-            move = deciding.look(kept, now, alive=alive)
-            if move is not None:
-                moves.append((entry, move))
+        read = [(entry, self._read(entry)) for entry in entries]
+        for entry in [entry for entry, kept in read if kept is None]:
+            await self._set_aside(entry)
+        there = [(entry, kept) for entry, kept in read if kept is not None]
+        targets = {kept.task.target.to for _, kept in there if kept.task.target.kind == "send"}
+        missing = await self.receivers.missing(targets) if targets else {}
+        looked = [(entry, self._decided(kept, now, missing)) for entry, kept in there]
+        moves = [(entry, move) for entry, move in looked if move is not None]
         try:
             await self._commit(moves)
         except Unavailable:
@@ -163,6 +163,17 @@ class Ticker:
             log.debug("%d tasks fire one by one: %s", len(moves), error)
             for each in moves:
                 await self._move_one(*each, now)
+
+    def _decided(self, kept: Kept, now: float, missing: Mapping[str, IonError]) -> Move | None:
+        """Return what is to be done with a task; see :func:`deciding.look`."""
+        task = kept.task
+        error = missing.get(task.target.to) if task.target.kind == "send" else None
+        if error is not None:
+            if task.trouble is None:
+                log.warning("task %r waits: %s", task.id, error)
+            return deciding.held(kept, now, error.as_content())
+        alive = task.running is not None and task.running.id in self._calls
+        return deciding.look(kept, now, alive=alive)
 
     async def _move_one(self, entry: Entry, move: Move, now: float) -> None:
         try:
