@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ion.base.errors import IonError
+from ion.base.errors import ApplicationError, IonError
 from ion.messaging import codec
 from ion.messaging.envelope import Envelope
 from ion.process.ops import Op
-from ion.process.policy.model import UNKNOWN
+from ion.process.policy.model import UNKNOWN, Subject
 from ion.process.policy.owners import Owners
+
+MAX_ASKED = 1024  # letters of a name
+MAX_ROLES = 1000
 
 
 class MessageFacts:
@@ -56,6 +59,23 @@ class MessageFacts:
             return content
         parameters = self._op.parameters if self._op is not None else ()
         return {parameters[0].name: content} if parameters else UNKNOWN
+
+
+def asked_of(
+    action: str, actor: str, roles: Iterable[str] | None, claims: Mapping[str, Any] | None
+) -> Subject:
+    """Return whom somebody asks about who wants to know what would be decided.
+
+    :raises ApplicationError: 400, a name is longer than any that is decided on, or there are too
+        many.
+    """
+    named = frozenset(roles or ())
+    longest = max(map(len, (action, actor, *named)))
+    if longest > MAX_ASKED or len(named) > MAX_ROLES:
+        message = f"an action, an actor and a role have at most {MAX_ASKED} letters, "
+        message += f"and an actor {MAX_ROLES} roles"
+        raise ApplicationError(message, type="BadRequest")
+    return Subject(actor, named, claims or {})
 
 
 class GivenFacts:

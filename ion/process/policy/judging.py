@@ -84,6 +84,13 @@ class Judge:
             return verdict.decision
         return msgspec.structs.replace(weigh(verdict, subject, facts), is_free=False)
 
+    def consider(self, subject: Subject, action: str, facts: Facts) -> Decision:
+        """Return what :meth:`decide` would, and remember nothing of it: anybody can ask."""
+        verdict = self._found(subject, _each_once(self._fitting(action)))
+        if verdict.decision is not None:
+            return verdict.decision
+        return msgspec.structs.replace(weigh(verdict, subject, facts), is_free=False)
+
     def verdict(self, subject: Subject, action: str) -> Verdict:
         """Return what concerns such a subject and this action; remembered."""
         key = (subject.actor, subject.roles, subject.is_keyholder, action)
@@ -91,7 +98,7 @@ class Judge:
         if verdict is None:
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
-            verdict = self._known[key] = self._found(subject, action)
+            verdict = self._known[key] = self._found(subject, self.candidates(action))
         return verdict
 
     def roles_of(self, subject: Subject) -> frozenset[str]:
@@ -109,8 +116,7 @@ class Judge:
         if found is None:
             if len(self._candidates) >= MAX_KNOWN:
                 self._candidates.clear()
-            each = self._fitting(action)
-            found = self._candidates[action] = list({id(rule): rule for rule in each}.values())
+            found = self._candidates[action] = _each_once(self._fitting(action))
         return found
 
     def _fitting(self, action: str) -> list[Rule]:
@@ -132,8 +138,7 @@ class Judge:
         else:
             self._wild.append((_matcher(service), _matcher(op), rule))
 
-    def _found(self, subject: Subject, action: str) -> Verdict:
-        candidates = self.candidates(action)
+    def _found(self, subject: Subject, candidates: list[Rule]) -> Verdict:
         held = self.roles_of(subject)
         ours = [rule for rule in candidates if rule.roles & held or subject.actor in rule.actors]
         needs = self._needs(candidates, held)
@@ -160,6 +165,10 @@ class Judge:
         if self.default == ALLOW:
             return Decision(allowed=True, reason="no rule is about it, and the default is to allow")
         return Decision(allowed=False, reason="no rule allows it", needs=needs)
+
+
+def _each_once(rules: Iterable[Rule]) -> list[Rule]:
+    return list({id(rule): rule for rule in rules}.values())
 
 
 def _matcher(pattern: str) -> Fits:

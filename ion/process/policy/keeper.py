@@ -23,7 +23,8 @@ from ion.process.operator import Operator
 from ion.process.ops import command
 from ion.process.policy import giving
 from ion.process.policy.events import PolicyChanged, PolicyReloaded
-from ion.process.policy.model import Rule, Subject
+from ion.process.policy.facts import asked_of
+from ion.process.policy.model import Rule
 from ion.process.policy.policing import Policing
 from ion.process.process import Process
 
@@ -238,7 +239,7 @@ class PolicyKeeper(Process, name=giving.KEEPER):
 
         :param action: ``service.op``, or ``@point/topic``.
         """
-        subject = Subject(actor, frozenset(roles or ()), claims or {})
+        subject = asked_of(action, actor, roles, claims)
         return self._policing.explain(subject, action, content or {}).as_dict()
 
     @command

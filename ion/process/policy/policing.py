@@ -134,7 +134,7 @@ class Policing:
 
     def explain(self, subject: Subject, action: str, content: Any) -> Decision:
         """Return what would be decided, without doing anything else."""
-        return self.gate.judge.decide(subject, action, GivenFacts(content, self.owners))
+        return self.gate.judge.consider(subject, action, GivenFacts(content, self.owners))
 
     def describe(self) -> dict[str, Any]:
         """Return where the rules come from, and how many there are, as plain data."""

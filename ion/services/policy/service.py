@@ -16,10 +16,10 @@ from ion.base.errors import ApplicationError, ConfigurationError, Conflict
 from ion.observe.context import current_call
 from ion.process.policy import giving, reading
 from ion.process.policy.events import PolicyChanged
-from ion.process.policy.facts import GivenFacts
+from ion.process.policy.facts import GivenFacts, asked_of
 from ion.process.policy.gate import demand_rule
 from ion.process.policy.judging import Judge
-from ion.process.policy.model import DENY, Rules, Subject
+from ion.process.policy.model import DENY, Rules
 from ion.process.service import Service
 from ion.process.storeerrors import answering
 from ion.services.policy.model import MAX_TEXT, NONE_YET, Given, Version
@@ -155,8 +155,9 @@ class PolicyService(Service, name="policy", version="0.1.0"):
         if self._judge[0] != head.version:
             rules = await _read(head.text) if head.version else Rules()
             self._judge = (head.version, await asyncio.to_thread(Judge, rules, DENY))
-        subject = Subject(actor, frozenset(roles or ()), claims or {})
-        decision = self._judge[1].decide(subject, action, GivenFacts(content or {}, owners or {}))
+        subject = asked_of(action, actor, roles, claims)
+        facts = GivenFacts(content or {}, owners or {})
+        decision = self._judge[1].consider(subject, action, facts)
         return {**decision.as_dict(), "version": head.version}
 
     async def _head(self) -> Version:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ion.process.policy.facts import GivenFacts
+from ion.base.errors import ApplicationError
+from ion.process.policy.facts import GivenFacts, asked_of
 from ion.process.policy.judging import Judge
 from ion.process.policy.model import NOBODY, UNKNOWN, Rule, Rules, Subject, When
 from ion.process.policy.reading import parse
@@ -144,6 +146,7 @@ def test_it_decides_as_the_rules_read(said, default, subject, action, content):
         decision = judge.decide(subject, action, GivenFacts(content, OWNERS))
         assert decision.allowed == wanted
         assert decision.reason
+        assert judge.consider(subject, action, GivenFacts(content, OWNERS)) == decision
 
 
 def test_case_matters_and_all_ops_are_not_all_events():
@@ -198,3 +201,21 @@ def test_what_it_remembers_is_bounded():
     for n in range(25_000):
         assert not judge.decide(NOBODY, f"s.{n}", GivenFacts({}, {})).allowed
     assert len(judge._known) <= 10_000
+
+
+def test_who_asks_what_would_be_decided_leaves_nothing_behind():
+    rule = Rule("r", "allow", ("s.*",), frozenset({"anyone"}))
+    judge = Judge(Rules((rule,)))
+    for n in range(100):
+        action = f"s.{n}"
+        told = judge.consider(asked_of(action, f"a{n}", ["R"], None), action, GivenFacts({}, {}))
+        assert told.allowed
+        assert told.rule == "r"
+    assert not judge._known
+    assert not judge._candidates
+    long = "x" * 2_000_000
+    for asked in ((long, "", [], None), ("s.a", long, [], None), ("s.a", "", [long], None)):
+        with pytest.raises(ApplicationError, match="at most 1024 letters"):
+            asked_of(*asked)
+    with pytest.raises(ApplicationError, match="1000 roles"):
+        asked_of("s.a", "", [str(n) for n in range(1001)], None)
