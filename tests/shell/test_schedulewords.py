@@ -10,6 +10,7 @@ from tests.journeys.faults.waiting import until
 async def test_tasks_in_the_shell() -> None:
     async with Container("memory://", config={"store.url": "memory://"}) as container:
         await container.start_app("scheduler")
+        await container.start_app("hello")
         helpers = Helpers(container)
         schedule = helpers.schedule
         (row,) = (await schedule.add("tick", every=0.02, owner="ann")).rows
