@@ -38,9 +38,9 @@ class StreamSubscriber:
 
     :ivar stream: its name.
     :ivar name: what it is shared by; None: it is the process's own.
-    :ivar heard: how many granules the handler has got; missed: how many never came, as their
-        publishers' numbers tell (0 where others share it); doubled: how many came again, and were
-        dropped.
+    :ivar heard: how many granules the handler has got; missed: how many never came, or were dropped
+        as they came after ones that follow them, as their publishers' numbers tell (0 where others
+        share it); doubled: how many came again, and were dropped.
     """
 
     def __init__(

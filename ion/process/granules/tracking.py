@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 import msgspec
 
-REACH = 64  # granules that one may come after its successors, and still be known as new
+REACH = 64  # numbers behind the last of which it is known whether they came
 MAX_PUBLISHERS = 1000
 _MASK = (1 << REACH) - 1
 
@@ -36,9 +36,13 @@ class Seen(msgspec.Struct, array_like=True):
 
 
 class Tracker:
-    """Tells new granules from those that have come already, for all publishers of a stream.
+    """Lets pass what is next of each publisher of a stream, and nothing that is behind that.
 
-    :ivar missed: granules that never came, as far as is known: those that come late are taken off.
+    So a subscriber hears each granule once at most, and those of a publisher in their order,
+    whatever the broker, or who publishes once more after a loss, brings a second time, or late.
+
+    :ivar missed: granules that never came, or came after one that follows them; but where a
+        publisher leaves numbers out.
     :ivar doubled: that came once more.
     """
 
@@ -50,7 +54,7 @@ class Tracker:
         self._seen: OrderedDict[str, Seen] = OrderedDict()
 
     def is_new(self, publisher: str, number: int, *, sparse: bool) -> bool:
-        """Take note of a granule; return whether it has not come before."""
+        """Take note of a granule; return whether it is to be heard."""
         seen = self._seen.get(publisher)
         if seen is None:
             if len(self._seen) >= MAX_PUBLISHERS:
@@ -63,9 +67,9 @@ class Tracker:
             seen.last = number
             return True
         missing = seen.take(number)
-        if missing is None:
-            self.doubled += 1
+        if number <= last:
+            self.doubled += missing is None
             return False
         if not sparse:
-            self.missed += missing if number > last else -1
+            self.missed += missing or 0
         return True

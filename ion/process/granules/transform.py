@@ -18,6 +18,7 @@ from ion.process.granules.publisher import StreamPublisher
 from ion.process.process import Process
 
 log = logging.getLogger(__name__)
+PAUSE = 0.1  # seconds before it looks again whether all is confirmed
 
 
 class Transform(Process):
@@ -103,6 +104,7 @@ class Transform(Process):
                 break
             except Unavailable as error:
                 log.warning("%r waits: %s", self, error)
+                await asyncio.sleep(PAUSE)
         for arrival in done:
             arrival.delivery.ack()
 
