@@ -64,11 +64,15 @@ class Table:
         except ImportError:
             return False
         drawn = RichTable(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-        for column in self.columns:
-            drawn.add_column(column.upper(), overflow="fold")
-        for cells in self.cells():
-            drawn.add_row(*(Text(cell) for cell in cells))
         console = Console(file=file)
+        rows = self.cells()
+        for number, column in enumerate(self.columns):
+            # the first tells which one it is, and is what people copy: the others make room for it
+            longest = max((len(row[number]) for row in rows), default=0)
+            whole = number == 0 and longest <= console.width // 2
+            drawn.add_column(column.upper(), overflow="fold", no_wrap=whole)
+        for cells in rows:
+            drawn.add_row(*(Text(cell) for cell in cells))
         console.print(drawn)
         if self.note:
             console.print(Text(self.note, style="dim"))

@@ -99,9 +99,12 @@ def names(infos: Sequence[Info]) -> Rows:
 
 
 def processes_table(rows: Rows) -> Table:
-    """Return processes as people read them."""
-    columns = ("pid", "name", "class", "state", "service", "mailbox", "handled", "restarts")
-    return Table(columns, rows, _count(rows, "process", "processes"))
+    """Return processes as people read them; ``kind`` is the class without its module."""
+    shown = [{**row, "kind": str(row.get("class", "")).rpartition(":")[2]} for row in rows]
+    is_known = all(row.get("service") in {None, "", row.get("name")} for row in rows)
+    service = () if is_known else ("service",)  # what its name says, as a rule
+    columns = ("pid", "name", "kind", "state", *service, "mailbox", "handled", "restarts")
+    return Table(columns, shown, _count(rows, "process", "processes"))
 
 
 def services_table(rows: Rows) -> Table:

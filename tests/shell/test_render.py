@@ -35,6 +35,17 @@ def test_a_file_gets_plain_text_and_a_terminal_a_drawing():
     assert "─" in drawn.getvalue()
 
 
+def test_what_it_is_about_is_never_folded(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    pid, drawn = "host_1234_0123abcd.12", Terminal()
+    Table(("pid", "class"), [{"pid": pid, "class": "x" * 90}]).show(drawn)
+    assert pid in drawn.getvalue()
+    assert drawn.getvalue().count("x") == 90
+    drawn = Terminal()
+    Table(("pid", "class"), [{"pid": pid * 4, "class": "c"}]).show(drawn)
+    assert drawn.getvalue().count("_") == 8  # too long for that: nothing is cut
+
+
 def test_control_characters_of_others_never_reach_the_terminal():
     evil = "a\x1b[2Jb\nc"
     assert cell_text(evil) == r"a\x1b[2Jb\nc"
