@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from ion.base.errors import ApplicationError, Damaged, InvalidRequest, NotFound
+from ion.base.errors import ApplicationError, Conflict, Damaged, InvalidRequest, NotFound
 from ion.process.calling import Calling
 from ion.process.incoming import IncomingCall
 from ion.process.storeerrors import answering, heard
@@ -42,14 +42,14 @@ class Blobs:
         It says how many bytes it has: at first (of an upload of that ``id`` that broke off), and
         after each piece. Pieces are bytes; ``{"finish": hash}`` ends it with what the blob is:
         409 where its hash is another one. With ``owner`` it is linked, and stays until unlinked.
+        What was finished under its ``id`` is finished: then it says so, and takes no more pieces.
         """
         with answering():
-            upload = await self._upload(id)
-            try:
-                ref = await self._taken(upload)
-            except BaseException:
-                await (upload.pause() if id is not None else upload.abort())
-                raise
+            ref = await self.blobs.finished(id) if id is not None else None
+            if ref is not None:
+                await self._repeated(ref)
+            else:
+                ref = await self._put(id)
             if owner is not None:
                 await self.blobs.link(ref.hash, owner)
             return ref
@@ -77,6 +77,24 @@ class Blobs:
         """Undo ``link_blob``; return whether it was linked."""
         with answering():
             return await self.blobs.unlink(hash, owner)
+
+    async def _put(self, id: str | None) -> BlobRef:
+        upload = await self._upload(id)
+        try:
+            return await self._taken(upload)
+        except BaseException:
+            await (upload.pause() if id is not None else upload.abort())
+            raise
+
+    async def _repeated(self, ref: BlobRef) -> None:
+        """Hear out who puts once more what is there: the answer may have been lost."""
+        await self.message.say(ref.size)
+        async for said in self.message:
+            if said != {"finish": ref.hash}:
+                break
+            return
+        message = f"another content was put under this id: blob {ref.hash}; take another id"
+        raise Conflict(message, details={"hash": ref.hash})
 
     async def _upload(self, id: str | None) -> Upload:
         if id is None:

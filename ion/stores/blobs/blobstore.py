@@ -103,15 +103,19 @@ class BlobStore:
 
         :raises NotFound: there is none of that id (any more).
         """
-        data = await self._kept.places.get(checked_place(id))
-        place = place_of(id, data) if data is not None else None
-        if place is None or place.hash:
-            message = f"there is no upload {id!r} (any more): it was finished, or collected"
-            raise NotFound(message, details={"upload": id})
-        await self._kept.places.update_index(id, {"at": time.time()})
+        place = await self._kept.reopen(checked_place(id))
         upload = Upload(self._kept, id, place.chunk)
         await upload._resume()
         return upload
+
+    async def finished(self, id: str) -> BlobRef | None:
+        """Return what the upload of an id has become; None: it was not finished, or is gone."""
+        data = await self._kept.places.get(checked_place(id))
+        name = place_of(id, data).hash if data is not None else ""
+        manifest = await self._kept.manifest(name) if name else None
+        if manifest is None or manifest.place != id:
+            return None
+        return BlobRef(name, manifest.size)
 
     # reading
 
@@ -261,13 +265,12 @@ class BlobStore:
         return count
 
     async def _clear_place(self, entry: Entry) -> None:
-        await self._kept.clear(manifest_of(entry.key, entry.value).place)
+        await self._kept.discard(manifest_of(entry.key, entry.value).place)
 
     async def _collect_place(self, entry: Entry) -> None:
         """Remove a place that no blob is in (any more)."""
         place = place_of(entry.key, entry.value)
-        manifest = await self._kept.manifest(place.hash) if place.hash else None
-        if manifest is not None and manifest.place == entry.key:
+        if await self._kept.is_in(place.hash, entry.key):
             return
         if await self._kept.doom(entry, place):
             await self._kept.clear(entry.key)

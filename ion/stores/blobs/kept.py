@@ -13,7 +13,7 @@ import time
 import msgspec
 
 from ion.base.errors import Conflict, NotFound
-from ion.stores.blobs.blob import Manifest, Place, manifest_of
+from ion.stores.blobs.blob import Manifest, Place, manifest_of, place_of
 from ion.stores.store import ABSENT, Datastore, Entry, IndexStore, Remove, Store
 
 _SOME = 64  # chunks that are removed at a time
@@ -75,21 +75,48 @@ class Kept:
         data = msgspec.msgpack.encode(Place(chunk))
         await self.places.put(place, data, revision=ABSENT, index={"at": time.time()})
 
+    async def reopen(self, place: str) -> Place:
+        """Return the record of a place that is to be gone on with; its time begins anew.
+
+        :raises NotFound: it is not there, finished, or to go.
+        """
+        for _ in range(_TRIES):
+            entry = await self.places.entry(place)
+            record = place_of(place, entry.value) if entry is not None else None
+            if entry is None or record is None or record.hash or _is_doomed(entry):
+                break
+            try:  # only as it was: it may be doomed meanwhile
+                index = {"at": time.time()}
+                await self.places.update_index(place, index, revision=entry.revision)
+            except (Conflict, NotFound):
+                continue
+            return record
+        message = f"there is no upload {place!r} (any more): it was finished, or collected"
+        raise NotFound(message, details={"upload": place})
+
     async def settle(self, place: str, chunk: int, hash: str) -> int:
         """Say which blob a place is for; return the revision of its record.
 
         :raises NotFound: it was collected meanwhile.
+        :raises Conflict: it is for another blob already.
         """
-        entry = await self.places.entry(place)
-        if entry is None or entry.index.get("at") == DOOMED:
-            raise collected(place)
         data = msgspec.msgpack.encode(Place(chunk, hash))
-        try:
-            return await self.places.put(
-                place, data, revision=entry.revision, index={"at": time.time()}
-            )
-        except Conflict:
-            raise collected(place) from None
+        for _ in range(_TRIES):
+            entry = await self.places.entry(place)
+            if entry is None or _is_doomed(entry):
+                break
+            before = place_of(place, entry.value).hash
+            if before == hash:  # somebody else goes on with the same one: both are right
+                return entry.revision
+            if before:
+                message = f"upload {place} was finished by somebody else, with another content"
+                raise Conflict(message, details={"upload": place, "hash": before})
+            try:
+                index = {"at": time.time()}
+                return await self.places.put(place, data, revision=entry.revision, index=index)
+            except Conflict:
+                continue
+        raise collected(place)
 
     async def hold(self, place: str, settled: int, hash: str, entered: int) -> None:
         """Take a blob back where its place was doomed before the blob was seen to be in it.
@@ -113,11 +140,30 @@ class Kept:
             )
         except Conflict:
             return False
-        manifest = await self.manifest(place.hash) if place.hash else None
-        return manifest is None or manifest.place != entry.key
+        return not await self.is_in(place.hash, entry.key)
+
+    async def is_in(self, hash: str, place: str) -> bool:
+        """Return whether a blob is in a place."""
+        manifest = await self.manifest(hash) if hash else None
+        return manifest is not None and manifest.place == place
+
+    async def discard(self, place: str) -> None:
+        """Remove a place, unless a blob is in it: somebody else may have finished it."""
+        entry = await self.places.entry(place)
+        if entry is None:  # collected; there may be chunks that came after that
+            data = msgspec.msgpack.encode(Place(0))
+            try:
+                await self.places.put(place, data, revision=ABSENT, index={"at": DOOMED})
+            except Conflict:
+                return  # somebody has begun it anew
+        else:
+            record = place_of(place, entry.value)
+            if await self.is_in(record.hash, place) or not await self.doom(entry, record):
+                return
+        await self.clear(place)
 
     async def clear(self, place: str) -> None:
-        """Remove a place, chunks first."""
+        """Remove a doomed place, chunks first."""
         while True:
             page = await self.chunks.keys(f"{place}/", limit=_SOME)
             if page.items:
@@ -139,6 +185,10 @@ class Kept:
         except Conflict:
             return False  # put or linked again
         return True
+
+
+def _is_doomed(entry: Entry) -> bool:
+    return entry.index.get("at") == DOOMED
 
 
 def collected(place: str) -> NotFound:

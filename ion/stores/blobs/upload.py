@@ -11,7 +11,7 @@ import hashlib
 from collections import deque
 from typing import Any
 
-from ion.base.errors import Conflict, InvalidRequest, LifecycleError
+from ion.base.errors import Conflict, InvalidRequest, LifecycleError, NotFound
 from ion.stores.blobs.blob import BlobRef, Manifest, checked_hash, chunk_key
 from ion.stores.blobs.kept import Kept
 from ion.stores.store import ABSENT
@@ -37,14 +37,20 @@ class Upload:
         self._digests: list[bytes] = []
         self._writing: deque[asyncio.Task[Any]] = deque()
         self._is_over = False
+        self._is_busy = False  # within a call, or that one did not get to its end
 
     async def append(self, data: bytes | bytearray | memoryview) -> None:
         """Add bytes; it waits while too many are on their way.
 
         :raises Unavailable: the store did not take them; the upload can be resumed.
-        :raises LifecycleError: it is finished, or was given up.
+        :raises LifecycleError: it is finished, or was given up; or a call before this one failed,
+            was cancelled, or is under way: what it has is not known, and is to be resumed.
         """
-        self._check()
+        self._begin()
+        await self._append(data)
+        self._is_busy = False
+
+    async def _append(self, data: bytes | bytearray | memoryview) -> None:
         if type(data) is bytes and len(data) == self._chunk and not self._buffer:
             self.offset += len(data)
             await self._put(data)
@@ -64,28 +70,35 @@ class Upload:
         :param expected: the hash that it must have.
         :raises Conflict: it has another one; nothing is kept.
         :raises NotFound: it was collected before: it took longer than the grace of that.
-        :raises Unavailable: as :meth:`append`.
+        :raises Unavailable: (and LifecycleError) as :meth:`append`.
         """
-        self._check()
         if expected is not None:
             checked_hash(expected)
+        self._begin()
         if self._buffer:
             await self._flush()
         await self._written(0)
         self._is_over = True
         found = self._hash.hexdigest()
         if expected is not None and found != expected:
-            await self._kept.clear(self.id)
+            await self._kept.discard(self.id)
             message = f"the content has the hash {found}, not {expected}: it was altered on its way"
             raise Conflict(message, details={"expected": expected, "hash": found})
-        settled = await self._kept.settle(self.id, self._chunk, found)
-        manifest = Manifest(self.offset, self._chunk, self.id, b"".join(self._digests))
-        entered = await self._kept.enter(found, manifest)
-        if entered == ABSENT:
-            await self._kept.clear(self.id)
-        else:
-            await self._kept.hold(self.id, settled, found, entered)
+        try:
+            await self._enter(found)
+        except NotFound:  # collected: so are the chunks that came after that
+            await self._kept.discard(self.id)
+            raise
         return BlobRef(found, self.offset)
+
+    async def _enter(self, hash: str) -> None:
+        settled = await self._kept.settle(self.id, self._chunk, hash)
+        manifest = Manifest(self.offset, self._chunk, self.id, b"".join(self._digests))
+        entered = await self._kept.enter(hash, manifest)
+        if entered == ABSENT:  # it is there already, here or in another place
+            await self._kept.discard(self.id)
+        else:
+            await self._kept.hold(self.id, settled, hash, entered)
 
     async def abort(self) -> None:
         """Give it up, and remove what it has. May be called twice, and after :meth:`finish`."""
@@ -93,7 +106,7 @@ class Upload:
             return
         self._is_over = True
         await self.pause()
-        await self._kept.clear(self.id)
+        await self._kept.discard(self.id)
 
     async def pause(self) -> None:
         """Wait for what is on its way, as far as it gets; the upload can be resumed by its id."""
@@ -140,10 +153,12 @@ class Upload:
         self._hash.update(chunk)
         return hashlib.sha256(chunk).digest()
 
-    def _check(self) -> None:
-        if self._is_over:
-            message = f"upload {self.id} is over: begin another one, or resume it"
+    def _begin(self) -> None:
+        if self._is_over or self._is_busy:
+            what = "is over" if self._is_over else "broke off, or is used by two at a time"
+            message = f"upload {self.id} {what}: begin another one, or resume it"
             raise LifecycleError(message)
+        self._is_busy = True
 
 
 def checked_chunk(size: int) -> int:

@@ -13,7 +13,7 @@ import pytest
 
 from ion.base.errors import Conflict, Damaged, InvalidRequest, LifecycleError, NotFound
 from ion.stores.blobs import BlobRef, BlobStore
-from ion.stores.blobs.blob import chunk_key
+from ion.stores.blobs.blob import chunk_key, place_of
 from ion.stores.query import Query
 from ion.stores.store import Datastore
 from ion.testing.contracts.stores.bench import Bench, listed
@@ -171,6 +171,66 @@ class BlobsContract(Bench):
         again = await blobs.resume("gap")
         assert again.offset == CHUNK
         await again.append(data[CHUNK:])
+        assert await blobs.read((await again.finish()).hash) == data
+
+    async def test_two_who_go_on_with_one_upload(
+        self, blobs: BlobStore, other: Datastore, datastore: Datastore
+    ) -> None:
+        """Who finishes it first has it; nothing that the other does takes it away."""
+        far = await BlobStore.open(other, "data", chunk=CHUNK)
+        data = content(2 * CHUNK + 1)
+        mine = await blobs.begin("both")
+        await mine.append(data[:CHUNK])
+        await mine.pause()
+        one, same, wrong, given_up = [await far.resume("both") for _ in range(4)]
+        assert await blobs.finished("both") is None
+        await one.append(data[CHUNK:])
+        ref = await one.finish()
+        await same.append(data[CHUNK:])
+        assert await same.finish() == ref
+        with pytest.raises(Conflict):
+            await wrong.finish(EMPTY)
+        await given_up.abort()
+        assert await blobs.read(ref.hash) == data
+        assert await blobs.finished("both") == ref
+        assert await left(datastore) == (1, 1, 3)
+        await blobs.remove(ref.hash)
+        assert await left(datastore) == (0, 0, 0)
+
+    async def test_an_upload_that_is_being_collected(
+        self, blobs: BlobStore, datastore: Datastore
+    ) -> None:
+        """Is not resumed while its chunks go; what still comes of it goes, too."""
+        upload = await blobs.begin("late")
+        await upload.append(content(2 * CHUNK))
+        places = blobs._kept.places
+        entry = await places.entry("late")
+        assert entry is not None
+        assert await blobs._kept.doom(entry, place_of("late", entry.value))
+        with pytest.raises(NotFound):
+            await blobs.resume("late")
+        await blobs.collect()
+        await upload.append(content(2 * CHUNK))
+        with pytest.raises(NotFound, match="collected"):
+            await upload.finish()
+        assert await left(datastore) == (0, 0, 0)
+
+    async def test_an_upload_whose_append_was_cancelled(self, blobs: BlobStore) -> None:
+        """Can be resumed, and not gone on with: nobody knows what it has."""
+        data = content(3 * CHUNK)
+        upload = await blobs.begin("cut")
+        task = asyncio.ensure_future(upload.append(data[:CHUNK]))
+        await asyncio.sleep(0)  # now it is hashed, and written
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(LifecycleError, match="broke off"):
+            await upload.append(data)
+        with pytest.raises(LifecycleError):
+            await upload.finish()
+        await upload.pause()
+        again = await blobs.resume("cut")
+        await again.append(data[again.offset :])
         assert await blobs.read((await again.finish()).hash) == data
 
     async def test_the_same_content_many_times_at_once(
