@@ -21,6 +21,7 @@ from ion.container.subscriptions import Subscriptions
 from ion.conversation import conversation as c
 from ion.messaging.address import BEAT, PROCESSES, Namespace, suspect_queue
 from ion.messaging.transport import Consumer, Delivery, QueueSpec, Transport
+from ion.process.admitting import answer_ping
 from ion.process.arriving import incoming_call
 from ion.process.endpoint import Endpoint
 from ion.process.inbox import Inbox
@@ -325,8 +326,8 @@ class ExchangeManager:
         instances = list(self._instances.get(name, ()))
         if delivery.envelope.op == "ping":
             for process in instances:
-                call = incoming_call(self._endpoint, process.id, delivery)
-                call.answer(self._pong(process))
+                call = incoming_call(self._endpoint, process.id, delivery, TO_ALL)
+                answer_ping(call, process, self._pong(process))
         else:
             for process in instances:
                 process.take(TO_ALL, delivery)

@@ -21,6 +21,7 @@ from ion.messaging import codec
 from ion.messaging.transport import Delivery
 from ion.observe.context import current_call
 from ion.process import holding, incoming, manners, outcomes, repeats, retrying, shedding
+from ion.process.admitting import answer_ping
 from ion.process.arriving import incoming_call
 from ion.process.calling import Calling
 from ion.process.callstack import cycle
@@ -224,7 +225,7 @@ class Process(Living, Calling, Replying, Eventing, Storing):
         if type(self).op_ping is not Process.op_ping or self._state != lifecycle.ACTIVE:
             return False
         call.endpoint.calls.pop(call.key, None)
-        call.answer({"pong": "pong"})
+        answer_ping(call, self, {"pong": "pong"})
         return True
 
     def _begin(self, call: IncomingCall) -> None:

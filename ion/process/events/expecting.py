@@ -7,13 +7,16 @@ import logging
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from ion.base.errors import DeadlineExceeded, IonError
+from ion.base.errors import DeadlineExceeded, Forbidden, IonError, Unauthorized
 from ion.messaging.transport import Consumer, Delivery, QueueSpec
 from ion.observe.context import current_call
+from ion.process.admitting import admitted
+from ion.process.arriving import incoming_call
 from ion.process.endpoint import Endpoint
 from ion.process.events.event import Event
-from ion.process.events.hearing import event_in
+from ion.process.events.hearing import EventOp
 from ion.process.events.naming import POINT, Selection
+from ion.process.source import Source
 
 log = logging.getLogger(__name__)
 SETUP_TIMEOUT = 15.0  # seconds for the broker to make the exchange point
@@ -22,12 +25,25 @@ MOST = 1000  # events that nobody has waited for yet; what comes then is dropped
 E = TypeVar("E", bound=Event)
 
 
+class _Party:
+    """Who waits, as the desk sees it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+async def _hear(_: object, event: Event) -> None:
+    """Stand for the handler: who waits takes the event itself."""
+
+
 class Expected(Generic[E]):
-    """Hears events for the time of an ``async with``; see :meth:`Telling.expect_event`."""
+    """Hears events for the time of an ``async with``; see :meth:`Telling.expect_event`.
+
+    Where policy decides on messages, it does so on these, too: who waits believes nobody else.
+    """
 
     def __init__(self, endpoint: Endpoint, known: type[E], wanted: Selection) -> None:
         self._endpoint = endpoint
-        self._known = known
         self._wanted = wanted
         self._heard: asyncio.Queue[E] = asyncio.Queue(MOST)
         self._consumer: Consumer | None = None
@@ -36,6 +52,9 @@ class Expected(Generic[E]):
         self._spec = QueueSpec(
             name, durable=False, exclusive=True, arguments={"x-max-length": MOST}
         )
+        self._party = _Party(endpoint.id)
+        self._op = EventOp(_hear, known, wanted)
+        self._source = Source(name, key="", handler=self._op, point=POINT, topics=(wanted.pattern,))
 
     async def __aenter__(self) -> Self:
         """Begin to listen.
@@ -83,15 +102,19 @@ class Expected(Generic[E]):
         raise DeadlineExceeded(message)
 
     def _take(self, delivery: Delivery) -> None:
+        endpoint = self._endpoint
         try:
-            envelope = self._endpoint.incoming(delivery.envelope)
-            event = event_in(envelope, self._known, self._wanted)
+            call = incoming_call(endpoint, endpoint.id, delivery, self._source)
+            (event,), _ = self._op.bind(admitted(call, self._party))
             if event is not None:
                 self._heard.put_nowait(event)
+        except (Forbidden, Unauthorized) as error:  # who has decided so has logged it
+            endpoint.counts["events that were not let in"] += 1
+            log.debug("an event that was not let in: %s", error)
         except IonError as error:
             log.warning("an event that cannot be heard: %s", error)
         except asyncio.QueueFull:
-            self._endpoint.counts["events nobody waited for"] += 1
+            endpoint.counts["events nobody waited for"] += 1
 
     async def _leave(self) -> None:
         farewell, consumer = self._endpoint.farewell, self._consumer

@@ -12,9 +12,10 @@ import msgspec
 import pytest
 
 from ion import Container, Forbidden, Operator, Process, ProcessNotFound, Service, Supervisor
-from ion.base.errors import ConfigurationError, OpNotFound
+from ion.base.errors import ConfigurationError, DeadlineExceeded, OpNotFound, Unauthorized
 from ion.messaging.envelope import Envelope
 from ion.process.deadletters import peek
+from ion.process.discovery import survey
 from ion.process.events import Event
 from ion.process.identity.acting import acting
 from ion.process.policy.judging import Judge
@@ -56,6 +57,9 @@ class Probe(Process, name="probe"):
 
     async def op_look(self) -> str:
         return "seen"
+
+    async def op_hang(self) -> None:
+        await asyncio.Event().wait()
 
     async def op_watch(self, pid: str) -> None:
         await self.monitor(pid)
@@ -260,7 +264,7 @@ async def test_events_are_decided_where_they_arrive(bus, tmp_path):
         "{allow: '@events/Event.Spill._._.lab*', to: [OPERATOR]}",
         "{allow: '@news/*', to: [anyone]}",
     )
-    async with policed(bus, path) as container:
+    async with policed(bus, path) as container, container.expect_event(Spill) as expected:
         probe = container.processes[await container.spawn(Probe)]
         with acting(token(container, "bob")):
             await container.publish_event(Spill(origin="lab 1"))
@@ -274,8 +278,42 @@ async def test_events_are_decided_where_they_arrive(bus, tmp_path):
             await container.publish("events", "Event.Spill._._.lab", lie)
             await container.publish("news", "any", {"text": "hear, hear"})
         await until(lambda: "hear, hear" in probe.heard)
-        await until(lambda: container.endpoint.counts["policy denied"] == 4)
+        # the process and who waits beside all processes have refused the same four
+        await until(lambda: container.endpoint.counts["policy denied"] == 8)
+        assert container.endpoint.counts["events that were not let in"] == 4
         assert sorted(probe.heard) == ["Spill lab 3", "hear, hear"]
+        assert (await expected.wait(timeout=30)).origin == "lab 3"
+        with pytest.raises(DeadlineExceeded):
+            await expected.wait(timeout=0)
+
+
+async def test_a_ping_is_decided_though_no_hand_is_free_to_answer_it(bus, tmp_path):
+    path = write(tmp_path / "p.yml", "{allow: 'probe.hang', to: [anyone]}")
+    async with policed(bus, path) as container:
+        await container.spawn(Lab)
+        pid = await container.spawn(Probe)
+        probe = container.processes[pid]
+        hanging = asyncio.ensure_future(call(container, pid, "hang"))
+        await until(lambda: probe._active)
+
+        async def pong(bearer: str) -> list[str]:
+            with acting(bearer):
+                one = await container.rpc_send(pid, "ping", {}, 30)
+                return [each["pong"] for each in [one, *await survey(endpoint, "ctl.lab", "ping")]]
+
+        endpoint, bob = container.endpoint, token(container, "bob")
+        for bearer in (bob, ""):
+            for to in (pid, "ctl.lab"):
+                with acting(bearer), pytest.raises(Forbidden, match="no rule allows it"):
+                    await container.rpc_send(to, "ping", {}, 30)
+        with pytest.raises(Unauthorized):
+            await pong(f"{bob}x")
+        write(path, "{allow: '*.ping', to: [authenticated]}")
+        await until(lambda: container.policing.rules.rules[0].actions == ("*.ping",))
+        assert await pong(bob) == ["pong", "pong"]
+        with pytest.raises(Forbidden):
+            await pong("")
+        hanging.cancel()
 
 
 async def test_what_was_answered_once_is_not_given_to_another(bus, tmp_path):
