@@ -62,8 +62,8 @@ class KeptPeer:
     async def missing(self, hashes: Sequence[bytes]) -> list[bytes]:
         """See :meth:`Elements.missing`."""
         _check_hashes(hashes)
-        absent = await self._absent(hashes)
-        gone = absent.union(await self._condemned(hashes))
+        condemned = await self._condemned(hashes)  # first: what is swept meanwhile is absent then
+        gone = (await self._absent(hashes)).union(condemned)
         return [each for each in hashes if each in gone]
 
     async def _absent(self, hashes: Sequence[bytes]) -> set[bytes]:
@@ -125,13 +125,23 @@ class KeptPeer:
         """
         for start in range(0, len(needed), MAX_ASKED):
             some = needed[start : start + MAX_ASKED]
-            absent = await self._absent(some)
-            if absent:
-                raise _open_end([each for each in some if each in absent])
-            await self._revive(await self._condemned(some))
+            await self._revive(await self._condemned_of(some))
+
+    async def _condemned_of(self, needed: list[bytes]) -> list[bytes]:
+        """Return those that are condemned, of elements that all are to be there.
+
+        :raises Conflict: one is not.
+        """
+        condemned = await self._condemned(needed)  # first: what is swept meanwhile is absent then
+        absent = await self._absent(needed)
+        if absent:
+            raise _open_end([each for each in needed if each in absent])
+        return condemned
 
     async def _revive(self, condemned: list[bytes]) -> None:
         """Put condemned elements again, and all that is condemned below them, leaves first.
+
+        A sweep that is under way may have taken some of that already.
 
         :raises Conflict: one is not there any more.
         """
@@ -141,7 +151,7 @@ class KeptPeer:
             name = waiting.pop()
             if name not in links:
                 below = links_of(await self._needed(name))
-                links[name] = await self._condemned(below)
+                links[name] = await self._condemned_of(below)
                 waiting += links[name]
         for name in leaves_first(links):
             await self.keep({name: await self._needed(name)})

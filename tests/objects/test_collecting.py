@@ -229,6 +229,44 @@ async def test_what_is_put_again_while_it_is_swept_stays(home, monkeypatch):
     assert await names(home, CONDEMNED) == []
 
 
+class After:
+    """A store where something is done once, after the first call of a name."""
+
+    def __init__(self, store, name, then):
+        self._store = store
+        self._name = name
+        self._then = then
+
+    def __getattr__(self, name):
+        async def call(*args, **kwargs):
+            result = await getattr(self._store, name)(*args, **kwargs)
+            if name == self._name and self._then is not None:
+                then, self._then = self._then, None
+                await then()
+            return result
+
+        return call
+
+
+@pytest.mark.parametrize("swept", ["a leaf", "all, once a mark was looked at"])
+async def test_what_a_sweep_has_taken_in_part_is_not_brought_back(home, swept):
+    await made(home, a=BIG)
+    head = (await home.heads("r"))["main"]
+    await home.remove_head("r", "main")
+    await condemn(home)
+    writer = home
+    if swept == "a leaf":
+        leaf = links_of(await home.elements.get(head.hex()))[0]
+        marks = await collecting._marks(home)
+        assert await collecting._remove(home.elements, {leaf: marks[leaf]}) == 1
+    else:
+        looked = After(home.elements, "has", lambda: sweep(home, grace=-1))
+        writer = KeptPeer(looked, home.heads_store)
+    with pytest.raises(Conflict, match="not there"):
+        await Repository("r", writer).branch("again", commit=head.hex())
+    assert await home.heads("r") == {}
+
+
 class Killed(BaseException):
     pass
 
