@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from ion.base.errors import Damaged
@@ -25,6 +27,11 @@ class Commit(msgspec.Struct, frozen=True):
     time: float = 0.0
     comment: str = ""
     branch: str = ""
+
+
+def is_time(when: object) -> bool:
+    """Return whether that can be the time of a commit: one that has an order."""
+    return type(when) in (int, float) and math.isfinite(when)  # type: ignore[arg-type]
 
 
 def as_element(commit: Commit) -> bytes:
@@ -54,7 +61,7 @@ def commit_of(data: bytes) -> Commit:
         when = body["time"]
         if not isinstance(body["root"], dict | Link):
             raise TypeError
-        if not all(type(text) is str for text in texts) or type(when) not in (int, float):
+        if not all(type(text) is str for text in texts) or not is_time(when):
             raise TypeError
         return Commit(body["root"], parents, texts[0], float(when), texts[1], texts[2])
     except (TypeError, KeyError, AttributeError) as error:

@@ -32,7 +32,8 @@ class LazyHome:
         """
         data = self._cache.get(hash)
         if data is None:
-            data = verified(hash, (await self._far.fetch([hash]))[0])
+            found = await self._far.fetch([hash])
+            data = verified(hash, found[0] if found else b"")
             self._cache.put(hash, data)
         return data
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from ion.base.errors import InvalidRequest
+from ion.base.errors import Damaged, InvalidRequest
 from ion.objects.chunking import Entry
 from ion.objects.editing import Below, Edit, Path, Put, Removed, Set
-from ion.objects.element import Kind, Link, Typed, same
+from ion.objects.element import MAX_DEPTH, Kind, Link, Typed, same
 from ion.objects.thawing import NOTHING, Get, leaf_entries, leaf_refs, opened, thaw
 from ion.objects.types import MergeTyped
 
@@ -75,7 +75,13 @@ class _Merge:
         self.conflicts: list[Conflict] = []
 
     async def maps(self, base: Any, ours: Any, theirs: Any, path: Path) -> Below:
-        """Return the changes of theirs that ours is to have."""
+        """Return the changes of theirs that ours is to have.
+
+        :raises Damaged: they are nested deeper than anything that is committed here.
+        """
+        if len(path) > MAX_DEPTH:
+            message = f"a value is nested over {MAX_DEPTH} deep"
+            raise Damaged(message)
         mine = await differing(base, ours, self._get)
         other = await differing(base, theirs, self._get)
         result = Below({})

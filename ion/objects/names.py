@@ -7,7 +7,8 @@ import re
 from ion.base.errors import InvalidRequest
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
-_BRANCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+# A workbench keeps the branches of the other side as origin.NAME, however long that is.
+_BRANCH = re.compile(r"(?:origin\.){0,8}[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 MAIN = "main"  # the branch where nothing else is said
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from ion.base import errors
 from ion.base.errors import InvalidRequest, NotFound
-from ion.objects.commit import MAX_COMMENT, Commit, as_element
+from ion.objects.commit import MAX_COMMENT, Commit, as_element, is_time
 from ion.objects.editing import Path, steps
 from ion.objects.freezing import Sink
 from ion.objects.history import ancestors, as_of, is_before, merge_bases, read_commit
@@ -187,6 +187,9 @@ class Repository:
         """
         if len(comment) > MAX_COMMENT:
             message = f"a comment has at most {MAX_COMMENT} characters"
+            raise InvalidRequest(message)
+        if at is not None and not is_time(at):
+            message = f"the time of a commit is seconds since 1970, not {at!r}"
             raise InvalidRequest(message)
         _refuse_undecided(tree)
         branch = checked_branch(branch or tree.branch or MAIN)

@@ -175,24 +175,27 @@ class _Push:
                 missing += await self._far.missing(level[start : start + MAX_ASKED])
                 self.moved.questions += 1
             below: dict[bytes, None] = {}
-            while missing:
-                some = await self._near.fetch(missing[:MAX_ASKED])
-                for name, data in zip(missing, some, strict=False):
+            done = 0
+            while done < len(missing):
+                wanted = missing[done : done + MAX_ASKED]
+                some = await self._near.fetch(wanted)
+                for name, data in zip(wanted, some, strict=False):
                     self._links[name] = links_of(data)
                     below.update(dict.fromkeys(self._links[name]))
-                missing = missing[len(some) :]
+                done += len(some)
             level = [each for each in below if each not in self._asked]
 
     async def send(self) -> None:
         """Send what is missing, in batches."""
         order = list(leaves_first(self._links))
-        while order:
-            some = await self._near.fetch(order[:MAX_ASKED])
+        done = 0
+        while done < len(order):
+            some = await self._near.fetch(order[done : done + MAX_ASKED])
             await self._far.offer(some)
             self.moved.questions += 1
             self.moved.elements += len(some)
             self.moved.size += sum(map(len, some))
-            order = order[len(some) :]
+            done += len(some)
 
 
 def leaves_first(links: Mapping[bytes, Sequence[bytes]]) -> Iterator[bytes]:

@@ -354,6 +354,9 @@ async def test_what_no_commit_can_be(home):
     tree = repository.begin()
     with pytest.raises(InvalidRequest, match="comment"):
         await repository.commit(tree, comment="x" * 5000)
+    for when in (math.nan, math.inf, True):
+        with pytest.raises(InvalidRequest, match="seconds"):
+            await repository.commit(tree, at=when)
     tree.set("x", object())
     with pytest.raises(InvalidRequest, match="plain data"):
         await repository.commit(tree)
@@ -367,7 +370,7 @@ async def test_what_no_commit_can_be(home):
 def test_what_is_no_commit_is_damaged(wrong):
     body = {"root": {}, "parents": [], "author": "", "time": 0.0, "comment": "", "branch": ""}
     assert commit_of(element(Kind.COMMIT, body)) == Commit({})
-    for value in (object, 5, "x", None):
+    for value in (object, 5, "x", None, math.nan):
         if (wrong, value) in {("time", 5), ("author", "x")} or value is object:
             continue
         with pytest.raises(Damaged):

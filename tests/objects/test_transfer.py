@@ -129,6 +129,21 @@ async def test_two_workbenches_push_and_the_stale_one_merges(home, far):
         await mine.push("r", far, branch="x")
 
 
+async def test_a_branch_of_the_longest_name_goes_to_and_fro(home, far):
+    name = "b" * 64
+    there = Repository("r", far)
+    tree = there.begin(name)
+    tree.set("n", 1)
+    await there.commit(tree)
+    bench = Workbench(home)
+    here = await bench.clone("r", far, branch=name)
+    tree = await here.checkout(name)
+    tree.set("n", 2)
+    await here.commit(tree)
+    await bench.push("r", far, branch=name)
+    assert await (await there.checkout(name)).get("n") == 2
+
+
 async def test_cloning_over_other_versions_is_a_conflict(home, far):
     await made(far, n=1)
     await made(home, n=2)
@@ -323,6 +338,8 @@ async def test_a_far_object_is_read_as_it_is_needed(far):
     assert await (await Repository("r", far).checkout()).get("map/key-00017") == -1
     with pytest.raises(Damaged):
         await Repository("r", LazyHome(Liar(far, LIES["altered"]))).checkout()
+    with pytest.raises(Damaged):
+        await Repository("r", LazyHome(Liar(far, LIES["none"]))).checkout()
 
 
 async def test_a_large_commit_to_afar_goes_in_batches(far):

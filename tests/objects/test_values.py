@@ -26,6 +26,7 @@ from ion.objects.element import (
     same,
 )
 from ion.objects.freezing import Sink
+from ion.objects.merging import merge
 from ion.objects.thawing import NOTHING, lookup, thaw
 from ion.objects.tree import Tree
 from tests.objects.places import KEYS, OBJECTS, VALUES, Shelf, run
@@ -330,13 +331,18 @@ async def _look(link: Link, shelf: Shelf) -> None:
 def test_maps_nested_deeper_than_any_that_is_kept_here_are_damaged():
     async def read():
         shelf = Shelf()
-        name = HASH
-        for _ in range(200):
-            data = element(Kind.MAP_LEAF, [["a", Link(name)]])
-            name = hash_of(data)
-            shelf.kept[name] = data
+        names = []
+        for least in ({"a": 1}, {"a": 2}, {"a": 3}):
+            value: object = least
+            for _ in range(1000):
+                data = element(Kind.MAP_LEAF, [["a", value]])
+                value = Link(hash_of(data))
+                shelf.kept[hash_of(data)] = data
+            names.append(value)
         with pytest.raises(Damaged, match="nested"):
-            await thaw(Link(name), shelf.get)
+            await thaw(names[0], shelf.get)
+        with pytest.raises(Damaged, match="nested"):
+            await merge(*names, shelf.get)
 
     run(read())
 
