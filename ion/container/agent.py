@@ -277,13 +277,16 @@ class ContainerAgent(Process):
     async def op_monitor(self, pid: str, watcher: str) -> bool:
         """Tell the process ``watcher`` of another container when ``pid`` ends, with op ``down``.
 
-        Return whether there is such a process; else nothing will be told. May be asked twice.
+        Return whether there is such a process; else nothing will be told. May be asked twice. Of
+        those that are not signed as commands are, 1,000 are taken.
         """
-        return self._container.notices.watch(pid, watcher)
+        notices = self._container.notices
+        return (notices.watch if is_signed() else notices.watch_for_guest)(pid, watcher)
 
     async def op_unmonitor(self, pid: str, watcher: str) -> None:
-        """Undo op ``monitor``."""
-        self._container.notices.unwatch(pid, watcher)
+        """Undo op ``monitor``; where it is not signed, one that was not, either."""
+        notices = self._container.notices
+        (notices.unwatch if is_signed() else notices.unwatch_for_guest)(pid, watcher)
 
     @command
     async def op_link(self, pid: str, other: str) -> bool:
@@ -294,8 +297,11 @@ class ContainerAgent(Process):
         return self._container.notices.linked(pid, other)
 
     async def op_unlink(self, pid: str, other: str) -> None:
-        """Undo op ``link``."""
-        self._container.notices.unlinked(pid, other)
+        """Undo op ``link``; nothing where it is not signed as a command is."""
+        if is_signed():
+            self._container.notices.unlinked(pid, other)
+        else:
+            self._endpoint.counts["links that strangers would undo"] += 1
 
     @command
     async def op_revoke(self, told: list[Revocation]) -> int:

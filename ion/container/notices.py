@@ -5,7 +5,8 @@ container and death, at control priority, and again until the broker has it or t
 container. Whom its own processes watch it knows, too: what was not asked for is not heard, and what
 was is heard once. A link is two watches, one each way: the container of the other one enters its
 half on request, and that request is a command, for what is linked can be ended. So is what is told
-of an end signed, too; of one that is not, the container of the process is asked.
+of an end signed, too; of one that is not, the container of the process is asked. Whoever has not
+shown the key of the system may watch, so many of them, and undo what they have asked for alone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import msgspec
 
 from ion.base import lifecycle
 from ion.base.errors import (
+    ApplicationError,
     Forbidden,
     IonError,
     ProcessNotFound,
@@ -48,6 +50,8 @@ PAUSE = 0.2  # seconds before a notice that the broker did not take is tried aga
 PATIENCE = 5.0  # seconds for the broker to take a notice
 LAST_MOMENT = 1.0  # seconds that untold notices have when the container stops
 DOUBTS = 100  # ends that are looked into at a time
+MAX_GUESTS = 1000
+MAX_PID = 200  # letters
 FORBIDDEN = Forbidden.default_code
 MONITORED, LINKED = 1, 2  # what a process wants to hear of another for: bits
 
@@ -63,6 +67,7 @@ class Notices:
         self._container = container
         self._processes = processes
         self._watched: dict[str, set[str]] = {}  # pid here -> pids, anywhere, that watch it
+        self._guests: set[tuple[str, str]] = set()  # of those, who has not shown the key
         self._watching: dict[str, dict[str, int]] = {}  # pid here -> pid -> what for
         self._watchers: dict[str, Process] = {}  # those of _watching: some are only starting
         self._tasks = Tasks("notices")
@@ -106,6 +111,8 @@ class Notices:
         for other in self._watching.pop(pid, ()):
             self._tell_unwatched(other, pid)
         watchers = self._watched.pop(pid, None)
+        if watchers and self._guests:
+            self._guests.difference_update([(pid, watcher) for watcher in watchers])
         if watchers:
             self._tell_all(DownNotice(pid, process.name, end.reason, end.error), watchers)
 
@@ -116,10 +123,34 @@ class Notices:
         if pid not in self._processes:
             return False
         self._watched.setdefault(pid, set()).add(watcher)
+        self._guests.discard((pid, watcher))
         return True
+
+    def watch_for_guest(self, pid: str, watcher: str) -> bool:
+        """Do as :meth:`watch` for somebody who has not shown that they have the key.
+
+        :raises ApplicationError: 429, too many such do already; 400, ``watcher`` is no pid.
+        """
+        if watcher in self._watched.get(pid, ()) or pid not in self._processes:
+            return pid in self._processes
+        if not 0 < len(watcher) <= MAX_PID:
+            message = f"a pid has at most {MAX_PID} letters"
+            raise ApplicationError(message, type="BadRequest")
+        if len(self._guests) >= MAX_GUESTS:
+            message = f"{MAX_GUESTS} without the key of the system watch processes here already"
+            raise ApplicationError(message, code=429, type="TooMany")
+        self.watch(pid, watcher)
+        self._guests.add((pid, watcher))
+        return True
+
+    def unwatch_for_guest(self, pid: str, watcher: str) -> None:
+        """Undo :meth:`watch_for_guest`, and nothing that others have asked for."""
+        if (pid, watcher) in self._guests:
+            self.unwatch(pid, watcher)
 
     def unwatch(self, pid: str, watcher: str) -> None:
         """Undo :meth:`watch`."""
+        self._guests.discard((pid, watcher))
         watchers = self._watched.get(pid)
         if watchers is not None:
             watchers.discard(watcher)

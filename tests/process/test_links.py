@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from ion import Container, DownNotice, Forbidden, Process, StartError
+from ion import (
+    Container,
+    DownNotice,
+    Forbidden,
+    Process,
+    ReceivedApplicationError,
+    StartError,
+    connect,
+)
 from ion.messaging import codec
 from ion.messaging.envelope import Envelope
 
@@ -281,3 +289,39 @@ async def test_an_end_that_is_told_by_who_has_the_key_is_believed_at_once(
         await end(watched, "error")
         await until(lambda: linked.state == "TERMINATED")
         assert asked == []
+
+
+@pytest.mark.amqp
+async def test_a_stranger_undoes_nothing_and_fills_nothing(
+    amqp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ion.container.notices.MAX_GUESTS", 3)
+    async with (
+        Container(amqp_url, sysname="forged") as one,
+        Container(amqp_url, sysname="forged") as other,
+        connect(amqp_url, sysname="forged") as stranger,
+    ):
+        watcher, linked, watched = await peer(one), await peer(one), await peer(other)
+        await watcher.monitor(watched.id)
+        await linked.link(watched.id)
+        agent = f"{other.id}.0"
+
+        async def ask(op: str, **content: str) -> Any:
+            return await stranger.rpc_send(agent, op, {"pid": watched.id, **content})
+
+        await ask("unmonitor", watcher=watcher.id)
+        await ask("unlink", other=linked.id)
+        assert other.endpoint.counts["links that strangers would undo"] == 1
+        for n in range(3):
+            assert await ask("monitor", watcher=f"guest.{n}") is True
+        assert await ask("monitor", watcher="guest.1") is True
+        with pytest.raises(ReceivedApplicationError, match="watch processes here already"):
+            await ask("monitor", watcher="guest.3")
+        await ask("unmonitor", watcher="guest.1")
+        with pytest.raises(ReceivedApplicationError, match="at most 200 letters"):
+            await ask("monitor", watcher="x" * 300)
+        assert await ask("monitor", watcher="guest.3") is True
+        await end(watched, "error")
+        await until(lambda: watcher.heard and linked.state == "TERMINATED")
+        assert not other.notices._guests
+        await until(lambda: nothing_is_left(one, other))
