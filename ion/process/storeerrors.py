@@ -6,8 +6,8 @@ caller got wrong, or came too late for, is the caller's (4xx), and a store that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from ion.base.errors import (
     ApplicationError,
@@ -15,6 +15,7 @@ from ion.base.errors import (
     ContentTooLarge,
     Damaged,
     InvalidRequest,
+    IonError,
     NewerSchema,
     NotFound,
     ReceivedError,
@@ -29,8 +30,47 @@ _KNOWN: dict[str, type[StoreError]] = {
 }
 
 
-@contextmanager
-def answering() -> Iterator[None]:
+class Instead:
+    """A block that raises another error in place of those that are known to it.
+
+    One is made, and entered again and again: it is on the way of each call.
+
+    :param known: returns what to raise in place of an error; None: the error goes on.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self, known: Callable[[BaseException], IonError | None]) -> None:
+        self._known = known
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: object
+    ) -> None:
+        if error is not None and (other := self._known(error)) is not None:
+            raise other from error
+
+
+def answer_of(error: BaseException) -> IonError | None:
+    """Return the answer that an error of a store is; None: it is none."""
+    if not isinstance(error, _CALLERS) or isinstance(error, Contended):
+        return None
+    return ApplicationError(error.message, code=error.code, type=error.type, details=error.details)
+
+
+def raised_by(error: BaseException) -> IonError | None:
+    """Return the error of a store that an answer stands for; None: it stands for none."""
+    cls = _KNOWN.get(error.type) if isinstance(error, ReceivedError) else None
+    return cls(error.message, details=error.details) if cls is not None else None
+
+
+_answering = Instead(answer_of)
+_heard = Instead(raised_by)
+
+
+def answering() -> AbstractContextManager[None]:
     """Let a handler answer with the errors of the store that it asks.
 
     A unit of work that met another one is no answer yet: the runtime runs the op again.
@@ -40,26 +80,12 @@ def answering() -> Iterator[None]:
 
     :raises ApplicationError: with code, type, message and details of the store's error.
     """
-    try:
-        yield
-    except Contended:
-        raise
-    except _CALLERS as error:
-        raise ApplicationError(
-            error.message, code=error.code, type=error.type, details=error.details
-        ) from error
+    return _answering
 
 
-@contextmanager
-def heard() -> Iterator[None]:
+def heard() -> AbstractContextManager[None]:
     """Let a client raise what the far store raised, as if it were here.
 
     :raises StoreError: of the class that its type says.
     """
-    try:
-        yield
-    except ReceivedError as error:
-        cls = _KNOWN.get(error.type)
-        if cls is None:
-            raise
-        raise cls(error.message, details=error.details) from error
+    return _heard

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 
-from ion.base.errors import ApplicationError, ReceivedError, Unavailable
-from ion.process import storeerrors
-from ion.process.contention import Contended
+from ion.base.errors import ApplicationError, IonError, ReceivedError, Unavailable
+from ion.process.storeerrors import Instead, answer_of, raised_by
 from ion.services.resource_registry.lifecycle import IllegalStep
 
 
-class _Answering:
-    __slots__ = ()
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: object
-    ) -> None:
-        if error is None or isinstance(error, Contended):  # then the op is to run again
-            return
-        if isinstance(error, IllegalStep):
-            raise _answer(error) from error
-        with storeerrors.answering():
-            raise error
+def _answer_of(error: BaseException) -> IonError | None:
+    return _answer(error) if isinstance(error, IllegalStep) else answer_of(error)
 
 
-_answering = _Answering()
+def _at_end(error: BaseException) -> IonError | None:
+    return _answer(error) if isinstance(error, Unavailable) else None
+
+
+def _raised_by(error: BaseException) -> IonError | None:
+    if isinstance(error, ReceivedError) and error.type == IllegalStep.__name__:
+        return IllegalStep(error.message, details=error.details)
+    return raised_by(error)
+
+
+def _answer(error: IonError) -> ApplicationError:
+    return ApplicationError(error.message, code=error.code, type=error.type, details=error.details)
+
+
+_answering = Instead(_answer_of)
+_ending = Instead(_at_end)
+_heard = Instead(_raised_by)
 
 
 def answering() -> AbstractContextManager[None]:
@@ -39,30 +40,15 @@ def answering() -> AbstractContextManager[None]:
     return _answering
 
 
-@contextmanager
-def ending() -> Iterator[None]:
+def ending() -> AbstractContextManager[None]:
     """Let an op answer with the store's being away at the end of a unit of work, too."""
-    try:
-        yield
-    except Unavailable as error:
-        raise _answer(error) from error
+    return _ending
 
 
-@contextmanager
-def heard() -> Iterator[None]:
+def heard() -> AbstractContextManager[None]:
     """Let a client raise what the registry raised.
 
     :raises IllegalStep: the resource's state does not allow it.
     :raises StoreError: of the class that its type says.
     """
-    try:
-        with storeerrors.heard():
-            yield
-    except ReceivedError as error:
-        if error.type != IllegalStep.__name__:
-            raise
-        raise IllegalStep(error.message, details=error.details) from error
-
-
-def _answer(error: IllegalStep | Unavailable) -> ApplicationError:
-    return ApplicationError(error.message, code=error.code, type=error.type, details=error.details)
+    return _heard
