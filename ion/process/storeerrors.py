@@ -62,8 +62,9 @@ def answer_of(error: BaseException) -> IonError | None:
 
 def raised_by(error: BaseException) -> IonError | None:
     """Return the error of a store that an answer stands for; None: it stands for none."""
-    cls = _KNOWN.get(error.type) if isinstance(error, ReceivedError) else None
-    return cls(error.message, details=error.details) if cls is not None else None
+    if not isinstance(error, ReceivedError) or error.type not in _KNOWN:
+        return None
+    return _KNOWN[error.type](error.message, details=error.details)
 
 
 _answering = Instead(answer_of)

@@ -32,4 +32,4 @@ class Base(Process):
                 with answering():
                     changing = Changing(self._home, unit, self._endpoint)
                     yield changing
-        self._home.actors |= changing.actors
+        self._home.remember(changing.actors)

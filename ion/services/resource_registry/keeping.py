@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import msgspec
@@ -34,6 +34,7 @@ from ion.stores.store import Datastore, Entry, IndexStore, Indices, Store
 
 TYPE, PREDICATE, PENDING = "type/", "predicate/", "pending/"
 ASSOCIATIONS: Indices = {"predicate": "str", "object": "str", "pair": "str"}
+MOST_ACTORS = 10_000
 _NAME = 200  # characters
 _DESCRIPTION = 10_000
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+=,-]{0,127}")
@@ -54,7 +55,7 @@ class Home:
     :param cycles: the life cycles that types may name.
     :param versions: of each resource that are kept, besides the present one.
     :ivar resources: that store; opened anew where types have brought indices.
-    :ivar actors: ids of actors that are resources for sure.
+    :ivar actors: ids of actors that are resources for sure; :meth:`remember` adds to them.
     """
 
     resources: IndexStore
@@ -83,6 +84,12 @@ class Home:
         self.associations = await self.datastore.index_store(associations, ASSOCIATIONS)
         await self.declare({})
         await self.learn()
+
+    def remember(self, actors: Set[str]) -> None:
+        """Take note of actors that are resources by now; with very many, it begins anew."""
+        if len(self.actors) + len(actors) > MOST_ACTORS:
+            self.actors.clear()
+        self.actors |= actors
 
     async def declare(self, indices: Indices) -> None:
         """Let resources be found by further attributes.
@@ -192,6 +199,17 @@ def checked_texts(name: str, description: str) -> None:
     if len(description) > _DESCRIPTION:
         message = f"a description has at most {_DESCRIPTION} characters"
         raise InvalidRequest(message)
+
+
+def checked_owner(owner: str) -> str:
+    """Return whose a resource is to be; "": nobody's.
+
+    :raises InvalidRequest: that is the name of no actor.
+    """
+    if len(owner) > _NAME or not owner.isprintable():
+        message = f"an owner has at most {_NAME} printable characters: {owner[:50]!r} has not"
+        raise InvalidRequest(message)
+    return owner
 
 
 def checked_predicate(name: str) -> str:
