@@ -31,7 +31,12 @@ def page_of(query: Query, entries: list[Entry]) -> Page[Entry]:
     page = _fitting(entries, query.limit)
     if len(page) == len(entries):
         return Page(page)
-    return Page(page, cursor_of(query, position(query, page[-1])))
+    return Page(page, cursor_after(query, page[-1]))
+
+
+def cursor_after(query: Query, entry: Entry) -> str:
+    """Return the cursor of a page that ends with an entry."""
+    return cursor_of(query, position(query, entry))
 
 
 def page_by_key(entries: list[Entry], limit: int) -> Page[Entry]:

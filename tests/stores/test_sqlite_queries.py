@@ -13,6 +13,7 @@ import pytest
 from ion.stores.query import A, Query, checked
 from ion.stores.sqlite import schema
 from ion.stores.sqlite.datastore import SqliteDatastore
+from ion.stores.sqlite.reading import INLINE, LATER
 from ion.stores.sqlite.selecting import Selection, of_query, of_scan
 from ion.stores.sqlite.table import Table
 from ion.stores.store import IndexStore, Put
@@ -183,12 +184,21 @@ async def test_a_long_query_does_not_hold_up_the_loop(store: IndexStore) -> None
     assert longest < 2  # generous: the machine may be busy
 
 
-async def test_large_values_in_a_page(store: IndexStore) -> None:
+async def test_large_values_in_a_page(datastore: SqliteDatastore, store: IndexStore) -> None:
     """They are not read on the loop, and are whole all the same."""
-    await store.put("large", bytes(1_000_000), index={"number": -1})
+    await store.put("inline", bytes(INLINE), index={"number": -1})
+    await store.put("large", bytes(1_000_000), index={"number": -2})
+    table, reader = datastore._tables["found"], datastore._reader
+    assert reader is not None
+    for least, is_small in ((-1, True), (-2, False), (-1, True), (-2, False)):
+        query = Query((A("number") >= least) & (A("number") <= 0), order=("number",))
+        selection = of_query(table, query)  # as it is checked, then as it is known
+        assert (reader.brief(selection.shape, selection.small) is not None) is is_small
+    assert reader.at_once(table.value, (b"large",)) is LATER
     page = await store.query(Query(A("number") <= 0, order=("number",)))
     assert [(entry.key, len(entry.value)) for entry in page.items] == [
         ("large", 1_000_000),
+        ("inline", INLINE),
         ("00000", 1),
     ]
     entry = await store.entry("large")

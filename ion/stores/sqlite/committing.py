@@ -151,4 +151,4 @@ class Committer:
                 connection.execute("ROLLBACK")
         if is_worn(error):
             self.close()
-        return mapped(error, self._file.path) if isinstance(error, sqlite3.Error) else error
+        return mapped(error, self._file) if isinstance(error, sqlite3.Error) else error

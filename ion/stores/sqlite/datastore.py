@@ -75,7 +75,7 @@ class SqliteDatastore:
 
     async def store(self, name: str) -> SqliteStore:
         """See :meth:`Datastore.store`."""
-        table = self._tables.get(check_name(name)) or await self._made(name, is_indexed=False)
+        table = await self._table_of(name, is_indexed=False)
         if table.indices is not None:
             message = f"{name!r} is an index store: open it with its attributes"
             raise InvalidRequest(message)
@@ -84,7 +84,7 @@ class SqliteDatastore:
     async def index_store(self, name: str, indices: Indices) -> SqliteStore:
         """See :meth:`Datastore.index_store`."""
         declared = check_indices(indices)
-        table = self._tables.get(check_name(name)) or await self._made(name, is_indexed=True)
+        table = await self._table_of(name, is_indexed=True)
         merged = merged_indices(name, table.indices, declared)
         if merged != table.indices:
             await self._special(lambda c: self._add_attributes(c, table, declared))
@@ -129,6 +129,20 @@ class SqliteDatastore:
             raise InvalidRequest(message)
         return table
 
+    async def _table_of(self, name: str, *, is_indexed: bool) -> Table:
+        check_name(name)
+        if self._file.is_altered:
+            await self._forget_dropped()
+        return self._tables.get(name) or await self._made(name, is_indexed=is_indexed)
+
+    async def _forget_dropped(self) -> None:
+        """Forget the stores that are not what they were: whoever asks for one gets what is there."""
+        there: dict[str, Table] = await self._special(schema.load)
+        self._file.is_altered = False
+        for name, table in list(self._tables.items()):
+            if name not in there or there[name].indices != table.indices:
+                del self._tables[name]
+
     async def _made(self, name: str, *, is_indexed: bool) -> Table:
         """Make a store, unless another container has, and return its table."""
 
@@ -145,7 +159,11 @@ class SqliteDatastore:
         """Add what is missing, looking again at what others have added meanwhile."""
 
         def add(connection: sqlite3.Connection) -> Mapping[str, Any]:
-            there = schema.load(connection)[table.name]
+            there = schema.load(connection).get(table.name)
+            if there is None or there.indices is None:
+                self._file.is_altered = True
+                message = f"store {table.name!r} was dropped meanwhile: open it again"
+                raise InvalidRequest(message)
             merged = merged_indices(table.name, there.indices, declared)
             schema.add_attributes(connection, there, merged)
             return merged

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from pathlib import Path
 
-from ion.base.errors import ContentTooLarge, Damaged, IonError, NotFound, Unavailable
+from ion.base.errors import ContentTooLarge, Damaged, InvalidRequest, IonError, Unavailable
+from ion.stores.sqlite.file import StoreFile
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _CLOSED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 _NO_TEXT = "Could not decode to UTF-8"  # it has no code
+_DROPPED = ("no such table", "no such column", "no such index", "has no column")
 _PRIMARY = 0xFF  # the low byte of an extended error code
 
 
@@ -35,6 +36,11 @@ def is_interrupted(error: BaseException) -> bool:
     return code_of(error) == sqlite3.SQLITE_INTERRUPT
 
 
+def is_large(error: BaseException) -> bool:
+    """Return whether it was over the length that the connection takes at a time."""
+    return code_of(error) == sqlite3.SQLITE_TOOBIG
+
+
 def is_no_text(error: BaseException) -> bool:
     """Return whether what was read as text is none."""
     return isinstance(error, sqlite3.OperationalError) and _NO_TEXT in str(error)
@@ -52,20 +58,21 @@ def is_worn(error: BaseException) -> bool:
     return code_of(error) in _CLOSED | {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOTADB}
 
 
-def mapped(error: sqlite3.Error, path: Path) -> IonError:
-    """Return our error for one of SQLite's."""
+def mapped(error: sqlite3.Error, file: StoreFile) -> IonError:
+    """Return our error for one of SQLite's; ``file`` takes note where its stores are others now."""
     code = code_of(error)
-    where = f"the store file {path}"
-    details = {"file": str(path)}
+    where = f"the store file {file.path}"
+    details = {"file": str(file.path)}
     if code in _DAMAGED or is_no_text(error):
         what = "is no SQLite file" if code == sqlite3.SQLITE_NOTADB else "is corrupt"
         message = f"{where} {what} ({error}): restore it from a backup, or move it away"
         return Damaged(message, details=details)
-    if code == sqlite3.SQLITE_TOOBIG:
+    if is_large(error):
         return ContentTooLarge(f"{where} cannot take so much at a time: {error}", details=details)
-    if "no such table" in str(error):
+    if any(what in str(error) for what in _DROPPED):
+        file.is_altered = True
         message = f"{where}: {error}; the store was dropped meanwhile: open it again"
-        return NotFound(message, details=details)
+        return InvalidRequest(message, details=details)
     return Unavailable(f"{where} {_trouble(code, error)}", details=details)
 
 

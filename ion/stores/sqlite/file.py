@@ -24,12 +24,14 @@ class StoreFile:
     """One file.
 
     :param url: ``sqlite:///path``, with an absolute path.
-    :ivar next_look: when :meth:`check` will look again, in seconds of ``time.monotonic``.
+    :ivar next_look: when :meth:`check` will look again, in seconds of ``time.perf_counter``.
+    :ivar is_altered: a store was not as it was when it was opened: others have dropped it.
     :raises ConfigurationError: it names no file.
     """
 
     def __init__(self, url: str) -> None:
         self.path = _path_of(url)
+        self.is_altered = False
         self._identity: tuple[int, int] | None = None
         self.next_look = 0.0
 
@@ -66,14 +68,14 @@ class StoreFile:
 
         :raises Unavailable: it was removed, or another one is in its place.
         """
-        if time.monotonic() > self.next_look:
+        if time.perf_counter() > self.next_look:
             self.look()
 
     def look(self) -> None:
         """Do as :meth:`check`, now."""
         found = self._found()
         if found == self._identity:
-            self.next_look = time.monotonic() + _LOOK
+            self.next_look = time.perf_counter() + _LOOK
             return
         what = "replaced by another one" if found else "removed"
         message = (

@@ -1,8 +1,9 @@
 """Reads of one SQLite file: small ones on the event loop, larger ones in threads.
 
 A point read of a small value takes some microseconds: a hop to a thread takes ten times as long.
-What may be brief is tried on the loop, and given up after a millisecond. All else goes to a few
-threads, each with a connection of its own. A reader waits for no writer.
+What may be brief is tried on the loop, and given up after a millisecond, or where it meets a large
+value: the connection there takes none, which costs nothing where there are none. All else goes to a
+few threads, each with a connection of its own. A reader waits for no writer.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic, perf_counter, thread_time
-from typing import Any, Generic, TypeVar
+from time import perf_counter, thread_time
+from typing import Any, Generic, Protocol, TypeVar
 
 from ion.base.errors import Unavailable
-from ion.stores.sqlite.failures import is_busy, is_interrupted, is_no_text, mapped
+from ion.stores.sqlite.failures import is_busy, is_interrupted, is_large, is_no_text, mapped
 from ion.stores.sqlite.file import StoreFile
 
 THREADS = 2
@@ -27,13 +28,25 @@ IN_A_ROW = 128  # reads on the loop, until others have a turn
 _AS_ONE = 1e-5  # seconds of a longer one count as one read
 BRIEF = 1e-3  # seconds of work
 LONG = 5e-3  # seconds, waiting for the disk included
-LOCKED = object()
+INLINE = 65_536  # bytes; a larger value is not read on the loop
+LATER = object()
 _STEPS = 2_000  # of SQLite's machine, between two looks at the clock: some 50 us, when it is warm
 _SHAPES = 1_000
 _LEAST_OFTEN = 4_096
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
+_NEVER = math.inf
+
+
+class Executes(Protocol):
+    """A connection; or the cursor of the loop's one, which is used again and again."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        """Execute a statement."""
+
+
+Small = Callable[[Executes], T]
 
 
 class Reader:
@@ -50,10 +63,13 @@ class Reader:
         self._file = file
         self._connect = connect
         self._timeout = timeout
-        self._connection: sqlite3.Connection | None = connect(False)
-        self._connection.set_progress_handler(self._is_overtime, _STEPS)
+        connection = connect(False)
+        connection.set_progress_handler(self._is_overtime, _STEPS)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, INLINE)
+        self._connection: sqlite3.Connection | None = connection
+        self._cursor: sqlite3.Cursor | None = connection.cursor()
         # When what is read on the loop is given up: by its work, and by the clock.
-        self._work_until = self._until = math.inf
+        self._work_until = self._until = _NEVER
         self._long = _Long()
         self._local = threading.local()
         self._all: list[sqlite3.Connection] = []
@@ -63,7 +79,7 @@ class Reader:
         self.in_a_row = 0
 
     async def one(self, sql: str, parameters: tuple[Any, ...]) -> Any:
-        """Return one row, or None; at once, where the file is not locked.
+        """Return one row, or None; at once, where the file is not locked, and nothing large.
 
         :raises Unavailable: the datastore is closed, or the engine away.
         :raises Damaged: the file is corrupt.
@@ -71,22 +87,25 @@ class Reader:
         if self.in_a_row > IN_A_ROW:
             await self.let_others()
         row = self.at_once(sql, parameters)
-        return await self.patiently(sql, parameters) if row is LOCKED else row
+        return await self.patiently(sql, parameters) if row is LATER else row
 
     def at_once(self, sql: str, parameters: tuple[Any, ...]) -> Any:
-        """Return one row, None, or ``LOCKED``; errors as :meth:`one`."""
-        connection = self._connection
-        if connection is None:
+        """Return one row, None, or ``LATER``: it takes a thread; errors as :meth:`one`.
+
+        :param sql: finds one row at most, by a key.
+        """
+        cursor = self._cursor
+        if cursor is None:
             raise self._closed()
         self.in_a_row += 1
-        if monotonic() > self._file.next_look:
+        if perf_counter() > self._file.next_look:
             self._file.look()
         try:
-            return connection.execute(sql, parameters).fetchone()
+            return cursor.execute(sql, parameters).fetchone()
         except sqlite3.Error as error:
-            if is_busy(error):
-                return LOCKED
-            raise mapped(error, self._file.path) from error
+            if is_busy(error) or is_large(error):
+                return LATER
+            raise mapped(error, self._file) from error
 
     async def patiently(self, sql: str, parameters: tuple[Any, ...]) -> Any:
         """Return one row, or None, in a thread; errors as :meth:`one`."""
@@ -97,43 +116,55 @@ class Reader:
         self.in_a_row = 0
         await asyncio.sleep(0)
 
-    async def brief(self, shape: str | None, small: Work[T | None], whole: Work[T]) -> T:
+    async def briefly(self, shape: str | None, small: Small[T], whole: Work[T]) -> T:
         """Return what ``small`` finds at once; where that takes too long, what ``whole`` finds.
+
+        :param shape: see :meth:`brief`.
+        """
+        if self.in_a_row > IN_A_ROW:
+            await self.let_others()
+        found = self.brief(shape, small)
+        return found if found is not None else await self.run(whole)
+
+    def brief(self, shape: str | None, small: Small[T]) -> T | None:
+        """Return what ``small`` finds; None: it takes a thread; errors as :meth:`one`.
 
         :param shape: of what is read: those that took too long are not tried for some time; None:
             it is not tried at all.
         """
         if shape is None or (self._long.left and self._long.may_take_long(shape)):
-            return await self.run(whole)
-        if self.in_a_row > IN_A_ROW:
-            await self.let_others()
-        connection = self._connection
-        if connection is None:
+            return None
+        cursor = self._cursor
+        if cursor is None:
             raise self._closed()
-        self._file.check()
         begun = perf_counter()
+        if begun > self._file.next_look:
+            self._file.look()
         self._until = begun + LONG
         try:
-            found = small(connection)
-            if found is not None:
-                if self._long.left:
-                    self._long.discard(shape)
-                return found
+            found = small(cursor)
         except sqlite3.Error as error:
-            if is_interrupted(error):
-                self._long.add(shape)
-            elif not is_busy(error) and not is_no_text(error):
-                raise mapped(error, self._file.path) from error
+            self._given_up(shape, error)
+            return None
         finally:
-            self._work_until = self._until = math.inf
+            self._work_until = self._until = _NEVER
             self.in_a_row += 1 + int((perf_counter() - begun) / _AS_ONE)
-        return await self.run(whole)
+        if self._long.left:
+            self._long.discard(shape)
+        return found
+
+    def _given_up(self, shape: str, error: sqlite3.Error) -> None:
+        """Take note of why a read is to be done in a thread; or raise, where none would help."""
+        if is_interrupted(error):
+            self._long.add(shape)
+        elif not (is_busy(error) or is_large(error) or is_no_text(error)):
+            raise mapped(error, self._file) from error
 
     def _is_overtime(self) -> bool:
-        if self._until == math.inf:
+        if self._until == _NEVER:
             return False  # a point read
         worked = thread_time()
-        if self._work_until == math.inf:
+        if self._work_until == _NEVER:
             self._work_until = worked + BRIEF
         return worked > self._work_until or perf_counter() > self._until
 
@@ -171,13 +202,14 @@ class Reader:
                 self._all.append(connection)
             return reading.on(connection)
         except sqlite3.Error as error:
-            raise mapped(error, self._file.path) from error
+            raise mapped(error, self._file) from error
 
     async def close(self) -> None:
         """End. Never raises; may be called twice."""
         connection, self._connection = self._connection, None
         if connection is None:
             return
+        self._cursor = None
         for one in self._all:
             one.interrupt()
         await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)

@@ -9,12 +9,14 @@ from typing import Any
 
 from ion.stores.compiling import Compiler, order_by, parts_of
 from ion.stores.limits import PAGE_BYTES, after_prefix, check_limit, key_bytes, prefix_bytes
-from ion.stores.ordering import page_by_key, page_of
+from ion.stores.ordering import cursor_after, page_by_key, page_of
 from ion.stores.query import And, Compare, Predicate, Prefix, Query, checked
-from ion.stores.sqlite.table import Form, Table
+from ion.stores.sqlite.reading import INLINE, Executes
+from ion.stores.sqlite.table import Form, Plan, Table
 from ion.stores.store import Entry, Page
 
 FEW = 200  # entries of a page that may be read on the event loop
+_SURELY = PAGE_BYTES // INLINE  # entries with small values that no page is too small for
 SORTED = 2_000  # rows, at most, that are found by another index and then put in order of keys
 Row = tuple[Any, ...]
 Statement = tuple[str, list[Any]]
@@ -43,26 +45,28 @@ class Selection:
     def add(self, condition: str, parameters: list[Any], order: str = "key") -> None:
         """Read, next, what a condition is true of."""
         tail = f"WHERE {condition} ORDER BY {order} LIMIT ?"
-        self.add_plan(f" FROM {self._table.sql} {tail}", parameters)
+        self.add_statement(f" FROM {self._table.sql} {tail}", parameters)
 
-    def add_plan(self, plan: str, parameters: list[Any]) -> None:
-        """Read, next, what a plan finds with other parameters."""
-        self._statements.append((plan, parameters))
+    def add_statement(self, tail: str, parameters: list[Any]) -> None:
+        """Read, next, what a statement finds, given from FROM on."""
+        self._statements.append((tail, parameters))
 
     @property
-    def plan(self) -> str | None:
+    def plan(self) -> Plan | None:
         """What may be kept for other parameters; None: with these it reads another way."""
-        return self._statements[0][0] if len(self._statements) == 1 and not self._probes else None
+        if len(self._statements) != 1 or self._probes:
+            return None
+        return Plan(self._form, self._statements[0][0])
 
     def probe(self, name: str, condition: str, parameters: list[Any]) -> None:
         """Read by the index of an attribute, where a condition on it finds few rows there."""
         sql = f"SELECT 1 FROM {self._table.sql} WHERE {condition} LIMIT 1 OFFSET {SORTED}"
         self._probes.append((name, (sql, parameters)))
 
-    def statements(self, connection: sqlite3.Connection) -> list[Statement]:
+    def statements(self, on: Executes) -> list[Statement]:
         """Return the statements, from FROM on, with all parameters but the limit."""
         for name, (sql, parameters) in self._probes:
-            if connection.execute(sql, parameters).fetchone() is None:
+            if on.execute(sql, parameters).fetchone() is None:
                 table = self._table.sql
                 by = f"{table} INDEXED BY {self._table.index(name)}"
                 return [(tail.replace(table, by, 1), found) for tail, found in self._statements]
@@ -73,23 +77,16 @@ class Selection:
         """What selections that take about as long have in common; None: they are not brief."""
         return self._statements[0][0] if self._limit <= FEW else None
 
-    def small(self, connection: sqlite3.Connection) -> Page[Entry] | None:
-        """Read the page, without large values; None: it has some."""
-        form, most = self._form, self._limit + 1
-        if len(self._statements) == 1 and not self._probes:
-            tail, parameters = self._statements[0]
-            rows = connection.execute(form.small + tail, (*parameters, most)).fetchall()
-        else:
-            rows = []
-            for tail, parameters in self.statements(connection):
-                left = (*parameters, most - len(rows))
-                rows += connection.execute(form.small + tail, left).fetchall()
-                if len(rows) == most:
-                    break
-        try:
-            return self._page(self._form.entries(rows))
-        except TypeError:  # what stands for a large value has no length
-            return None
+    def small(self, on: Executes) -> Page[Entry]:
+        """Read the page, where its values are small, and its keys text."""
+        most = self._limit + 1
+        rows: list[Row] = []
+        for tail, parameters in self.statements(on):
+            left = (*parameters, most - len(rows))
+            rows += on.execute(self._form.lean + tail, left).fetchall()
+            if len(rows) == most:
+                break
+        return self._page(self._form.entries(rows))
 
     def whole(self, connection: sqlite3.Connection) -> Page[Entry]:
         """Read the page."""
@@ -107,7 +104,46 @@ class Selection:
         return self._page(self._form.entries(rows))
 
 
-def of_query(table: Table, query: Query) -> Selection:
+class Known:
+    """The page of a query that differs from one that was read before in values only: a lean way."""
+
+    __slots__ = ("_form", "_plan", "_query", "_table", "_values", "shape")
+
+    def __init__(
+        self, table: Table, form: Form, query: Query, plan: Plan, values: list[Any]
+    ) -> None:
+        self._table = table
+        self._form = form
+        self._query = query
+        self._plan = plan
+        self._values = values
+        self.shape = plan.tail if query.limit <= FEW else None
+
+    def small(self, on: Executes) -> Page[Entry]:
+        """See :meth:`Selection.small`."""
+        query, limit = self._query, self._query.limit
+        rows = on.execute(self._plan.lean, (*self._values, limit + 1)).fetchall()
+        if limit > _SURELY:
+            return page_of(query, self._form.entries(rows))
+        if len(rows) <= limit:
+            return Page(self._form.entries(rows))
+        del rows[limit:]
+        entries = self._form.entries(rows)
+        return Page(entries, cursor_after(query, entries[-1]))
+
+    def whole(self, connection: sqlite3.Connection) -> Page[Entry]:
+        """See :meth:`Selection.whole`."""
+        query = self._query
+        selection = Selection(self._table, self._form, query.limit, partial(page_of, query))
+        selection.add_statement(self._plan.tail, self._values)
+        return selection.whole(connection)
+
+    def statements(self, on: Executes) -> list[Statement]:
+        """See :meth:`Selection.statements`."""
+        return [(self._plan.tail, self._values)]
+
+
+def of_query(table: Table, query: Query) -> Selection | Known:
     """Return the page of a query.
 
     :raises InvalidRequest: see :meth:`IndexStore.query`.
@@ -117,9 +153,7 @@ def of_query(table: Table, query: Query) -> Selection:
     if known is None:
         return _made(table, form, checked(query, form.kinds))
     query, plan, values = known
-    selection = Selection(table, form, query.limit, partial(page_of, query))
-    selection.add_plan(plan, values)
-    return selection
+    return Known(table, form, query, plan, values)
 
 
 def _made(table: Table, form: Form, query: Query) -> Selection:
@@ -134,8 +168,9 @@ def _made(table: Table, form: Form, query: Query) -> Selection:
         compiler = Compiler(_mark)
         condition = compiler.where(Query(And(tuple(terms))), paged=False)
         selection.probe(name, condition, compiler.parameters)
-    if selection.plan is not None:
-        form.plans.keep(query, selection.plan)
+    plan = selection.plan
+    if plan is not None:
+        form.plans.keep(query, plan)
     return selection
 
 

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from ion.stores.limits import check_batch, check_limit, check_many, key_bytes, key_text
 from ion.stores.query import Query, checked
 from ion.stores.sqlite.job import put_step, step_of
-from ion.stores.sqlite.reading import IN_A_ROW, LOCKED, Reader
+from ion.stores.sqlite.reading import IN_A_ROW, LATER, Executes, Reader
 from ion.stores.sqlite.selecting import count_of, key_range, of_query, of_scan
-from ion.stores.sqlite.table import TOO_LARGE, Table
+from ion.stores.sqlite.table import Table
 from ion.stores.sqlite.writer import Writer
 from ion.stores.store import Attributes, Entry, Indices, Page, Reindex, Remove, Write
 
@@ -40,10 +40,8 @@ class SqliteStore:
         reader = self._reader
         if reader.in_a_row > IN_A_ROW:
             await reader.let_others()
-        row = reader.at_once(self._table.get, parameters)
-        if row is None:
-            return None
-        if row is LOCKED or row[0] == TOO_LARGE:
+        row = reader.at_once(self._table.value, parameters)
+        if row is LATER:
             row = await reader.patiently(self._table.value, parameters)
         value: bytes | None = row[0] if row is not None else None
         return value
@@ -61,10 +59,8 @@ class SqliteStore:
     async def entry(self, key: str) -> Entry | None:
         """See :meth:`Store.entry`."""
         parameters = (key_bytes(key),)
-        form, by_key = self._table.form, self._table.by_key
-        row = await self._reader.one(form.select_small + by_key, parameters)
-        if row is not None and row[1] == TOO_LARGE:
-            row = await self._reader.patiently(form.select + by_key, parameters)
+        form = self._table.form
+        row = await self._reader.one(form.select + self._table.by_key, parameters)
         return form.entries([row])[0] if row is not None else None
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
@@ -126,7 +122,7 @@ class SqliteStore:
     ) -> Page[Entry]:
         """See :meth:`Store.scan`."""
         selection = of_scan(self._table, prefix, after, limit)
-        return await self._reader.brief(selection.shape, selection.small, selection.whole)
+        return await self._reader.briefly(selection.shape, selection.small, selection.whole)
 
     async def keys(
         self, prefix: str = "", *, after: str | None = None, limit: int = 1000
@@ -149,14 +145,18 @@ class SqliteStore:
     async def query(self, query: Query) -> Page[Entry]:
         """See :meth:`IndexStore.query`."""
         selection = of_query(self._table, query)
-        return await self._reader.brief(selection.shape, selection.small, selection.whole)
+        reader = self._reader
+        if reader.in_a_row > IN_A_ROW:
+            await reader.let_others()
+        page = reader.brief(selection.shape, selection.small)
+        return page if page is not None else await reader.run(selection.whole)
 
     async def count(self, query: Query) -> int:
         """See :meth:`IndexStore.count`."""
         sql, parameters = count_of(self._table, checked(query, self.indices))
 
-        def read(connection: sqlite3.Connection) -> int:
-            count: int = connection.execute(sql, parameters).fetchone()[0]
+        def read(on: Executes) -> int:
+            count: int = on.execute(sql, parameters).fetchone()[0]
             return count
 
-        return await self._reader.brief(sql, read, read)
+        return await self._reader.briefly(sql, read, read)

@@ -16,8 +16,21 @@ _COLUMN_TYPES: dict[Kind, str] = {
     "float": "REAL",
     "bool": "INTEGER",
 }
-INLINE = 65_536  # bytes; a larger value is not read on the event loop
-TOO_LARGE = 0  # what stands for such a value
+
+
+class Plan:
+    """How a page is read by one statement, whatever the values are.
+
+    :param form: of the table.
+    :ivar tail: the statement from FROM on.
+    :ivar lean: all of it.
+    """
+
+    __slots__ = ("lean", "tail")
+
+    def __init__(self, form: Form, tail: str) -> None:
+        self.tail = tail
+        self.lean = form.lean + tail
 
 
 class Form:
@@ -25,10 +38,9 @@ class Form:
 
     :ivar kinds: the attributes and their types.
     :ivar select: the columns of an entry.
-    :ivar select_small: the same, with :data:`TOO_LARGE` for a large value.
-    :ivar small: this, and keys as text: one that is none is an error.
-    :ivar plans: how queries are read, from FROM on.
-    :ivar entries: makes entries of rows of the columns ``select`` or ``small``.
+    :ivar lean: the same, and keys as text: one that is none is an error.
+    :ivar plans: how queries are read.
+    :ivar entries: makes entries of rows of the columns ``select`` or ``lean``.
     """
 
     __slots__ = (
@@ -36,18 +48,17 @@ class Form:
         "bools",
         "entries",
         "kinds",
+        "lean",
         "plans",
         "put",
         "select",
-        "select_small",
-        "small",
     )
 
     def __init__(self, table: str, indices: Indices) -> None:
         self.kinds = dict(indices)
         self.attributes = tuple(indices)
         self.bools = tuple(name for name, kind in indices.items() if kind == "bool")
-        self.plans: Plans[str] = Plans(self.kinds)
+        self.plans: Plans[Plan] = Plans(self.kinds)
         self.entries = entries_of(self.attributes, self.bools)
         own = [f"a_{name}" for name in self.attributes]
         every = ["key", "value", "revision", *own]
@@ -59,8 +70,7 @@ class Form:
         )
         columns = "".join(f", {column}" for column in own)
         self.select = f"SELECT key, value, revision{columns}"
-        self.select_small = f"SELECT key, {_if_small('value')}, revision{columns}"
-        self.small = f"SELECT CAST(key AS TEXT), {_if_small('value')}, revision{columns}"
+        self.lean = f"SELECT CAST(key AS TEXT), value, revision{columns}"
 
     def row(self, index: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return the values of the attribute columns for a put."""
@@ -81,7 +91,6 @@ class Table:
     __slots__ = (
         "by_key",
         "form",
-        "get",
         "has",
         "indices",
         "name",
@@ -99,7 +108,6 @@ class Table:
         self.revision = f"SELECT revision FROM {self.sql} WHERE key = ?"
         self.has = f"SELECT 1 FROM {self.sql} WHERE key = ?"
         self.value = f"SELECT value FROM {self.sql} WHERE key = ?"
-        self.get = self.value.replace("value", _if_small("value"), 1)
         self.declare(indices)
 
     def declare(self, indices: Indices | None) -> None:
@@ -128,7 +136,3 @@ class Table:
             f"ALTER TABLE {self.sql} ADD COLUMN {column} {_COLUMN_TYPES[kind]}",
             f"CREATE INDEX {self.index(name)} ON {self.sql} ({column}, key)",
         ]
-
-
-def _if_small(column: str) -> str:
-    return f"CASE WHEN length({column}) <= {INLINE} THEN {column} ELSE {TOO_LARGE} END"
