@@ -269,9 +269,12 @@ class EventsSettings(_Section, frozen=True):
 
     :param lifecycle: ``services`` (containers, apps and services), ``all`` (all processes, too),
         or ``off``.
+    :param logs: what of its log it tells as events, too: ``warning`` (and above), ``error`` (and
+        above), or ``off``.
     """
 
     lifecycle: Literal["off", "services", "all"] = "services"
+    logs: Literal["off", "warning", "error"] = "off"
 
 
 class HealthSettings(_Section, frozen=True):

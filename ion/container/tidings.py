@@ -2,27 +2,22 @@
 
 Nobody waits for it: what is told is kept for a moment, bounded, and handed to the broker without
 asking whether it was taken. ``events.lifecycle`` says what is told: of containers, apps and
-services, or of all processes, or nothing.
+services, or of all processes, or nothing; ``events.logs``, what of its log.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ion.base.errors import IonError, Unavailable
 from ion.base.settings import EventsSettings
-from ion.base.tasks import Tasks
 from ion.base.version import __version__
-from ion.observe.context import current_call
 from ion.process.ending import ERROR, End
 from ion.process.endpoint import Endpoint
-from ion.process.events.event import Event, content_of
-from ion.process.events.naming import POINT
-from ion.process.events.telling import filled
+from ion.process.events.event import Event
+from ion.process.events.handing import Handing
+from ion.process.events.logged import LogTeller
 from ion.process.events.types import (
     AppEvent,
     ContainerDegraded,
@@ -39,10 +34,7 @@ from ion.process.events.types import (
 from ion.process.process import Process
 from ion.process.service import Service
 
-log = logging.getLogger(__name__)
 MOST = 1000  # events that wait for the broker; beyond, the oldest are dropped
-PATIENCE = 15.0  # seconds for the broker to make the exchange point
-PAUSE = 1.0  # seconds before a broker that is away is asked again
 LAST_MOMENT = 0.2  # seconds that what is left has when the container stops
 
 
@@ -54,18 +46,22 @@ class Tidings:
 
     def __init__(self, settings: EventsSettings) -> None:
         self._endpoint: Endpoint
+        self._handing: Handing
+        self._teller: LogTeller | None = None
+        self._logs = settings.logs
         self._is_open = False
         self._is_off = settings.lifecycle == "off"
         self.of_all = settings.lifecycle == "all"
-        self._waiting: deque[tuple[str, Event]] = deque()
-        self._tasks = Tasks("tidings")
-        self._handing: asyncio.Task[None] | None = None
         self._failure: str | None = None
 
     def open(self, endpoint: Endpoint) -> None:
         """Tell from now on what is to be told, by this endpoint."""
         self._endpoint = endpoint
+        self._handing = Handing(endpoint, "tidings", MOST)
         self._is_open = not self._is_off
+        if self._logs != "off":
+            self._teller = LogTeller(endpoint, getattr(logging, self._logs.upper()))
+            self._teller.begin()
 
     # of the container
 
@@ -134,54 +130,19 @@ class Tidings:
     # how it is told
 
     def _tell(self, event: Event) -> None:
-        if not self._is_open:
-            return
-        try:
-            topic = filled(event, self._endpoint)
-        except IonError as error:
-            log.debug("not told: %s", error)
-            return
-        if len(self._waiting) >= MOST:
-            self._waiting.popleft()
-            self._endpoint.counts["tidings dropped"] += 1
-        self._waiting.append((topic, event))
-        if (self._handing is None or self._handing.done()) and not self._tasks.stopping.is_set():
-            self._handing = self._tasks.start(self._hand_over(), "life-cycle events")
-
-    async def _hand_over(self) -> None:
-        current_call.set(None)  # it is on nobody's behalf
-        endpoint = self._endpoint
-        while self._waiting:
-            try:
-                exchange = await endpoint.points.declare(POINT, PATIENCE)
-                await endpoint.transport.wait_writable(PATIENCE)
-                self._publish_all(exchange)
-            except Unavailable as error:
-                log.debug("life-cycle events wait: %s", error)
-                await asyncio.sleep(PAUSE)
-            except IonError as error:
-                log.warning("life-cycle events cannot be told: %s", error)
-                self._waiting.clear()
-
-    def _publish_all(self, exchange: str) -> None:
-        endpoint = self._endpoint
-        while self._waiting:
-            topic, event = self._waiting[0]
-            content, agent = content_of(event), f"{endpoint.id}.0"
-            envelope = endpoint.one_way(agent, event.type, content, message_id=event.id, to=topic)
-            endpoint.transport.publish(exchange, topic, envelope)
-            self._waiting.popleft()
+        if self._is_open:
+            self._handing.put(event)
 
     async def close(self) -> None:
         """Tell that the container has stopped, where it was to; a last moment for it. Never raises.
 
         What goes without a word, as one that is killed, tells nothing.
         """
+        if self._teller is not None:
+            await self._teller.end()
         if self._failure is not None:
             self._tell(ContainerStopped(origin=self._endpoint.id, failure=self._failure))
-            if self._handing is not None:
-                await asyncio.wait({self._handing}, timeout=LAST_MOMENT)
-        await self._tasks.stop()
+        await self._handing.close(LAST_MOMENT if self._failure is not None else 0.0)
 
 
 def _who(process: Process) -> dict[str, Any]:

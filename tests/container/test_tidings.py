@@ -158,6 +158,7 @@ async def test_one_that_is_lost_is_told_of_once_in_the_repository(tmp_path):
 
 
 async def test_nobody_waits_where_the_broker_does_not_answer(monkeypatch):
+    monkeypatch.setattr(tidings, "MOST", 5)
     async with Container("memory://") as container:
         listener = await listen(container, of=ContainerEvent)
 
@@ -165,7 +166,6 @@ async def test_nobody_waits_where_the_broker_does_not_answer(monkeypatch):
             await asyncio.Event().wait()
 
         monkeypatch.setattr(container.transport, "wait_writable", never)
-        monkeypatch.setattr(tidings, "MOST", 5)
         begun = time.monotonic()
         for _ in range(10):
             await container.terminate_process(await container.spawn(Fragile))

@@ -22,6 +22,9 @@ ProcessRestarted         its supervisor has started it again
 ResourceEvent            (all below) a resource of the registry        resource id
 TimerFired               a task of the scheduler is due                as the task says
 AgentEvent               (all below) an agent of an instrument         name of the agent
+LogEvent                 (all below) a line of a container's log       container id
+LogWarning               a warning; ``events.logs`` says whether
+LogError                 an error, or worse; likewise
 =======================  ============================================  ===========================
 """
 
@@ -235,3 +238,29 @@ class AgentConfigured(AgentEvent):
     """Parameters of an agent, or its instrument, were set."""
 
     parameters: dict[str, object] = msgspec.field(default_factory=dict)
+
+
+class LogEvent(Event):
+    """A line of a container's log; the line is the description, its logger the origin type.
+
+    :ivar process, op, conversation, trace: what it was said by, and in, as far as is known.
+    :ivar error: type and text of the exception that it is about, or "".
+    :ivar where: file and line.
+    :ivar omitted: lines before it that were too many to be told.
+    """
+
+    process: str = ""
+    op: str = ""
+    conversation: str = ""
+    trace: str = ""
+    error: str = ""
+    where: str = ""
+    omitted: int = 0
+
+
+class LogWarning(LogEvent):
+    """A warning."""
+
+
+class LogError(LogEvent):
+    """An error, or worse: the sub type is ``error`` or ``critical``."""

@@ -1,0 +1,83 @@
+"""Handing over: events that nobody waits for, in order, to a broker that may be away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from contextvars import ContextVar
+
+from ion.base.errors import IonError, Unavailable
+from ion.base.tasks import Tasks
+from ion.observe.context import current_call
+from ion.process.endpoint import Endpoint
+from ion.process.events.event import Event, content_of
+from ion.process.events.naming import POINT
+from ion.process.events.telling import filled
+
+log = logging.getLogger(__name__)
+PATIENCE = 15.0  # seconds for the broker to make the exchange point
+PAUSE = 1.0  # seconds before a broker that is away is asked again
+
+hushed: ContextVar[bool] = ContextVar("hushed", default=False)  # what is said here is not told of
+
+
+class Handing:
+    """Hands events to the broker, without asking whether it took them.
+
+    :param title: of its task, and of the count of what was dropped.
+    :param most: events that wait for the broker; beyond, the oldest are dropped.
+    """
+
+    def __init__(self, endpoint: Endpoint, title: str, most: int) -> None:
+        self._endpoint = endpoint
+        self._title = title
+        self._most = most
+        self._waiting: deque[tuple[str, Event]] = deque()
+        self._tasks = Tasks(title)
+        self._handing: asyncio.Task[None] | None = None
+
+    def put(self, event: Event) -> None:
+        """Have an event told; never waits, never raises."""
+        try:
+            topic = filled(event, self._endpoint)
+        except IonError as error:
+            log.debug("not told: %s", error)
+            return
+        if len(self._waiting) >= self._most:
+            self._waiting.popleft()
+            self._endpoint.counts[f"{self._title} dropped"] += 1
+        self._waiting.append((topic, event))
+        if (self._handing is None or self._handing.done()) and not self._tasks.stopping.is_set():
+            self._handing = self._tasks.start(self._hand_over(), "events")
+
+    async def close(self, moment: float = 0.0) -> None:
+        """Give what is left a moment, in seconds, and end. Never raises."""
+        if self._handing is not None and moment:
+            await asyncio.wait({self._handing}, timeout=moment)
+        await self._tasks.stop()
+
+    async def _hand_over(self) -> None:
+        current_call.set(None)  # it is on nobody's behalf
+        hushed.set(True)
+        endpoint = self._endpoint
+        while self._waiting:
+            try:
+                exchange = await endpoint.points.declare(POINT, PATIENCE)
+                await endpoint.transport.wait_writable(PATIENCE)
+                self._publish_all(exchange)
+            except Unavailable as error:
+                log.debug("%s wait: %s", self._title, error)
+                await asyncio.sleep(PAUSE)
+            except IonError as error:
+                log.warning("%s cannot be told: %s", self._title, error)
+                self._waiting.clear()
+
+    def _publish_all(self, exchange: str) -> None:
+        endpoint = self._endpoint
+        while self._waiting:
+            topic, event = self._waiting[0]
+            content, agent = content_of(event), f"{endpoint.id}.0"
+            envelope = endpoint.one_way(agent, event.type, content, message_id=event.id, to=topic)
+            endpoint.transport.publish(exchange, topic, envelope)
+            self._waiting.popleft()
