@@ -165,6 +165,10 @@ class RedisDatastore:
         lane = self._opened().main(space)
         while (found := await lane.script(DESCRIBE, space.base, [expected, meta])) == _LEFT:
             await cleared(space, lane, b"")
+        if not found:
+            space.is_gone = True
+            message = f"store {space.name!r} was dropped meanwhile: open it again"
+            raise InvalidRequest(message, details={"store": space.name})
         space.learn(found)
 
     def _opened(self) -> Lanes:

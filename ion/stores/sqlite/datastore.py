@@ -136,7 +136,7 @@ class SqliteDatastore:
         return self._tables.get(name) or await self._made(name, is_indexed=is_indexed)
 
     async def _forget_dropped(self) -> None:
-        """Forget the stores that are not what they were: whoever asks for one gets what is there."""
+        """Forget the stores that are not what they were: who asks for one gets what is there."""
         there: dict[str, Table] = await self._special(schema.load)
         self._file.is_altered = False
         for name, table in list(self._tables.items()):

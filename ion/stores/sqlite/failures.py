@@ -63,7 +63,7 @@ def mapped(error: sqlite3.Error, file: StoreFile) -> IonError:
     code = code_of(error)
     where = f"the store file {file.path}"
     details = {"file": str(file.path)}
-    if code in _DAMAGED or is_no_text(error):
+    if code in _DAMAGED or is_no_text(error) or "table: ion_stores" in str(error):
         what = "is no SQLite file" if code == sqlite3.SQLITE_NOTADB else "is corrupt"
         message = f"{where} {what} ({error}): restore it from a backup, or move it away"
         return Damaged(message, details=details)

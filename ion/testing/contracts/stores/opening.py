@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
-from ion.base.errors import ConfigurationError, Unavailable
+from ion.base.errors import ConfigurationError, InvalidRequest, Unavailable
 from ion.stores.opening import open_datastore
 from ion.stores.query import A, Query
 from ion.stores.store import Datastore, Put, Store
@@ -115,6 +116,28 @@ class OpeningContract(Bench):
         await typed.put("k", b"3", index={"x": "1"})
         assert await typed.count(Query(A("x") == "1")) == 1
         assert await (await other.store("ab")).get("k") == b"1"
+
+    async def test_a_store_that_another_drops(self, datastore: Datastore, other: Datastore) -> None:
+        """Is not written to any more; opened again it is a new one, of whatever kind."""
+        store = await datastore.store("a")
+        indexed = await datastore.index_store("b", {"x": "int"})
+        await asyncio.gather(store.put("k", b"1"), indexed.put("k", b"1", index={"x": 1}))
+        for name in ("a", "b"):
+            await other.drop(name)
+        with pytest.raises(InvalidRequest):
+            await store.put("k", b"2")
+        with pytest.raises(InvalidRequest):
+            await indexed.put("k", b"2", index={"x": 2})
+        await (await datastore.store("a")).put("l", b"3")
+        assert await values(await other.store("a")) == {"l": b"3"}
+        indexed = await datastore.index_store("b", {"x": "int"})
+        await indexed.put("l", b"3", index={"x": 3})
+        await other.drop("b")
+        with contextlib.suppress(InvalidRequest):  # some find out now, and some made it anew
+            await datastore.index_store("b", {"x": "int", "y": "str"})
+        indexed = await datastore.index_store("b", {"x": "int", "y": "str"})
+        await indexed.put("m", b"4", index={"y": "4"})
+        assert await indexed.count(Query()) == 1
 
     async def test_many_open_the_same(self, datastore: Datastore, other: Datastore) -> None:
         """A new one, at a time: it is made once."""
