@@ -14,7 +14,7 @@ import pytest
 
 from ion import Container, Process, StartError
 from ion.base import clock
-from ion.base.errors import Conflict, InvalidRequest, IonError, NotFound
+from ion.base.errors import Conflict, ContentTooLarge, InvalidRequest, IonError, NotFound
 from ion.process.events.types import (
     AssociationCreated,
     AssociationRemoved,
@@ -172,6 +172,11 @@ async def test_types_that_cannot_be(registry: ResourceRegistryClient) -> None:
         ("X", {"a": Attribute("int", pattern="1")}, {}, "X.a.*for text"),
         ("X", {"a": Attribute(pattern="a+", default="ab")}, {}, "X.a, its default"),
         ("X", {"a": Attribute("bytes", least=float("inf"))}, {}, "X.a"),
+        ("X", {"a": Attribute("int", least=5, most=1)}, {}, "X.a.*over its most"),
+        ("X", {"a": Attribute("bool", least=1)}, {}, "X.a.*nothing for a bool"),
+        ("X", {"a": Attribute(choices=["x", 1])}, {}, "X.a.*of kind str"),
+        ("X", {"a": Attribute(choices=["x"], pattern="y")}, {}, "X.a.*choices say all"),
+        ("X", {"a": Attribute("float", default=float("nan"), index=True)}, {}, "no number"),
         ("X", {"a": Attribute("int", default="x")}, {}, "X.a"),
         ("X", {"a": Attribute("list", index=True)}, {}, "X.a"),
         ("X", {"a": Attribute("float", choices=["x"])}, {}, "X.a"),
@@ -186,6 +191,31 @@ async def test_types_that_cannot_be(registry: ResourceRegistryClient) -> None:
     with pytest.raises(NotFound, match="Boat"):
         await registry.register_predicate("hasBoat", range=["Boat"])
     assert "X" not in [t.name for t in await registry.types()]
+
+
+@ON_SQLITE
+async def test_types_over_what_an_answer_holds_are_told_all_the_same(
+    registry: ResourceRegistryClient,
+) -> None:
+    large = {"a": Attribute(description="x" * 110_000)}
+    for refused in (
+        registry.register_type("Larger", {"b": Attribute(default="x" * 300_000)}),
+        registry.register_type("Site", {"b": Attribute(description="x" * 300_000)}),
+        registry.register_predicate("larger", description="x" * 300_000),
+    ):
+        with pytest.raises(ContentTooLarge, match="over the 262144"):
+            await refused
+    names = [f"Large{n:02}" for n in range(7)]
+    for name in names:
+        await registry.register_type(name, large)
+        await registry.register_predicate(name, description="x" * 110_000)
+    told = [t.name for t in await registry.types()]
+    assert told == ["Actor", "Device", "CTD", *names, "Site"]
+    assert [p.name for p in await registry.predicates()] == [*names, "hasDevice", "hasOwner"]
+    with pytest.raises(ContentTooLarge):  # nor by what a type has of its parent
+        await registry.register_type(
+            "Small", {"b": Attribute(description="x" * 80_000)}, parent="Large01"
+        )
 
 
 async def test_a_pattern_is_for_all_of_a_text_and_holds_nobody_up() -> None:

@@ -48,6 +48,7 @@ class Changing:
 
     :param endpoint: of the process, for its events.
     :ivar actor: who does it, or "".
+    :ivar most: bytes that one thing may have, so that a conflict can show both sides.
     """
 
     def __init__(self, home: Home, unit: Unit, endpoint: Any) -> None:
@@ -56,7 +57,7 @@ class Changing:
         self.actors: set[str] = set()
         self._unit = unit
         self._endpoint = endpoint
-        self._most = endpoint.max_content // 4  # so that a conflict can show both sides
+        self.most = endpoint.max_content // 4
         self.types: Store = unit.store(home.types.name)
         self._history: Store = unit.store(home.history.name)
         self.associations: IndexStore = unit.index_store(home.associations.name)
@@ -125,7 +126,7 @@ class Changing:
                 "read it again"
             )
             details = {"expected": revision, "revision": found.revision, "theirs": _plain(found)}
-            if len(encode(ours)) <= self._most:  # else both would not fit into an answer
+            if len(encode(ours)) <= self.most:  # else both would not fit into an answer
                 details["ours"] = dict(ours)
             raise Conflict(message, details=details)
         return found, entry.revision
@@ -146,7 +147,7 @@ class Changing:
         attributes = schema.checked({**found.attributes, **changes.get("attributes", {})})
         changed = {**changes, "attributes": attributes, "type_version": schema.type.version}
         if owner is not None:
-            changed["owner"] = owner
+            changed["owner"] = keeping.checked_owner(owner)
         after = self._next(found, "update", changed)
         keeping.checked_texts(after.name, after.description)
         await self._replace(found, kept, after, schema)
@@ -202,12 +203,12 @@ class Changing:
         except (OverflowError, TypeError, ValueError, RecursionError) as error:
             message = f"resource {resource.id!r} cannot be kept: {error}"
             raise InvalidRequest(message) from None
-        if len(data) > self._most:
+        if len(data) > self.most:
             message = (
-                f"resource {resource.id!r} has {len(data)} bytes, over the {self._most} that one "
+                f"resource {resource.id!r} has {len(data)} bytes, over the {self.most} that one "
                 "may have: keep what is large as a blob"
             )
-            raise ContentTooLarge(message, details={"size": len(data), "limit": self._most})
+            raise ContentTooLarge(message, details={"size": len(data), "limit": self.most})
         await self._resources.put(resource.id, data, revision=kept, index=index)
 
     # owners

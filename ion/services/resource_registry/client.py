@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from ion.process.client import ServiceClient
 from ion.services.resource_registry.errors import heard
@@ -21,6 +21,20 @@ from ion.services.resource_registry.model import (
 from ion.stores.query import Predicate
 
 LIMIT = 100
+
+
+class Wanted(TypedDict, total=False):
+    """What else is asked for of resources.
+
+    ``state`` is one such as ``DEPLOYED``, ``AVAILABLE``, ``DEPLOYED_AVAILABLE``, or several;
+    ``retired``: the retired, too; without ``below``, types below are left out.
+    """
+
+    name: str | None
+    owner: str | None
+    state: str | Sequence[str] | None
+    retired: bool
+    below: bool
 
 
 class ResourceRegistryClient(ServiceClient, service="resource_registry"):
@@ -71,9 +85,13 @@ class ResourceRegistryClient(ServiceClient, service="resource_registry"):
 
     async def types(self, below: str = "", *, timeout: float | None = None) -> list[ResourceType]:
         """Return all types, or one with all below it, those above first."""
-        content = {"below": below}
-        found: list[ResourceType] = await self._ask("types", content, timeout, list[ResourceType])
-        return found
+        found: list[ResourceType] = []
+        while True:
+            content = {"below": below, "after": found[-1].path if found else ""}
+            page = await self._ask("types", content, timeout, list[ResourceType])
+            if not page:
+                return found
+            found += page
 
     async def register_predicate(
         self,
@@ -95,8 +113,13 @@ class ResourceRegistryClient(ServiceClient, service="resource_registry"):
 
     async def predicates(self, *, timeout: float | None = None) -> list[PredicateType]:
         """Return all predicates."""
-        found: list[PredicateType] = await self._ask("predicates", {}, timeout, list[PredicateType])
-        return found
+        found: list[PredicateType] = []
+        while True:
+            content = {"after": found[-1].name if found else ""}
+            page = await self._ask("predicates", content, timeout, list[PredicateType])
+            if not page:
+                return found
+            found += page
 
     # resources
 
@@ -204,27 +227,21 @@ class ResourceRegistryClient(ServiceClient, service="resource_registry"):
         type: str | None = None,
         where: Predicate | None = None,
         *,
-        name: str | None = None,
-        owner: str | None = None,
-        state: str | Sequence[str] | None = None,
         order: Sequence[str] = (),
         limit: int = LIMIT,
         cursor: str | None = None,
-        retired: bool = False,
-        below: bool = True,
         timeout: float | None = None,
+        **wanted: Unpack[Wanted],
     ) -> Found:
-        """Return resources that all of this is true of.
+        """Return resources that all of this is true of; see :class:`Wanted` for what else.
 
         :param type: of it, or (``below``) of a type below it.
         :param where: of attributes that types declare as indices, and of ``name``, ``owner``,
             ``maturity``, ``availability``, ``created`` and ``modified``; see ``ion.stores.query``.
-        :param state: such as ``DEPLOYED``, ``AVAILABLE``, ``DEPLOYED_AVAILABLE``, or several.
         :param order: of the same attributes, with ``-`` in front from the greatest.
-        :param retired: the retired, too.
         """
-        content = _wanted(type, where, name, owner, state, retired, below)
-        content |= {"order": list(order), "limit": limit, "cursor": cursor, "packed": True}
+        page = {"order": list(order), "limit": limit, "cursor": cursor, "packed": True}
+        content = {"type": type, "where": where, **wanted, **page}
         return unpacked(await self._ask("find", content, timeout))
 
     async def each(
@@ -233,17 +250,18 @@ class ResourceRegistryClient(ServiceClient, service="resource_registry"):
         where: Predicate | None = None,
         *,
         order: Sequence[str] = (),
+        limit: int = LIMIT,
         timeout: float | None = None,
-        **more: Any,
+        **wanted: Unpack[Wanted],
     ) -> AsyncIterator[Resource]:
-        """Iterate all resources that :meth:`find` finds, a page at a time."""
-        cursor: str | None = None
+        """Iterate all resources that :meth:`find` finds, ``limit`` at a time."""
+        page: dict[str, Any] = {"order": order, "limit": limit, "cursor": None, "timeout": timeout}
         while True:
-            page = await self.find(type, where, order=order, cursor=cursor, timeout=timeout, **more)
-            for resource in page.items:
+            found = await self.find(type, where, **page, **wanted)
+            for resource in found.items:
                 yield resource
-            cursor = page.cursor
-            if cursor is None:
+            page["cursor"] = found.cursor
+            if found.cursor is None:
                 return
 
     async def count(
@@ -251,15 +269,11 @@ class ResourceRegistryClient(ServiceClient, service="resource_registry"):
         type: str | None = None,
         where: Predicate | None = None,
         *,
-        name: str | None = None,
-        owner: str | None = None,
-        state: str | Sequence[str] | None = None,
-        retired: bool = False,
-        below: bool = True,
         timeout: float | None = None,
+        **wanted: Unpack[Wanted],
     ) -> int:
         """Return of how many resources all of this is true; as :meth:`find`."""
-        content = _wanted(type, where, name, owner, state, retired, below)
+        content = {"type": type, "where": where, **wanted}
         number: int = await self._ask("count", content, timeout, int)
         return number
 
@@ -373,23 +387,3 @@ class ResourceRegistryClient(ServiceClient, service="resource_registry"):
     async def _ask(self, op: str, content: Any, timeout: float | None, returns: Any = Any) -> Any:
         with heard():
             return await self._call(op, content, timeout=timeout, returns=returns)
-
-
-def _wanted(
-    type: str | None,
-    where: Predicate | None,
-    name: str | None,
-    owner: str | None,
-    state: str | Sequence[str] | None,
-    retired: bool,
-    below: bool,
-) -> dict[str, Any]:
-    return {
-        "type": type,
-        "where": where,
-        "name": name,
-        "owner": owner,
-        "state": list(state) if state is not None and not isinstance(state, str) else state,
-        "retired": retired,
-        "below": below,
-    }

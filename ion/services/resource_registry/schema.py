@@ -14,6 +14,7 @@ from ion.base.errors import ConfigurationError, InvalidRequest
 from ion.base.patterns import Pattern, compiled
 from ion.services.resource_registry.model import Attribute, ResourceType
 from ion.stores.limits import Kind as IndexKind
+from ion.stores.limits import attribute_value
 from ion.stores.store import Indices
 
 OWN: Indices = {
@@ -85,17 +86,41 @@ class Schema:
         return {name: attributes[name] for name in self.indices if name in attributes}
 
 
-def check_patterns(type_: ResourceType) -> None:
-    """Refuse a type of whose own attributes a pattern is none, or a default not like it.
+def check_rules(type_: ResourceType) -> None:
+    """Refuse a type of whose own attributes some rules are none, or do not go together.
 
-    :raises InvalidRequest: it is; or google-re2 is not installed.
+    These are looked at when it is registered: a type of former times goes on as it is.
+
+    :raises InvalidRequest: the message says what of it; or google-re2 is not installed.
     """
     for name, attribute in type_.attributes.items():
+        where = f"{type_.name}.{name}"
+        wrong = _wrong(attribute)
+        if wrong:
+            message = f"{where} cannot be checked: {wrong}"
+            raise InvalidRequest(message)
         if attribute.pattern:
-            where = f"{type_.name}.{name}"
             pattern = _pattern(where, attribute.pattern)
             if attribute.default is not None:
                 _match(f"{where}, its default", pattern, attribute.default)
+        if attribute.index and attribute.default is not None:
+            attribute_value(name, attribute.default, {name: _INDEXED[attribute.kind]})
+
+
+def _wrong(attribute: Attribute) -> str:
+    """Return what of an attribute's rules does not go together, or ""."""
+    least, most, choices = attribute.least, attribute.most, attribute.choices
+    if choices is not None:
+        kind = _PLAIN[attribute.kind]
+        if any(type(choice) is not kind for choice in choices):
+            return f"its choices are of kind {attribute.kind}"
+        if not (least is most is None and not attribute.pattern):
+            return "choices say all: without least, most and pattern"
+    if attribute.kind in {"bool", "any"} and not (least is most is None):
+        return f"least and most mean nothing for a {attribute.kind}"
+    if least is not None and most is not None and least > most:
+        return "its least is over its most"
+    return ""
 
 
 def indices_of(type_: ResourceType) -> dict[str, IndexKind]:

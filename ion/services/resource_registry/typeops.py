@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
-from ion.base.errors import Conflict, InvalidRequest, NotFound
+from ion.base.errors import Conflict, ContentTooLarge, InvalidRequest, NotFound
 from ion.process.contention import Contended
 from ion.services.resource_registry import keeping, looking
 from ion.services.resource_registry.base import Base
@@ -27,7 +28,7 @@ from ion.services.resource_registry.model import Attribute, PredicateType, Resou
 from ion.services.resource_registry.schema import (
     Schema,
     check_change,
-    check_patterns,
+    check_rules,
     indices_of,
     joined,
 )
@@ -36,6 +37,7 @@ from ion.stores.store import Reindex, Store
 
 log = logging.getLogger(__name__)
 _PAGE = 500  # resources that are indexed at a time
+T = TypeVar("T", ResourceType, PredicateType)
 
 
 class Types(Base):
@@ -70,13 +72,17 @@ class Types(Base):
         with answering():
             return (await self._home.schema(name)).type
 
-    async def op_types(self, below: str = "") -> list[ResourceType]:
-        """Return all types, or one with all below it, those above first."""
+    async def op_types(self, below: str = "", after: str = "") -> list[ResourceType]:
+        """Return all types, or one with all below it, those above first.
+
+        As many as one answer holds; the next ones are those ``after`` the path of the last.
+        """
         with answering():
             path = (await self._home.schema(below)).type.path if below else ""
             entries = await keeping.scanned(self._home.types, TYPE)
-        every = (type_in(entry.value) for entry in entries)
-        return sorted((t for t in every if t.path.startswith(path)), key=lambda t: t.path)
+        every = [(type_in(entry.value), len(entry.value)) for entry in entries]
+        some = [(t, size) for t, size in every if t.path.startswith(path) and t.path > after]
+        return self._first(sorted(some, key=lambda each: each[0].path))
 
     async def op_register_predicate(
         self,
@@ -94,11 +100,26 @@ class Types(Base):
             await _keep_predicate(changing, made)
         return made
 
-    async def op_predicates(self) -> list[PredicateType]:
-        """Return all predicates, in the order of their names."""
+    async def op_predicates(self, after: str = "") -> list[PredicateType]:
+        """Return all predicates, in the order of their names.
+
+        As many as one answer holds; the next ones are those ``after`` the name of the last.
+        """
         with answering():
             entries = await keeping.scanned(self._home.types, PREDICATE)
-        return [predicate_in(entry.value) for entry in entries]
+        every = [(predicate_in(entry.value), len(entry.value)) for entry in entries]
+        return self._first([each for each in every if each[0].name > after])
+
+    def _first(self, sized: Sequence[tuple[T, int]]) -> list[T]:
+        """Return the first ones, as many as one answer holds."""
+        found: list[T] = []
+        left = self._most
+        for each, size in sized:
+            left -= size
+            if left < 0 and found:
+                break
+            found.append(each)
+        return found
 
     async def _bring(
         self, types: Sequence[ResourceType], predicates: Sequence[PredicateType]
@@ -200,13 +221,13 @@ async def _drafted(
     Schema(new)
     data = await types.get(f"{TYPE}{new.name}")
     if data is None:
-        check_patterns(new)
+        check_rules(new)
         return new, None
     old = type_in(data)
     same = msgspec.structs.replace(new, version=old.version)
     if old == same:
         return old, old
-    check_patterns(new)
+    check_rules(new)
     check_change(old, new)
     return msgspec.structs.replace(new, version=old.version + 1), old
 
@@ -216,17 +237,18 @@ async def _registered(changing: Changing, given: ResourceType) -> ResourceType:
     new, old = await _drafted(changing.home, changing.types, given)
     if new == old:
         return new
-    await _put(changing.types, new)
+    await _put(changing, new)
     if old is None:
         return new
     if indices_of(new) != indices_of(old):
         await changing.types.put(f"{PENDING}{new.name}", b"")
-    await _hand_down(changing.types, new)
+    await _hand_down(changing, new)
     return new
 
 
-async def _hand_down(types: Store, above: ResourceType) -> None:
+async def _hand_down(changing: Changing, above: ResourceType) -> None:
     """Give the types below one what it has now."""
+    types = changing.types
     every = [type_in(entry.value) for entry in await keeping.scanned(types, TYPE)]
     known: Mapping[str, ResourceType] = {}
     known = {above.name: above}
@@ -237,18 +259,32 @@ async def _hand_down(types: Store, above: ResourceType) -> None:
             after = joined(here, known[here.parent])
             Schema(after)
             after = msgspec.structs.replace(after, version=here.version + 1)
-            await _put(types, after)
+            await _put(changing, after)
             known = {**known, after.name: after}
 
 
-async def _put(types: Store, type_: ResourceType) -> None:
-    await types.put(f"{TYPE}{type_.name}", encode(type_))
+async def _put(changing: Changing, type_: ResourceType) -> None:
+    data = _encoded(f"type {type_.name}", type_, changing.most)
+    await changing.types.put(f"{TYPE}{type_.name}", data)
+
+
+def _encoded(what: str, found: ResourceType | PredicateType, most: int) -> bytes:
+    """Return a type or predicate as it is kept.
+
+    :raises ContentTooLarge: no answer would hold it, beside others.
+    """
+    data = encode(found)
+    if len(data) > most:
+        message = f"{what} has {len(data)} bytes, over the {most} that one may have"
+        raise ContentTooLarge(message, details={"size": len(data), "limit": most})
+    return data
 
 
 async def _keep_predicate(changing: Changing, predicate: PredicateType) -> None:
     keeping.checked_predicate(predicate.name)
     for name in (*predicate.domain, *predicate.range):
         await changing.schema(name)
-    key, data = f"{PREDICATE}{predicate.name}", encode(predicate)
+    key = f"{PREDICATE}{predicate.name}"
+    data = _encoded(f"predicate {predicate.name}", predicate, changing.most)
     if await changing.types.get(key) != data:
         await changing.types.put(key, data)
