@@ -24,6 +24,7 @@ MAX_INDICES = 64
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _TYPES: dict[str, type[Any]] = {"str": str, "int": int, "float": float, "bool": bool}
 _INT64 = 1 << 63
+NEVER = -1  # a revision that nothing has
 
 _revision = random.Random()
 
@@ -31,6 +32,11 @@ _revision = random.Random()
 def new_revision() -> int:
     """Return a number that no other write has: 62 random bits, never 0."""
     return _revision.getrandbits(62) | 1 << 62
+
+
+def expected_revision(revision: int) -> int:
+    """Return a revision that is expected, as a number that all engines know."""
+    return revision if 0 <= revision < _INT64 else NEVER
 
 
 def key_bytes(key: str) -> bytes:
@@ -204,10 +210,12 @@ def check_many(keys: Sequence[str]) -> None:
 def check_batch(batch: Sequence[Any]) -> None:
     """Refuse a batch that is too large, or has a key twice.
 
-    :raises InvalidRequest: it has, or one that is none.
+    :raises InvalidRequest: it has, or one that is none, or a revision that is none.
     :raises ContentTooLarge: it is.
     """
     _check_once({key_bytes(write.key) for write in batch}, len(batch))
+    for write in batch:
+        _check_becomes(write)
     check_sum(len(batch), sum(write_size(write) for write in batch))
 
 
@@ -219,6 +227,8 @@ def check_changes(changes: Sequence[Any], reads: Sequence[Any] = ()) -> None:
     """
     keys = {(change.store, key_bytes(change.write.key)) for change in changes}
     _check_once(keys, len(changes))
+    for change in changes:
+        _check_becomes(change.write)
     check_sum(len(changes), sum(write_size(change.write) for change in changes), len(reads))
 
 
@@ -246,6 +256,13 @@ def write_size(write: Any) -> int:
         return value.nbytes if isinstance(value, memoryview) else len(value)
     except TypeError:
         return 0  # no value: check_value says so
+
+
+def _check_becomes(write: Any) -> None:
+    becomes = getattr(write, "becomes", None)
+    if becomes is not None and not 0 < becomes < _INT64:
+        message = f"a revision is a number from 1 to 2^63 - 1, not {becomes}"
+        raise InvalidRequest(message)
 
 
 def _check_once(keys: Set[Any], count: int) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from redis.asyncio import Redis
 
-from ion.base.errors import ConfigurationError, Conflict, Unavailable
+from ion.base.errors import ConfigurationError, Unavailable
 from ion.stores.limits import PAGE_BYTES
 from ion.stores.opening import open_datastore
 from ion.stores.query import A, Predicate, Query
@@ -222,15 +222,3 @@ class TestHowMuchItLooksAt(Bench):
             assert [len(page) for page in found] == [4, 4, 1]
         values = await filled.get_many([f"{n}" for n in range(9)])
         assert [len(value) for value in values.values()] == [PAGE_BYTES // 4] * 9
-
-
-@pytest.mark.redis
-async def test_a_revision_that_none_has(redis_url: str) -> None:
-    """Is no revision of anything."""
-    datastore = open_datastore(redis_url)
-    await datastore.open()
-    store = await datastore.store("a")
-    for revision in (-1, 2**70):
-        with pytest.raises(Conflict):
-            await store.put("a", b"", revision=revision)
-    await datastore.close()

@@ -12,7 +12,7 @@ import msgspec
 
 from ion.base.errors import IonError
 from ion.stores.conflicts import conflict
-from ion.stores.limits import key_bytes, key_text
+from ion.stores.limits import expected_revision, key_bytes, key_text
 from ion.stores.postgres.driver import FOREIGN
 from ion.stores.postgres.engine import NotDoneError
 from ion.stores.postgres.failures import is_lost
@@ -51,6 +51,7 @@ def add_read(part: Part, key: str, revision: int, writes: Mapping[bytes, Step]) 
     :raises Conflict: two revisions of a key are expected.
     """
     data = key_bytes(key)
+    revision = expected_revision(revision)
     step = writes.get(data)
     known = step.expected if step is not None else part.reads.get(data)
     if known is not None and known != revision:

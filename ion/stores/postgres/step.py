@@ -11,6 +11,7 @@ from ion.stores.limits import (
     MAX_VALUE,
     check_attributes,
     check_value,
+    expected_revision,
     key_bytes,
     key_text,
     new_revision,
@@ -80,6 +81,8 @@ def put_step(
         check_value(value, key)
         value = bytes(value)
     kept = check_attributes(index, table.shape.kinds) if index else _NO_INDEX
+    if expected is not None:
+        expected = expected_revision(expected)
     kind = PUT if expected is None else PUT_IF if expected != ABSENT else PUT_NEW
     return Step(kind, data, value, becomes or new_revision(), expected, kept)
 
@@ -89,7 +92,7 @@ def step_of(table: Table, write: Write) -> Step:
     if isinstance(write, Put):
         return put_step(table, write.key, write.value, write.revision, write.index, write.becomes)
     key = key_bytes(write.key)
-    expected = write.revision
+    expected = expected_revision(write.revision) if write.revision is not None else None
     if isinstance(write, Reindex):
         index = check_attributes(write.index, table.shape.kinds)
         revision = write.becomes or new_revision()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ion.base.errors import Conflict
+from ion.base.errors import Conflict, InvalidRequest
 from ion.stores.limits import new_revision
 from ion.stores.store import ABSENT, Datastore, IndexStore, Put, Reindex, Store
 from ion.testing.contracts.stores.bench import Bench
@@ -70,6 +70,24 @@ class RevisionsContract(Bench):
         with pytest.raises(Conflict):
             await store.put("a", b"2", revision=first)
         assert await store.get("a") == b"1"
+
+    async def test_a_revision_that_nothing_can_have(self, store: Store) -> None:
+        """Is a conflict for who expects it, and for nobody else; nor can anything get it."""
+        there = [await store.put(f"{n}", b"1") for n in range(12)]
+        none = (-1, 2**63, 2**70, -(2**70))
+        expected = [none[n % 4] if n % 3 else revision for n, revision in enumerate(there)]
+        calls = [store.put(f"{n}", b"2", revision=each) for n, each in enumerate(expected)]
+        done = await asyncio.gather(*calls, return_exceptions=True)
+        assert [isinstance(result, int) for result in done] == [n % 3 == 0 for n in range(12)]
+        assert all(isinstance(result, int | Conflict) for result in done)
+        for each in none:
+            with pytest.raises(Conflict):
+                await store.remove("1", revision=each)
+            with pytest.raises(Conflict):
+                await store.write([Put("0", b"3"), Put("1", b"3", revision=each)])
+            with pytest.raises(InvalidRequest):
+                await store.write([Put("0", b"3"), Put("1", b"3", becomes=each)])
+        assert [await store.get(f"{n}") for n in range(3)] == [b"2", b"1", b"1"]
 
     async def test_a_removal_that_expects_a_revision(self, store: Store) -> None:
         """Of another one it conflicts."""
