@@ -2,11 +2,15 @@
 
 The frames of aiormq go through it too, so what is written to a channel reaches the broker in the
 order in which it was written. While the socket is full, the pieces stay here, uncopied.
+
+Small pieces are joined, and written by asyncio. Large ones go from where they are to the socket,
+many with one call of the system, where no TLS is between: to join them costs more than to send.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
@@ -14,6 +18,8 @@ from typing import Protocol
 from ion.base.errors import Unavailable
 
 CHUNK = 1 << 18
+LARGE = 4096  # bytes of a piece, on average, from which on none is joined
+AT_ONCE = 1000  # pieces that one call of the system takes (IOV_MAX is 1024)
 HIGH_MARK = 4 << 20
 LIMIT = 64 << 20
 
@@ -36,6 +42,7 @@ class Outbound:
     """
 
     __slots__ = (
+        "_file",
         "_loop",
         "_transport",
         "_waiters",
@@ -54,6 +61,7 @@ class Outbound:
         self._loop = loop
         self.high_mark = high_mark
         self._transport: asyncio.Transport | None = None
+        self._file = -1  # of the socket, where it may be written to beside asyncio
         self._waiters: deque[asyncio.Future[None]] = deque()
         self.limit = limit
         self.pieces: list[bytes | memoryview] = []
@@ -67,6 +75,9 @@ class Outbound:
     def attach(self, transport: asyncio.Transport) -> None:
         """Write to ``transport`` from now on."""
         self._transport = transport
+        self._file = _file_of(transport)
+        if self._file >= 0:
+            transport.set_write_buffer_limits(0)  # what is left of a piece goes before the next
 
     def put(self, pieces: Sequence[bytes | memoryview], size: int) -> None:
         """Append ``pieces`` of together ``size`` bytes; they must end a frame."""
@@ -100,13 +111,16 @@ class Outbound:
         self.held = False
         if self._transport is None or self.paused or not self.pieces:
             return
-        if self.unsent <= CHUNK:
+        if self._file >= 0 and self.unsent > LARGE * len(self.pieces):
+            self._write_pieces(self._transport)
+        elif self.unsent <= CHUNK:
             data = b"".join(self.pieces)
             self.pieces.clear()
-            self.unsent = 0
             self._write(self._transport, data)
         else:
             self._flush_chunks(self._transport)
+        if not self.pieces:
+            self.unsent = 0
         if self._waiters:
             self._wake()
 
@@ -122,8 +136,33 @@ class Outbound:
             self._write(transport, b"".join(pieces[start:done]))
         del pieces[:done]
 
+    def _write_pieces(self, transport: asyncio.Transport) -> None:
+        """Write the pieces to the socket itself, as long as it takes all of them."""
+        pieces = self.pieces
+        done = 0
+        while done < len(pieces) and not self.paused:
+            if transport.get_write_buffer_size() or transport.is_closing():
+                del pieces[:done]
+                self._flush_chunks(transport)
+                return
+            some = pieces[done : done + AT_ONCE]
+            try:
+                left = os.writev(self._file, some)
+            except OSError:  # it is full, or gone: asyncio finds out which
+                left = 0
+            self.unsent -= left
+            for piece in some:
+                size = len(piece)
+                done += 1
+                if left < size:
+                    self.unsent -= size - left
+                    self._write(transport, memoryview(piece)[left:])
+                    break
+                left -= size
+        del pieces[:done]
+
     @staticmethod
-    def _write(transport: asyncio.Transport, data: bytes) -> None:
+    def _write(transport: asyncio.Transport, data: bytes | memoryview) -> None:
         """Write, also in the moment between the broker's goodbye and the end of the connection.
 
         The library has ended its half by then; what is unsettled fails when the loss is told.
@@ -184,3 +223,12 @@ class Outbound:
         self.settling.clear()
         self.unsent = 0
         self._wake()
+
+
+def _file_of(transport: asyncio.Transport) -> int:
+    """Return the file descriptor of a socket that takes bytes as they are; -1: it does not."""
+    socket = transport.get_extra_info("socket")
+    has_tls = transport.get_extra_info("sslcontext") is not None
+    if socket is None or has_tls or not hasattr(os, "writev"):
+        return -1
+    return int(socket.fileno())
