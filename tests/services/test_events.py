@@ -242,6 +242,28 @@ async def test_old_events_go_and_offsets_only_grow(config):
         assert (await client.find()).events[0].offset == 32
 
 
+async def test_of_types_that_are_told_fast_less_is_kept(config):
+    limits = {"Hurricane": {"max_count": 3}, "Event.Weather.Storm": {"max_count": 5}, "None": {}}
+    keep = {"max_count": 15, "trim_every": 0.01, "limits": limits}
+    async with Container("memory://", config=config) as container:
+        await container.spawn(EventsService, args={"config": keep})
+        client = EventsClient(container)
+        await container.publish_event(Weather(origin="rare"))
+        for last in (9, 17, 25):  # more, by and by, than are kept of all
+            for n in range(4):
+                await container.publish_event(Hurricane(origin="x", force=n))
+                await container.publish_event(Storm(origin="y", force=n))
+
+            async def is_thinned(last: int = last) -> bool:
+                info = await client.info()
+                return (info.last, info.count) == (last, 6)
+
+            await until(is_thinned)
+        kept = [(filed.event.origin, filed.offset) for filed in (await client.find()).events]
+        assert kept == [("rare", 1), ("y", 21), ("x", 22), ("y", 23), ("x", 24), ("y", 25)]
+        assert (await client.info()).first == 1
+
+
 class Later(clock.SystemClock):
     """The system's clock, some time ahead."""
 

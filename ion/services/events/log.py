@@ -14,7 +14,7 @@ from ion.base import clock
 from ion.base.errors import Conflict, Unavailable
 from ion.messaging import codec
 from ion.services.events.model import ROWS, Arrived, filed, key_of, offset_of
-from ion.stores.query import A, Query
+from ion.stores.query import A, Predicate, Query
 from ion.stores.store import ABSENT, Entry, IndexStore, Page, Put, Remove, Write
 
 log = logging.getLogger(__name__)
@@ -113,26 +113,39 @@ class EventLog:
         self.paths |= new
         return len(events)
 
-    async def trim(self, max_age: float | None, max_count: int | None) -> int:
+    async def trim(
+        self, max_age: float | None, max_count: int | None, where: Predicate | None = None
+    ) -> int:
         """Take out the oldest events: those that are too old, or too many; return how many.
 
         An event is as old as it was kept; it goes when all before it have gone.
 
         :param max_age: seconds.
+        :param where: as if there were only those events that it is true of.
         :raises Unavailable: the store is away.
         """
-        await self._read_last()
-        least = self.last - max_count if max_count is not None else 0
+        too_many = await self._too_many(max_count, where) if max_count is not None else 0
         since = clock.now() - max_age if max_age is not None else 0.0
         gone = 0
         while True:
-            page = await self._rows.scan(ROWS, limit=TRIMMED)
-            old = list(_oldest(page.items, least, since))
+            if where is None:
+                page = await self._rows.scan(ROWS, limit=TRIMMED)
+            else:
+                page = await self._rows.query(Query(where, limit=TRIMMED))
+            old = list(_oldest(page.items, too_many - gone, since))
             if old:
                 await self._rows.write([Remove(key) for key in old])
             gone += len(old)
             if len(old) < len(page.items) or page.cursor is None:
                 return gone
+
+    async def _too_many(self, max_count: int, where: Predicate | None) -> int:
+        if where is None:
+            first, last = await self.ends()
+            if last - first < max_count:  # nothing to be counted
+                return 0
+            where = A("offset") >= first
+        return max(await self._rows.count(Query(where)) - max_count, 0)
 
     # reading
 
@@ -154,9 +167,9 @@ class EventLog:
         return (offset_of(page.items[0]) if page.items else self.last + 1), self.last
 
 
-def _oldest(entries: Iterable[Entry], least: int, since: float) -> Iterable[str]:
-    for entry in entries:
-        event = filed(entry)
-        if event.offset > least and event.stored >= since:
+def _oldest(entries: Iterable[Entry], count: int, since: float) -> Iterable[str]:
+    """Iterate the keys of so many entries, and of those after them that are older."""
+    for number, entry in enumerate(entries):
+        if number >= count and filed(entry).stored >= since:
             return
         yield entry.key

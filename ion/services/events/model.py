@@ -155,7 +155,7 @@ def query_of(
     """
     terms = _terms(wanted)
     if wanted.type is not None and wanted.type != ROOT:
-        of_type = _of_type(wanted.type, known)
+        of_type = type_is(wanted.type, known)
         if of_type is None:
             return None
         terms.append(of_type)
@@ -206,8 +206,12 @@ def _term(name: str, text: str) -> Predicate:
     return A(name).begins_with(text[:-1])
 
 
-def _of_type(name: str, known: Collection[str]) -> Predicate | None:
-    """Return what is true of the events of a type and below; None: there are none."""
+def type_is(name: str, known: Collection[str]) -> Predicate | None:
+    """Return what is true of the events of a type and below; None: there are none.
+
+    :param name: of the type, or its path.
+    :param known: the paths of all events that were ever kept.
+    """
     roots = [name]
     if "." not in name:  # a name: of a type, wherever it stands
         roots = sorted({_up_to(name, path) for path in known if name in path.split(".")})

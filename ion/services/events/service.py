@@ -40,6 +40,20 @@ LOOK_EVERY = 1.0  # seconds, for what another instance has kept
 LEASE = 30.0  # seconds that a replay may be silent for
 
 
+class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is kept of one type of events, and those below it, at most; None: no less than of all.
+
+    :ivar max_age: seconds.
+    """
+
+    max_age: Annotated[float, Meta(gt=0)] | None = None
+    max_count: Annotated[int, Meta(ge=0)] | None = None
+
+
+# What programs tell of as fast as they can must not push out what is rare.
+FAST = {name: Limit(max_count=100_000) for name in ("ProcessEvent", "TimerFired", "LogEvent")}
+
+
 class Settings(msgspec.Struct, forbid_unknown_fields=True):
     """The ``config`` of the app.
 
@@ -47,6 +61,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     :ivar types: pattern of the topics that are kept, ``Event.#`` for all.
     :ivar max_age: seconds that an event is kept; None: for ever.
     :ivar max_count: how many are kept at most; None: all.
+    :ivar limits: name, or path, of a type of events -> less than that, of these.
     :ivar trim_every: seconds between two looks for what is to go.
     """
 
@@ -54,6 +69,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     types: str = "Event.#"
     max_age: Annotated[float, Meta(gt=0)] | None = 30 * 86_400.0
     max_count: Annotated[int, Meta(ge=0)] | None = 1_000_000
+    limits: dict[str, Limit] = msgspec.field(default_factory=lambda: dict(FAST))
     trim_every: Annotated[float, Meta(gt=0)] = 60.0
 
 
@@ -111,12 +127,21 @@ class EventsService(Service, name=REPOSITORY, version="0.1.0", concurrency=AHEAD
         settings = self._settings
         while True:
             try:
-                gone = await self._log.trim(settings.max_age, settings.max_count)
+                gone = await self._trim()
                 if gone:
                     log.info("%d events have gone: too old, or too many", gone)
             except Unavailable as error:
                 log.warning("old events stay for now: %s", error)
             await asyncio.sleep(settings.trim_every)
+
+    async def _trim(self) -> int:
+        settings = self._settings
+        gone = 0
+        for name, limit in settings.limits.items():
+            where = model.type_is(name, self._log.paths)
+            if where is not None:
+                gone += await self._log.trim(limit.max_age, limit.max_count, where)
+        return gone + await self._log.trim(settings.max_age, settings.max_count)
 
     # asking
 
@@ -182,8 +207,9 @@ class EventsService(Service, name=REPOSITORY, version="0.1.0", concurrency=AHEAD
         """Return the offsets of the oldest and the newest event, and what is kept for how long."""
         with answering():
             first, last = await self._log.ends()
+            count = await self._log.count(Query(A("offset") >= first))
         settings = self._settings
-        return Info(first, last, last - first + 1, settings.max_age, settings.max_count)
+        return Info(first, last, count, settings.max_age, settings.max_count)
 
     async def op_types(self) -> list[str]:
         """Return the paths of the types of all events that were ever kept, in order."""
