@@ -199,22 +199,23 @@ class AgentSettings(_Section, frozen=True):
 class IdentitySettings(_Section, frozen=True):
     """Who calls: the tokens that messages carry, and how they are checked.
 
-    :param verify: ``off`` (tokens only travel), ``hint`` (a token that comes is checked; without
-        one, ``user-id`` is taken as it is), ``present`` (without a token nobody is known),
-        ``required`` (without a token a message is refused).
+    :param verify: ``off`` (tokens only travel), ``hint`` (one that comes is checked; without one,
+        ``user-id`` is taken as it is), ``present`` (without one nobody is known), ``required``.
+    :param revocations: until those before a start are known, take tokens (``ask``), or none
+        but the system's (``require``).
     :param audience: that tokens must be made for; null: the sysname.
     :param keys: public keys (Ed25519, base64url) of further issuers whose tokens are good here.
     :param keys_file: a JSON Web Key Set of such keys, which nobody but its owner can write.
-    :param leeway: how far the clocks of who makes and who checks a token may differ.
+    :param leeway: how far the clocks of who makes a token and who checks it may differ.
     :param max_life: of a token; one that was made for longer is refused.
     :param cache: how many checked tokens are known, so that they are not checked each time.
-    :param token: that this container's own calls carry; ``system``: one that it makes itself, with
-        the key of the system; ``none``: none, so that they are nobody's; null: ``system`` where
-        ``verify`` is ``present`` or ``required``, else ``none``.
+    :param token: that its own calls carry; ``system``: one that it makes with the key of the
+        system; ``none``; null: ``system`` where ``verify`` is ``present`` or ``required``.
     :param token_file: the file that holds it, read again when it has changed.
     """
 
     verify: Literal["off", "hint", "present", "required"] = "hint"
+    revocations: Literal["ask", "require"] = "ask"
     audience: str | None = None
     keys: list[str] = []
     keys_file: str | None = None
@@ -231,8 +232,7 @@ class PolicySettings(_Section, frozen=True):
     :param file: of the rules; it is read again when it has changed. Null: there is none.
     :param service: whether the rules of the service ``policy`` take its place, once they are there.
     :param default: what becomes of a message that no rule decides: ``allow`` or ``deny``.
-    :param owners: the service that is asked who owns a resource (ops ``find``, ``read_many``);
-        null: nobody is.
+    :param owners: the service to ask who owns a resource (``find``, ``read_many``); null: none.
     :param reload_every: between two looks at the file, and at the service.
     """
 

@@ -27,6 +27,7 @@ from ion.container.exchange import AGENT, ExchangeManager
 from ion.container.failover import Failover
 from ion.container.health import Health
 from ion.container.hosting import Hosting
+from ion.container.informing import Informing
 from ion.container.launcher import Launcher
 from ion.container.notices import Notices
 from ion.container.policing import keep, police
@@ -157,6 +158,9 @@ class Container(Calling, Hosting, Conditioned):
             self._rooms.push_async_callback(self.notices.close)
             await self.exchange.open()
             await self._start_agent()
+            informing = Informing(self)
+            self._rooms.push_async_callback(informing.close)
+            await informing.open()
             lost = self.tidings.and_lost(self.notices.lost)
             self.pulse = Pulse(self.endpoint, self.exchange, self.settings.system, lost)
             self._rooms.push_async_callback(self.pulse.close)

@@ -7,9 +7,11 @@ import dataclasses
 import itertools
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
 from ion import (
@@ -22,12 +24,15 @@ from ion import (
     Service,
     StartError,
     Unauthorized,
+    Unavailable,
     connect,
 )
-from ion.process.identity import acting
+from ion.process.identity import acting, catching_up
 from ion.process.identity.extra import Ed25519PrivateKey
 from ion.process.identity.keys import pem_of, public_key, written
+from ion.process.identity.revocations import Revocation
 from ion.process.identity.tokens import Limits, key_of, read
+from ion.process.identity.trust import issuer_of
 from ion.services.identity.client import IdentityClient, Session
 from ion.services.identity.guessing import Guesses
 from ion.services.identity.proving import assertion
@@ -437,3 +442,97 @@ async def test_the_shell_has_words_for_it() -> None:
         assert await actors.remove("ada")
         assert (await actors.whoami()).actor == "system"
         assert "actors.add" in repr(actors)
+
+
+@asynccontextmanager
+async def member(url: str, **config: Any) -> AsyncIterator[Container]:
+    """Give a container that hears of what is revoked by no reminder in this test."""
+    async with Container(url, sysname="test", config={**CONFIG, **config}) as container:
+        await container.spawn(Roles)
+        yield container
+
+
+def told(container: Container, actor: str) -> Any:
+    """Return a token that is as good as one of the service ``identity``."""
+    permission, settings = container.endpoint.permission, container.settings.identity
+    issuer = issuer_of(permission, settings, "test")
+    assert issuer is not None
+    return issuer.token(actor, [OPERATOR])
+
+
+async def asked(container: Container, token: str) -> Any:
+    pid = next(pid for pid, each in container.processes.items() if each.name == "roles")
+    with acting(token):
+        return await container.rpc_send(pid, "of", {}, 30)
+
+
+async def test_who_starts_knows_at_once_what_was_revoked_before(
+    amqp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catching_up, "PAGE", 2)
+    async with member(amqp_url) as first:
+        await first.start_app("identity", config={"remind_every": 3600.0})
+        admin = IdentityClient(first)
+        tokens = {name: told(first, name) for name in ("ann", "bob", "eve", "fay", "joe")}
+        for name in list(tokens)[:4]:
+            await admin.revoke(actor=name)
+        async with member(amqp_url, **{"identity.revocations": "require"}) as second:
+            assert not second.endpoint.desk.waits
+            for name, token in tokens.items():
+                if name == "joe":
+                    assert await asked(second, token) == [OPERATOR]
+                    continue
+                with pytest.raises(Unauthorized, match="was revoked"):
+                    await asked(second, token)
+
+
+async def test_until_it_is_known_what_was_revoked_no_token_is_taken_where_it_must_be(
+    amqp_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with member(amqp_url, **{"identity.revocations": "require"}) as strict:
+        token = told(strict, "ann")
+        with pytest.raises(Unavailable, match="not known here yet"):
+            await asked(strict, token)
+        assert await asked(strict, strict.endpoint.token) == ["SYSTEM"]
+        assert "no token is taken: there is no service 'identity'" in caplog.text
+        async with member(amqp_url) as lenient:
+            assert await asked(lenient, token) == [OPERATOR]
+            await lenient.start_app("identity", config={"remind_every": 3600.0})
+            async with asyncio.timeout(30):
+                while strict.endpoint.desk.waits:
+                    await asyncio.sleep(0.02)
+            assert await asked(strict, token) == [OPERATOR]
+
+
+class Impostor(Service, name="identity"):
+    """Says of everybody that they are revoked, or of nobody; it has not the key of the system."""
+
+    pages: ClassVar[list[Any]] = []
+
+    async def op_revoked(self, nonce: str, after: Any = None) -> Any:
+        now = time.time()
+        everything = [Revocation("actor", "ann", now + 9, now + 99)]
+        body = msgspec.msgpack.encode(everything)
+        permission = self._endpoint.permission
+        assert permission is not None
+        seal = permission.seal("revocations", repr((nonce, None, None)), body)
+        self.pages.append(nonce)
+        return [{"told": body}, {"told": body, "seal": seal.get("seal", "")}, "?"][
+            len(self.pages) % 3
+        ]
+
+
+async def test_nobody_without_the_key_says_what_is_revoked(
+    amqp_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ion.container.informing.PAUSE", 0.05)
+    monkeypatch.setattr("ion.container.informing.WITHIN", 0.5)
+    foreign = {"agent.key": "ab" * 32, "identity.verify": "off"}
+    async with Container(amqp_url, sysname="test", config=foreign) as other:
+        await other.spawn(Impostor)
+        async with member(amqp_url) as container:
+            async with asyncio.timeout(30):
+                while len(Impostor.pages) < 3:
+                    await asyncio.sleep(0.02)
+            assert await asked(container, told(container, "ann")) == [OPERATOR]
+    assert "is not sealed with the system's key" in caplog.text

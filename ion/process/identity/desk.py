@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ion.base.errors import ConfigurationError, Unauthorized
+from ion.base.errors import ConfigurationError, Unauthorized, Unavailable
 from ion.base.settings import IdentitySettings
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Delivery
@@ -53,6 +53,7 @@ class Desk:
 
     :ivar is_strict: whether calls without a token are its business, too.
     :ivar audience: that tokens must be made for.
+    :ivar waits: whether no token but the system's is taken, until it is known what was revoked.
     :param permission: of that party: the key of its system is trusted.
     """
 
@@ -60,6 +61,7 @@ class Desk:
         self, settings: IdentitySettings, permission: Permission | None, sysname: str
     ) -> None:
         self.is_strict = settings.verify in (PRESENT, REQUIRED)
+        self.waits = self.is_strict and settings.revocations == "require"
         self._mode = settings.verify
         self.settings = settings
         self._permission = permission
@@ -111,6 +113,7 @@ class Desk:
 
         :param process: that it is for.
         :raises Unauthorized: its token is not good, or it has none, and needs one.
+        :raises Unavailable: whether its token was revoked is not known here yet.
         """
         if self._mode == OFF:
             return
@@ -154,6 +157,9 @@ class Desk:
         except ConfigurationError as error:
             message = f"tokens cannot be checked here: {error.message}"
             raise Unauthorized(message, details={"reason": "unchecked"}) from error
+        if self.waits and SYSTEM_ROLE not in identity.roles:
+            message = "it is not known here yet which tokens were revoked: try again"
+            raise Unavailable(message, details={"retry-after": 1.0})
         if self.audience in identity.audience:
             return identity
         name = getattr(process, "service_name", "") or process.name

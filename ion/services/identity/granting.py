@@ -12,9 +12,11 @@ from typing import Any
 import msgspec
 
 from ion.base.errors import ApplicationError, Conflict, NotFound, Unauthorized
+from ion.process.identity.catching_up import Page, Place, in_order, page_of
 from ion.process.identity.keys import key_set
-from ion.process.identity.revocations import ACTOR, ONE
+from ion.process.identity.revocations import ACTOR, ONE, Revocation
 from ion.process.identity.tokens import refused
+from ion.process.ops import command
 from ion.services.identity import proving
 from ion.services.identity.authority import (
     answered,
@@ -40,6 +42,7 @@ class Granting(Office):
     def begin_granting(self) -> None:
         """Make what guesses are counted in."""
         self._guesses = Guesses()
+        self._ordered: list[tuple[Place, Revocation]] = []
         self._hashing = asyncio.Semaphore(MAX_TOGETHER)
 
     async def op_authenticate(
@@ -152,6 +155,18 @@ class Granting(Office):
             await self.administrator()
             found = await self.book.revocations(time.time())
             return [msgspec.to_builtins(each) for each in found[:1000]]
+
+    @command
+    async def op_revoked(self, nonce: str, after: Place | None = None) -> Page:
+        """Return a page of what is revoked to a container, sealed.
+
+        :param nonce: what the seal is to be made over.
+        :param after: where the page before has ended.
+        """
+        if after is None or not self._ordered:
+            with answered():
+                self._ordered = in_order(await self.book.revocations(time.time()))
+        return page_of(self._endpoint.permission, nonce, self._ordered, after)
 
     async def op_whoami(self) -> Who:
         """Return whom the call was found to be of."""

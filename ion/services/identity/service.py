@@ -67,6 +67,8 @@ class IdentityService(
         self.issuer = await self._issuer(config.get("key_file"))
         rows = await self.index_store(str(config.get("store") or STORE), INDICES)
         self.book = Book(rows)
+        desk.revoke(await self.book.revocations(time.time()))
+        desk.waits = False
         self.begin_granting()
 
     async def on_activate(self) -> None:
