@@ -42,15 +42,17 @@ class _Sweep:
     :ivar due: when it goes on, on the monotonic clock.
     :ivar after: the last key of the page before.
     :ivar is_incomplete: something was left in this pass.
+    :ivar until: when it may be over: before, something may still come.
     """
 
-    __slots__ = ("after", "due", "is_incomplete", "pause")
+    __slots__ = ("after", "due", "is_incomplete", "pause", "until")
 
     def __init__(self, due: float) -> None:
         self.due = due
         self.after: str | None = None
         self.is_incomplete = False
         self.pause = PAUSE
+        self.until = due
 
 
 class Relay:
@@ -68,6 +70,7 @@ class Relay:
         self._claims = claims
         self._lease = settings.lease
         self._limit = settings.max_unsent
+        self._doubt = 2 * settings.timeout  # seconds in which a commit may still come to its end
         self._sender = Sender(endpoint, settings.remember)
         self._system = f"{endpoint.namespace.sysname}/"
         self._serial = itertools.count(1).__next__
@@ -134,12 +137,14 @@ class Relay:
     def drop(self, keys: Iterable[str], *, perhaps_kept: bool) -> None:
         """Give reserved keys back.
 
-        :param perhaps_kept: the messages may be in the store: it is not known.
+        :param perhaps_kept: the messages may be in the store, or come there: it is not known.
         """
         for key in keys:
             self._at_hand.discard(key)
             if perhaps_kept:
-                self._sweep(_owner(key, self._system), PAUSE)
+                owner = _owner(key, self._system)
+                self._sweep(owner, PAUSE)
+                self._sweeps[owner].until = clock.monotonic() + self._doubt
 
     # sending
 
@@ -239,7 +244,7 @@ class Relay:
             await self._sweep_over(owner, sweep)
 
     async def _sweep_over(self, owner: str, sweep: _Sweep) -> None:
-        if sweep.is_incomplete:
+        if sweep.is_incomplete or clock.monotonic() < sweep.until:
             sweep.is_incomplete = False
             sweep.due = clock.monotonic() + sweep.pause
             sweep.pause = min(sweep.pause * 2, MAX_PAUSE)
@@ -263,10 +268,15 @@ class Relay:
         for owner in await self._claims.renew():
             log.warning("what %s has in the outbox is sent by another container now", owner)
             self._sweeps.pop(owner, None)
-        for owner in await self._claims.take(await self._owners()):
+        owners = await self._owners()
+        for owner in await self._claims.take(owners):
             log.info("%s is gone: what it has left in the outbox is sent from here", owner)
             self._sweep(owner, 0.0)
-        if self._is_at_rest():
+        if not self._is_at_rest():
+            return
+        if self._claims.own in owners:  # a commit that was given up has come to its end after all
+            self._sweep(self._claims.own, 0.0)
+        else:
             await self._claims.give_up(self._claims.own)
 
     async def _owners(self) -> set[str]:

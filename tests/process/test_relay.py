@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -165,6 +168,40 @@ async def test_the_outbox_is_bounded(bus: Bus, store_url: str) -> None:
         await noted(container, "x", 3)
         await process.tell("x")
         await noted(container, "x", 4)
+
+
+@pytest.mark.parametrize("doubt", [20.0, 0.0])
+async def test_a_commit_that_ends_after_who_asked_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, doubt: float
+) -> None:
+    """What was sent in it is sent, though the outbox was looked through before."""
+    path = tmp_path / "store.db"
+    async with made(("memory://", {}), f"sqlite:///{path}") as container:
+        await container.spawn(Receiver)
+        process = await sender(container)
+        await process.tell("early")
+        await noted(container, "early", 1)
+        relay: Any = (await container.mailroom()).relay
+        writer: Any = (await container.datastore())._writer  # type: ignore[attr-defined]
+        monkeypatch.setattr(relay, "_doubt", doubt)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            telling = asyncio.ensure_future(process.tell("late"))
+            await until(lambda: any(len(j.steps) > 1 for _, js in writer._waiting for j in js))
+            await until(writer._inbox.empty)
+            telling.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await telling
+            (sweep,) = relay._sweeps.values()
+            await until(lambda: sweep.pause > relays.PAUSE or not relay._sweeps)
+            other.execute("COMMIT")
+
+        async def is_even() -> bool:
+            sums = [await number(container, name, "late") for name in ("accounts", "notes")]
+            return sums[0] == sums[1] and not await unsent(container) and not writer._count
+
+        await eventually(is_even, "it was done, and its message was not sent")
+        assert await number(container, "notes", "late") == 1
 
 
 async def test_what_nobody_takes_for_long_is_a_dead_letter(bus: Bus, store_url: str) -> None:
