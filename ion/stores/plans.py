@@ -1,8 +1,8 @@
 """Statements kept for queries that differ only in their values.
 
-Most queries compare some attributes with values, and have no cursor; others say, too, which
-comparisons are to be false. For each set of comparisons, order and limit the query is checked and
-compiled once; then only its values are checked.
+Most queries compare some attributes with values, and have no cursor; others say, too, what is to
+be false. For each set of comparisons, order and limit the query is checked and compiled once; then
+only its values are checked, and of these only what is not the very object that was checked before.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Plans(Generic[P]):
 
     def __init__(self, kinds: Mapping[str, str]) -> None:
         self._kinds = kinds
-        self._kept: dict[Any, P] = {}
+        self._kept: dict[Any, _Kept[P]] = {}
 
     def recall(self, query: Query) -> tuple[Query, P, list[Any]] | None:
         """Return a query as it is checked, what was kept for it, and the values it compares with.
@@ -40,18 +40,24 @@ class Plans(Generic[P]):
         if terms is None:
             return None
         try:
-            plan = self._kept.get(_shape(query, terms))
+            kept = self._kept.get(_shape(query, terms))
         except TypeError:  # what has no hash is no name
             return None
-        if plan is None:
+        if kept is None:
             return None
-        values = []
-        for term in terms:
-            value = attribute_value(term.name, term.value, self._kinds)
-            if value is not term.value or value is None:
-                query = checked(query, self._kinds)  # as it is kept; or it is refused
-            values.append(value)
-        return query, plan, values
+        values = kept.values.copy()
+        is_kept_so = True
+        for place, term, was in zip(kept.places, terms, kept.terms, strict=True):
+            if term is was:
+                continue
+            if type(term) is Compare:
+                value = values[place] = attribute_value(term.name, term.value, self._kinds)
+                is_kept_so = is_kept_so and value is term.value and value is not None
+            else:  # equal to what was checked, as 1 and True are
+                is_kept_so = False
+        if not is_kept_so:
+            query = checked(query, self._kinds)  # as it is kept; or it is refused
+        return query, kept.plan, values
 
     def keep(self, query: Query, plan: P) -> None:
         """Keep what was made of a checked query, where it is for others, too.
@@ -59,59 +65,51 @@ class Plans(Generic[P]):
         :param plan: takes the values that are compared with, in their order, and nothing else.
         """
         terms = _terms(query)
-        if terms is None:
+        parts = [_values(term) for term in terms] if terms is not None else [None]
+        if terms is None or None in parts:
             return
         if len(self._kept) >= MOST:
             self._kept.clear()
-        self._kept[_shape(query, terms)] = plan
+        self._kept[_shape(query, terms)] = _Kept(plan, terms, [part or [] for part in parts])
 
 
-def _terms(query: Query) -> Sequence[Compare] | None:
-    """Return the comparisons that are a query; None: it is more than that."""
+class _Kept(Generic[P]):
+    """A plan, and the query that it was made of.
+
+    :ivar terms: of that query.
+    :ivar places: where the value of each term is, or the first of them, among all values.
+    """
+
+    __slots__ = ("places", "plan", "terms", "values")
+
+    def __init__(self, plan: P, terms: Sequence[Predicate], parts: Sequence[list[Any]]) -> None:
+        self.plan = plan
+        self.terms = terms
+        self.values = [value for part in parts for value in part]
+        self.places = [sum(map(len, parts[:number])) for number in range(len(parts))]
+
+
+def _terms(query: Query) -> Sequence[Predicate] | None:
+    """Return what is to be true of a query, together; None: it goes on, or is none."""
     where = query.where
     if query.cursor is not None or type(query.limit) is not int or type(query.order) is not tuple:
         return None
     if where is None:
         return ()
-    if type(where) is Compare:
-        return (where,)
-    if type(where) is not And:
+    return (where.terms or None) if type(where) is And else (where,)
+
+
+def _values(term: Predicate) -> list[Any] | None:
+    """Return the values that a term compares with, where it is of a sort that is kept."""
+    if type(term) is Compare:
+        return [term.value]
+    either = term.term if type(term) is Not else None
+    if type(either) is not Or or not all(type(one) is Compare for one in either.terms):
         return None
-    if all(type(term) is Compare for term in where.terms):
-        return where.terms or None  # type: ignore[return-value]
-    return _excluding(where.terms)
+    return [one.value for one in either.terms if type(one) is Compare]
 
 
-def _excluding(terms: Sequence[Predicate]) -> _Excluding | None:
-    """Return the comparisons of terms of which some say what is to be false: of all of these."""
-    flat = _Excluding()
-    for term in terms:
-        if type(term) is Compare:
-            flat.append(term)
-            flat.shape += (0,)
-            continue
-        either = term.term if type(term) is Not else None
-        if type(either) is not Or or not all(type(one) is Compare for one in either.terms):
-            return None
-        flat += either.terms  # type: ignore[arg-type]
-        flat.shape += (len(either.terms),)
-    return flat
-
-
-class _Excluding(list[Compare]):
-    """Comparisons, some of which are to be false.
-
-    :ivar shape: of each term how many of them it excludes; 0: it is one, and is to be true.
-    """
-
-    shape: tuple[int, ...] = ()
-
-
-def _shape(query: Query, terms: Sequence[Compare]) -> Any:
-    if type(terms) is _Excluding:
-        names = tuple([(term.name, term.op) for term in terms])
-        return terms.shape, names, query.order, query.limit
-    if len(terms) == 1:
-        term = terms[0]
-        return term.name, term.op, query.order, query.limit
-    return tuple([(term.name, term.op) for term in terms]), query.order, query.limit
+def _shape(query: Query, terms: Sequence[Predicate]) -> Any:
+    """Return what queries have in common that one plan is for: all of what they exclude, too."""
+    names = [(t.name, t.op) if type(t) is Compare else t for t in terms]
+    return *names, query.order, query.limit, query.index

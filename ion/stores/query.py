@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Iterator, Mapping
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -145,12 +146,15 @@ class Query(msgspec.Struct, frozen=True):
     :param order: names of attributes, with ``-`` in front from the greatest.
     :param limit: entries of a page.
     :param cursor: of the page before; None: from the start.
+    :param index: give the entries with their attributes; without, which costs less, an engine may
+        give only those that they are ordered by.
     """
 
     where: Predicate | None = None
     order: tuple[str, ...] = ()
     limit: int = 100
     cursor: str | None = None
+    index: bool = True
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -182,7 +186,31 @@ def checked(query: Query, indices: Mapping[str, str]) -> Query:
     for name in names:
         attribute_value(name, None, indices)
     check_limit(query.limit)
-    return msgspec.structs.replace(query, where=where)
+    query = msgspec.structs.replace(query, where=where)
+    if query.cursor is not None:
+        _check_cursor(query, names, indices)
+    return query
+
+
+def _check_cursor(query: Query, names: Sequence[str], indices: Mapping[str, str]) -> None:
+    """Refuse a cursor with values that no attribute has: somebody has made it, or altered it."""
+    place = position_of(query)
+    if place is None:
+        return
+    for name, value in zip(names, place.values, strict=True):
+        try:
+            is_one = type(attribute_value(name, value, indices)) is type(value)
+        except InvalidRequest:
+            is_one = False
+        if not is_one:
+            raise _no_cursor()
+
+
+def shown(query: Query, names: Sequence[str]) -> Sequence[str]:
+    """Return those attributes that a checked query's entries are to have, of all of a store's."""
+    if query.index:
+        return names
+    return [name.removeprefix("-") for name in query.order]
 
 
 def _sizes(predicate: Predicate, depth: int) -> Iterator[int]:
@@ -203,9 +231,11 @@ def _sizes(predicate: Predicate, depth: int) -> Iterator[int]:
 
 
 def _checked(predicate: Predicate, indices: Mapping[str, str]) -> Predicate:
+    """Return a predicate as it is kept: itself where it is so already."""
     match predicate:
         case Compare(name, op, value):
-            return Compare(name, op, _value(name, value, indices))
+            kept = _value(name, value, indices)
+            return predicate if kept is value else Compare(name, op, kept)
         case In(name, values):
             attribute_value(name, None, indices)
             return In(name, tuple(_value(name, value, indices) for value in values))
@@ -218,12 +248,14 @@ def _checked(predicate: Predicate, indices: Mapping[str, str]) -> Predicate:
         case Absent(name):
             attribute_value(name, None, indices)
             return predicate
-        case And(terms):
-            return And(tuple(_checked(term, indices) for term in terms))
-        case Or(terms):
-            return Or(tuple(_checked(term, indices) for term in terms))
+        case And(terms) | Or(terms):
+            every = tuple([_checked(term, indices) for term in terms])
+            if all(map(operator.is_, every, terms)):
+                return predicate
+            return And(every) if type(predicate) is And else Or(every)
         case Not(term):
-            return Not(_checked(term, indices))
+            inner = _checked(term, indices)
+            return predicate if inner is term else Not(inner)
     message = f"{type(predicate).__name__} is no predicate of a query"
     raise InvalidRequest(message)
 
@@ -296,9 +328,13 @@ def position_of(query: Query) -> Position | None:
         position = None
         data = b""
     if position is None or data[:_MARK] != _mark(query) or len(position.values) != len(query.order):
-        message = "the cursor is not one of this query: give the one that its last page had"
-        raise InvalidRequest(message)
+        raise _no_cursor()
     return position
+
+
+def _no_cursor() -> InvalidRequest:
+    message = "the cursor is not one of this query: give the one that its last page had"
+    return InvalidRequest(message)
 
 
 def _mark(query: Query) -> bytes:

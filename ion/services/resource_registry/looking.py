@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from ion.base.errors import InvalidRequest
 from ion.services.resource_registry import keeping
@@ -16,6 +17,7 @@ MOST = 1000  # resources of one answer
 _DELETED = Compare("maturity", "NE", DELETED)
 _PRESENT = (Compare("maturity", "NE", RETIRED), _DELETED)
 _AFTER_PATHS = "0"  # the character after the one that they end with
+_PATHS = 1000
 _FEW = 16  # an array of less has a head of one byte
 
 
@@ -24,6 +26,7 @@ def within(path: str) -> tuple[Compare, Compare]:
     return Compare("path", "GE", path), Compare("path", "LT", path[:-1] + _AFTER_PATHS)
 
 
+@lru_cache(_PATHS)
 def _filtered(path: str) -> Not:
     """Return the same, for the store to look at where it finds by something else.
 

@@ -220,7 +220,7 @@ class ResourceRegistryService(
             where = await self._wanted(
                 type, where, name, owner, state, retired, below, is_ordered=bool(order)
             )
-            query = Query(where, tuple(order or ()), limit, cursor)
+            query = Query(where, tuple(order or ()), limit, cursor, index=False)
             return await looking.find(self._home, query, self._most, packed=packed)
 
     async def op_count(

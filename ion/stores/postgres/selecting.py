@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ion.stores.compiling import Compiler, order_by
+from ion.stores.entries import entries_of
 from ion.stores.limits import PAGE_BYTES, after_prefix, key_bytes, prefix_bytes
-from ion.stores.postgres.table import Shape
-from ion.stores.query import Position, Query
+from ion.stores.postgres.table import Plan, Shape, columns_of
+from ion.stores.query import Position, Query, shown
 
 Statement = tuple[str, list[Any]]
 
@@ -47,8 +48,11 @@ def query_of(shape: Shape, query: Query) -> PageStatement:
     """
     compiler = _Compiler()
     condition = compiler.where(query, paged=True)
-    page = _page(shape, condition, compiler.parameters, order_by(query), query.limit)
-    shape.plans.keep(query, (page.lean, page.whole))
+    order, limit = order_by(query), query.limit
+    page = _page(shape, condition, compiler.parameters, order, limit)
+    attributes = shown(query, shape.attributes)
+    lean = _lean(shape, columns_of(attributes), condition, order, limit)
+    shape.plans.keep(query, Plan(lean, entries_of(attributes)))
     return page
 
 
@@ -93,11 +97,7 @@ def _page(
     """
     columns = f"key, value, revision{shape.columns}"
     tail = f"FROM {shape.sql} WHERE {condition} ORDER BY {order} LIMIT {limit + 1}"
-    share = PAGE_BYTES // (limit + 1)
-    lean = (
-        f"SELECT key, CASE WHEN octet_length(value) <= {share} THEN value END, "
-        f"revision{shape.columns} {tail}"
-    )
+    lean = _lean(shape, shape.columns, condition, order, limit)
     whole = (
         "SELECT key, CASE WHEN sum(octet_length(value)) OVER page - octet_length(value) "
         f"< {PAGE_BYTES} THEN value ELSE '' END, revision{shape.columns} "
@@ -105,3 +105,12 @@ def _page(
         f"WINDOW page AS (ORDER BY {order} ROWS UNBOUNDED PRECEDING) ORDER BY {order}"
     )
     return PageStatement(lean, whole, parameters)
+
+
+def _lean(shape: Shape, columns: str, condition: str, order: str, limit: int) -> str:
+    """Return the statement of a page, with None for values that could make it too large."""
+    share = PAGE_BYTES // (limit + 1)
+    return (
+        f"SELECT key, CASE WHEN octet_length(value) <= {share} THEN value END, revision{columns} "
+        f"FROM {shape.sql} WHERE {condition} ORDER BY {order} LIMIT {limit + 1}"
+    )

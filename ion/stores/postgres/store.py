@@ -156,10 +156,10 @@ class PostgresStore:
         if known is None:
             query = checked(query, self.indices)
         else:
-            query, (lean, _), values = known
-            rows = await self._engine.at_once(lambda line: line.rows(lean, *values))
+            query, plan, values = known
+            rows = await self._engine.at_once(lambda line: line.rows(plan.lean, *values))
             if rows is not None and None not in [row[1] for row in rows]:
-                return page_of(query, shape.entries_of(rows))
+                return page_of(query, plan.entries_of(rows))
         return page_of(query, await self._page(lambda s: selecting.query_of(s, query)))
 
     async def count(self, query: Query) -> int:

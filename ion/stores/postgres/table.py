@@ -7,13 +7,13 @@ none that it has not named, and no write needs to ask.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ion.stores.entries import entries_of
+from ion.stores.entries import Rows, entries_of
 from ion.stores.limits import Kind
 from ion.stores.plans import Plans
-from ion.stores.store import Indices
+from ion.stores.store import Entry, Indices
 
 _COLUMN_TYPES: dict[Kind, str] = {
     "str": 'TEXT COLLATE "C"',
@@ -31,6 +31,17 @@ class Lookup(NamedTuple):
     many: str
 
 
+class Plan(NamedTuple):
+    """How a page is read, whatever the values are.
+
+    :ivar lean: the statement that is tried first.
+    :ivar entries_of: makes entries of its rows.
+    """
+
+    lean: str
+    entries_of: Callable[[Rows], list[Entry]]
+
+
 class Shape:
     """A table as it is for a time. Never changed.
 
@@ -38,7 +49,7 @@ class Shape:
     :ivar indices: declared attributes; None: it is no index store.
     :ivar attributes: their names, in the order of the columns.
     :ivar columns: of the attributes, with a comma in front of each, for SELECT.
-    :ivar plans: the two statements of a page for each sort of query.
+    :ivar plans: how the page of each sort of query is read.
     :ivar entries_of: makes entries of rows: key, value, revision, and these columns.
     """
 
@@ -49,9 +60,9 @@ class Shape:
         self.attributes = list(self.kinds)
         self.own_name = f'"s_{name}_{generation}"'
         self.sql = f'"{schema}".{self.own_name}'
-        self.plans: Plans[tuple[str, str]] = Plans(self.kinds)
+        self.plans: Plans[Plan] = Plans(self.kinds)
         self.entries_of = entries_of(self.attributes)
-        self.columns = "".join(f", {_column(name)}" for name in self.attributes)
+        self.columns = columns_of(self.attributes)
         self.value = f"SELECT value FROM {self.sql} WHERE key = $1"
         self.values = f"SELECT key, value FROM {self.sql} WHERE key = ANY($1)"
         self.revisions = self._lookup("key, revision")
@@ -129,6 +140,11 @@ class Shape:
             "WHERE t.key = n.key AND (n.expected IS NULL OR t.revision = n.expected) "
             "RETURNING t.key"
         )
+
+
+def columns_of(attributes: Sequence[str]) -> str:
+    """Return the columns of attributes, with a comma in front of each."""
+    return "".join(f", {_column(name)}" for name in attributes)
 
 
 def _column(name: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from ion.stores.compiling import Compiler, order_by, parts_of
 from ion.stores.limits import PAGE_BYTES, after_prefix, check_limit, key_bytes, prefix_bytes
 from ion.stores.ordering import cursor_after, page_by_key, page_of
-from ion.stores.query import And, Compare, Predicate, Prefix, Query, checked
+from ion.stores.query import And, Compare, Predicate, Prefix, Query, checked, shown
 from ion.stores.sqlite.reading import INLINE, Executes
 from ion.stores.sqlite.table import Form, Plan, Table
 from ion.stores.store import Entry, Page
@@ -51,12 +51,14 @@ class Selection:
         """Read, next, what a statement finds, given from FROM on."""
         self._statements.append((tail, parameters))
 
-    @property
-    def plan(self) -> Plan | None:
-        """What may be kept for other parameters; None: with these it reads another way."""
+    def plan(self, attributes: Sequence[str]) -> Plan | None:
+        """Return what may be kept for other parameters; None: with these it reads another way.
+
+        :param attributes: that entries have then.
+        """
         if len(self._statements) != 1 or self._probes:
             return None
-        return Plan(self._form, self._statements[0][0])
+        return Plan(self._form, self._statements[0][0], attributes)
 
     def probe(self, name: str, condition: str, parameters: list[Any]) -> None:
         """Read by the index of an attribute, where a condition on it finds few rows there."""
@@ -124,11 +126,11 @@ class Known:
         query, limit = self._query, self._query.limit
         rows = on.execute(self._plan.lean, (*self._values, limit + 1)).fetchall()
         if limit > _SURELY:
-            return page_of(query, self._form.entries(rows))
+            return page_of(query, self._plan.entries(rows))
         if len(rows) <= limit:
-            return Page(self._form.entries(rows))
+            return Page(self._plan.entries(rows))
         del rows[limit:]
-        entries = self._form.entries(rows)
+        entries = self._plan.entries(rows)
         return Page(entries, cursor_after(query, entries[-1]))
 
     def whole(self, connection: sqlite3.Connection) -> Page[Entry]:
@@ -168,7 +170,7 @@ def _made(table: Table, form: Form, query: Query) -> Selection:
         compiler = Compiler(_mark)
         condition = compiler.where(Query(And(tuple(terms))), paged=False)
         selection.probe(name, condition, compiler.parameters)
-    plan = selection.plan
+    plan = selection.plan(shown(query, form.attributes))
     if plan is not None:
         form.plans.keep(query, plan)
     return selection

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ion.stores.entries import entries_of
@@ -22,15 +22,18 @@ class Plan:
     """How a page is read by one statement, whatever the values are.
 
     :param form: of the table.
+    :param attributes: that its entries have, of those of the form.
     :ivar tail: the statement from FROM on.
     :ivar lean: all of it.
+    :ivar entries: makes entries of its rows.
     """
 
-    __slots__ = ("lean", "tail")
+    __slots__ = ("entries", "lean", "tail")
 
-    def __init__(self, form: Form, tail: str) -> None:
+    def __init__(self, form: Form, tail: str, attributes: Sequence[str]) -> None:
         self.tail = tail
-        self.lean = form.lean + tail
+        self.lean = _lean(attributes) + tail
+        self.entries = entries_of(attributes, [name for name in attributes if name in form.bools])
 
 
 class Form:
@@ -70,7 +73,7 @@ class Form:
         )
         columns = "".join(f", {column}" for column in own)
         self.select = f"SELECT key, value, revision{columns}"
-        self.lean = f"SELECT CAST(key AS TEXT), value, revision{columns}"
+        self.lean = _lean(self.attributes)
 
     def row(self, index: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return the values of the attribute columns for a put."""
@@ -136,3 +139,8 @@ class Table:
             f"ALTER TABLE {self.sql} ADD COLUMN {column} {_COLUMN_TYPES[kind]}",
             f"CREATE INDEX {self.index(name)} ON {self.sql} ({column}, key)",
         ]
+
+
+def _lean(attributes: Sequence[str]) -> str:
+    columns = "".join(f", a_{name}" for name in attributes)
+    return f"SELECT CAST(key AS TEXT), value, revision{columns}"

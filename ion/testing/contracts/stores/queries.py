@@ -12,7 +12,19 @@ import pytest
 
 from ion.base.errors import InvalidRequest
 from ion.stores.limits import MAX_PAGE, PAGE_BYTES
-from ion.stores.query import MAX_DEPTH, MAX_TERMS, A, And, In, Not, Or, Predicate, Query
+from ion.stores.query import (
+    MAX_DEPTH,
+    MAX_TERMS,
+    A,
+    And,
+    In,
+    Not,
+    Or,
+    Position,
+    Predicate,
+    Query,
+    cursor_of,
+)
 from ion.stores.store import Datastore, IndexStore, Put, Remove
 from ion.testing.contracts.stores.answers import (
     POOL,
@@ -152,6 +164,23 @@ class QueriesContract(Bench):
         found = [*first.items, *(await indexed.query(rest)).items]
         assert [entry.key for entry in found] == expected(query, entries)
 
+    async def test_entries_without_attributes(self, indexed: IndexStore) -> None:
+        """They are the same ones on the same pages, with what they are ordered by."""
+        await filled(indexed, count=30)
+        for order in ((), ("-f", "b")):
+            query = Query(~(A("i") == 0), order=order, limit=7)
+            lean = msgspec.structs.replace(query, index=False)
+            for _ in range(2):
+                page, same = await indexed.query(query), await indexed.query(lean)
+                assert same.cursor == page.cursor
+                assert [(e.key, e.value, e.revision) for e in same.items] == [
+                    (e.key, e.value, e.revision) for e in page.items
+                ]
+                for name in ("f", "b") if order else ():
+                    assert [e.index.get(name) for e in same.items] == [
+                        e.index.get(name) for e in page.items
+                    ]
+
     async def test_a_cursor_of_another_query(self, indexed: IndexStore) -> None:
         """It is refused, be the other ever so like."""
         await filled(indexed, count=30)
@@ -167,6 +196,7 @@ class QueriesContract(Bench):
         ]
         damaged = [cursor[:-3], cursor + "A", cursor[:4] + "_" + cursor[5:], cursor[5:]]
         wrong = [msgspec.structs.replace(other, cursor=cursor) for other in others]
+        damaged.append(cursor_of(query, Position((5,), b"k")))  # of another type
         wrong += [msgspec.structs.replace(query, cursor=text) for text in damaged]
         for one in wrong:
             with pytest.raises(InvalidRequest, match="cursor"):
