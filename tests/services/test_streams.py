@@ -26,13 +26,16 @@ from ion import (
     StartError,
     Unavailable,
 )
+from ion.base import clock
 from ion.process.deadletters import peek
 from ion.process.granules import Field, Granule, StreamDefinition, StreamPublisher, StreamSubscriber
 from ion.process.granules.arrays import pieces
+from ion.process.granules.names import store_of
 from ion.process.granules.tracking import Seen
 from ion.services.streams import keeping, persisting
+from ion.services.streams import kept as keeps
 from ion.services.streams.client import StreamsClient
-from ion.services.streams.kept import HEAD, Log
+from ion.services.streams.kept import HEAD, INDICES, SILENT, Log
 from ion.stores.opening import open_datastore
 
 _names = itertools.count(1)
@@ -404,6 +407,45 @@ async def test_a_publisher_whose_clock_is_far_ahead_keeps_nothing_from_being_too
     await log.append(granules)
     assert await log.expire(now + 0.5) == 1
     assert await log.expire(now + 2 * 86_400) == 3
+    await datastore.close()
+
+
+async def test_publishers_that_are_long_silent_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    datastore = open_datastore("memory://")
+    await datastore.open()
+    log = await Log.open(datastore, "s")
+
+    async def append(publisher: str, number: int = 1) -> int:
+        granule = Granule("s", publisher, number, 1.0, {"x": np.zeros(1)})
+        return await log.append([(granule, b"x")])
+
+    class Later(clock.SystemClock):
+        ahead = 0.0
+
+        def now(self) -> float:
+            return super().now() + self.ahead
+
+    later = Later()
+    with clock.using(later):
+        rows = await datastore.index_store(store_of("s"), INDICES)
+        await rows.put("p/old", b"\x92\x07\x01")  # as it was kept before there was a time
+        assert await append("one") == 1
+        later.ahead = SILENT
+        assert await append("two") == 1
+        assert await append("old", 7) == 0
+        later.ahead += 60
+        assert await log.forget() == 1
+        assert await append("two") == await append("old", 7) == 0
+        assert await append("one") == 1  # too late to be known again
+        monkeypatch.setattr(keeps, "MOST_KNOWN", 2)
+        assert await log.forget() == 0  # all are recent
+        later.ahead += keeps.RECENT + 60
+        assert await append("one", 2) == 1
+        assert await log.forget() == 1
+        assert await append("two") == 1
+        assert await append("one", 2) == await append("old", 7) == 0
     await datastore.close()
 
 

@@ -16,10 +16,12 @@ class Seen(msgspec.Struct, array_like=True):
 
     :ivar last: its greatest number so far.
     :ivar mask: bit n: number ``last - n`` has come.
+    :ivar at: when it was noted, seconds since 1970; 0.0: nobody looks at that.
     """
 
     last: int
     mask: int
+    at: float = 0.0
 
     def take(self, number: int) -> int | None:
         """Take note of a number; return how many are missing right before it, None: it came."""

@@ -9,7 +9,7 @@ needs no transactions but those of :meth:`Store.write`, and every engine will do
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
@@ -19,12 +19,15 @@ from ion.process.granules.granule import Granule
 from ion.process.granules.names import store_of
 from ion.process.granules.tracking import MAX_PUBLISHERS, Seen
 from ion.stores.query import A, Query
-from ion.stores.store import ABSENT, Datastore, IndexStore, Put, Remove, Write
+from ion.stores.store import ABSENT, Datastore, Entry, IndexStore, Put, Remove, Write
 
 INDICES = {"high": "float"}
 HEAD = "head"
 AHEAD = 86_400.0  # seconds that the clock of a publisher may be ahead
 MOST_REMOVED = 1000  # granules at a time
+SILENT = 7 * 86_400.0  # seconds after which what came of a publisher is forgotten
+MOST_KNOWN = 10_000  # publishers; beyond, the longest silent are forgotten before that,
+RECENT = 3600.0  # but none that has spoken within so many seconds
 _GRANULE = "g/"
 _PUBLISHER = "p/"
 
@@ -96,15 +99,16 @@ class Log:
 
     async def _append(self, granules: Sequence[tuple[Granule, bytes]], most: int | None) -> int:
         end = self.end
-        latest = clock.now() + AHEAD
+        now = clock.now()
+        latest = now + AHEAD
         writes: list[Write] = []
         changed: dict[str, Seen] = {}
         for granule, body in granules:
             seen = changed.get(granule.publisher) or await self._publisher(granule.publisher)
             if seen is None:
-                changed[granule.publisher] = Seen(granule.number, 1)
+                changed[granule.publisher] = Seen(granule.number, 1, now)
             else:
-                changed[granule.publisher] = seen = Seen(seen.last, seen.mask)
+                changed[granule.publisher] = seen = Seen(seen.last, seen.mask, now)
                 if seen.take(granule.number) is None:
                     continue
             high = max(end.high, min(granule.time, latest))
@@ -160,6 +164,42 @@ class Log:
             writes: list[Write] = [Remove(_key(offset)) for offset in range(end.first, first)]
             await self._commit(msgspec.structs.replace(end, first=first), writes)
             return first - end.first
+
+    async def forget(self) -> int:
+        """Forget what came of publishers that are long silent; return how many.
+
+        Each that is opened has another id, so they grow in number for ever; what comes twice does
+        so soon. Some at a time: call it again where it returns :data:`MOST_REMOVED`.
+
+        :raises Conflict: as :meth:`append`.
+        """
+        async with self._writing:
+            known = [(entry.key, _seen(entry.value)) async for entry in self._known()]
+            now = clock.now()
+            times = sorted(seen.at for _, seen in known)[-MOST_KNOWN:]
+            before = now - SILENT
+            if len(known) > MOST_KNOWN:
+                before = max(before, min(times[0], now - RECENT))
+            undated = [(key, seen) for key, seen in known if not seen.at]  # kept by an older ION
+            gone = [key for key, seen in known if 0 < seen.at < before][:MOST_REMOVED]
+            writes: list[Write] = [Remove(key) for key in gone]
+            for key, seen in undated[: MOST_REMOVED - len(gone)]:
+                writes.append(Put(key, _encode(Seen(seen.last, seen.mask, now))))
+            if writes:
+                await self._commit(self.end, writes)
+            for key in gone:
+                self._publishers.pop(key.removeprefix(_PUBLISHER), None)
+            return len(gone)
+
+    async def _known(self) -> AsyncIterator[Entry]:
+        after: str | None = None
+        while True:
+            page = await self._store.scan(_PUBLISHER, after=after)
+            for entry in page.items:
+                yield entry
+            after = page.cursor
+            if after is None:
+                return
 
     async def first_since(self, time: float) -> int:
         """Return an offset before which everything was published before a time."""

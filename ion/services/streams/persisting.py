@@ -13,7 +13,7 @@ from ion.process.granules.granule import Granule, granule_of
 from ion.process.granules.names import escaped
 from ion.process.granules.ordered import Arrival, Ordered
 from ion.process.granules.publisher import most_bytes
-from ion.services.streams.kept import LOST, Log
+from ion.services.streams.kept import LOST, MOST_REMOVED, Log
 from ion.services.streams.model import Keep
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 PAUSE = 0.5  # seconds before what the store did not take is tried again
 EXPIRE_EVERY = 30.0  # seconds
+FORGET_EVERY = 3600.0  # seconds
 REFUSED = (InvalidRequest, ContentTooLarge)  # what a store says to what it never takes
 
 
@@ -58,7 +59,7 @@ class Persisting:
         :raises Unavailable: the broker is away.
         """
         await self._ordered.open()
-        self._task = self._process.run(self._expire(), f"retention of {self.stream}")
+        self._task = self._process.run(self._tidy(), f"retention of {self.stream}")
 
     async def close(self, *, delete: bool = False) -> None:
         """Stop; what was not kept waits in the queue, or goes with it.
@@ -139,15 +140,23 @@ class Persisting:
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
 
-    async def _expire(self) -> None:
-        """Remove what is too old, now and then."""
+    async def _tidy(self) -> None:
+        """Remove what is too old, and forget who is long silent, now and then."""
+        forgotten = -FORGET_EVERY
         while True:
             await asyncio.sleep(EXPIRE_EVERY)
-            if self.keep.seconds is None or not self.is_at_it:
+            if not self.is_at_it:
                 continue
             try:
-                removed = 1
-                while removed:
-                    removed = await self.log.expire(time.time() - self.keep.seconds)
+                await self._expire()
+                if time.monotonic() - forgotten >= FORGET_EVERY:
+                    forgotten = time.monotonic()
+                    while await self.log.forget() == MOST_REMOVED:
+                        pass
             except LOST as error:
                 log.debug("retention of %r: %s", self.stream, error)
+
+    async def _expire(self) -> None:
+        if self.keep.seconds is not None:
+            while await self.log.expire(time.time() - self.keep.seconds):
+                pass
