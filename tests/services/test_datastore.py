@@ -18,6 +18,8 @@ from ion.objects.element import Kind, Link, element, hash_of
 from ion.process.peering import FarPeer, Peering
 from ion.process.storeerrors import heard
 from ion.services.datastore.client import DatastoreClient, new_workbench
+from ion.services.datastore.making import Making
+from ion.services.datastore.making import made as made_once
 from ion.services.datastore.service import DatastoreService
 
 STORE = {"store.url": "memory://"}
@@ -377,6 +379,33 @@ async def test_a_commit_that_is_delivered_twice_is_one(client: DatastoreClient) 
     with pytest.raises(Conflict):
         await client._ask("commit", {**expected, "comment": "another"}, None)
     assert [v.hash async for v in client.history("ctd")] == [second["hash"], first["hash"]]
+    # Of that very time, and another.
+    third = await client._ask("commit", {**content, "changes": {"m": 2}, "removed": []}, None)
+    assert third["parents"] == [second["hash"]]
+
+
+async def test_commits_to_whatever_is_there_are_all_made(client: DatastoreClient) -> None:
+    await asyncio.gather(*(client.commit("ctd", {f"k{n}": n}) for n in range(30)))
+    assert (await client.checkout("ctd")).value == {f"k{n}": n for n in range(30)}
+
+
+@pytest.mark.parametrize("expects", [True, False])
+async def test_a_commit_that_comes_again_undoes_nothing(expects: bool) -> None:
+    """Though others have gone on from it before it came again."""
+    bench = await new_workbench()
+    own = bench.repository("ctd")
+
+    def making(value: int, at: float, expected: str | None, is_repeat: bool = False) -> Making:
+        return Making(lambda tree: tree.set("n", value), "main", expected, "ada", "", at, is_repeat)
+
+    before = (await made_once(own, bench.home, making(0, 1.0, ""))).hash if expects else None
+    first = await made_once(own, bench.home, making(1, 5.0, before))
+    for n in range(2, 6):  # by clocks that differ
+        last = await made_once(own, bench.home, making(n, 10.0 - n, None))
+    again = making(1, 5.0, before, is_repeat=True)
+    assert await made_once(own, bench.home, again) == first
+    assert await own.branches() == {"main": last.hash}
+    assert await (await own.checkout()).get("n") == 5
 
 
 # blobs

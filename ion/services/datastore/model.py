@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ion.base.errors import Conflict, ContentTooLarge, InvalidRequest, NotFound
+from ion.base.errors import ContentTooLarge, InvalidRequest, NotFound
 from ion.objects.history import read_commit
 from ion.objects.kept import KeptPeer
 from ion.objects.names import MAIN
@@ -124,37 +124,3 @@ async def repositories(home: KeptPeer, prefix: str, after: str | None, limit: in
         if page.cursor is None:
             return Names(list(names))
         start = page.cursor
-
-
-async def begun(
-    repository: Repository, home: KeptPeer, branch: str, expected: str | None, at: float | None
-) -> Tree:
-    """Return the tree that the next version of a branch is made of.
-
-    :param expected: what the branch ends with; "": there is none yet; None: whatever it does.
-    :param at: of the version; where the branch ends with one of that very time, it may be this
-        one, made already: then it is made of what that one was made of, to be the same.
-    """
-    if expected is None:
-        head = await repository.head(branch)
-        if head is None:
-            return repository.begin(branch)
-        commit = await read_commit(head, home.get)
-        if commit.time != at:
-            return await repository.checkout(branch, commit=head)
-        expected = commit.parents[0].hex() if commit.parents else ""
-    if expected:
-        return await repository.checkout(branch, commit=expected)
-    return repository.begin(branch)
-
-
-async def made_already(conflict: Conflict, home: KeptPeer) -> Version:
-    """Return the version that could not be made since the branch ends with it.
-
-    :raises Conflict: the branch ends with another one.
-    """
-    theirs = conflict.details.get("theirs")
-    if theirs is None or theirs != conflict.details.get("ours"):
-        raise conflict
-    name = bytes.fromhex(theirs)
-    return version_of(name, await read_commit(name, home.get))

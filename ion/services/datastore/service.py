@@ -16,15 +16,17 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-from ion.base.errors import ConfigurationError, Conflict, InvalidRequest
+from ion.base.errors import ConfigurationError, InvalidRequest
 from ion.objects.kept import KeptPeer
 from ion.objects.names import MAIN
 from ion.objects.repository import Version
+from ion.objects.tree import Tree
 from ion.process.peering import Peering
 from ion.process.service import Service
 from ion.process.storeerrors import answering
 from ion.services.datastore import model
 from ion.services.datastore.blobs import Blobs
+from ion.services.datastore.making import Making, made
 from ion.services.datastore.model import Checkout, Names
 from ion.services.datastore.tidying import Plan, Tidied, keep_tidy, plan_of, tidy
 from ion.stores.blobs.blobstore import BlobStore
@@ -161,16 +163,17 @@ class DatastoreService(Peering, Blobs, Service, name="datastore", version="0.1.0
         the version, the same once more is done once.
         """
         with answering():
-            home, own = await self.home(), await self.repository(repository)
-            tree = await model.begun(own, home, branch, expected, at)
-            for path in removed or ():
-                tree.remove(path)
-            for path, value in (changes or {}).items():
-                tree.set(path, value)
-            try:
-                return await own.commit(tree, author=author, comment=comment, branch=branch, at=at)
-            except Conflict as conflict:
-                return await model.made_already(conflict, home)
+            paths, values = removed or (), changes or {}
+
+            def change(tree: Tree) -> None:
+                for path in paths:
+                    tree.remove(path)
+                for path, value in values.items():
+                    tree.set(path, value)
+
+            repeat = self.message.redelivered
+            making = Making(change, branch, expected, author, comment, at, repeat)
+            return await made(await self.repository(repository), await self.home(), making)
 
     async def op_branch(
         self, repository: str, name: str, start: str = MAIN, commit: str | None = None
