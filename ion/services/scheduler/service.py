@@ -210,9 +210,13 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
     # helpers
 
     async def _add(self, kept: Kept) -> Task:
-        """Keep a new task; return it, or the very same one that is there."""
+        """Keep a new task; return it, or the very same one that is there.
+
+        Without the ticker's turn: nobody else is at a task that is not there yet, and so many that
+        are added at once are one commit of the store.
+        """
         task = kept.task
-        async with self._ticker.turn, self.unit_of_work() as uow:
+        async with self.unit_of_work() as uow:
             rows = uow.index_store(self._rows.name)
             entry = await rows.entry(task.id)
             if entry is None:
@@ -224,7 +228,7 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
                     raise Conflict(message)
                 task = there.task
             await uow.reply(task)
-        self._ticker.wake()
+        self._ticker.wake(deciding.look_at(kept))
         return task
 
     async def _fire(self, task_id: str, name: str) -> tuple[Move, Firing]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,19 +55,25 @@ class Ticker:
         self.trouble: IonError | None = None
         self.turn = asyncio.Lock()
         self._wake = asyncio.Event()
+        self._until = math.inf  # when it looks next; while it is at it, that is not known
         self._calls: set[str] = set()
         self._is_unsure = True  # whether there may be calls noted that nobody is at
         self._swept = clock.monotonic()
 
-    def wake(self) -> None:
-        """Look into the book again: somebody has changed it."""
-        self._wake.set()
+    def wake(self, look: float | None = -math.inf) -> None:
+        """Look into the book again: somebody has changed it.
+
+        :param look: when what was changed is to be looked at; None: never.
+        """
+        if look is not None and look < self._until:
+            self._wake.set()
 
     async def run(self) -> None:
         """Have tasks fire, until this is cancelled."""
         current_call.set(None)  # on behalf of nobody: not of who has had it started
         while True:
             self._wake.clear()
+            self._until = math.inf
             try:
                 until = await self._turn()
             except IonError as error:
@@ -135,6 +142,7 @@ class Ticker:
     async def _idle(self, until: float) -> None:
         """Wait until a time, or until something changes; the clock may be set meanwhile."""
         end = clock.monotonic() + LOOK
+        self._until = until
         while not self._wake.is_set():
             left = min(until - clock.now(), end - clock.monotonic(), TICK)
             if left <= 0:
