@@ -31,6 +31,7 @@ class Beat(msgspec.Struct, omit_defaults=True):
     :ivar leaving: it is the last one.
     :ivar apps: the failover apps that it holds, by name.
     :ivar stopped: those that were stopped, with the token they had: nobody is to start them.
+    :ivar sent: when, seconds since 1970.
     """
 
     container: str
@@ -40,6 +41,7 @@ class Beat(msgspec.Struct, omit_defaults=True):
     leaving: bool = False
     apps: dict[str, Holding] = {}
     stopped: dict[str, int] = {}
+    sent: float = 0.0
 
 
 class Member(msgspec.Struct):
@@ -113,7 +115,7 @@ class Membership:
         self._members: dict[str, Member] = {}
         self._steady = 0  # members that were heard more than once
         self.is_full = False  # some were not let in
-        self._lost: dict[str, float] = {}  # those that were given up, and when they had started
+        self._over: dict[str, tuple[Beat, bool]] = {}  # last beats of who is gone; whether lost
         self._heard_self = now
         self._ticked = now
 
@@ -150,6 +152,9 @@ class Membership:
         member = self._members.get(beat.container)
         if member is not None and not self._is_believed(beat, member, sealed=sealed):
             return []
+        last, was_lost = self._over.get(beat.container, (None, False))
+        if member is None and last is not None and _is_of_before(beat, last):
+            return []
         if beat.container == self._own:
             self._hear_self(now)
         changes: list[Change] = []
@@ -160,7 +165,8 @@ class Membership:
         if member is None:
             if beat.leaving or not self._has_room(beat, sealed=sealed):
                 return changes
-            again = self._lost.pop(beat.container, None) == beat.started
+            self._over.pop(beat.container, None)
+            again = was_lost and last is not None and last.started == beat.started
             changes.append(Joined(beat.container, again))
         self._enter(beat, now, member, sealed=sealed)
         return changes
@@ -169,7 +175,7 @@ class Membership:
         """Return whether a beat is one of the container that it names, as that is known."""
         started = member.beat.started
         if sealed:  # one that was known by what anybody could say does not count
-            return beat.started >= started or not member.is_sealed
+            return not member.is_sealed or not _is_of_before(beat, member.beat)
         return beat.started == started and not member.is_sealed
 
     def _has_room(self, beat: Beat, *, sealed: bool) -> bool:
@@ -231,11 +237,17 @@ class Membership:
 
     def _give_up(self, member: Member, why: str) -> Gone:
         self._remove(member)
-        if why:
-            self._lost[member.id] = member.beat.started
-            while len(self._lost) > 1000:  # noqa: PLR2004 - enough to say who came back
-                del self._lost[next(iter(self._lost))]
+        if member.is_sealed:
+            self._over.pop(member.id, None)
+            self._over[member.id] = (member.beat, bool(why))
+            while len(self._over) > MANY:
+                del self._over[next(iter(self._over))]
         return Gone(member.id, why)
+
+
+def _is_of_before(beat: Beat, known: Beat) -> bool:
+    """Tell whether a beat is none after ``known``: it is said again, by whoever has heard it."""
+    return (beat.started, beat.number) <= (known.started, known.number)
 
 
 def beat_of(content: Any) -> Beat:

@@ -151,6 +151,7 @@ class Pulse:
             leaving,
             {} if leaving else self.holds(),
             self.stopped(),
+            time.time(),
         )
         body, content_type = codec.encode(beat, MSGPACK)
         permission = endpoint.permission
@@ -186,19 +187,45 @@ class Pulse:
         if beat.container == self._id:
             self._take_own(beat, now)
             return
-        permission, container = self._endpoint.permission, beat.container
-        sealed = permission is not None and permission.is_sealed(
-            BEAT, container, envelope.body, envelope.headers
-        )
+        sealed = self._is_sealed(beat, envelope)
         self._act(self.members.heard(beat, now, sealed=sealed))
         if self.members.is_full and not self._said_full:
             self._said_full = True
             log.warning("there are too many containers: no more are known than %d", MANY)
-        if sealed:
-            for hearer in self.hearers:
-                hearer(beat)
-        else:  # what it holds is not believed: it would be stood by for
+        if not sealed:  # what it holds is not believed: it would be stood by for
             self._endpoint.counts["beats that are not sealed"] += 1
+            return
+        member = self.members.find(beat.container)
+        if member is None or member.beat is not beat:
+            self._endpoint.counts["beats that were said again"] += 1
+            return
+        for hearer in self.hearers:
+            hearer(beat)
+
+    def _is_sealed(self, beat: Beat, envelope: Envelope) -> bool:
+        """Tell whether a beat is of who has the key, and none of before, said again by others.
+
+        Of a container that is known the number tells; one that is not must have sent it just now.
+        """
+        permission, container = self._endpoint.permission, beat.container
+        if permission is None or not permission.is_sealed(
+            BEAT, container, envelope.body, envelope.headers
+        ):
+            return False
+        member = self.members.find(container)
+        if member is not None and member.is_sealed and member.beat.started == beat.started:
+            return True
+        apart = abs(time.time() - beat.sent)
+        if apart <= self._endpoint.clock_skew:
+            return True
+        if self._sparingly.may(self._endpoint.loop.time()):
+            log.warning(
+                "a beat of container %s was sent %.0f s from now, by the clocks of both sides: it "
+                "is said again by somebody, or the clocks differ; what it holds is not believed",
+                container,
+                apart,
+            )
+        return False
 
     def _take_own(self, beat: Beat, now: float) -> None:
         if beat.started != self._started:

@@ -5,7 +5,8 @@ What containers tell each other without asking, beats and the tokens of leases, 
 the system over these lines, joined by line feeds: ``ion seal v1``, the sysname, what it is
 (``beat`` or ``lease``), the name of the container or of the lease, and the SHA-256 of the body. The
 first line differs from those of commands and proofs, so that none can be taken for another. A seal
-does not age: who can read the queues of a system can say once more what was sealed before.
+does not age: what is sealed says itself what tells it from what was sealed before. A beat has a
+number and a time, the token of a lease its fencing number, an answer the nonce of who has asked.
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
+import msgspec
 import pytest
 
 from ion import Container, Process
@@ -146,3 +148,43 @@ async def test_a_container_that_is_cut_off_loses_nobody(amqp_url, rabbitmq_serve
         await asyncio.to_thread(rabbitmq_server.resume)
         await until(lambda: one.pulse.members.find(other.id).beat.number > beats + 3)
         assert watcher.heard == []
+
+
+async def test_a_beat_that_is_said_again_keeps_nobody_alive(pair):
+    """Whoever reads the queues has what was sealed, and can say it once more, not newly."""
+    one, other = pair
+    publish, said = other.transport.publish, []
+
+    def spy(exchange, key, envelope, **more):
+        said.append((exchange, key, envelope))
+        publish(exchange, key, envelope, **more)
+
+    other.transport.publish = spy
+    await until(lambda: len([each for each in said if each[1] == "ctl.beat"]) > 2)
+    beats = [each for each in said if each[1] == "ctl.beat"]
+    await other.kill()
+    await until(lambda: one.pulse.members.find(other.id) is None)
+    told = []
+    one.pulse.hearers.append(told.append)
+    for exchange, key, envelope in beats:
+        one.transport.publish(exchange, key, envelope)
+    counts = one.endpoint.counts
+    await until(lambda: counts["beats that were said again"] == len(beats))
+    assert one.pulse.members.find(other.id) is None
+    assert told == []
+
+
+async def test_who_has_known_nobody_before_believes_no_old_beat(pair, caplog):
+    one, other = pair
+    await until(lambda: one.pulse.members.find(other.id) and other.pulse.members.find(one.id))
+    held = {"app": (7, "app.app")}
+    late = Beat("ghost", 9, 1.0, apps=held, sent=time.time() - one.endpoint.clock_skew - 1)
+    told = []
+    one.pulse.hearers.append(told.append)
+    for beat in (late, msgspec.structs.replace(late, container="friend", sent=time.time())):
+        body = codec.encode(beat)[0]
+        headers = other.endpoint.permission.seal("beat", beat.container, body)
+        other.transport.publish("pulse.xs", "ctl.beat", Envelope("beat", body, headers=headers))
+    await until(lambda: any(each.container == "friend" for each in told))
+    assert all(each.container != "ghost" for each in told)
+    assert "a beat of container ghost was sent" in caplog.text
