@@ -243,6 +243,8 @@ async def test_what_cannot_be(client: PubsubClient, system: tuple[Container, Con
     with pytest.raises(NotFound, match="exchange point 'ctd'"):
         await client.subscribe("s", "ctd", ["#"])
     await client.declare_point("ctd")
+    with pytest.raises(InvalidRequest, match="at most 10000 characters"):
+        await client.declare_point("long", description="x" * 10_001)
     with pytest.raises(InvalidRequest, match="1 to 100 topics"):
         await client.subscribe("s", "ctd", [])
     with pytest.raises(NotFound, match="topic 'nope'"):
@@ -255,6 +257,27 @@ async def test_what_cannot_be(client: PubsubClient, system: tuple[Container, Con
     assert [p.name async for p in client.points()] == ["ctd", "events"]
     assert await client.undeclare_point("nothing") == Gone(False)
     assert [s async for s in client.subscriptions()] == []
+
+
+async def test_more_than_one_answer_holds_comes_in_more_pages() -> None:
+    async with Container("memory://", config={"store.url": "memory://"}) as container:
+        await container.start_app("pubsub")
+        client = PubsubClient(container)
+        await client.declare_point("ctd")
+        names = [f"t{n:02}" for n in range(60)]
+        for n, name in enumerate(names):
+            patterns = [f"{'w' * 200}.{n}.{m}" for m in range(100)]
+            await client.declare_topic(name, "ctd", patterns)
+        for n in range(6):
+            named = names[n * 10 : n * 10 + 10]
+            await client.subscribe(f"s{n}", "ctd", named=named)
+        assert [topic.name async for topic in client.topics("ctd")] == names
+        found = [each async for each in client.subscriptions()]
+        assert [(each.name, len(each.topics)) for each in found] == [
+            (f"s{n}", 1000) for n in range(6)
+        ]
+        with pytest.raises(InvalidRequest, match="over the 1000 of one subscription"):
+            await client.subscribe("more", "ctd", ["#"], named=names[:10])
 
 
 async def test_a_new_instance_declares_again_and_finishes_what_was_begun(

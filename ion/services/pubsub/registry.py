@@ -14,7 +14,8 @@ import msgspec
 from ion.base.errors import Damaged
 from ion.process.storing import Storing
 from ion.services.pubsub.model import Kind, Record, key_of
-from ion.stores.query import A, And, Predicate, Query
+from ion.stores.ordering import position
+from ion.stores.query import A, And, Predicate, Query, checked, cursor_of
 from ion.stores.store import Entry, IndexStore, Indices, Page, Put
 
 INDICES: Indices = {"kind": "str", "space": "str", "point": "str", "name": "str", "owner": "str"}
@@ -63,12 +64,15 @@ class Registry:
 
         :raises InvalidRequest: the limit, or the cursor, is none.
         """
-        asked = (("space", space), ("point", point), ("owner", owner))
-        terms: list[Predicate] = [A("kind") == kind]
-        terms += [A(name) == value for name, value in asked if value is not None]
-        query = Query(And(tuple(terms)), ("name",), limit, cursor)
-        page = await self._rows.query(query)
+        asked = _query(kind, space=space, point=point, owner=owner)
+        page = await self._rows.query(msgspec.structs.replace(asked, limit=limit, cursor=cursor))
         return Page([_row(entry) for entry in page.items], page.cursor)
+
+    def cursor(self, last: Record, **asked: str | None) -> str:
+        """Return what gives those after ``last`` of what :meth:`find` found."""
+        query = checked(_query(last.kind, **asked), self._rows.indices)
+        entry = Entry(last.key, b"", 0, {"name": last.name})
+        return cursor_of(query, position(query, entry))
 
     async def all(
         self, kind: Kind, *, space: str | None = None, point: str | None = None
@@ -106,6 +110,12 @@ class Registry:
 
     async def _write(self, batch: Sequence[Put]) -> list[int]:
         return await self._rows.write(batch)
+
+
+def _query(kind: Kind, **asked: str | None) -> Query:
+    terms: list[Predicate] = [A("kind") == kind]
+    terms += [A(name) == value for name, value in asked.items() if value is not None]
+    return Query(And(tuple(terms)), ("name",))
 
 
 def _put(record: Record, revision: int) -> Put:

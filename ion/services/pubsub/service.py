@@ -5,9 +5,11 @@ What is kept is in its index store, and made again at the broker where an instan
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -21,6 +23,7 @@ from ion.services.pubsub.declaring import Broker
 from ion.services.pubsub.keeping import Keeper
 from ion.services.pubsub.model import (
     Gone,
+    Kind,
     Point,
     QueueKind,
     Record,
@@ -35,6 +38,9 @@ log = logging.getLogger(__name__)
 STORE = "pubsub"
 LIMIT = 100
 MAX_LIMIT = 1000
+MAX_DESCRIPTION = 10_000  # characters
+MAX_BOUND = 1000  # patterns of one subscription
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class PubsubService(Service, name="pubsub", version="0.1.0", delivery="effectively-once"):
@@ -94,8 +100,7 @@ class PubsubService(Service, name="pubsub", version="0.1.0", delivery="effective
     async def op_spaces(self, limit: int = LIMIT, cursor: str | None = None) -> Some:
         """Return exchange spaces by name, the system's own included."""
         with answering():
-            page = await self._registry.find("space", limit=_limit(limit), cursor=cursor)
-            return Some([self._space(row.record) for row in page.items], page.cursor)
+            return await self._some("space", self._space, limit, cursor)
 
     # exchange points
 
@@ -125,9 +130,7 @@ class PubsubService(Service, name="pubsub", version="0.1.0", delivery="effective
     ) -> Some:
         """Return exchange points by name: of one space, or of all."""
         with answering():
-            limit = _limit(limit)
-            page = await self._registry.find("point", space=space, limit=limit, cursor=cursor)
-            return Some([self._point(row.record) for row in page.items], page.cursor)
+            return await self._some("point", self._point, limit, cursor, space=space)
 
     # topics
 
@@ -164,9 +167,7 @@ class PubsubService(Service, name="pubsub", version="0.1.0", delivery="effective
         """Return topics by name: of one point, or of all."""
         with answering():
             path = model.path_of(point) if point is not None else None
-            limit = _limit(limit)
-            page = await self._registry.find("topic", point=path, limit=limit, cursor=cursor)
-            return Some([_topic(row.record) for row in page.items], page.cursor)
+            return await self._some("topic", _topic, limit, cursor, point=path)
 
     # subscriptions
 
@@ -198,6 +199,7 @@ class PubsubService(Service, name="pubsub", version="0.1.0", delivery="effective
                 named=list(dict.fromkeys(named or [])),
                 queue=queue or (before.record.queue if before is not None else "classic"),
             )
+            _check_bound(await self._keeper.bound(record))
             row = await self._keeper.declare(_worded(_new(record), description, owner))
             return await self._registered(row.record)
 
@@ -227,13 +229,32 @@ class PubsubService(Service, name="pubsub", version="0.1.0", delivery="effective
         """Return subscriptions by name, and how their queues stand: of a point, a space, or all."""
         with answering():
             path = model.path_of(point) if point is not None else None
-            page = await self._registry.find(
-                "subscription", space=space, point=path, limit=_limit(limit), cursor=cursor
-            )
-            items = [await self._registered(row.record) for row in page.items]
-            return Some(items, page.cursor)
+            asked = {"space": space, "point": path}
+            return await self._some("subscription", self._registered, limit, cursor, **asked)
 
     # as they travel
+
+    async def _some(
+        self,
+        kind: Kind,
+        told: Callable[[Record], Any],
+        limit: int,
+        cursor: str | None,
+        **asked: str | None,
+    ) -> Some:
+        """Return a page of records as they travel, cut where one answer holds no more."""
+        page = await self._registry.find(kind, limit=_limit(limit), cursor=cursor, **asked)
+        items: list[Any] = []
+        left = self._endpoint.max_content // 2
+        for number, row in enumerate(page.items):
+            item = told(row.record)
+            item = await item if inspect.isawaitable(item) else item
+            left -= len(_encode(item))
+            if left < 0 and items:
+                before = page.items[number - 1].record
+                return Some(items, self._registry.cursor(before, **asked))
+            items.append(item)
+        return Some(items, page.cursor)
 
     def _space(self, record: Record) -> Space:
         words = (record.description, record.owner, record.created)
@@ -264,7 +285,13 @@ def _new(record: Record) -> Record:
 
 
 def _worded(record: Record, description: str, owner: str) -> Record:
-    """Return a record with its words; whoever asks is the owner, where nobody else is named."""
+    """Return a record with its words; whoever asks is the owner, where nobody else is named.
+
+    :raises InvalidRequest: the description is too long.
+    """
+    if len(description) > MAX_DESCRIPTION:
+        message = f"a description has at most {MAX_DESCRIPTION} characters"
+        raise InvalidRequest(message)
     call = current_call.get()
     user = str(call.user) if call is not None and call.user else ""
     return msgspec.structs.replace(record, description=description, owner=owner or user)
@@ -280,6 +307,19 @@ def _patterns(given: Sequence[str] | None) -> list[str]:
         return list(checked_patterns(given or []))
     except BadRequest as error:
         raise InvalidRequest(error.message, details=error.details) from error
+
+
+def _check_bound(patterns: Sequence[str]) -> None:
+    """Refuse a subscription of too many patterns, those of its topics included.
+
+    :raises InvalidRequest: it is.
+    """
+    if len(patterns) > MAX_BOUND:
+        message = (
+            f"{len(patterns)} patterns, with those of its topics, are over the {MAX_BOUND} of one "
+            "subscription: make several"
+        )
+        raise InvalidRequest(message)
 
 
 def _limit(limit: int) -> int:
