@@ -6,6 +6,8 @@ It has elements and heads of its own. ``origin.main`` is its branch for what the
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
 
 from ion.base.errors import Conflict, NotFound
@@ -18,6 +20,8 @@ from ion.objects.transfer import Moved, pull, push
 from ion.objects.types import Types
 
 ORIGIN = "origin."  # in front of the names of the other side's branches
+TRIES = 100  # to set a branch of our own, while others do, too
+May = Callable[[bytes | None, bytes], Awaitable[bool]]
 
 
 class Pulled(msgspec.Struct, frozen=True):
@@ -79,10 +83,7 @@ class Workbench:
             moved = await pull([theirs], far, self.home)
             moved.questions += 1
         await self._note(name, branch, theirs)
-        ours = (await self.home.heads(name)).get(branch)
-        is_forward = ours is None or await is_before(ours, theirs, self.home.get)
-        if is_forward and ours != theirs:
-            await self.home.set_head(name, branch, ours, theirs)
+        is_forward = await self._set(name, branch, theirs, self._is_theirs)
         branches = {key: head.hex() for key, head in sorted(heads.items())}
         return Pulled(branches, moved, is_forward)
 
@@ -136,7 +137,32 @@ class Workbench:
         raise Conflict(message, details={"theirs": theirs.hex(), "ours": ours.hex()})
 
     async def _note(self, name: str, branch: str, theirs: bytes) -> None:
-        mark = f"{ORIGIN}{branch}"
-        known = (await self.home.heads(name)).get(mark)
-        if known != theirs:
-            await self.home.set_head(name, mark, known, theirs)
+        await self._set(name, f"{ORIGIN}{branch}", theirs, _always)
+
+    async def _is_theirs(self, ours: bytes | None, theirs: bytes) -> bool:
+        """Return whether a branch of ours that ends with ``ours`` has nothing of its own."""
+        return ours is None or await is_before(ours, theirs, self.home.get)
+
+    async def _set(self, name: str, branch: str, commit: bytes, may: May) -> bool:
+        """Let a branch of ours end with a commit, where it may; return whether it does.
+
+        Others may pull and push the same meanwhile.
+        """
+        for is_last in [False] * (TRIES - 1) + [True]:
+            now = (await self.home.heads(name)).get(branch)
+            if now == commit:
+                return True
+            if not await may(now, commit):
+                return False
+            try:
+                await self.home.set_head(name, branch, now, commit)
+            except Conflict as conflict:
+                if is_last or "theirs" not in conflict.details:
+                    raise
+            else:
+                return True
+        return False
+
+
+async def _always(_now: bytes | None, _commit: bytes) -> bool:
+    return True

@@ -57,6 +57,7 @@ class Unit:
         self._call: IncomingCall | None = None
         self._inbox: StoredInbox | None = None
         self._key = ""
+        self._is_begun = False
         self._room: Mailroom
         self._relay: Relay
         self._inner: AbstractAsyncContextManager[UnitOfWork]
@@ -66,7 +67,12 @@ class Unit:
         """Begin.
 
         :raises Known: the message was handled before; the runtime answers it then.
+        :raises LifecycleError: it was begun before: what was dropped then stays dropped.
         """
+        if self._is_begun:
+            message = "a unit of work is begun once: make another one with unit_of_work()"
+            raise LifecycleError(message)
+        self._is_begun = True
         self._room = room = await self._host.mailroom()
         self._relay = _relay(room)
         for name in self._stores:

@@ -87,10 +87,15 @@ class _Unit:
         self.datastore = datastore
         self.pauses = pauses
         self.turn = _Turn()
+        self._is_begun = False
         self._indices = indices
         self._overlays: dict[str, Overlay] = {}
 
     async def __aenter__(self) -> UnitOfWork:
+        if self._is_begun:
+            message = "a unit of work is begun once: make another one with unit_of_work()"
+            raise LifecycleError(message)
+        self._is_begun = True
         return self
 
     async def __aexit__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -124,3 +125,22 @@ class Wire:
     ) -> None:
         self._count("set_head")
         await self.peer.set_head(repository, branch, expected, commit)
+
+
+class Slow:
+    """A store where others have a turn before and after each call, as over a wire."""
+
+    def __init__(self, store: Any, chance: random.Random) -> None:
+        self._store = store
+        self._chance = chance
+
+    def __getattr__(self, name: str) -> Any:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            for _ in range(self._chance.randrange(4)):
+                await asyncio.sleep(0)
+            result = await getattr(self._store, name)(*args, **kwargs)
+            for _ in range(self._chance.randrange(4)):
+                await asyncio.sleep(0)
+            return result
+
+        return call

@@ -16,7 +16,7 @@ from ion.objects.kept import CONDEMNED, KeptPeer
 from ion.objects.lazy import LazyHome
 from ion.objects.repository import Repository
 from ion.objects.workbench import Workbench
-from tests.objects.places import Wire, memory_home
+from tests.objects.places import Slow, Wire, memory_home
 
 BIG = {f"key-{n:05}": n for n in range(1500)}
 
@@ -357,25 +357,6 @@ class Underway:
         before = set(self._open)
         while before & self._open:
             await asyncio.sleep(0)
-
-
-class Slow:
-    """A store where others have a turn before and after each call, as over a wire."""
-
-    def __init__(self, store, chance):
-        self._store = store
-        self._chance = chance
-
-    def __getattr__(self, name):
-        async def call(*args, **kwargs):
-            for _ in range(self._chance.randrange(4)):
-                await asyncio.sleep(0)
-            result = await getattr(self._store, name)(*args, **kwargs)
-            for _ in range(self._chance.randrange(4)):
-                await asyncio.sleep(0)
-            return result
-
-        return call
 
 
 ROUNDS = 25

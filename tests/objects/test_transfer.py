@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 
 import pytest
 
 from ion.base.errors import Conflict, Damaged, InvalidRequest, NotFound
 from ion.objects.element import HASH, Kind, Link, element, hash_of, links_of
-from ion.objects.kept import CONDEMNED
+from ion.objects.kept import CONDEMNED, KeptPeer
 from ion.objects.lazy import LazyHome
 from ion.objects.peer import BATCH_BYTES, MAX_ASKED
 from ion.objects.repository import Repository
 from ion.objects.transfer import pull, push
 from ion.objects.workbench import Workbench
-from tests.objects.places import Wire, memory_home
+from tests.objects.places import Slow, Wire, memory_home
 
 OBJECT = {
     "map": {f"key-{n:05}": n for n in range(4000)},
@@ -321,6 +322,28 @@ async def test_pushers_race_to_one_peer(far):
     assert sum(conflicts) >= 19
     found = await (await Repository("r", far).checkout()).value()
     assert found == {"n": 19, **{f"w{number}": number for number in range(20)}}
+
+
+async def test_many_pull_the_same_at_a_time(home, far):
+    there = await made(far)
+    chance = random.Random(1)
+    bench = Workbench(KeptPeer(Slow(home.elements, chance), Slow(home.heads_store, chance)))
+    is_over = False
+
+    async def pulls():
+        while not is_over:
+            await bench.pull("r", Wire(far))
+
+    async def changes():
+        nonlocal is_over
+        for n in range(10):
+            await changed(there, n=n)
+        is_over = True
+
+    await asyncio.gather(changes(), *(pulls() for _ in range(4)))
+    await bench.pull("r", far)
+    heads = await home.heads("r")
+    assert heads["main"] == heads["origin.main"] == (await far.heads("r"))["main"]
 
 
 async def test_a_far_object_is_read_as_it_is_needed(far):

@@ -193,6 +193,9 @@ async def test_a_unit_outside_of_a_message(bus: Bus, store_url: str) -> None:
             await uow.__aexit__(None, None, None)
         assert await process.accounts.get("a") == b"7"
         assert await unsent(container) == 0
+        with pytest.raises(LifecycleError, match="begun once"):
+            async with uow:  # with what it was to send before
+                pass
         async with process.unit_of_work() as uow:
             with pytest.raises(InvalidRequest, match="not open"):
                 uow.store("unheard")

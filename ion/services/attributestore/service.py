@@ -14,6 +14,7 @@ from ion.process.service import Service
 from ion.process.storeerrors import answering
 from ion.services.attributestore import model
 from ion.services.attributestore.model import PutRow, ReindexRow, Row, Rows, RowWrite
+from ion.stores.limits import check_many
 from ion.stores.query import Predicate, Query, checked
 from ion.stores.store import IndexStore, Indices, Put, Reindex, Write
 
@@ -71,6 +72,7 @@ class AttributeStoreService(Service, name="attributestore", version="0.1.0"):
     async def op_get_many(self, keys: list[Any]) -> list[Row]:
         """Return those of the keys that are there, in their order; 413 where they are too large."""
         with answering():
+            check_many(keys)
             asked = model.Asked(self._most)
             for name in dict.fromkeys(model.key_of(key) for key in keys):
                 asked.take(await self._rows.entry(name))

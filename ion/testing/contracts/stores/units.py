@@ -267,13 +267,16 @@ class UnitRulesContract(Bench):
                 await own.get("more")
 
     async def test_after_its_end(self, store: Store, datastore: Datastore) -> None:
-        """Every call is an error, whatever its end was."""
-        async with datastore.unit_of_work() as unit:
+        """Every call is an error, whatever its end was; it is not begun again."""
+        async with (work := datastore.unit_of_work()) as unit:
             own = unit.store("things")
         with pytest.raises(ZeroDivisionError):
             async with datastore.unit_of_work() as unit:
                 dropped = unit.store("things")
                 raise ZeroDivisionError
+        with pytest.raises(LifecycleError, match="begun once"):
+            async with work:
+                pass
         for view in (own, dropped):
             for call in (view.get, view.has, view.remove):
                 with pytest.raises(LifecycleError, match="over"):
