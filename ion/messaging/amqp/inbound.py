@@ -1,7 +1,8 @@
 """Bytes in: takes the message frames of diverted channels in one pass, hands on all the rest.
 
 Frames may be cut anywhere between two chunks. A message that lies whole in one chunk is taken
-at once; a larger one is gathered piece by piece, and its body copied once, when it is complete.
+at once, its body copied once; a larger one is gathered piece by piece, and joined when it is
+complete. A chunk that is a view of a buffer is done with when :meth:`Inbound.feed` returns.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ _MIN_HEADER = 22
 _NONE = (0,)
 _WAIT_FOR = 4096  # a cut message up to this size is parsed again when the rest is there
 _PROTOCOL_HEADER = ord("A")
+
+Chunk = bytes | memoryview
 
 
 class Diverted(Protocol):
@@ -68,7 +71,7 @@ class _Content:
         self.arguments = arguments
         self.header = b""
         self.missing = 0
-        self.parts: list[memoryview] = []
+        self.parts: list[memoryview | bytes] = []
 
 
 class Inbound:
@@ -89,8 +92,8 @@ class Inbound:
         self._cut = 0  # channel of the body frame that the last chunk ended in, 0 = none
         self._cut_bytes = 0  # bytes of that frame still to come, its end byte among them
 
-    def feed(self, data: bytes) -> None:
-        """Take a chunk as it came from the socket."""
+    def feed(self, data: Chunk) -> None:
+        """Take a chunk as it came from the socket; of a view, nothing is kept."""
         pos = 0
         if self._cut:
             pos = self._continue_cut(data)
@@ -99,9 +102,9 @@ class Inbound:
             self._tail = b""
         pos = self._parse(data, pos)
         if pos < len(data):
-            self._tail = data[pos:] if pos else data
+            self._tail = bytes(data[pos:])
 
-    def _parse(self, data: bytes, pos: int) -> int:
+    def _parse(self, data: Chunk, pos: int) -> int:
         """Take the frames from ``pos`` on; return where the first incomplete one begins."""
         end = len(data)
         channels = self.channels
@@ -123,14 +126,14 @@ class Inbound:
             elif kind == frames.METHOD:
                 self._method(data, pos, number, after, method, channel)
             elif kind == frames.BODY:
-                self._body(number, memoryview(data)[pos + 7 : after - 1])
+                self._body(number, _kept(data, pos + 7, after - 1))
             else:
-                self._header(number, data[pos + 7 : after - 1])
+                self._header(number, bytes(data[pos + 7 : after - 1]))
             pos = after
         return pos
 
     def _message(
-        self, data: bytes, pos: int, number: int, after: int, method: int, channel: Diverted
+        self, data: Chunk, pos: int, number: int, after: int, method: int, channel: Diverted
     ) -> int:
         """Take a whole message, or begin to gather it; return where to go on, 0 = wait."""
         available = len(data)
@@ -149,13 +152,14 @@ class Inbound:
             kind, its, size = _HEAD.unpack_from(data, header_end)
             adjacent = kind == frames.BODY and its == number and size == body_size
         if not adjacent or body_end > available or data[body_end - 1] != frames.END_BYTE:
-            self._contents[number] = _Content(method, data[pos + 11 : after - 1])
+            self._contents[number] = _Content(method, bytes(data[pos + 11 : after - 1]))
             return after
+        # Of bytes, these are the slices themselves.
         channel.on_content(
             method,
-            data[pos + 11 : after - 1],
-            data[after + 19 : header_end - 1],
-            data[header_end + 7 : body_end - 1] if body_size else b"",
+            bytes(data[pos + 11 : after - 1]),
+            bytes(data[after + 19 : header_end - 1]),
+            bytes(data[header_end + 7 : body_end - 1]) if body_size else b"",
         )
         return body_end
 
@@ -169,7 +173,7 @@ class Inbound:
         if not content.missing:
             self._complete(number, content)
 
-    def _body(self, number: int, piece: memoryview) -> None:
+    def _body(self, number: int, piece: memoryview | bytes) -> None:
         content = self._contents.get(number)
         if content is None:
             self._events.on_garbage(f"a body on channel {number} without a header")
@@ -186,7 +190,7 @@ class Inbound:
             body = b"".join(content.parts)
             channel.on_content(content.method, content.arguments, content.header, body)
 
-    def _cut_frame(self, data: bytes, pos: int, kind: int, number: int, after: int) -> int:
+    def _cut_frame(self, data: Chunk, pos: int, kind: int, number: int, after: int) -> int:
         """Take what is here of a body frame of a message that is being gathered."""
         if kind not in _KINDS:
             return self._garbage(data, pos)
@@ -194,18 +198,18 @@ class Inbound:
         if kind != frames.BODY or content is None:
             return pos
         self._cut, self._cut_bytes = number, after - len(data)
-        piece = memoryview(data)[pos + 7 : after - 1]
+        piece = _kept(data, pos + 7, after - 1)
         content.parts.append(piece)
         content.missing -= len(piece)
         return len(data)
 
-    def _continue_cut(self, data: bytes) -> int:
+    def _continue_cut(self, data: Chunk) -> int:
         """Take the rest of the cut body frame; return where it ends."""
         content = self._contents.get(self._cut)
         taken = min(self._cut_bytes, len(data))
         is_whole = taken == self._cut_bytes
         if content is not None:
-            piece = memoryview(data)[: taken - is_whole]
+            piece = _kept(data, 0, taken - is_whole)
             content.parts.append(piece)
             content.missing -= len(piece)
         self._cut_bytes -= taken
@@ -218,7 +222,7 @@ class Inbound:
         return taken
 
     def _method(
-        self, data: bytes, pos: int, number: int, after: int, method: int, channel: Diverted
+        self, data: Chunk, pos: int, number: int, after: int, method: int, channel: Diverted
     ) -> None:
         if method in (frames.ACK, frames.NACK):
             tag, bits = _TAG.unpack_from(data, pos + 11)
@@ -232,11 +236,11 @@ class Inbound:
                 self._contents.pop(number, None)
                 is_ours = method == frames.CHANNEL_CLOSE_OK
                 channel.on_closed(*((0, "") if is_ours else _reason(data, pos + 11)))
-            self._hand_on(data[pos:after])
+            self._hand_on(bytes(data[pos:after]))
 
-    def _other(self, data: bytes, pos: int, kind: int, number: int, after: int) -> None:
+    def _other(self, data: Chunk, pos: int, kind: int, number: int, after: int) -> None:
         if kind == frames.HEADER:
-            self._hand_on(legible(data[pos:after]))
+            self._hand_on(legible(bytes(data[pos:after])))
             return
         if number == 0 and kind == frames.METHOD:
             method = _METHOD_ID.unpack_from(data, pos + 7)[0]
@@ -246,19 +250,27 @@ class Inbound:
                 self._events.on_blocked(_short(data, pos + 11))
             elif method == frames.CONNECTION_UNBLOCKED:
                 self._events.on_unblocked()
-        self._hand_on(data[pos:after])
+        self._hand_on(bytes(data[pos:after]))
 
-    def _garbage(self, data: bytes, pos: int) -> int:
+    def _garbage(self, data: Chunk, pos: int) -> int:
         if data[pos] == _PROTOCOL_HEADER:  # another version's greeting: aiormq says so
-            self._hand_on(data[pos:])
+            self._hand_on(bytes(data[pos:]))
         else:
-            self._events.on_garbage(f"bytes that are no AMQP frame: {data[pos : pos + 16]!r}")
+            start = bytes(data[pos : pos + 16])
+            self._events.on_garbage(f"bytes that are no AMQP frame: {start!r}")
         return len(data)
 
 
-def _short(data: bytes, pos: int) -> str:
-    return data[pos + 1 : pos + 1 + data[pos]].decode("utf-8", "replace")
+def _kept(data: Chunk, start: int, end: int) -> memoryview | bytes:
+    """Return a part of a chunk for later: of bytes a view, of a view its bytes."""
+    if isinstance(data, bytes):
+        return memoryview(data)[start:end]
+    return bytes(data[start:end])
 
 
-def _reason(data: bytes, pos: int) -> tuple[int, str]:
+def _short(data: Chunk, pos: int) -> str:
+    return bytes(data[pos + 1 : pos + 1 + data[pos]]).decode("utf-8", "replace")
+
+
+def _reason(data: Chunk, pos: int) -> tuple[int, str]:
     return _CODE.unpack_from(data, pos)[0], _short(data, pos + 2)
