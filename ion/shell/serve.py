@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TextIO, cast
 
 from ion.base.errors import IonError, StartError
+from ion.base.settings import LoggingSettings
 from ion.container.app import load_app
 from ion.container.container import Container
 from ion.container.lookup import APP, find
@@ -24,6 +25,7 @@ from ion.shell.arguments import AppArguments
 from ion.shell.config import read_settings
 from ion.shell.lockfile import LockFile
 from ion.shell.options import Options
+from ion.shell.reloading import reload_when_told
 from ion.shell.signals import StopSignals
 
 log = get_logger(__name__)
@@ -31,7 +33,7 @@ log = get_logger(__name__)
 
 async def serve(options: Options) -> int:
     """Run a container as ``options`` say; return the exit code."""
-    with StopSignals() as stops:
+    with StopSignals(reloads=True) as stops:
         try:
             await _serve(options, stops)
         except IonError as error:
@@ -48,10 +50,13 @@ async def _serve(options: Options, stops: StopSignals) -> None:
         if lock is not None:
             lock.release(line)
         watch = asyncio.create_task(_follow(container, stops), name="ioncc follow")
+        reloading = reload_when_told(container, options, stops, _log_by)
+        reload = asyncio.create_task(reloading, name="ioncc reload")
         try:
             await _stay(container, options, stops)
         finally:
             watch.cancel()
+            reload.cancel()
         stops.stop()  # the next signal is the second one: it ends the drain at once
     if container.failure:
         raise IonError(container.failure)
@@ -81,11 +86,15 @@ async def _started(options: Options, stops: StopSignals) -> AsyncIterator[Contai
 def _container(options: Options) -> Container:
     """Return a container with the settings of the command line, not started yet."""
     configuration = read_settings(options)
-    set_up(configuration.settings.logging, cast(TextIO, _CurrentStderr()))
+    _log_by(configuration.settings.logging)
     keep_recent()
     for name in configuration.unknown_variables:
         log.info("environment %s means nothing to ION: misspelt?", name)
     return Container(settings=configuration.settings)
+
+
+def _log_by(settings: LoggingSettings) -> None:
+    set_up(settings, cast(TextIO, _CurrentStderr()))
 
 
 async def _bring_up(container: Container, options: Options) -> None:

@@ -1,6 +1,7 @@
 """What signals do to a container: the first drains it, the second ends it at once.
 
-They are SIGINT, SIGTERM and, where it is not ignored (nohup), SIGHUP.
+They are SIGINT, SIGTERM and SIGHUP. To who serves without a terminal, SIGHUP does not say that it
+is gone, but asks for a reload, as of all daemons. Where it is ignored (nohup), it stays so.
 """
 
 from __future__ import annotations
@@ -23,11 +24,15 @@ class StopSignals:
 
     Handlers of the interpreter, not of the loop: they act even where the loop is busy or stuck.
 
+    :param reloads: whether SIGHUP asks for a reload where there is no terminal.
     :ivar stopping: set by the first signal, or by :meth:`stop`.
+    :ivar reloading: set by a SIGHUP that asks for a reload.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, reloads: bool = False) -> None:
         self.stopping = asyncio.Event()
+        self.reloading = asyncio.Event()
+        self._reloads = reloads and not (sys.stdin is not None and sys.stdin.isatty())
         self._loop = asyncio.get_running_loop()
         self._on_interrupt: Callable[[], bool] | None = None
         self._before: dict[signal.Signals, object] = {}
@@ -54,6 +59,9 @@ class StopSignals:
         self._on_interrupt = on_interrupt
 
     def _handle(self, number: int, _frame: types.FrameType | None) -> None:
+        if number == signal.SIGHUP and self._reloads:
+            self._loop.call_soon_threadsafe(self.reloading.set)
+            return
         if self._asked_at is None:
             first = self._on_interrupt if number == signal.SIGINT else None
             if first is None or not first():

@@ -26,7 +26,7 @@ def locked(path):
     return held
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_serves_until_a_signal_drains_and_exits_0(ioncc, number):
     ioncc.app("noting")
     serving = ioncc.serve("-n", "noting.app", "-s", "mine")
@@ -170,6 +170,29 @@ def test_the_lock_file_is_held_until_the_start_is_complete(ioncc):
 def test_a_failed_start_leaves_no_ready_line_in_the_lock_file(ioncc):
     assert ioncc.run("-n", "nonsense", "--lockfile", "lock").returncode == 1
     assert (ioncc.folder / "lock").read_text() == ""
+
+
+def test_without_a_terminal_a_hangup_asks_for_rules_and_levels_anew(ioncc):
+    rules, settings = ioncc.folder / "rules.yml", ioncc.folder / "own.yml"
+
+    def write(rule, level, default="deny"):
+        rules.write_text(f"type: policy\nrules:\n  - {rule}\n")
+        policy = f"policy: {{file: rules.yml, default: {default}, reload_every: 3600}}\n"
+        settings.write_text(f"{policy}logging: {{level: {level}}}\n")
+
+    write("{allow: hello.*, to: anyone}", "INFO")
+    serving = ioncc.serve("-n", "-c", "own.yml", "--set", "identity.verify=present", "hello")
+    serving.ready()
+    write("{allow: 'hello.hello', to: anyone}\n  - {deny: hello.bye, to: anyone}", "DEBUG", "allow")
+    serving.signal(signal.SIGHUP)
+    serving.wait_for(r"read the settings again: took logging.level")
+    serving.wait_for(r"to hold from the next start on: policy.default$")
+    serving.wait_for(r"SIGHUP: 2 rules of rules.yml are in force$")
+    write("{alow: hello.*, to: anyone}", "LOUD")
+    serving.signal(signal.SIGHUP)
+    serving.wait_for(r"the settings stay as they are: .*own.yml:2: logging.level")
+    serving.wait_for(r"2 rules of rules.yml are in force; the new ones are wrong: .*rules.yml:3")
+    assert serving.end() == 0
 
 
 def test_nohup_is_honoured(ioncc):

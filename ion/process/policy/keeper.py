@@ -245,8 +245,15 @@ class PolicyKeeper(Process, name=giving.KEEPER):
     @command
     async def op_reload(self) -> dict[str, Any]:
         """Look for other rules now; return what :meth:`op_status` does."""
-        await self._look(again=True)
+        await self.reload()
         return self._policing.describe()
+
+    async def reload(self) -> None:
+        """Look for other rules now; what is wrong with them is logged, and changes nothing.
+
+        :raises IonError: the broker is away.
+        """
+        await self._look(again=True)
 
     async def on_health(self) -> None:
         """Raise where there are new rules that cannot be taken.
