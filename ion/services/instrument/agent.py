@@ -56,6 +56,7 @@ LAST_SAMPLES = 2.0  # seconds that the driver has to hand them over, when the ag
 AT_ONCE = 4 * MAX_WAITING  # who waits for the session must not keep others from being heard
 LONGEST = 3600.0  # seconds between two tries to connect
 FORBIDDEN = 403
+MAX_WORD, MAX_REASON = 50, 1000  # characters that an event tells of what was refused
 
 
 class InstrumentAgent(
@@ -196,7 +197,8 @@ class InstrumentAgent(
         if names is None:
             known = await self._line.ask("capabilities")
             names = [each["name"] for each in known if each["kind"] == "parameter"]
-        found: dict[str, Any] = await self._line.ask("get", {"names": names})
+        once = list(dict.fromkeys(names))  # each asks the device, which has more to do
+        found: dict[str, Any] = await self._line.ask("get", {"names": once})
         return found
 
     async def op_set(self, values: dict[str, Any], session: str | None = None) -> dict[str, Any]:
@@ -299,8 +301,9 @@ class InstrumentAgent(
                 held = self._desk.check(session)  # it may have ended while others were at work
                 yield held
         except ApplicationError as error:
-            said = {"error": error.type, "reason": error.message}
-            self._tell(AgentErrorRaised, sub_type=what, **said)
+            said = {"error": error.type, "reason": error.message[:MAX_REASON]}
+            is_word = what.isascii() and what.isprintable() and len(what) <= MAX_WORD
+            self._tell(AgentErrorRaised, sub_type=what if is_word else "", **said)
             raise
         owner = held.owner if held is not None else ""
         self._tell(AgentCommandDone, sub_type=what, owner=owner, args=dict(args or {}))

@@ -145,8 +145,8 @@ def _check(owner: str, lease: float, wait: float) -> None:
     if not owner:
         message = "owner: say who wants the session"
         raise Wrong(message)
-    if len(owner) > MAX_OWNER:
-        message = f"owner: at most {MAX_OWNER} characters, not {len(owner)}"
+    if len(owner) > MAX_OWNER or not owner.isprintable():
+        message = f"owner: at most {MAX_OWNER} printable characters, not {owner[:50]!r}"
         raise Wrong(message)
     if not MIN_LEASE <= lease <= MAX_LEASE:
         message = f"lease: {MIN_LEASE:g} to {MAX_LEASE:g} s, not {lease!r}"

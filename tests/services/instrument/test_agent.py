@@ -434,15 +434,25 @@ async def test_commands_and_failures_are_told(gps: Gps) -> None:
             await gps.client.set({"rate": 1e9})
         with pytest.raises(ReceivedError, match="wrong type"):
             await gps.client.set({"rate": "fast"})
+        with pytest.raises(ReceivedError, match="no such thing"):
+            await gps.client.execute("x\0" * 10_000)
 
     async def told() -> bool:
-        return len([e for e in listener.events if isinstance(e, AgentErrorRaised)]) == 2
+        return len([e for e in listener.events if isinstance(e, AgentErrorRaised)]) == 3
 
     await until(told)
     (done,) = [e for e in listener.events if isinstance(e, AgentCommandDone)]
     assert (done.sub_type, done.owner, done.args) == ("set", "ada", {"rate": 20})
     errors = [e for e in listener.events if isinstance(e, AgentErrorRaised)]
-    assert [e.error for e in errors] == ["DeviceError", "Wrong"]
+    assert [(e.error, e.sub_type) for e in errors] == [
+        ("DeviceError", "set"),
+        ("Wrong", "set"),
+        ("Wrong", ""),
+    ]
+    assert max(len(e.reason) for e in errors) == 1000
+    # and who asks for one thing ten thousand times does not cost the others the device
+    assert await gps.client.get(["rate"] * 10_000) == {"rate": 20.0}
+    assert (await gps.status()).losses == 0
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,7 @@ def test_who_waits_comes_in_turn_and_who_is_gone_is_passed_over() -> None:
     [
         ("", 5, 0),
         ("o" * 201, 5, 0),
+        ("a\nb", 5, 0),
         ("x", 0.5, 0),
         ("x", 1801, 0),
         ("x", 5, -1),
