@@ -115,10 +115,10 @@ class KeptPeer:
                 raise InvalidRequest(message)
             needed.update((h, None) for h in links_of(data) if h not in offered)
             offered[hash_of(data)] = data
-        await self._secure(list(needed))
+        await self.secure(list(needed))
         await self.keep(offered)
 
-    async def _secure(self, needed: list[bytes]) -> None:
+    async def secure(self, needed: Sequence[bytes]) -> None:
         """See to it that elements are there, and stay, with all that they refer to.
 
         :raises Conflict: one is not there.
@@ -127,7 +127,7 @@ class KeptPeer:
             some = needed[start : start + MAX_ASKED]
             await self._revive(await self._condemned_of(some))
 
-    async def _condemned_of(self, needed: list[bytes]) -> list[bytes]:
+    async def _condemned_of(self, needed: Sequence[bytes]) -> list[bytes]:
         """Return those that are condemned, of elements that all are to be there.
 
         :raises Conflict: one is not.
@@ -199,7 +199,7 @@ class KeptPeer:
         now = _head(entry) if entry is not None else None
         if now != expected:
             raise _stale(repository, branch, expected, now, commit)
-        await self._secure([commit, *commit_of(data).parents])
+        await self.secure([commit, *commit_of(data).parents])
         revision = entry.revision if entry is not None else ABSENT
         try:
             await self.heads_store.put(key, commit, revision=revision)

@@ -5,7 +5,7 @@ It is no peer: it has not all that what it has refers to. One reads it, and comm
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ion.objects.cache import Cache
 from ion.objects.element import verified
@@ -43,6 +43,9 @@ class LazyHome:
             await self._far.offer(batch)
         for name, data in elements.items():
             self._cache.put(name, data)
+
+    async def secure(self, commits: Sequence[bytes]) -> None:
+        """Nothing: the other side takes no element without what that refers to."""
 
     async def heads(self, repository: str) -> Mapping[str, bytes]:
         """Return branch -> hash of its last commit."""

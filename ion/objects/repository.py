@@ -7,7 +7,7 @@ have gone on with meanwhile gets a :class:`~ion.base.errors.Conflict`, merges, a
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -36,6 +36,12 @@ class Home(Protocol):
 
     async def keep(self, elements: Mapping[bytes, bytes]) -> None:
         """Put elements by their hashes, leaves first."""
+
+    async def secure(self, commits: Sequence[bytes]) -> None:
+        """See to it that commits are there, and stay, before what refers to their parts is put.
+
+        :raises Conflict: one is not there.
+        """
 
     async def heads(self, repository: str) -> Mapping[str, bytes]:
         """Return branch -> hash of its last commit."""
@@ -181,7 +187,7 @@ class Repository:
         :param branch: that of the tree by default.
         :param at: the time of it, seconds since 1970; now by default.
         :raises Conflict: the branch has gone on meanwhile: merge, and commit again; or conflicts
-            of a merge are not decided.
+            of a merge are not decided; or what it comes from was collected.
         :raises InvalidRequest: there is something in it that cannot be kept; nothing was done.
         :raises NotFound: something was to be removed that is not there.
         """
@@ -193,6 +199,7 @@ class Repository:
             raise InvalidRequest(message)
         _refuse_undecided(tree)
         branch = checked_branch(branch or tree.branch or MAIN)
+        await self._home.secure(tree.parents)
         sink = Sink(self._home)
         root = await tree.frozen(sink)
         when = time.time() if at is None else at

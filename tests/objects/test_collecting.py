@@ -146,6 +146,21 @@ async def test_a_commit_on_what_is_gone_is_refused(home):
     assert await home.heads("r") == {}
 
 
+async def test_a_refused_commit_leaves_nothing_with_open_ends(home):
+    await made(home, a=BIG)
+    tree = await Repository("r", home).checkout()
+    await tree.value()  # now it is at hand, though it goes from the store
+    await home.remove_head("r", "main")
+    await everything(home)
+    tree.set("a/key-00700", -1)
+    with pytest.raises(Conflict, match="not there"):
+        await Repository("r", home).commit(tree)
+    bench = Workbench(await memory_home())
+    await made(bench.home, a=BIG | {"key-00700": -1})  # of the same elements, from nothing
+    await bench.push("r", home)
+    assert await is_whole(home)
+
+
 async def test_what_elements_not_condemned_refer_to_is_spared(home):
     """Two calls that crossed: one refers to what the other has just condemned."""
     leaf = element(Kind.VALUE, "leaf" * 500)
