@@ -82,15 +82,22 @@ class Kept:
         """
         for _ in range(_TRIES):
             entry = await self.places.entry(place)
-            record = place_of(place, entry.value) if entry is not None else None
-            if entry is None or record is None or record.hash or _is_doomed(entry):
+            if entry is None or _is_doomed(entry):
                 break
+            record = place_of(place, entry.value)
+            if record.hash and await self.is_in(record.hash, place):
+                break
+            again = Place(record.chunk)  # who was to finish it has died, or will find out
             try:  # only as it was: it may be doomed meanwhile
-                index = {"at": time.time()}
-                await self.places.update_index(place, index, revision=entry.revision)
-            except (Conflict, NotFound):
+                await self.places.put(
+                    place,
+                    msgspec.msgpack.encode(again),
+                    revision=entry.revision,
+                    index={"at": time.time()},
+                )
+            except Conflict:
                 continue
-            return record
+            return again
         message = f"there is no upload {place!r} (any more): it was finished, or collected"
         raise NotFound(message, details={"upload": place})
 

@@ -13,7 +13,7 @@ import pytest
 
 from ion.base.errors import Conflict, Damaged, InvalidRequest, LifecycleError, NotFound
 from ion.stores.blobs import BlobRef, BlobStore
-from ion.stores.blobs.blob import chunk_key, place_of
+from ion.stores.blobs.blob import Manifest, chunk_key, place_of
 from ion.stores.query import Query
 from ion.stores.store import Datastore
 from ion.testing.contracts.stores.bench import Bench, listed
@@ -214,6 +214,26 @@ class BlobsContract(Bench):
         with pytest.raises(NotFound, match="collected"):
             await upload.finish()
         assert await left(datastore) == (0, 0, 0)
+
+    async def test_an_upload_that_ended_just_before_its_end(
+        self, blobs: BlobStore, datastore: Datastore
+    ) -> None:
+        """Goes on, too; who was about to finish it, and lives, is told."""
+        data = content(2 * CHUNK)
+        name = hashlib.sha256(data).hexdigest()
+        upload = await blobs.begin("end")
+        await upload.append(data)
+        await upload.pause()
+        kept = blobs._kept
+        settled = await kept.settle("end", CHUNK, name)  # and here it was killed, or is slow
+        again = await blobs.resume("end")
+        manifest = Manifest(len(data), CHUNK, "end", b"".join(upload._digests))
+        entered = await kept.enter(name, manifest)
+        with pytest.raises(NotFound, match="collected"):
+            await kept.hold("end", settled, name, entered)
+        await again.append(data[again.offset :])
+        assert await blobs.read((await again.finish()).hash) == data
+        assert await left(datastore) == (1, 1, 2)
 
     async def test_an_upload_whose_append_was_cancelled(self, blobs: BlobStore) -> None:
         """Can be resumed, and not gone on with: nobody knows what it has."""
