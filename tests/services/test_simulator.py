@@ -116,10 +116,21 @@ async def _accepted(host: str, port: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "schedule", [[{"fault": "rust"}], [{"after": 1}], [{"fault": "drip", "seconds": "long"}]]
+    "schedule",
+    [
+        [{"fault": "rust"}],
+        [{"after": 1}],
+        [{"fault": "drip", "seconds": "long"}],
+        [{"fault": "drip", "seconds": 0.0}],
+        [{"fault": "drip", "after": -1.0}],
+        [{"fault": "drip", "after": float("nan")}],
+        [{"fault": "drip"}] * 1001,
+    ],
 )
 async def test_a_schedule_that_cannot_be_is_found_at_the_start(
     container: Container, schedule: list[dict[str, Any]]
 ) -> None:
     with pytest.raises(StartError, match="schedule"):
         await container.spawn(SimulatorService, args={"schedule": schedule})
+    with pytest.raises(StartError, match="rate"):
+        await container.spawn(SimulatorService, args={"rate": 0.0})

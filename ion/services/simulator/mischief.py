@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator
 
-from ion.services.simulator.model import FAULTS, Spell, UnknownFault
+from ion.services.simulator.model import FAULTS, ImpossibleSpell, Spell, UnknownFault
 
 HUGE = 65_536  # bytes without an end of line, a sentence
 NOISE = 40
+MOST = 1000  # spells that are to come
+LATEST = 1e8  # seconds, three years
 
 
 class Mischief:
@@ -25,12 +27,22 @@ class Mischief:
         """Add times of bad behaviour.
 
         :raises UnknownFault: there is no such.
+        :raises ImpossibleSpell: one is at no time, or they are too many.
         """
         spells = list(spells)
         for spell in spells:
             if spell.fault not in FAULTS:
                 message = f"{spell.fault!r} is no fault (known: {', '.join(FAULTS)})"
                 raise UnknownFault(message)
+            if not (0 <= spell.after <= LATEST and spell.seconds > 0):
+                message = (
+                    f"{spell.fault}: after 0 to {LATEST:g} s, and for more than 0 s, not after "
+                    f"{spell.after:g} s for {spell.seconds:g} s"
+                )
+                raise ImpossibleSpell(message)
+        if len(self._spells) + len(spells) > MOST:
+            message = f"at most {MOST} spells are planned at a time: have it behave first"
+            raise ImpossibleSpell(message)
         for spell in spells:
             begin = now + spell.after
             self._spells.append((spell.fault, begin, begin + spell.seconds))

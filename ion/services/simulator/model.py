@@ -26,6 +26,10 @@ class UnknownFault(ApplicationError):
     """There is no such way to behave badly."""
 
 
+class ImpossibleSpell(ApplicationError):
+    """It is at no time, or there are too many already."""
+
+
 class Spell(msgspec.Struct, frozen=True):
     """A time of bad behaviour.
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from ion.base.errors import ConfigurationError
+from ion.base.errors import ApplicationError, ConfigurationError
 from ion.process.service import Service
 from ion.services.simulator.model import Fault, Spell, Status
-from ion.services.simulator.talker import Talker
+from ion.services.simulator.talker import MAX_RATE, MIN_RATE, Talker
 
 
 class SimulatorService(Service, name="simulator", version="0.1.0"):
@@ -19,6 +19,7 @@ class SimulatorService(Service, name="simulator", version="0.1.0"):
     :param port: 0: any that is free; ``address`` says which.
     :param rate: fixes a second, until it is told otherwise.
     :param schedule: how it misbehaves by itself: maps of ``fault``, ``after`` and ``seconds``.
+    :raises ConfigurationError: there is no such rate.
     """
 
     def __init__(
@@ -28,6 +29,9 @@ class SimulatorService(Service, name="simulator", version="0.1.0"):
         rate: float = 1.0,
         schedule: list[dict[str, Any]] | None = None,
     ) -> None:
+        if not MIN_RATE <= rate <= MAX_RATE:
+            message = f"rate: {MIN_RATE:g} to {MAX_RATE:g} fixes a second, not {rate!r}"
+            raise ConfigurationError(message)
         self.talker = Talker(host, port, rate=rate)
         self._schedule = schedule or []
 
@@ -41,8 +45,12 @@ class SimulatorService(Service, name="simulator", version="0.1.0"):
         except msgspec.ValidationError as error:
             message = f"schedule: {error}"
             raise ConfigurationError(message) from None
+        try:
+            self.talker.plan(spells)
+        except ApplicationError as error:
+            message = f"schedule: {error.message}"
+            raise ConfigurationError(message) from None
         await self.talker.open()
-        self.talker.plan(spells)
 
     async def on_terminate(self) -> None:
         """Throw everybody out."""

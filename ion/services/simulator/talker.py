@@ -24,7 +24,7 @@ from ion.services.simulator.track import Track, checksum, sentence
 log = logging.getLogger(__name__)
 VERSION = "ION-GPS-1"
 KINDS = ("GGA", "RMC", "VTG")
-MAX_RATE = 100.0
+MIN_RATE, MAX_RATE = 0.01, 100.0
 MAX_COMMAND = 256
 DRIP = 0.01
 SENDING = 5.0  # seconds until who does not read is thrown out
@@ -81,6 +81,7 @@ class Talker:
         """Behave badly at times.
 
         :raises UnknownFault: there is no such way to.
+        :raises ImpossibleSpell: one is at no time.
         """
         self._mischief.plan(spells, clock.monotonic())
         self._changed.set()
@@ -230,7 +231,7 @@ def _drops(data: bytes) -> Iterable[bytes]:
 
 def _rate(text: str) -> float:
     rate = float(text)
-    if not 0 < rate <= MAX_RATE:
+    if not MIN_RATE <= rate <= MAX_RATE:
         raise ValueError(text)
     return rate
 
