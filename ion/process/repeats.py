@@ -135,11 +135,17 @@ def answer_known(call: IncomingCall, answer: Envelope) -> None:
 
 
 def inbox_key(call: IncomingCall) -> str:
-    """Return what a message is known by in the inbox of its service; "" where it has no id."""
-    envelope = call.envelope
-    if envelope.message_id:
-        return envelope.message_id
-    return f"{envelope.reply_to} {envelope.correlation_id}" if envelope.correlation_id else ""
+    """Return what a message is known by in the inbox of its service; "" where it has no id.
+
+    Ids can be guessed. So who is known shares theirs with nobody: neither do they get the answer
+    that somebody else was given, nor is theirs kept back as one that was handled before.
+    """
+    envelope, identity = call.envelope, call.identity
+    key = envelope.message_id
+    if not key and envelope.correlation_id:
+        key = f"{envelope.reply_to} {envelope.correlation_id}"
+    actor = identity.actor if identity is not None else ""
+    return f"@{len(actor)}:{actor} {key}" if key and (actor or key[0] == "@") else key
 
 
 async def remember(call: IncomingCall, answer: Envelope | None) -> None:

@@ -333,6 +333,9 @@ async def test_what_was_answered_once_is_not_given_to_another(bus, tmp_path):
         assert len(Lab.done) == before + 1  # the second was answered from memory
         with pytest.raises(Forbidden):
             await ask(token(container, "bob"))
+        # nor to who may ask, and has guessed the id of a message that was another's
+        assert await ask(token(container, "eve", ["OPERATOR"])) == "s"
+        assert len(Lab.done) == before + 2
 
 
 async def test_other_rules_hold_at_once_and_wrong_ones_never(bus, tmp_path, caplog):
