@@ -6,6 +6,7 @@ attributes and their types. All instances on one datastore share what is in it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from ion.stores.store import IndexStore, Indices, Put, Reindex, Write
 
 NAMESPACE = "attributes"
 LIMIT = 100
+AT_ONCE = 50  # reads of many that go on together, which the engines do in few steps
 
 
 class AttributeStoreService(Service, name="attributestore", version="0.1.0"):
@@ -74,8 +76,11 @@ class AttributeStoreService(Service, name="attributestore", version="0.1.0"):
         with answering():
             check_many(keys)
             asked = model.Asked(self._most)
-            for name in dict.fromkeys(model.key_of(key) for key in keys):
-                asked.take(await self._rows.entry(name))
+            names = list(dict.fromkeys(model.key_of(key) for key in keys))
+            for start in range(0, len(names), AT_ONCE):
+                some = names[start : start + AT_ONCE]
+                for entry in await asyncio.gather(*map(self._rows.entry, some)):
+                    asked.take(entry)
             return asked.rows
 
     async def op_has(self, key: Any) -> bool:
