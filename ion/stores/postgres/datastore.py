@@ -174,7 +174,8 @@ class PostgresDatastore:
         shape = await self._schema.find(line, table.name)
         if shape is None:
             raise self._dropped(table.name)
-        if (shape.indices is None) != (table.shape.indices is None):
+        is_other = (shape.indices is None) != (table.shape.indices is None)
+        if is_other or not table.shape.kinds.items() <= shape.kinds.items():
             self._stores.pop(table.name, None)
             message = f"store {table.name!r} was dropped, and is of another kind now: open it again"
             raise InvalidRequest(message)

@@ -190,7 +190,8 @@ class SqliteDatastore:
         """Take note of the attributes that other containers have added; called by who writes."""
         there = schema.load(connection)
         for name, table in list(self._tables.items()):
-            if name in there and there[name].indices != table.indices:
+            # One with fewer is another store, of that name: what has them is not for it.
+            if name in there and table.form.kinds.items() < there[name].form.kinds.items():
                 table.declare(there[name].indices)
 
     def _make_reader(self) -> Reader:

@@ -138,6 +138,11 @@ class OpeningContract(Bench):
         indexed = await datastore.index_store("b", {"x": "int", "y": "str"})
         await indexed.put("m", b"4", index={"y": "4"})
         assert await indexed.count(Query()) == 1
+        await other.drop("b")
+        made = await other.index_store("b", {"x": "int"})
+        with pytest.raises(InvalidRequest):  # y would be lost
+            await indexed.put("n", b"5", index={"x": 5, "y": "5"})
+        assert await made.count(Query()) == 0
 
     async def test_many_open_the_same(self, datastore: Datastore, other: Datastore) -> None:
         """A new one, at a time: it is made once."""
