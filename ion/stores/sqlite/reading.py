@@ -24,13 +24,14 @@ from ion.stores.sqlite.file import StoreFile
 
 THREADS = 2
 MAX_WAITING = 10_000  # reads that wait for a thread; one more is refused
-IN_A_ROW = 128  # reads on the loop, until others have a turn
+IN_A_ROW = 128  # reads on the loop, until others are given a turn
+_NOTED = 32  # until a look at whether they have one anyway
 _AS_ONE = 1e-5  # seconds of a longer one count as one read
 BRIEF = 1e-3  # seconds of work
 LONG = 5e-3  # seconds, waiting for the disk included
 INLINE = 65_536  # bytes; a larger value is not read on the loop
 LATER = object()
-_STEPS = 2_000  # of SQLite's machine, between two looks at the clock: some 50 us, when it is warm
+_STEPS = 5_000  # of SQLite's machine, between two looks at the clock: some 100 us, when it is warm
 _SHAPES = 1_000
 _LEAST_OFTEN = 4_096
 
@@ -55,6 +56,7 @@ class Reader:
     :param connect: makes a connection that reads; with True, one that waits for locks.
     :param timeout: seconds for one read.
     :ivar in_a_row: reads on the loop since others had a turn, the longer ones as several.
+    :ivar due: with more of them, :meth:`let_others` comes before the next.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Reader:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix=name)
         self._waiting = 0
         self.in_a_row = 0
+        self.due = _NOTED
 
     async def one(self, sql: str, parameters: tuple[Any, ...]) -> Any:
         """Return one row, or None; at once, where the file is not locked, and nothing large.
@@ -84,7 +87,7 @@ class Reader:
         :raises Unavailable: the datastore is closed, or the engine away.
         :raises Damaged: the file is corrupt.
         """
-        if self.in_a_row > IN_A_ROW:
+        if self.in_a_row > self.due:
             await self.let_others()
         row = self.at_once(sql, parameters)
         return await self.patiently(sql, parameters) if row is LATER else row
@@ -112,16 +115,24 @@ class Reader:
         return await self.run(lambda other: other.execute(sql, parameters).fetchone())
 
     async def let_others(self) -> None:
-        """Let other tasks run; due where ``in_a_row`` is over ``IN_A_ROW``."""
+        """Let other tasks run, unless they are about to; due where ``in_a_row`` is over ``due``."""
+        if self.due < IN_A_ROW:
+            self.due = IN_A_ROW
+            asyncio.get_running_loop().call_soon(self._others_had_turn)
+        if self.in_a_row > IN_A_ROW:
+            self.in_a_row = 0
+            await asyncio.sleep(0)
+
+    def _others_had_turn(self) -> None:
         self.in_a_row = 0
-        await asyncio.sleep(0)
+        self.due = _NOTED
 
     async def briefly(self, shape: str | None, small: Small[T], whole: Work[T]) -> T:
         """Return what ``small`` finds at once; where that takes too long, what ``whole`` finds.
 
         :param shape: see :meth:`brief`.
         """
-        if self.in_a_row > IN_A_ROW:
+        if self.in_a_row > self.due:
             await self.let_others()
         found = self.brief(shape, small)
         return found if found is not None else await self.run(whole)

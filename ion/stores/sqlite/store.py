@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ion.stores.limits import check_batch, check_limit, check_many, key_bytes, key_text
 from ion.stores.query import Query, checked
 from ion.stores.sqlite.job import put_step, step_of
-from ion.stores.sqlite.reading import IN_A_ROW, LATER, Executes, Reader
+from ion.stores.sqlite.reading import LATER, Executes, Reader
 from ion.stores.sqlite.selecting import count_of, key_range, of_query, of_scan
 from ion.stores.sqlite.table import Table
 from ion.stores.sqlite.writer import Writer
@@ -38,7 +38,7 @@ class SqliteStore:
         """See :meth:`Store.get`."""
         parameters = (key_bytes(key),)
         reader = self._reader
-        if reader.in_a_row > IN_A_ROW:
+        if reader.in_a_row > reader.due:
             await reader.let_others()
         row = reader.at_once(self._table.value, parameters)
         if row is LATER:
@@ -146,7 +146,7 @@ class SqliteStore:
         """See :meth:`IndexStore.query`."""
         selection = of_query(self._table, query)
         reader = self._reader
-        if reader.in_a_row > IN_A_ROW:
+        if reader.in_a_row > reader.due:
             await reader.let_others()
         page = reader.brief(selection.shape, selection.small)
         return page if page is not None else await reader.run(selection.whole)
