@@ -37,6 +37,19 @@ class Wanted(TypedDict, total=False):
     below: bool
 
 
+class Part(TypedDict, total=False):
+    """Which of the associations, or of what is found by them.
+
+    ``limit`` of them (100 by default) from ``cursor`` on, that of the page before; ``retired``:
+    those with a retired end, too. A page may be short, and still not the last one: its cursor says
+    so.
+    """
+
+    limit: int
+    cursor: str | None
+    retired: bool
+
+
 class ResourceRegistryClient(ServiceClient, service="resource_registry"):
     """Makes resources, changes and finds them, and says what they have to do with each other.
 
@@ -323,23 +336,11 @@ class ResourceRegistryClient(ServiceClient, service="resource_registry"):
         predicate: str = "",
         object: str = "",
         *,
-        limit: int = LIMIT,
-        cursor: str | None = None,
-        retired: bool = False,
         timeout: float | None = None,
+        **page: Unpack[Part],
     ) -> Associations:
-        """Return associations that have all parts that are given, one at least.
-
-        :param retired: those with a retired end, too.
-        """
-        content = {
-            "subject": subject,
-            "predicate": predicate,
-            "object": object,
-            "limit": limit,
-            "cursor": cursor,
-            "retired": retired,
-        }
+        """Return associations that have all parts that are given, one at least."""
+        content = {"subject": subject, "predicate": predicate, "object": object, **page}
         found: Associations = await self._ask("associations", content, timeout, Associations)
         return found
 
@@ -349,17 +350,11 @@ class ResourceRegistryClient(ServiceClient, service="resource_registry"):
         predicate: str = "",
         *,
         type: str | None = None,
-        limit: int = LIMIT,
-        cursor: str | None = None,
-        retired: bool = False,
         timeout: float | None = None,
+        **page: Unpack[Part],
     ) -> Found:
-        """Return the resources that are objects of a subject.
-
-        A page may be short, and still not the last one: its cursor says so.
-        """
-        content = {"subject": subject, "predicate": predicate, "type": type, "limit": limit}
-        content |= {"cursor": cursor, "retired": retired}
+        """Return the resources that are objects of a subject."""
+        content = {"subject": subject, "predicate": predicate, "type": type, **page}
         found: Found = await self._ask("find_objects", content, timeout, Found)
         return found
 
@@ -369,14 +364,11 @@ class ResourceRegistryClient(ServiceClient, service="resource_registry"):
         predicate: str = "",
         *,
         type: str | None = None,
-        limit: int = LIMIT,
-        cursor: str | None = None,
-        retired: bool = False,
         timeout: float | None = None,
+        **page: Unpack[Part],
     ) -> Found:
         """Return the resources that are subjects of an object; as :meth:`find_objects`."""
-        content = {"object": object, "predicate": predicate, "type": type, "limit": limit}
-        content |= {"cursor": cursor, "retired": retired}
+        content = {"object": object, "predicate": predicate, "type": type, **page}
         found: Found = await self._ask("find_subjects", content, timeout, Found)
         return found
 
