@@ -236,6 +236,32 @@ async def test_a_deleted_stream_is_gone_and_its_publishers_know(container: Conta
     assert [g.offset for g in await streams.last("ctd", 10)] == [1, 2, 3]
 
 
+async def test_who_publishes_for_ever_hears_that_the_stream_was_deleted(
+    container: Container,
+) -> None:
+    class Busy(Process):
+        """Publishes in one handler, which never ends by itself: nothing comes by the mailbox."""
+
+        published = 0
+
+        async def op_publish(self) -> None:
+            publisher = await StreamPublisher.open(self, "ctd", CTD)
+            while True:
+                await publisher.publish({"x": [1.0]})
+                self.published += 1
+                await asyncio.sleep(0.001)
+
+    streams = await started(container)
+    await streams.persist("ctd")
+    busy = await spawn(container, Busy)
+    publishing = asyncio.create_task(container.rpc_send(busy.id, "publish", timeout=60))
+    await until(lambda: busy.published > 5)
+    assert await streams.delete("ctd")
+    with pytest.raises(ReceivedError, match="was deleted"):
+        await publishing
+    await container.terminate_process(busy.id)
+
+
 async def test_what_cannot_be_kept_is_a_dead_letter_and_the_stream_goes_on(
     container: Container,
 ) -> None:

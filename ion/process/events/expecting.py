@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from ion.base.errors import DeadlineExceeded, Forbidden, IonError, Unauthorized
-from ion.messaging.transport import Consumer, Delivery, QueueSpec
+from ion.base.errors import DeadlineExceeded
 from ion.observe.context import current_call
-from ion.process.admitting import admitted
-from ion.process.arriving import incoming_call
+from ion.process.beside import Beside
 from ion.process.endpoint import Endpoint
 from ion.process.events.event import Event
 from ion.process.events.hearing import EventOp
 from ion.process.events.naming import POINT, Selection
-from ion.process.source import Source
 
-log = logging.getLogger(__name__)
-SETUP_TIMEOUT = 15.0  # seconds for the broker to make the exchange point
 MOST = 1000  # events that nobody has waited for yet; what comes then is dropped
 
 E = TypeVar("E", bound=Event)
@@ -46,32 +40,16 @@ class Expected(Generic[E]):
         self._endpoint = endpoint
         self._wanted = wanted
         self._heard: asyncio.Queue[E] = asyncio.Queue(MOST)
-        self._consumer: Consumer | None = None
-        serial = endpoint.next_id().rpartition("-")[2]
-        name = f"{endpoint.namespace.sysname}.{endpoint.id}.wait.{serial}"
-        self._spec = QueueSpec(
-            name, durable=False, exclusive=True, arguments={"x-max-length": MOST}
-        )
-        self._party = _Party(endpoint.id)
-        self._op = EventOp(_hear, known, wanted)
-        self._source = Source(name, key="", handler=self._op, point=POINT, topics=(wanted.pattern,))
+        op = EventOp(_hear, known, wanted)
+        party = _Party(endpoint.id)
+        self._beside = Beside(endpoint, party, POINT, wanted.pattern, op, self._take)
 
     async def __aenter__(self) -> Self:
         """Begin to listen.
 
         :raises Unavailable: the broker is away.
         """
-        endpoint = self._endpoint
-        exchange = await endpoint.points.declare(POINT, SETUP_TIMEOUT)
-        try:
-            await endpoint.transport.declare_queue(self._spec)
-            await endpoint.transport.bind(self._spec.name, exchange, self._wanted.pattern)
-            self._consumer = await endpoint.transport.consume(
-                self._spec.name, self._take, prefetch=MOST, no_ack=True
-            )
-        except BaseException:
-            await self._leave()
-            raise
+        await self._beside.open()
         return self
 
     async def __aexit__(
@@ -81,7 +59,7 @@ class Expected(Generic[E]):
         at: TracebackType | None,
     ) -> None:
         """Listen no more. Never raises."""
-        await self._leave()
+        await self._beside.close()
 
     async def wait(self, *, timeout: float) -> E:
         """Return the next event, which may have come before this is called.
@@ -101,23 +79,10 @@ class Expected(Generic[E]):
         message = f"no {self._wanted.pattern} was told of within {timeout:g} s"
         raise DeadlineExceeded(message)
 
-    def _take(self, delivery: Delivery) -> None:
-        endpoint = self._endpoint
+    def _take(self, event: E | None) -> None:
+        if event is None:
+            return  # of that type, but not wanted
         try:
-            call = incoming_call(endpoint, endpoint.id, delivery, self._source)
-            (event,), _ = self._op.bind(admitted(call, self._party))
-            if event is not None:
-                self._heard.put_nowait(event)
-        except (Forbidden, Unauthorized) as error:  # who has decided so has logged it
-            endpoint.counts["events that were not let in"] += 1
-            log.debug("an event that was not let in: %s", error)
-        except IonError as error:
-            log.warning("an event that cannot be heard: %s", error)
+            self._heard.put_nowait(event)
         except asyncio.QueueFull:
-            endpoint.counts["events nobody waited for"] += 1
-
-    async def _leave(self) -> None:
-        farewell, consumer = self._endpoint.farewell, self._consumer
-        if consumer is not None:
-            await farewell.tell(consumer.cancel())
-        await farewell.tell(self._endpoint.transport.delete_queue(self._spec.name))
+            self._endpoint.counts["events nobody waited for"] += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import math
 import time as clock
@@ -12,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Self
 from ion.base.errors import ContentTooLarge, InvalidRequest, LifecycleError, NotFound
 from ion.base.ids import new_mark
 from ion.messaging.envelope import MSGPACK, Envelope
+from ion.process.beside import Beside
 from ion.process.endpoint import Endpoint
 from ion.process.granules.arrays import pieces
 from ion.process.granules.definition import StreamDefinition
 from ion.process.granules.names import OP, POINT, checked_stream, end_topic, escaped
 from ion.process.granules.ops import ContentOp
-from ion.process.granules.window import SETUP, WINDOW, Window
+from ion.process.granules.window import LAST, SETUP, WINDOW, Window
 from ion.process.granules.wire import MAX_PUBLISHER, Writer
-from ion.process.subscription import Subscription
 
 if TYPE_CHECKING:
     from ion.process.process import Process
@@ -34,6 +35,10 @@ def _checked(time: Any) -> float:
         return float(time)
     message = f"a granule's time is seconds since 1970, not {time!r:.80}"
     raise InvalidRequest(message)
+
+
+async def _on_end(process: object, content: Any) -> None:
+    """Stand for a handler: the publisher itself takes what comes."""
 
 
 def most_bytes(endpoint: Endpoint) -> int:
@@ -82,7 +87,8 @@ class StreamPublisher:
         self._fields = definition.fields if definition is not None else None
         self._over: Exception | None = None
         self._closed = asyncio.Event()
-        self._ending: Subscription | None = None
+        op = ContentOp(_on_end)
+        self._ending = Beside(self._endpoint, process, POINT, end_topic(stream), op, self._deleted)
         says = (definition.name, definition.version) if definition is not None else ("", 0)
         self._new = functools.partial(
             Writer, stream, definition=says[0], version=says[1], sparse=sparse
@@ -137,12 +143,12 @@ class StreamPublisher:
             persistent=persistent,
             sparse=sparse,
         )
-        op: Any = ContentOp(made._on_end)
         try:
-            made._ending = await process.subscribe(POINT, end_topic(stream), op)
             process.run(made._live(), f"publisher of {stream}")
         except LifecycleError:
             flight.rests = True  # the process ends: these are its last words
+        else:
+            await made._begin()
         return made
 
     @property
@@ -225,8 +231,14 @@ class StreamPublisher:
     async def close(self) -> None:
         """Publish nothing any more; what is on its way is not sent again."""
         self._end(LifecycleError(f"the publisher of stream {self.stream!r} is closed"))
-        if self._ending is not None:
-            await self._ending.cancel()
+        await self._ending.close()
+
+    async def _begin(self) -> None:
+        try:
+            await self._ending.open()
+        except BaseException:
+            self._closed.set()
+            raise
 
     async def _live(self) -> None:
         """Be there until the process ends; then wait a moment for what is on its way."""
@@ -234,6 +246,9 @@ class StreamPublisher:
             await self._closed.wait()
         finally:
             await self._window.rest()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST):
+                    await self._ending.close()
 
     async def _room(self, timeout: float | None) -> None:
         if self._over is None:
@@ -260,7 +275,8 @@ class StreamPublisher:
         envelope = endpoint.one_way_of(self._process.id, OP, body, MSGPACK, id, self._topic)
         return envelope if self._persistent else envelope.replace(persistent=False)
 
-    async def _on_end(self, process: object, content: Any) -> None:
+    def _deleted(self, content: Any) -> None:
+        """Hear that the stream is no more: at once, also in the middle of a handler."""
         message = f"stream {self.stream!r} was deleted"
         self._end(NotFound(message, details={"stream": self.stream}))
 
