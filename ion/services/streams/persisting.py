@@ -151,8 +151,7 @@ class Persisting:
                 await self._expire()
                 if time.monotonic() - forgotten >= FORGET_EVERY:
                     forgotten = time.monotonic()
-                    while await self.log.forget() == MOST_REMOVED:
-                        pass
+                    await self._forget()
             except LOST as error:
                 log.debug("retention of %r: %s", self.stream, error)
 
@@ -160,3 +159,7 @@ class Persisting:
         if self.keep.seconds is not None:
             while await self.log.expire(time.time() - self.keep.seconds):
                 pass
+
+    async def _forget(self) -> None:
+        while await self.log.forget() == MOST_REMOVED:
+            pass
