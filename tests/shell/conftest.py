@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import re
@@ -13,6 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from tests.shell.forking import Forker
 
 COMMAND = [sys.executable, "-m", "ion.shell.main"]
 READY = re.compile(
@@ -69,8 +72,9 @@ class Noting(Service, name="noting"):
 class Ioncc:
     """Runs `ioncc` in one working directory."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, forker: Forker) -> None:
         self.folder = folder
+        self._forker = forker
         self.command = COMMAND
         # xdist hands its own width of the terminal down, and tables would fold to it
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("ION_", "COLUMNS"))}
@@ -86,18 +90,11 @@ class Ioncc:
         }
         self.started: list[Serving] = []
 
-    def run(self, *words: str, timeout: float = WAIT) -> subprocess.CompletedProcess[str]:
-        """Run to the end."""
-        return subprocess.run(
-            [*self.command, *words],
-            cwd=self.folder,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+    def run(
+        self, *words: str, given: str = "", timeout: float = WAIT
+    ) -> subprocess.CompletedProcess[str]:
+        """Run to the end, with what is ``given`` as its standard input."""
+        return self._forker.run(words, self.folder, self.env, given, timeout)
 
     def serve(self, *words: str) -> Serving:
         """Start one that serves, and return at once."""
@@ -179,20 +176,27 @@ class Serving:
         self.process.stdout.close()
 
 
-def _opened(folder: Path):
-    ioncc = Ioncc(folder)
+@pytest.fixture(scope="session")
+def forker():
+    """What runs the short commands."""
+    with contextlib.closing(Forker()) as running:
+        yield running
+
+
+def _opened(folder: Path, forker: Forker):
+    ioncc = Ioncc(folder, forker)
     yield ioncc
     for serving in ioncc.started:
         serving.close()
 
 
 @pytest.fixture
-def ioncc(tmp_path):
+def ioncc(tmp_path, forker):
     """`ioncc` in an empty working directory."""
-    yield from _opened(tmp_path)
+    yield from _opened(tmp_path, forker)
 
 
 @pytest.fixture(scope="module")
-def module_ioncc(tmp_path_factory):
+def module_ioncc(tmp_path_factory, forker):
     """The same for all tests of a module."""
-    yield from _opened(tmp_path_factory.mktemp("ioncc"))
+    yield from _opened(tmp_path_factory.mktemp("ioncc"), forker)

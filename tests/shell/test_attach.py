@@ -38,16 +38,7 @@ def west(ioncc):
 
 def attach(ioncc, script, *words):
     """Run `ioncc attach` with a script on its standard input."""
-    return subprocess.run(
-        [*ioncc.command, "attach", *words],
-        cwd=ioncc.folder,
-        env=ioncc.env,
-        input=script,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return ioncc.run("attach", *words, given=script, timeout=60)
 
 
 # --- scripts
