@@ -9,6 +9,7 @@ from ion.objects.commit import Commit, commit_of
 from ion.objects.thawing import Get
 
 Step = tuple[bytes, Commit]
+_OURS, _THEIRS, _BEFORE = 1, 2, 4  # of whom a commit is an ancestor; of a common one
 
 
 async def read_commit(hash: bytes, get: Get) -> Commit:
@@ -53,25 +54,69 @@ async def as_of(head: bytes, time: float, get: Get) -> bytes | None:
 
 
 async def is_before(old: bytes, new: bytes, get: Get) -> bool:
-    """Return whether ``new`` comes from ``old``, or is the same."""
-    seen = {new}
-    waiting = [new]
-    while waiting:
-        name = waiting.pop()
+    """Return whether ``new`` comes from ``old``, or is the same.
+
+    What is not long before is found without going through all that is.
+    """
+    if old == new:
+        return True
+    async for name, _ in ancestors(new, get):
         if name == old:
             return True
-        for parent in (await read_commit(name, get)).parents:
-            if parent not in seen:
-                seen.add(parent)
-                waiting.append(parent)
     return False
 
 
 async def merge_bases(ours: bytes, theirs: bytes, get: Get) -> list[bytes]:
     """Return the best common ancestors of two commits: those that no other one comes from.
 
-    There is none where they have nothing in common, and more than one after merges crosswise.
+    There is none where they have nothing in common, and more than one after merges crosswise. Where
+    there is one, hardly more than what is later is read, if clocks went right.
     """
+    found = await _met(ours, theirs, get)
+    return found if len(found) <= 1 else await _sifted(ours, theirs, get)
+
+
+async def _met(ours: bytes, theirs: bytes, get: Get) -> list[bytes]:
+    """Return common ancestors, all of the best ones among them.
+
+    Both sides are gone through, the latest first, until all that is left comes before something
+    that they have in common. That is right whatever the times say: what is found out too late of a
+    commit is passed on once more.
+    """
+    sides: dict[bytes, int] = {}
+    pending: set[bytes] = set()  # to be gone through, once more perhaps
+    fresh: set[bytes] = set()  # those of them that are not known to come before a common one
+    waiting: list[tuple[float, bytes, tuple[bytes, ...]]] = []
+    found: list[bytes] = []
+
+    async def mark(name: bytes, more: int) -> None:
+        known = sides.get(name, 0)
+        if known | more == known:
+            return
+        sides[name] = known | more
+        pending.add(name)
+        (fresh.discard if sides[name] & _BEFORE else fresh.add)(name)
+        commit = await read_commit(name, get)
+        heapq.heappush(waiting, (-commit.time, name, commit.parents))
+
+    await mark(ours, _OURS)
+    await mark(theirs, _THEIRS)
+    while fresh:
+        _, name, parents = heapq.heappop(waiting)
+        if name not in pending:
+            continue
+        pending.discard(name)
+        fresh.discard(name)
+        known = sides[name]
+        if known == _OURS | _THEIRS:
+            found.append(name)
+            known |= _BEFORE
+        for parent in parents:
+            await mark(parent, known)
+    return [name for name in found if not sides[name] & _BEFORE]
+
+
+async def _sifted(ours: bytes, theirs: bytes, get: Get) -> list[bytes]:
     parents: dict[bytes, tuple[bytes, ...]] = {}
     mine = await _all_before(ours, get, parents)
     common = mine & await _all_before(theirs, get, parents)

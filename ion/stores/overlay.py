@@ -220,7 +220,7 @@ def _put(
 ) -> Own:
     revision = becomes or new_revision()
     return Own(
-        Put(key, value, index=index, becomes=revision),
+        Put(key, value, index=dict(index), becomes=revision),
         Entry(key, value, revision, index),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from ion.base.errors import Conflict, Damaged, InvalidRequest, NotFound
 from ion.objects.commit import Commit, as_element, commit_of
 from ion.objects.element import Kind, element, hash_of
-from ion.objects.history import merge_bases
+from ion.objects.history import is_before, merge_bases
 from ion.objects.repository import Repository
 from ion.objects.thawing import NOTHING
 from tests.objects.places import OBJECTS, memory_home, run
@@ -342,6 +343,48 @@ async def test_a_history_of_a_thousand_commits():
     merging = await repository.merge("side")
     assert merging.conflicts == []
     assert await merging.tree.get("side") == 1
+    await commit(repository, {"late": 1}, at=1001.0)
+    ours = await repository.head()
+    theirs = bytes.fromhex((await _nth(repository, 20)).hash)
+    asked = []
+
+    async def get(name):
+        asked.append(name)
+        return await repository._home.get(name)
+
+    assert await is_before(theirs, ours, get)
+    assert await merge_bases(ours, theirs, get) == [theirs]
+    assert len(asked) < 60
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=150, deadline=None)
+def test_common_ancestors_of_any_history_by_any_clocks(seed):
+    chance = random.Random(seed)
+    commits, parents, kept = [], {}, {}
+    for _ in range(chance.randrange(2, 25)):
+        above = tuple(chance.sample(commits, min(len(commits), chance.choice([0, 1, 1, 1, 2, 3]))))
+        data = as_element(
+            Commit({"n": len(commits), "x": math.nan}, above, time=float(chance.randrange(10)))
+        )
+        kept[hash_of(data)] = data
+        parents[hash_of(data)] = set(above)
+        commits.append(hash_of(data))
+
+    def before(name):
+        return {name}.union(*(before(parent) for parent in parents[name]))
+
+    async def get(name):
+        return kept[name]
+
+    async def check():
+        ours, theirs = chance.choice(commits), chance.choice(commits)
+        common = before(ours) & before(theirs)
+        best = {n for n in common if not any(n in before(o) for o in common - {n})}
+        assert set(await merge_bases(ours, theirs, get)) == best
+        assert await is_before(theirs, ours, get) == (theirs in before(ours))
+
+    run(check())
 
 
 async def _nth(repository, number):

@@ -188,4 +188,4 @@ def replaced(table: Table, write: Write) -> tuple[Row | None, int]:
 
 
 def _entry(key: str, row: Row) -> Entry:
-    return Entry(key, row.value, row.revision, row.index)
+    return Entry(key, row.value, row.revision, dict(row.index))  # what becomes of it is theirs

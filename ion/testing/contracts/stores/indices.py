@@ -52,6 +52,10 @@ class IndicesContract(Bench):
         assert b is not None
         assert dict(a.index) == {"s": "x", "f": 1.5, "b": False}
         assert dict(b.index) == {}
+        for entry in (a, b):
+            dict.update(entry.index, s="mine")
+        assert await indexed.entry("a") != a
+        assert await indexed.count(Query(A("s") == "mine")) == 0
 
     async def test_a_put_replaces_all_attributes(self, indexed: IndexStore) -> None:
         """Those that it does not name are gone, from queries too."""
