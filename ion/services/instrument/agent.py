@@ -353,9 +353,9 @@ class InstrumentAgent(
         await self.monitor(pid)
         self._line.up(pid)
 
-    async def op_samples(self, batch: Batch) -> None:
+    async def op_samples(self, batch: Batch, key: str = "") -> None:
         """Take samples of the driver."""
-        self._only_driver()
+        self._only_driver(key)
         await self._take(batch)
 
     async def _take(self, batch: Batch) -> None:
@@ -364,9 +364,9 @@ class InstrumentAgent(
         await self._output.publish(batch, self._fields)
         self._line.batch = batch.number
 
-    async def op_lost(self, reason: str) -> None:
+    async def op_lost(self, reason: str, key: str = "") -> None:
         """Hear of the driver that the device is gone."""
-        self._only_driver()
+        self._only_driver(key)
         self._lose(reason)
 
     async def on_down(self, notice: DownNotice) -> None:
@@ -375,8 +375,9 @@ class InstrumentAgent(
             self._line.down()
             self._lose(f"the driver has ended: {notice.reason}")
 
-    def _only_driver(self) -> None:
-        if self.message.sender != self._line.pid:
+    def _only_driver(self, key: str) -> None:
+        """Believe nobody else: a sender can be made up, the key cannot."""
+        if self.message.sender != self._line.pid or not self._line.knows(key):
             raise _no_driver()
 
 

@@ -7,7 +7,6 @@ gone, or what the driver says is wrong.
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import secrets
 from collections.abc import Mapping
@@ -16,12 +15,20 @@ from typing import Any
 from ion.base.errors import ApplicationError, IonError, ProcessNotFound, ReceivedError, StartError
 from ion.process.process import Process
 from ion.process.supervisor import Supervisor
-from ion.services.instrument.model import DeviceError, NoSession, SessionHeld, Wrong, WrongState
+from ion.services.instrument.model import (
+    DeviceError,
+    NoSession,
+    SessionHeld,
+    Wrong,
+    WrongState,
+    is_same,
+)
 
 log = logging.getLogger(__name__)
 PATIENCE = 5.0  # seconds for a driver to come up that has just failed
 ANSWER = 20.0  # seconds for a driver to answer: longer than any of its own
 RESTARTS = {"intensity": 1000, "period": 60.0, "backoff": {"first": 0.2, "cap": 10.0}}
+FOR_ANYBODY = ("status", "capabilities", "fields")  # ops of drivers
 _OWN = {cls.__name__: cls for cls in (DeviceError, Wrong, WrongState, SessionHeld, NoSession)}
 
 
@@ -35,7 +42,7 @@ class Line:
     def __init__(self, agent: Process, driver: str, settings: Mapping[str, Any]) -> None:
         self._agent = agent
         self._driver = driver
-        self._key = secrets.token_hex(16)  # only this driver knows it
+        self._key = secrets.token_hex(16)  # only this driver knows it: it goes there in here
         self._settings = {**settings, "key": self._key}
         self._supervisor = ""
         self._up = asyncio.Event()
@@ -69,7 +76,7 @@ class Line:
 
     def knows(self, key: str) -> bool:
         """Return whether somebody is the driver that was started here."""
-        return hmac.compare_digest(key.encode("utf-8", "replace"), self._key.encode())
+        return is_same(key, self._key)
 
     def up(self, pid: str) -> None:
         """Hear that a driver is there."""
@@ -94,7 +101,8 @@ class Line:
             message = "the driver is not running"
             raise DeviceError(message) from None
         try:
-            return await self._agent.rpc_send(self.pid, op, content or {}, timeout)
+            proof = {} if op in FOR_ANYBODY else {"key": self._key}
+            return await self._agent.rpc_send(self.pid, op, {**(content or {}), **proof}, timeout)
         except ReceivedError as error:
             raise _own(error) from error
         except IonError as error:

@@ -423,6 +423,12 @@ async def test_strangers_are_no_drivers_and_command_none(gps: Gps) -> None:
         with pytest.raises(ReceivedError) as raised:
             await stranger.rpc_send(to, op, content)
         assert raised.value.code == 403, (to, op)
+        if op == "driver_up":
+            continue
+        liar = driver.id if to == "gps1" else driver.agent
+        with pytest.raises(ReceivedError) as raised:  # nor one that says it is another
+            await gps.container.endpoint.rpc(liar, to, op, {**content, "key": "x"}, 5)
+        assert raised.value.code == 403, (to, op)
     assert (await gps.status()).state == "STREAMING"
 
 
