@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import socket
+from collections.abc import Iterator
 
 from ion.base.errors import ConfigurationError
 
@@ -26,6 +27,14 @@ def new_container_id() -> str:
 def new_mark() -> str:
     """Return what tells one life of a container from its others: its id may be a chosen name."""
     return secrets.token_hex(4)
+
+
+def secret_marks() -> Iterator[str]:
+    """Give marks that nobody can guess, however many they have seen: 64 bits each."""
+    while True:
+        pool = secrets.token_hex(2048)  # many at once: to ask the system each time takes longer
+        for start in range(0, len(pool), 16):
+            yield f"-{pool[start : start + 16]}"
 
 
 def checked_name(name: str, what: str) -> str:

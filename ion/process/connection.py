@@ -8,7 +8,7 @@ from typing import Any
 
 from ion.base.config import load
 from ion.base.errors import ConfigurationError
-from ion.base.ids import new_container_id
+from ion.base.ids import new_container_id, secret_marks
 from ion.base.settings import Settings
 from ion.messaging.address import Namespace
 from ion.messaging.interceptors import build
@@ -116,4 +116,6 @@ def endpoint_for(
     endpoint.inbound = build(messaging.interceptors.in_, messaging, endpoint)
     endpoint.outbound = build(messaging.interceptors.out, messaging, endpoint)
     endpoint.desk = Desk(settings.identity, endpoint.permission, sysname)
+    if endpoint.desk.is_strict or endpoint.outbound:
+        endpoint.marks = secret_marks()
     return endpoint

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ion.base.errors import BadRequest
 from ion.base.settings import IdentitySettings
 from ion.conversation.protocols import PROTOCOLS
@@ -22,11 +24,14 @@ class Customs:
     :ivar permission: to command others, and whom to heed; None: nobody.
     :ivar desk: tells whose the calls are that arrive.
     :ivar token: that its own calls bear, those that are made while none is handled; or "".
+    :ivar marks: what ends the ids of its conversations, so that nobody can guess them, and answer
+        or cancel in the place of others; None: the ids are in a row.
     """
 
     permission: Permission | None = None
     desk: Desk = NOBODY
     token: str = ""
+    marks: Iterator[str] | None = None
 
     def __init__(
         self,

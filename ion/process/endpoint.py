@@ -221,6 +221,8 @@ class Endpoint(Customs):
             deadline = self._deadline(timeout, context)
             left = deadline - self.time()
         serial = f"{self._prefix}{self._serial()}"
+        if self.marks is not None:
+            serial += next(self.marks)
         now = time.time()
         headers: dict[str, Any] = {
             "performative": c.REQUEST,

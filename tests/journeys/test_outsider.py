@@ -45,6 +45,8 @@ class Vault(Service, name="vault", delivery="effectively-once"):
     def __init__(self) -> None:
         self.done: list[Any] = []
         self.queues: list[str] = []
+        self.is_open = asyncio.Event()
+        self.is_open.set()
 
     async def on_activate(self) -> None:
         for name in (None, "shared"):
@@ -53,6 +55,7 @@ class Vault(Service, name="vault", delivery="effectively-once"):
 
     async def op_put(self, what: str) -> str:
         self.done.append(what)
+        await self.is_open.wait()
         return what
 
     async def on_spill(self, event: Spill) -> None:
@@ -254,6 +257,38 @@ async def test_what_was_sniffed_cannot_be_said_again_as_something_else(
         number = await again(other, puts[0], f"{SYSNAME}.xs", "vault")  # token and id are ann's
         await until(lambda: number in other.answers)
     assert vault.done == ["good", "good"]
+
+
+async def test_who_guesses_the_id_of_a_conversation_neither_answers_nor_cancels_it(
+    container: Container, vault: Vault, amqp_url: str
+) -> None:
+    """Those of a container are in a row, and known to whoever has got a message of it."""
+    roles = {"actor": "ann", "roles": ["OPERATOR"]}
+    async with outsider(amqp_url) as other:
+        await call(container, "vault", "put", {"what": "first"}, **roles)
+        await until(lambda: [m for m in other.seen if m.type == "put"])
+        seen = next(m for m in other.seen if m.type == "put")
+        vault.is_open.clear()
+        pending = asyncio.ensure_future(call(container, "vault", "put", {"what": "real"}, **roles))
+        await until(lambda: vault.done == ["first", "real"])
+        parts = str(seen.correlation_id).split("-")
+        serial = next(n for n, part in enumerate(parts) if part.isdigit() and len(part) < 8)
+        for number in range(int(parts[serial]), int(parts[serial]) + 50):
+            guessed = "-".join([*parts[:serial], str(number), *parts[serial + 1 :]])
+            ids = {"correlation_id": guessed, "type": "put"}
+            answer = {"performative": "inform_result", "protocol": "rpc"}
+            reply_to = str(seen.reply_to)
+            await other.put("", reply_to, aio_pika.Message(encode("forged"), headers=answer, **ids))
+            cancel = aio_pika.Message(b"", headers={"performative": "cancel"}, **ids)
+            cancel.reply_to = reply_to
+            await other.put(f"{SYSNAME}.xs", "ctl.vault", cancel)
+            short = aio_pika.Message(encode("forged"), headers=answer, **ids)
+            short.correlation_id = "-".join([*parts[:serial], str(number)])
+            await other.put("", reply_to, short)
+        number = await other.send(f"{SYSNAME}.xs", f"{container.id}.0", "info", {})
+        await other.refused(number)
+        vault.is_open.set()
+        assert await pending == "real"
 
 
 async def again(other: Outsider, message: Any, exchange: str, key: str, **changes: Any) -> str:
