@@ -241,6 +241,22 @@ async def test_calls_of_one_task_do_not_overlap(near: Scene) -> None:
     assert dues == pytest.approx([dues[0] + n * 0.02 for n in range(len(dues))], abs=1e-5)
 
 
+async def test_an_op_that_hangs_holds_up_its_own_tasks_only(
+    near: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ticker, "MAX_OF_ONE", 5)
+    monkeypatch.setattr(ticker, "BATCH", 2)
+    now = time.time()
+    for n in range(20):
+        await near.client.add(f"hangs{n}", at=now, call="worker.wait")
+    await near.client.add("works", at=now, call="worker.work")
+    await until_of(near, "works", lambda task: task.state == "done")
+    assert len(near.worker.asked) <= 5 + 2 + 1
+    near.worker.gate.set()
+    for n in range(20):
+        await until_of(near, f"hangs{n}", lambda task: task.state == "done")
+
+
 async def test_pause_resume_and_by_hand(near: Scene) -> None:
     await near.client.add("later", every=1000.0, end=time.time() + YEAR)
     await near.client.add("tick", every=0.02)
@@ -323,7 +339,7 @@ async def test_tasks_are_found_in_order_page_by_page(near: Scene) -> None:
     assert [task.id for task in ann.items] == ["t1", "t3", "t5"]
     assert [task.id for task in (await near.client.page(state="paused")).items] == ["t3"]
     assert [task.id for task in (await near.client.page(target="s.o4")).items] == ["t4"]
-    for wrong in ({"order": ["look"]}, {"limit": 0}, {"cursor": "x"}):
+    for wrong in ({"order": ["look"]}, {"limit": 0}, {"cursor": "x"}, {"state": "actve"}):
         with pytest.raises(InvalidRequest):
             await near.client.page(**wrong)  # type: ignore[arg-type]
 

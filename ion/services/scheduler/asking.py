@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from ion.base.errors import ContentTooLarge, InvalidRequest
 from ion.services.scheduler import cron, times
-from ion.services.scheduler.model import Kept, Kind, Schedule, Target, Task
+from ion.services.scheduler.model import Kept, Kind, Schedule, State, Target, Task
 
 MAX_ID = 200  # bytes
 MAX_TEXT = 1000  # characters
@@ -143,3 +143,14 @@ def check_page(order: list[str], limit: int, orders: tuple[str, ...], most: int)
         if name.removeprefix("-") not in orders:
             message = f"order: of {', '.join(orders)}, not {name[:50]!r}"
             raise InvalidRequest(message)
+
+
+def check_state(state: str) -> None:
+    """Refuse to look for tasks in a state that there is none of; "": any.
+
+    :raises InvalidRequest: there is none.
+    """
+    states = get_args(State)
+    if state and state not in states:
+        message = f"state: one of {', '.join(states)}, not {state[:50]!r}"
+        raise InvalidRequest(message)

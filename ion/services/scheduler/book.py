@@ -70,10 +70,14 @@ def index_of(kept: Kept) -> Attributes:
     }
 
 
-async def next_due(rows: IndexStore, line: str, limit: int) -> list[Entry]:
-    """Return the tasks of a line that are to be looked at first."""
-    query = Query(A(line) >= 0.0, order=(line,), limit=limit)
-    return (await rows.query(query)).items
+async def next_due(
+    rows: IndexStore, line: str, limit: int, without: Sequence[str] = ()
+) -> list[Entry]:
+    """Return the tasks of a line that are to be looked at first, but for those of some targets."""
+    where: Predicate = A(line) >= 0.0
+    if without:
+        where = And((where, ~A("target").is_in(without)))
+    return (await rows.query(Query(where, order=(line,), limit=limit))).items
 
 
 async def over(rows: IndexStore, before: float, limit: int) -> list[Entry]:

@@ -175,6 +175,7 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
         """
         with answering():
             asking.check_page(order or [], limit, book.ORDERS, MAX_PAGE)
+            asking.check_state(state)
             wanted = {"owner": owner, "state": state, "target": target}
             most = self._endpoint.max_content // 2
             return await book.find(self._rows, wanted, order or ["due"], limit, cursor, most)

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,7 +34,8 @@ LOOK = 5.0  # seconds between two looks into the store, at most: others may have
 TICK = 1.0  # seconds between two looks at the clock, at most: somebody may have set it
 PAUSE = 1.0  # seconds until the next try where the store is away
 SWEEP = 60.0  # seconds between two removals of what is over
-MAX_CALLS = 100  # at a time
+MAX_CALLS = 1000  # at a time
+MAX_OF_ONE = 100  # of one op: one that hangs keeps nobody else's from being called
 
 
 class Ticker:
@@ -56,7 +58,7 @@ class Ticker:
         self.turn = asyncio.Lock()
         self._wake = asyncio.Event()
         self._until = math.inf  # when it looks next; while it is at it, that is not known
-        self._calls: set[str] = set()
+        self._calls: dict[str, str] = {}  # firing -> op
         self._is_unsure = True  # whether there may be calls noted that nobody is at
         self._swept = clock.monotonic()
 
@@ -87,7 +89,7 @@ class Ticker:
 
     def begin(self, task: Task, firing: Firing) -> None:
         """Begin a call that is noted in the book."""
-        self._calls.add(firing.id)
+        self._calls[firing.id] = task.target.word
         self._process.run(self._call(task, firing), f"call {firing.id}")
 
     # looking
@@ -103,12 +105,17 @@ class Ticker:
             due = [await self._line(book.SENDS, BATCH)]
             free = MAX_CALLS - len(self._calls)
             if free > 0:
-                due.append(await self._line(book.CALLS, min(free, BATCH)))
+                counted = Counter(self._calls.values())
+                full = [word for word, count in counted.items() if count >= MAX_OF_ONE]
+                due.append(await self._line(book.CALLS, min(free, BATCH), full))
             return min(due)
 
-    async def _line(self, line: str, limit: int) -> float:
-        """Have fire what is due of a line; return when to look at it next."""
-        entries = await book.next_due(self._rows, line, limit)
+    async def _line(self, line: str, limit: int, full: Sequence[str] = ()) -> float:
+        """Have fire what is due of a line; return when to look at it next.
+
+        :param full: targets that have to wait.
+        """
+        entries = await book.next_due(self._rows, line, limit, full)
         now = clock.now()
         due = [entry for entry in entries if float(entry.index[line]) <= now]
         if not due:
@@ -234,7 +241,7 @@ class Ticker:
             while not await self._note(task.id, firing.id, told):
                 await clock.sleep(PAUSE)
         finally:
-            self._calls.discard(firing.id)
+            self._calls.pop(firing.id, None)
             self.wake()
 
     async def _note(self, task: str, firing: str, told: dict[str, Any]) -> bool:
