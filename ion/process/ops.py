@@ -27,6 +27,7 @@ RAW_PARAMETERS = ("content", "headers", "msg")
 Arguments = tuple[list[Any] | tuple[Any, ...], dict[str, Any]]
 _NO_ARGUMENTS: Arguments = ((), {})
 _MARK = "ion_command"
+_NEVER_COPIED = (type(None), bool, int, float, str, bytes)
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
@@ -295,8 +296,7 @@ def _struct(
         if parameter.default is parameter.empty:
             fields.append((parameter.name, hint))
         else:
-            default = msgspec.field(default_factory=functools.partial(_same, parameter.default))
-            fields.append((parameter.name, hint, default))
+            fields.append((parameter.name, hint, _default(parameter.default)))
     try:
         struct = msgspec.defstruct(name, fields, forbid_unknown_fields=strict, kw_only=True)
         msgspec.convert({}, msgspec.defstruct("Probe", [(f[0], f[1], None) for f in fields]))
@@ -304,6 +304,13 @@ def _struct(
         message = f"{where}: its annotations cannot be checked: {error}"
         raise TypeError(message) from error
     return struct
+
+
+def _default(value: Any) -> Any:
+    """Return a default as a struct has it: the very same object; msgspec would copy some."""
+    if type(value) in _NEVER_COPIED:
+        return value
+    return msgspec.field(default_factory=functools.partial(_same, value))
 
 
 def _same(value: Any) -> Any:

@@ -47,7 +47,7 @@ class Plans(Generic[P]):
             return None
         values = kept.values.copy()
         is_kept_so = True
-        for place, term, was in zip(kept.places, terms, kept.terms, strict=True):
+        for place, term, was in zip(kept.places, terms, kept.terms):  # noqa: B905 - same shape
             if term is was:
                 continue
             if type(term) is Compare:

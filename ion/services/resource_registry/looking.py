@@ -36,23 +36,21 @@ def _filtered(path: str) -> Not:
     return Not(Or((Compare("path", "LT", path), Compare("path", "GE", path[:-1] + _AFTER_PATHS))))
 
 
-async def wanted(
-    home: Home,
-    *,
-    type: str | None,
-    below: bool,
+def wanted(
+    path: str | None,
     where: Predicate | None,
     name: str | None,
     owner: str | None,
-    state: Sequence[str],
+    state: str | Sequence[str] | None,
     retired: bool,
-    is_ordered: bool,
+    below: bool,
+    *,
+    is_ordered: bool = False,
 ) -> And:
     """Return the predicate of what is asked for; see ``op_find``.
 
+    :param path: of the type that is asked for.
     :param is_ordered: by an attribute.
-
-    :raises NotFound: there is no such type.
     :raises InvalidRequest: there is no such state.
     """
     terms: list[Predicate] = []
@@ -64,8 +62,7 @@ async def wanted(
         terms.append(Compare("name", "EQ", name))
     if owner is not None:
         terms.append(Compare("owner", "EQ", owner))
-    if type is not None:
-        path = await home.path(type)
+    if path is not None:
         if not below:
             terms.append(Compare("path", "EQ", path))
         elif terms or is_ordered:
@@ -73,7 +70,7 @@ async def wanted(
         else:
             terms += within(path)
     if state:
-        either = tuple([_state(one) for one in state])
+        either = tuple([_state(one) for one in ([state] if isinstance(state, str) else state)])
         terms.append(either[0] if len(either) == 1 else Or(either))
     else:
         terms += (_DELETED,) if retired else _PRESENT

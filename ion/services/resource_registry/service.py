@@ -8,7 +8,6 @@ has to have transactions: SQLite, PostgreSQL, or memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -217,8 +216,9 @@ class ResourceRegistryService(
         With ``packed`` their array comes as bytes of msgpack, for who reads them at once.
         """
         with answering():
-            where = await self._wanted(
-                type, where, name, owner, state, retired, below, is_ordered=bool(order)
+            path = await self._home.path(type) if type is not None else None
+            where = looking.wanted(
+                path, where, name, owner, state, retired, below, is_ordered=bool(order)
             )
             query = Query(where, tuple(order or ()), limit, cursor, index=False)
             return await looking.find(self._home, query, self._most, packed=packed)
@@ -235,7 +235,8 @@ class ResourceRegistryService(
     ) -> int:
         """Return of how many resources all of this is true; as ``find``."""
         with answering():
-            where = await self._wanted(type, where, name, owner, state, retired, below)
+            path = await self._home.path(type) if type is not None else None
+            where = looking.wanted(path, where, name, owner, state, retired, below)
             return await self._home.resources.count(Query(where))
 
     async def op_history(self, id: str, limit: int = LIMIT, cursor: str | None = None) -> Found:
@@ -283,27 +284,3 @@ class ResourceRegistryService(
         if value is None:
             raise not_there(id)
         return resource_in(value)
-
-    async def _wanted(
-        self,
-        type: str | None,
-        where: Predicate | None,
-        name: str | None,
-        owner: str | None,
-        state: str | Sequence[str] | None,
-        retired: bool,
-        below: bool,
-        *,
-        is_ordered: bool = False,
-    ) -> Predicate:
-        return await looking.wanted(
-            self._home,
-            type=type,
-            below=below,
-            where=where,
-            name=name,
-            owner=owner,
-            state=[state] if isinstance(state, str) else state or (),
-            retired=retired,
-            is_ordered=is_ordered,
-        )
