@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,8 @@ from ion.process.connection import Connection
 from ion.process.peering import FarPeer
 from ion.services.datastore.client import new_workbench
 from ion.stores.opening import open_datastore
-from tests.journeys.faults.fleet import PATIENCE, ROOT
+from tests.journeys.faults.fleet import PATIENCE
+from tests.journeys.program import Program
 
 pytestmark = [pytest.mark.amqp, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -38,44 +37,8 @@ MOMENTS = [("missing", 2), ("put_blobs", 1), ("put_blobs", 6), ("set_head", 1)]
 _random = random.Random(7)
 
 
-class Datastore:
+class Datastore(Program):
     """The `ioncc` that runs the datastore."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder = folder
-        self.url = url
-        self.process: asyncio.subprocess.Process
-
-    @property
-    def store(self) -> str:
-        return f"sqlite:///{self.folder}/store.db"
-
-    async def start(self) -> None:
-        words = ["-n", "-b", self.url, "-s", "kills", "--set", f"store.url={self.store}"]
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "ion.shell.main"),
-            *words,
-            "datastore.app",
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(self.folder)},
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        assert self.process.stderr is not None
-        async with asyncio.timeout(PATIENCE):
-            async for line in self.process.stderr:
-                if line.startswith(b"ready "):
-                    return
-        raise AssertionError("the datastore did not start")
-
-    async def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        await self.process.wait()
-
-    async def close(self) -> None:
-        if self.process.returncode is None:
-            await self.kill()
 
     async def look(self) -> bytes | None:
         """Return what the branch ends with, of which all is there; nobody has the store open."""
@@ -141,7 +104,7 @@ def moments() -> list[tuple[str, int]]:
 
 
 async def test_killed_in_mid_push(amqp_url: str, tmp_path: Path) -> None:
-    datastore = Datastore(tmp_path, amqp_url)
+    datastore = Datastore(tmp_path, amqp_url, "datastore.app")
     await datastore.start()
     try:
         async with connect(amqp_url, sysname="kills") as system:

@@ -7,9 +7,6 @@ hears each event once, too, though the repository is gone now and then.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import sys
 import time
 from pathlib import Path
 
@@ -17,7 +14,8 @@ import pytest
 
 from ion import Container, IonError
 from ion.services.events.client import EventsClient
-from tests.journeys.faults.fleet import PATIENCE, ROOT
+from tests.journeys.faults.fleet import PATIENCE
+from tests.journeys.program import Program
 from tests.process.hearing import Storm, listen
 
 pytestmark = [pytest.mark.amqp, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -25,43 +23,6 @@ pytestmark = [pytest.mark.amqp, pytest.mark.slow, pytest.mark.timeout(300)]
 EVENTS = 1000
 KILLED_AT = (300, 600)  # events that were told by then
 SYSTEM = "eventkills"
-
-
-class Repository:
-    """The `ioncc` that runs the repository."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder = folder
-        self.url = url
-        self.process: asyncio.subprocess.Process
-
-    async def start(self) -> None:
-        store = f"store.url=sqlite:///{self.folder}/events.db"
-        words = ["-n", "-b", self.url, "-s", SYSTEM, "--set", store]
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "ion.shell.main"),
-            *words,
-            "events.app",
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(self.folder)},
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        assert self.process.stderr is not None
-        async with asyncio.timeout(PATIENCE):
-            async for line in self.process.stderr:
-                if line.startswith(b"ready "):
-                    return
-        raise AssertionError("the repository did not start")
-
-    async def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        await self.process.wait()
-
-    async def close(self) -> None:
-        if self.process.returncode is None:
-            await self.kill()
 
 
 async def counted(client: EventsClient) -> int:
@@ -74,7 +35,7 @@ async def counted(client: EventsClient) -> int:
 async def test_each_event_is_kept_once_however_often_the_repository_is_killed(
     amqp_url: str, tmp_path: Path
 ) -> None:
-    repository = Repository(tmp_path, amqp_url)
+    repository = Program(tmp_path, amqp_url, "events.app", sysname=SYSTEM)
     await repository.start()
     try:
         async with Container(amqp_url, sysname=SYSTEM) as container:

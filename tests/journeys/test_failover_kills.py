@@ -13,7 +13,6 @@ import itertools
 import json
 import os
 import signal
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,8 @@ import pytest
 from ion import IonError, connect
 from ion.process.connection import Connection
 from tests.container.test_failover import APP
-from tests.journeys.faults.fleet import PATIENCE, ROOT
+from tests.journeys.faults.fleet import PATIENCE
+from tests.journeys.program import Program
 
 pytestmark = [pytest.mark.amqp, pytest.mark.slow]
 
@@ -72,57 +72,6 @@ class Book:
         return tokens
 
 
-class Ioncc:
-    """One `ioncc` that may run the app."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder = folder
-        self.url = url
-        self.process: asyncio.subprocess.Process
-        self.said: list[str] = []
-        self._reading: asyncio.Task[None]
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    async def start(self) -> None:
-        words = ["-n", "-b", self.url, "-s", "kills", "--set", "broker.heartbeat=1", "alone.app"]
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "ion.shell.main",
-            *words,
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(self.folder)},
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        ready = asyncio.Event()
-        self._reading = asyncio.create_task(self._read(ready))
-        async with asyncio.timeout(PATIENCE):
-            await ready.wait()
-
-    async def _read(self, ready: asyncio.Event) -> None:
-        assert self.process.stderr is not None
-        async for line in self.process.stderr:
-            self.said.append(line.decode())
-            if line.startswith(b"ready "):
-                ready.set()
-
-    async def over(self) -> int:
-        async with asyncio.timeout(PATIENCE):
-            code = await self.process.wait()
-            await self._reading
-        return code
-
-    async def close(self) -> None:
-        if self.process.returncode is None:
-            self.process.kill()
-            await self.process.wait()
-        await self._reading
-
-
 class Load:
     """Calls at a steady rate, until it is over, and what became of each."""
 
@@ -166,10 +115,10 @@ class Load:
 async def scene(tmp_path, amqp_url):
     book = Book(tmp_path / "book")
     (tmp_path / "alone.app").write_text(APP.format(failover="true", args=f"{{book: {book.path}}}"))
-    members: list[Ioncc] = []
+    members: list[Program] = []
 
-    async def add() -> Ioncc:
-        members.append(Ioncc(tmp_path, amqp_url))
+    async def add() -> Program:
+        members.append(Program(tmp_path, amqp_url, "alone.app", settings={"broker.heartbeat": 1}))
         await members[-1].start()
         return members[-1]
 

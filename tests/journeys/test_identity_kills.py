@@ -7,10 +7,7 @@ It is an `ioncc` of its own on a real RabbitMQ, its store an SQLite file.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,8 @@ import pytest
 from ion import Container, IonError, Service, Unauthorized, connect
 from ion.process.identity import acting
 from ion.services.identity.client import IdentityClient, Session
-from tests.journeys.faults.fleet import PATIENCE, ROOT
+from tests.journeys.faults.fleet import PATIENCE
+from tests.journeys.program import Program
 
 pytestmark = [pytest.mark.amqp, pytest.mark.slow]
 
@@ -35,47 +33,11 @@ class Roles(Service, name="roles"):
         return sorted(identity.roles) if identity is not None else []
 
 
-class Identity:
-    """The `ioncc` that runs the service."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder = folder
-        self.url = url
-        self.process: asyncio.subprocess.Process
-
-    async def start(self) -> None:
-        words = ["-n", "-b", self.url, "-s", "kills"]
-        for setting in (
-            f"store.url=sqlite:///{self.folder}/store.db",
-            "identity.verify=required",
-            "identity.leeway=0",  # the clocks are one clock
-            "apps.identity.remind_every=0.5",
-        ):
-            words += ["--set", setting]
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "ion.shell.main"),
-            *words,
-            "identity.app",
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        assert self.process.stderr is not None
-        async with asyncio.timeout(PATIENCE):
-            async for line in self.process.stderr:
-                if line.startswith(b"ready "):
-                    return
-        raise AssertionError("the identity service did not start")
-
-    async def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        await self.process.wait()
-
-    async def close(self) -> None:
-        if self.process.returncode is None:
-            await self.kill()
+SETTINGS = {
+    "identity.verify": "required",
+    "identity.leeway": 0,  # the clocks are one clock
+    "apps.identity.remind_every": 0.5,
+}
 
 
 async def done(call: Any) -> Any:
@@ -104,9 +66,12 @@ async def refused(caller: Any, token: str) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_identity_outlives_its_service(tmp_path: Path, amqp_url: str) -> None:
+async def test_identity_outlives_its_service(
+    tmp_path: Path, amqp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))  # the system's keys are there
     config = {"identity.verify": "required", "store.url": "memory://"}
-    identity = Identity(tmp_path, amqp_url)
+    identity = Program(tmp_path, amqp_url, "identity.app", settings=SETTINGS)
     try:
         await identity.start()
         async with (
@@ -139,7 +104,7 @@ async def test_identity_outlives_its_service(tmp_path: Path, amqp_url: str) -> N
 
 
 async def _killed_in_a_change(
-    identity: Identity, system: IdentityClient, script: Any, session: Session
+    identity: Program, system: IdentityClient, script: Any, session: Session
 ) -> None:
     """Kill it at any moment of a change of roles; once that is done, old tokens are nothing."""
     token = session.grant.token

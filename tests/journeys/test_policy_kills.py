@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -21,7 +19,8 @@ import pytest
 from ion import Forbidden, IonError, OpNotFound, connect
 from ion.process.connection import Connection
 from ion.services.policy.client import PolicyClient
-from tests.journeys.faults.fleet import PATIENCE, ROOT
+from tests.journeys.faults.fleet import PATIENCE
+from tests.journeys.program import Program
 
 pytestmark = [pytest.mark.amqp, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -29,38 +28,6 @@ KEY = "5a" * 32
 HEAD = "type: policy\nroles: {ADMIN: []}\nrules:\n- {allow: hello.nothing, to: [ADMIN]}\n"
 OPEN = HEAD + "- {allow: hello.hello, to: [anyone]}\n"
 KILLS = 10 if os.environ.get("ION_SOAK") else 1
-
-
-class Ioncc:
-    """An `ioncc` with some apps; it can be killed, and started again."""
-
-    def __init__(self, folder: Path, url: str, *words: str) -> None:
-        self.folder = folder
-        self.words = ("-n", "-b", url, "-s", "kills", "--set", f"agent.key={KEY}", *words)
-        self.process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "ion.shell.main"),
-            *self.words,
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(self.folder)},
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        assert self.process.stderr is not None
-        async with asyncio.timeout(PATIENCE):
-            async for line in self.process.stderr:
-                if line.startswith(b"ready "):
-                    self._drain = asyncio.ensure_future(self.process.stderr.read())
-                    return
-        raise AssertionError("it did not start")
-
-    async def kill(self) -> None:
-        if self.process is not None and self.process.returncode is None:
-            self.process.send_signal(signal.SIGKILL)
-            await self.process.wait()
 
 
 class Probe:
@@ -91,17 +58,22 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
 
 
 @asynccontextmanager
-async def running(folder: Path, url: str) -> AsyncIterator[tuple[Ioncc, Ioncc]]:
-    store = f"store.url=sqlite:///{folder}/store.db"
-    home = Ioncc(folder, url, "--set", store, "policy")
-    own = ("policy.service=true", "policy.default=deny", "policy.reload_every=0.2")
-    words = [word for each in (*own, "identity.verify=present") for word in ("--set", each)]
-    judge = Ioncc(folder, url, *words, "hello")
+async def running(folder: Path, url: str) -> AsyncIterator[tuple[Program, Program]]:
+    home = Program(folder, url, "policy", settings={"agent.key": KEY})
+    settings = {
+        "agent.key": KEY,
+        "store.url": f"sqlite:///{folder}/judge.db",
+        "policy.service": "true",
+        "policy.default": "deny",
+        "policy.reload_every": 0.2,
+        "identity.verify": "present",
+    }
+    judge = Program(folder, url, "hello", settings=settings)
     try:
         await asyncio.gather(home.start(), judge.start())
         yield home, judge
     finally:
-        await asyncio.gather(home.kill(), judge.kill())
+        await asyncio.gather(home.close(), judge.close())
 
 
 async def test_it_is_never_open(amqp_url, tmp_path):
@@ -153,7 +125,7 @@ async def test_it_is_never_open(amqp_url, tmp_path):
         assert probe.denied > 0
 
 
-async def put_and_kill(client: PolicyClient, home: Ioncc, version: int) -> int:
+async def put_and_kill(client: PolicyClient, home: Program, version: int) -> int:
     """Put one version after the other until the service is killed; return the last one it told."""
     killing = asyncio.ensure_future(later(home))
     while not killing.done():
@@ -166,6 +138,6 @@ async def put_and_kill(client: PolicyClient, home: Ioncc, version: int) -> int:
     return version
 
 
-async def later(home: Ioncc) -> None:
+async def later(home: Program) -> None:
     await asyncio.sleep(0.5)  # in the midst of many
     await home.kill()

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,8 +18,9 @@ from ion.base.errors import ServiceNotFound
 from ion.messaging.transport import QueueSpec
 from ion.process.connection import Connection
 from ion.services.pubsub.client import PubsubClient
-from tests.journeys.faults.fleet import PATIENCE, ROOT
+from tests.journeys.faults.fleet import PATIENCE
 from tests.journeys.faults.waiting import until
+from tests.journeys.program import Program
 
 pytestmark = [pytest.mark.amqp, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -29,37 +28,6 @@ KILLS = 30 if os.environ.get("ION_SOAK") else 2
 CALLERS = 3
 BETWEEN = 6  # changes that are acknowledged from one kill to the next
 _random = random.Random(7)
-
-
-class Pubsub:
-    """The `ioncc` that runs the service."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self._folder = folder
-        self._url = url
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        store = f"store.url=sqlite:///{self._folder}/store.db"
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "ion.shell.main"),
-            *("-n", "-b", self._url, "-s", "kills", "--set", store, "pubsub.app"),
-            cwd=self._folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(self._folder)},
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        assert self._process.stderr is not None
-        async with asyncio.timeout(PATIENCE):
-            async for line in self._process.stderr:
-                if line.startswith(b"ready "):
-                    return
-        raise AssertionError("the pubsub service did not start")
-
-    async def kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(signal.SIGKILL)
-            await self._process.wait()
 
 
 class Changes:
@@ -126,7 +94,7 @@ async def is_quiet(connection: Connection) -> bool:
 async def test_registry_and_broker_agree_whenever_it_is_killed(
     tmp_path: Path, amqp_url: str
 ) -> None:
-    service = Pubsub(tmp_path, amqp_url)
+    service = Program(tmp_path, amqp_url, "pubsub.app")
     async with connect(amqp_url, sysname="kills") as connection:
         changes = Changes(connection)
         await service.start()
@@ -156,4 +124,4 @@ async def test_registry_and_broker_agree_whenever_it_is_killed(
         finally:
             for caller in callers:
                 caller.cancel()
-            await service.kill()
+            await service.close()

@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
-import sys
 from collections import defaultdict
 from collections.abc import Set
 from pathlib import Path
@@ -23,8 +21,9 @@ from ion import Container, IonError, Process
 from ion.process.events.types import ResourceCreated
 from ion.services.resource_registry.client import ResourceRegistryClient
 from ion.services.resource_registry.model import Attribute
-from tests.journeys.faults.fleet import PATIENCE, ROOT
+from tests.journeys.faults.fleet import PATIENCE
 from tests.journeys.faults.waiting import until
+from tests.journeys.program import Program
 
 pytestmark = [pytest.mark.amqp, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -32,37 +31,6 @@ KILLS = 30 if os.environ.get("ION_SOAK") else 2
 CALLERS = 8
 BETWEEN = 60  # creates that are acknowledged from one kill to the next
 _random = random.Random(7)
-
-
-class Registry:
-    """The `ioncc` that runs the registry."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self._folder = folder
-        self._url = url
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        store = f"store.url=sqlite:///{self._folder}/store.db"
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "ion.shell.main"),
-            *("-n", "-b", self._url, "-s", "kills", "--set", store, "resource_registry.app"),
-            cwd=self._folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(self._folder)},
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        assert self._process.stderr is not None
-        async with asyncio.timeout(PATIENCE):
-            async for line in self._process.stderr:
-                if line.startswith(b"ready "):
-                    return
-        raise AssertionError("the registry did not start")
-
-    async def kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(signal.SIGKILL)
-            await self._process.wait()
 
 
 class Hearing(Process):
@@ -134,7 +102,7 @@ class Storm:
 
 
 async def test_killed_in_a_storm_of_creates(amqp_url: str, tmp_path: Path) -> None:
-    registry = Registry(tmp_path, amqp_url)
+    registry = Program(tmp_path, amqp_url, "resource_registry.app")
     await registry.start()
     try:
         async with Container(amqp_url, sysname="kills") as container:
@@ -160,4 +128,4 @@ async def test_killed_in_a_storm_of_creates(amqp_url: str, tmp_path: Path) -> No
             assert hearing.heard.keys() == storm.made.keys()
             assert {len(ids) for ids in hearing.heard.values()} == {1}
     finally:
-        await registry.kill()
+        await registry.close()

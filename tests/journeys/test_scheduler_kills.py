@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,8 +23,9 @@ from ion.services.scheduler.client import SchedulerClient
 from ion.services.scheduler.model import firing_id
 from ion.services.scheduler.service import SchedulerService
 from ion.stores.opening import open_datastore
-from tests.journeys.faults.fleet import PATIENCE, ROOT
+from tests.journeys.faults.fleet import PATIENCE
 from tests.journeys.faults.waiting import until
+from tests.journeys.program import Program
 
 pytestmark = [pytest.mark.amqp, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -124,69 +124,32 @@ class Counting(Service, name="counting"):
         await count(self, self.message.envelope.message_id)
 
 
-class Ioncc:
-    """One `ioncc` that may run the scheduler."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder = folder
-        self.url = url
-        self.process: asyncio.subprocess.Process
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    async def start(self) -> None:
-        settings = {
-            "store.url": f"sqlite:///{self.folder}/store.db",
-            "store.lease": 0.5,
-            "system.heartbeat": 0.2,
-            "system.grace": 1.2,
-            "broker.heartbeat": 2,
-            "service.retry_delays": [0.05],
-            "service.attempts": 100,
-        }
-        words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "ion.shell.main", "-n", "-b", self.url, "-s", "kills"),
-            *words,
-            *("timing.app", "counting.app"),
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(self.folder)},
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        assert self.process.stderr is not None
-        said = b""
-        async with asyncio.timeout(PATIENCE):
-            async for line in self.process.stderr:
-                said += line
-                if line.startswith(b"ready "):
-                    return
-        raise AssertionError(said.decode())
-
-    async def kill(self) -> None:
-        if self.process.returncode is None:
-            self.process.kill()
-            await self.process.wait()
+SETTINGS = {
+    "store.lease": 0.5,
+    "system.heartbeat": 0.2,
+    "system.grace": 1.2,
+    "broker.heartbeat": 2,
+    "service.retry_delays": [0.05],
+    "service.attempts": 100,
+}
 
 
 @pytest.fixture
-async def members(tmp_path: Path, amqp_url: str) -> AsyncIterator[list[Ioncc]]:
+async def members(tmp_path: Path, amqp_url: str) -> AsyncIterator[list[Program]]:
     for name, processes in APPS.items():
         text = APP.format(name=name)
         text += "".join(PROCESS.format(id=word, cls=cls) for word, cls in processes.items())
         text += "failover: true\n" if name == "timing" else ""
         (tmp_path / f"{name}.app").write_text(text)
-    started = [Ioncc(tmp_path, amqp_url) for _ in range(2)]
+    apps = ("timing.app", "counting.app")
+    started = [Program(tmp_path, amqp_url, *apps, settings=SETTINGS) for _ in range(2)]
     await asyncio.gather(*(member.start() for member in started))
     yield started
     for member in started:
-        await member.kill()
+        await member.close()
 
 
-async def killed(members: list[Ioncc]) -> Ioncc:
+async def killed(members: list[Program]) -> Program:
     """Return the member that dies next."""
     waiting = {asyncio.create_task(member.process.wait()): member for member in members}
     done, others = await asyncio.wait(
@@ -207,7 +170,7 @@ async def fired(client: SchedulerClient, name: str) -> int:
 
 
 async def test_no_firing_is_lost_or_doubled(
-    members: list[Ioncc], amqp_url: str, tmp_path: Path
+    members: list[Program], amqp_url: str, tmp_path: Path
 ) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
     async with connect(amqp_url, sysname="kills") as connection:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,8 @@ import pytest
 from ion import Container, IonError, Process
 from ion.process.granules import Granule, StreamPublisher, StreamSubscriber
 from ion.services.streams.client import StreamsClient
-from tests.journeys.faults.fleet import PATIENCE, ROOT
+from tests.journeys.faults.fleet import PATIENCE
+from tests.journeys.program import Program
 
 pytestmark = [pytest.mark.amqp, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -36,48 +35,11 @@ processes: [{id: doubling, class: "tests.journeys.streaming:Doubling"}]
 _random = random.Random(11)
 
 
-class Keeper:
-    """The `ioncc` that keeps the streams, and transforms one."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder = folder
-        self.url = url
-        self.process: asyncio.subprocess.Process
-        (folder / "doubling.app").write_text(APP)
-
-    async def start(self) -> None:
-        words = ["-n", "-b", self.url, "-s", "kills"]
-        words += ["--set", f"store.url=sqlite:///{self.folder}/store.db"]
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "ion.shell.main", *words, "streams.app", "doubling.app"),
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        assert self.process.stderr is not None
-        said = []
-        async with asyncio.timeout(PATIENCE):
-            async for line in self.process.stderr:
-                said.append(line)
-                if line.startswith(b"ready "):
-                    return
-        raise AssertionError(b"".join(said).decode())
-
-    async def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        await self.process.wait()
-
-    async def close(self) -> None:
-        if self.process.returncode is None:
-            await self.kill()
-
-
 @pytest.fixture
-async def keeper(amqp_url: str, tmp_path: Path) -> AsyncIterator[Keeper]:
+async def keeper(amqp_url: str, tmp_path: Path) -> AsyncIterator[Program]:
     """Give one that runs."""
-    running = Keeper(tmp_path, amqp_url)
+    (tmp_path / "doubling.app").write_text(APP)
+    running = Program(tmp_path, amqp_url, "streams.app", "doubling.app")
     await running.start()
     yield running
     await running.close()
@@ -126,7 +88,7 @@ def check(granules: list[Granule], publishers: dict[str, int], factor: float = 1
     assert len(granules) == sum(publishers.values())
 
 
-async def test_killed_in_mid_stream(amqp_url: str, keeper: Keeper) -> None:
+async def test_killed_in_mid_stream(amqp_url: str, keeper: Program) -> None:
     async with Container(amqp_url, sysname="kills") as container:
         streams = StreamsClient(container, timeout=PATIENCE)
         for stream in ("raw", "double"):

@@ -7,15 +7,11 @@ rate, each with its own key: no error, none lost, none executed twice.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import sys
-from pathlib import Path
 
 import pytest
 
 from ion import Container, IonError
-from tests.journeys.faults.fleet import PATIENCE, ROOT
+from tests.journeys.program import Program
 
 pytestmark = [pytest.mark.amqp, pytest.mark.slow]
 
@@ -24,54 +20,6 @@ RATE = 300  # calls a second
 TIMEOUT = 15.0
 PAUSE = 0.02  # seconds in the handler: some calls are always at work
 ROUNDS = (1, 20)
-
-
-class Ioncc:
-    """One `ioncc` that hosts the service."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder = folder
-        self.url = url
-        self.process: asyncio.subprocess.Process
-        self.said: list[str] = []
-        self._reading: asyncio.Task[None]
-
-    async def start(self) -> None:
-        words = ["-n", "-b", self.url, "-s", "rolling", "rolling.app"]
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "ion.shell.main",
-            *words,
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        ready = asyncio.Event()
-        self._reading = asyncio.create_task(self._read(ready))
-        async with asyncio.timeout(PATIENCE):
-            await ready.wait()
-
-    async def _read(self, ready: asyncio.Event) -> None:
-        assert self.process.stderr is not None
-        async for line in self.process.stderr:
-            self.said.append(line.decode())
-            if line.startswith(b"ready "):
-                ready.set()
-
-    async def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(PATIENCE):
-            code = await self.process.wait()
-            await self._reading
-        return code
-
-    async def close(self) -> None:
-        if self.process.returncode is None:
-            self.process.kill()
-            await self.process.wait()
-        await self._reading
 
 
 class Load:
@@ -117,7 +65,9 @@ async def three(tmp_path, amqp_url, effects):
         f"  kwargs: {{effects: '{effects.path}', pause: {PAUSE}}}\n"
     )
     (tmp_path / "rolling.app").write_text(text)
-    started = [Ioncc(tmp_path, amqp_url) for _ in range(CONTAINERS)]
+    started = [
+        Program(tmp_path, amqp_url, "rolling.app", sysname="rolling") for _ in range(CONTAINERS)
+    ]
     await asyncio.gather(*(one.start() for one in started))
     yield started
     for one in started:
