@@ -7,6 +7,8 @@ deriving from :class:`Driver`; ``nmea/driver.py`` is one.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -20,6 +22,7 @@ from ion.services.instrument.model import Capability, is_same
 log = logging.getLogger(__name__)
 TELL = 10.0  # seconds for the agent to take what it is told
 AGAIN = 0.5
+LAST_WORDS = 0.5  # seconds for what is not sent when it ends
 MOST_AT_ONCE = 50  # batches in one answer
 FORBIDDEN = 403
 
@@ -53,7 +56,10 @@ class Driver(Process):
         self.run(self._announce(), "announce")
 
     async def on_terminate(self) -> None:
-        """Let the device go."""
+        """Hand over what was sampled, where that is quickly done, and let the device go."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS):
+                await self.flush()
         await self.disconnect()
 
     async def _announce(self) -> None:

@@ -238,6 +238,26 @@ async def test_a_driver_that_crashes_is_started_again(gps: Gps) -> None:
     assert "the driver has ended" in lost[0].reason
 
 
+async def test_a_driver_that_crashes_hands_over_what_it_has_sampled(talker: Talker) -> None:
+    async with Container("memory://", sysname="test", config=STORE) as container:
+        gps = await spawned(container, talker, device=device(talker, batch_seconds=600))
+        driver = gps.process("NmeaDriver")
+        await until(_has(driver, 3))
+        driver.fail("it divides by zero")
+
+        async def published() -> bool:
+            return (await gps.status()).samples >= 3
+
+        await until(published)
+
+
+def _has(driver: Any, count: int) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return len(driver.batches._samples) >= count
+
+    return check
+
+
 async def test_what_was_sampled_is_published_when_it_ends(talker: Talker) -> None:
     async with Container("memory://", sysname="test", config=STORE) as container:
         listener: Any = container.processes[await container.spawn(Listener)]
