@@ -212,6 +212,30 @@ async def test_who_gives_up_harms_nobody(server: RedisServer) -> None:
             assert await store.get("7") == b"7"
 
 
+@pytest.mark.parametrize("how", ["put", "write"])
+async def test_what_was_given_up_is_not_done_after_what_came_later(
+    server: RedisServer, how: str
+) -> None:
+    """A large value is on its way for longer than a small one, by a way of its own."""
+    async with opened(server) as datastore:
+        store = await datastore.store("things")
+        large = Put("k", bytes(30_000_000))
+        put = store.put("k", large.value) if how == "put" else store.write([large])
+        given_up = asyncio.ensure_future(put)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
+        await store.put("k", b"later")
+        lanes = datastore._lanes._side  # type: ignore[attr-defined]
+        end = time.monotonic() + PATIENCE
+        while any(lane.count for lane in lanes):
+            assert time.monotonic() < end
+            await asyncio.sleep(0.005)
+        assert await store.get("k") == b"later"
+
+
 @pytest.fixture
 def locked(redis_password: str) -> Iterator[RedisServer]:
     """Give a server with a password."""

@@ -16,6 +16,7 @@ takes for their slot:
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -45,14 +46,16 @@ class Space:
     :ivar generation: another one after it was dropped and made again.
     :ivar indices: declared attributes; None: it is a plain store.
     :ivar is_gone: somebody has dropped it.
+    :ivar large: key -> the write to it that goes by a way of its own, and is under way.
     """
 
-    __slots__ = ("base", "generation", "indices", "is_gone", "meta", "name")
+    __slots__ = ("base", "generation", "indices", "is_gone", "large", "meta", "name")
 
     def __init__(self, sysname: str, name: str, meta: bytes = b"") -> None:
         self.name = name
         self.base = f"{{{sysname}.{name}}}:".encode()
         self.is_gone = False
+        self.large: dict[bytes, asyncio.Future[Any]] = {}
         self.generation = b""
         self.indices: Indices | None = None
         self.meta = b""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from ion.base.errors import Damaged, InvalidRequest, Unavailable
 from ion.stores.conflicts import conflict, not_there
@@ -27,7 +28,7 @@ from ion.stores.redis.finding import Finder
 from ion.stores.redis.lane import Lane
 from ion.stores.redis.lanes import Lanes
 from ion.stores.redis.layout import REVISION, Space, pack, revision_bytes, unpack
-from ion.stores.redis.scripts import CLEAR, FETCH, PUT, SCAN, WRITE
+from ion.stores.redis.scripts import CLEAR, FETCH, PUT, SCAN, WRITE, Script
 from ion.stores.store import (
     ABSENT,
     Attributes,
@@ -110,9 +111,11 @@ class RedisStore:
         check_value(value, key)
         becomes = new_revision()
         record = b"".join((becomes.to_bytes(REVISION, "big"), value))
+        if space.large:
+            await self._turn([data])
         if len(record) > _LARGE:
             words = [space.generation, data, record]
-            done = await self._side().script(PUT, space.base, words, len(record))
+            done = await self._aside(PUT, words, len(record), [data])
         else:
             done = await self._main.put(space, data, record)
         if done != b"OK":
@@ -179,6 +182,30 @@ class RedisStore:
         async with self._in_time():
             return await Finder(self._space, self._side(), self._entry).count(query)
 
+    async def _turn(self, keys: Sequence[bytes]) -> None:
+        """Wait for writes to these keys that go by another lane, though who asked may have gone.
+
+        Else one that was given up could be done after one that was acknowledged.
+        """
+        large = self._space.large
+        while under_way := {large[key] for key in keys if key in large}:
+            await asyncio.wait(under_way)
+
+    async def _aside(self, script: Script, words: list[bytes], size: int, keys: list[bytes]) -> Any:
+        """Run a script that writes by a lane where small calls do not wait for it."""
+        large = self._space.large
+        done = self._side().script(script, self._space.base, words, size)
+        large.update(dict.fromkeys(keys, done))
+
+        def is_over(done: asyncio.Future[Any]) -> None:
+            for key in keys:
+                if large.get(key) is done:
+                    del large[key]
+            done.cancelled() or done.exception()  # seen: who asked may have gone
+
+        done.add_done_callback(is_over)
+        return await asyncio.shield(done)
+
     def _side(self) -> Lane:
         return self._lanes.side(self._space)
 
@@ -208,8 +235,12 @@ class RedisStore:
             revisions.append(revision)
         if not batch:
             return [], 0
-        lane = self._main if size <= _LARGE and len(batch) <= _AT_A_TIME else self._side()
-        done = await lane.script(WRITE, self._space.base, words, size)
+        if self._space.large:
+            await self._turn(words[2::5])
+        if size <= _LARGE and len(batch) <= _AT_A_TIME:
+            done = await self._main.script(WRITE, self._space.base, words, size)
+        else:
+            done = await self._aside(WRITE, words, size, words[2::5])
         if done == b"GONE":
             raise self._gone()
         if not isinstance(done, list):
