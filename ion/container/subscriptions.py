@@ -299,7 +299,10 @@ class _Feed:
         if delivery.envelope.timestamp < now - LATE and now > self._looked + LOOK_EVERY:
             self._looked = now
             self._look = self._endpoint.loop.create_task(self._warn_if_full())
-        self._take(delivery)
+        if self.subscription.is_open:
+            self._process.take(self.subscription.source, delivery)
+        else:
+            self._return_new(self.subscription.source, delivery)
 
     async def _warn_if_full(self) -> None:
         subscription = self.subscription

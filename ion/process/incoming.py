@@ -201,7 +201,10 @@ class IncomingCall(Talking, eq=False):
 
         :raises CodecError: it cannot be encoded.
         """
-        self._final(INFORM_RESULT, content)
+        if self.envelope.reply_to:
+            self._final(INFORM_RESULT, content)
+        else:
+            self.conclude(None)
 
     def conclusion(self, content: Any) -> Envelope | None:
         """Return the answer with the final result, to be given to :meth:`conclude`; None: one way.

@@ -126,7 +126,7 @@ class ConsumeChannel:
             return
         delivery = LeanDelivery(
             decode_envelope(header, body),
-            route_of(arguments[skip + 9 :]),
+            *route_of(arguments[skip + 9 :]),
             redelivered == 1,
             no_ack,
             settlements,

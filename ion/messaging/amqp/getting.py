@@ -96,7 +96,7 @@ class GetChannel:
         route = route_of(arguments[9:-4])  # the count of messages left is behind it
         envelope = decode_envelope(header, body)
         bits, no_ack = redelivered == 1, question.no_ack
-        delivery = LeanDelivery(envelope, route, bits, no_ack, self._settlements, tag)
+        delivery = LeanDelivery(envelope, *route, bits, no_ack, self._settlements, tag)
         if question.answer.done():
             delivery.nack(requeue=True)
         else:

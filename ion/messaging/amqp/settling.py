@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
+
 from ion.messaging.amqp import frames
 from ion.messaging.amqp.outbound import Outbound
 from ion.messaging.envelope import Envelope
@@ -140,26 +142,17 @@ class Settlements:
         self._ahead.clear()
 
 
-class LeanDelivery:
+# Made as an envelope is, and untracked likewise: nothing that it holds leads back to it.
+class LeanDelivery(msgspec.Struct, gc=False, eq=False):
     """A delivery of the lean path; see :class:`~ion.messaging.transport.Delivery`."""
 
-    __slots__ = ("_settlements", "_tag", "envelope", "exchange", "key", "redelivered", "settled")
-
-    def __init__(
-        self,
-        envelope: Envelope,
-        route: tuple[str, str],
-        redelivered: bool,
-        settled: bool,
-        settlements: Settlements,
-        tag: int,
-    ) -> None:
-        self.envelope = envelope
-        self.exchange, self.key = route
-        self.redelivered = redelivered
-        self.settled = settled
-        self._settlements = settlements
-        self._tag = tag
+    envelope: Envelope
+    exchange: str
+    key: str
+    redelivered: bool
+    settled: bool
+    _settlements: Settlements
+    _tag: int
 
     @property
     def lost(self) -> bool:

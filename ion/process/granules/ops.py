@@ -7,7 +7,7 @@ from typing import Any
 
 from ion.messaging import codec
 from ion.messaging.envelope import Envelope
-from ion.process.granules.granule import Granule, granule_of
+from ion.process.granules.granule import granule_of
 from ion.process.ops import Arguments, Op
 
 
@@ -38,8 +38,4 @@ class GranuleOp(ContentOp):
 
         :raises CodecError: it is none.
         """
-        return (self.granule(envelope),), {}
-
-    def granule(self, envelope: Envelope) -> Granule:
-        """Return the granule that a message holds."""
-        return granule_of(envelope.body)
+        return (granule_of(envelope.body),), {}

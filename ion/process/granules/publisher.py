@@ -273,7 +273,8 @@ class StreamPublisher:
             )
             raise ContentTooLarge(message, details={"limit": most})
         envelope = endpoint.one_way_of(self._process.id, OP, body, MSGPACK, id, self._topic)
-        return envelope if self._persistent else envelope.replace(persistent=False)
+        envelope.persistent = self._persistent
+        return envelope
 
     def _deleted(self, content: Any) -> None:
         """Hear that the stream is no more: at once, also in the middle of a handler."""
