@@ -172,13 +172,17 @@ class EventsService(Service, name=REPOSITORY, version="0.1.0", concurrency=AHEAD
         self, wanted: Wanted, order: Order, limit: int, cursor: str | None, after: int | None
     ) -> Found:
         first, last = await self._log.ends()
-        query = model.query_of(wanted, self._log.paths, order, limit, cursor, after)
+        query = self._query(wanted, order, limit, cursor, after)
         if query is None:
             return Found([], None, first, last)
-        query = checked(query, INDICES)
         page = await self._log.page(query)
         events, cursor = model.fitting(query, page, self._endpoint.max_content // 2)
         return Found(events, cursor, first, last)
+
+    def _query(self, wanted: Wanted, *how: Any) -> Query | None:
+        """Return what the log is asked for, checked; None: there can be no such event."""
+        query = model.query_of(wanted, self._log.paths, *how)
+        return checked(query, INDICES) if query is not None else None
 
     async def op_count(
         self,
@@ -193,7 +197,7 @@ class EventsService(Service, name=REPOSITORY, version="0.1.0", concurrency=AHEAD
         """Return how many events there are; parameters as for find."""
         wanted = Wanted(type, origin, origin_type, sub_type, actor, since, until)
         with answering():
-            query = model.query_of(wanted, self._log.paths)
+            query = self._query(wanted)
             return await self._log.count(query) if query is not None else 0
 
     async def op_get(self, id: str) -> Filed | None:
