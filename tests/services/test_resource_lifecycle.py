@@ -85,6 +85,7 @@ def test_more_of_them_are_data() -> None:
         ({"maturity": [["plan", "DRAFT", "PLANED"]]}, "PLANED"),
         ({"maturity": [["plan", "draft", "PLANNED"]]}, "draft"),
         ({"maturity": [["plan", "DRAFT"]]}, "maturity"),
+        ({"maturity": [["p" * 33, "DRAFT", "PLANNED"]]}, "at most 32"),
         ({"maturity": [["announce", "DRAFT", "PLANNED"]]}, "announce"),
         ({"maturities": []}, "maturit"),
     ],

@@ -127,6 +127,8 @@ async def test_attributes_are_checked_against_the_type(registry: ResourceRegistr
         await registry.create("Site", " ")
     with pytest.raises(InvalidRequest, match="id"):
         await registry.create("Site", "x", id="a/b")
+    with pytest.raises(InvalidRequest, match="too long for the events of a Site"):
+        await registry.create("Site", "x", id="a" + ":" * 60)
     assert await registry.count() == 1
 
 

@@ -81,6 +81,8 @@ class Changing:
         """
         keeping.checked_texts(new.name, new.description)
         key = keeping.checked_id(new.id) if new.id else keeping.new_id()
+        if new.id:
+            keeping.check_told(schema.type.name, key)
         there = await self._resources.get(key) if new.id else None
         if there is not None:
             message = f"there is a resource {key!r}"

@@ -22,7 +22,11 @@ import msgspec
 
 from ion.base.errors import Conflict, InvalidRequest, NotFound
 from ion.process.contention import Contended
-from ion.services.resource_registry.lifecycle import DEFAULT, LifeCycle
+from ion.process.events.event import path_of
+from ion.process.events.naming import word
+from ion.process.events.types import ResourceLifecycleChanged
+from ion.process.topics import MAX_TOPIC
+from ion.services.resource_registry.lifecycle import DEFAULT, MAX_EVENT, LifeCycle
 from ion.services.resource_registry.model import (
     Association,
     PredicateType,
@@ -41,6 +45,8 @@ _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+=,-]{0,127}")
 _PREDICATE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _END_OF_TIME = 10**16  # microseconds since 1970
 _MICRO = 1_000_000
+# of a topic, what the longest event of a resource leaves to its type and id
+_TOLD = MAX_TOPIC - len(path_of(ResourceLifecycleChanged)) - len("...") - MAX_EVENT
 
 encode = msgspec.msgpack.Encoder().encode
 resource_in = msgspec.msgpack.Decoder(Resource).decode
@@ -186,6 +192,21 @@ def checked_id(id: str) -> str:
         message = f"{id[:100]!r} is no id: letters, digits, and _ . : @ + = , -, at most 128"
         raise InvalidRequest(message)
     return id
+
+
+def check_told(type: str, id: str) -> None:
+    """Refuse an id with which not all that becomes of a resource could be told.
+
+    Else there would be resources that can be made, and not be retired.
+
+    :raises InvalidRequest: it is too long, with its type.
+    """
+    if len(word(type)) + len(word(id)) > _TOLD:
+        message = (
+            f"{id!r} is too long for the events of a {type}: {_TOLD} characters together, where "
+            "what is no letter, digit, - or _ counts three times"
+        )
+        raise InvalidRequest(message)
 
 
 def checked_texts(name: str, description: str) -> None:

@@ -22,6 +22,8 @@ PRIVATE = "PRIVATE"
 AVAILABILITIES = (PRIVATE, "DISCOVERABLE", "AVAILABLE")
 RETIRE, DELETE = "retire", "delete"
 
+MAX_EVENT = 32  # characters of an event's name
+
 Row = tuple[str, str | list[str], str]  # event, source or sources, target
 _ALIVE = [state for state in MATURITIES if state not in GONE]
 _ENDS: list[Row] = [
@@ -130,9 +132,12 @@ def life_cycles(more: Mapping[str, Any]) -> dict[str, LifeCycle]:
 def _machine(name: str, states: Sequence[str], rows: Sequence[Row]) -> MachineSpec:
     """Return a machine.
 
-    :raises ValueError: a row names a state that there is none of.
+    :raises ValueError: a row names a state that there is none of, or an event that is none.
     """
     for event, sources, target in rows:
+        if len(event) > MAX_EVENT or not event.isidentifier() or not event.isascii():
+            text = f"an event is at most {MAX_EVENT} letters, digits and _, not {event[:50]!r}"
+            raise ValueError(text)
         named = {*([sources] if isinstance(sources, str) else sources), target}
         unknown = sorted(named - set(states))
         if unknown:
