@@ -111,24 +111,28 @@ SEEN_ON_BOTH = (
     "tests/process/test_answers",
     "tests/process/test_cancels",
     "tests/process/test_giving_back",
-    "tests/process/test_process",
-    "tests/process/test_stream",
+    "tests/process/test_stream_faults",
 )
-# These kill and stop brokers for as long as it takes; the lean path goes through each.
-LONG_ON_PLAIN = (
-    "test_the_broker_is_stopped_and_started[plain]",
-    "test_a_busy_connection_is_not_taken_for_dead[plain]",
+# These take seconds, most of them of servers that start again; each is run with another parameter
+# or on another store.
+LONG = (
+    "::test_the_broker_is_stopped_and_started[plain]",
+    "::test_the_broker_is_killed[plain]",
+    "::test_a_busy_connection_is_not_taken_for_dead[plain]",
+    "::test_units_work_while_the_broker_is_away[postgres]",
+    "::test_a_tiny_run_on_a_server[postgres]",
+    "::TestInSmallChunks::test_every_comparison",
 )
 
 
 def _is_for_the_long_run(item: pytest.Item) -> bool:
     if "amqp-plain" in item.name:
         return not item.nodeid.startswith(SEEN_ON_BOTH)
-    return item.name in LONG_ON_PLAIN
+    return item.nodeid.endswith(LONG)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is seen on one path to RabbitMQ; ``ION_LONG=1`` runs it on both."""
+    """Leave out what another test shows, too; ``ION_LONG=1`` runs all."""
     if os.environ.get("ION_LONG") == "1":
         return
     kept, left = [], []
