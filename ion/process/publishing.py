@@ -12,7 +12,7 @@ from ion.messaging.envelope import MSGPACK, Envelope
 from ion.process.calls import not_found
 from ion.process.discovery import survey
 from ion.process.endpoint import Endpoint
-from ion.process.topics import checked_topic
+from ion.process.topics import addressed, checked_topic
 
 EVENT = "event"  # the `type` of an event that says nothing else
 MAX_ASKED = 256  # instances that are asked at a time
@@ -59,7 +59,8 @@ async def publish(
     left = await endpoint.writable(timeout)
     end = endpoint.time() + left
     exchange = endpoint.points.known(point) or await endpoint.points.declare(point, left)
-    envelope = endpoint.one_way(sender, op, content, content_type, message_id, topic)
+    to = addressed(point, topic) if endpoint.outbound else ""
+    envelope = endpoint.one_way(sender, op, content, content_type, message_id, to)
     if not persistent:
         envelope = envelope.replace(persistent=False)
     try:

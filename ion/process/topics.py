@@ -20,6 +20,14 @@ _PATTERN = re.compile(rf"(?:{_WORD}|\*|#)(?:\.(?:{_WORD}|\*|#))*\Z")
 _RULE = f"words of letters, digits, '_' and '-' with dots between, at most {MAX_TOPIC} bytes"
 
 
+def addressed(point: str, topic: str) -> str:
+    """Return what a signed message says that it is for: this topic, of this exchange point alone.
+
+    No routing key of an exchange space looks so.
+    """
+    return f"@{point}/{topic}"
+
+
 def checked_topic(topic: Any) -> str:
     """Return ``topic`` where an event may be published with it.
 

@@ -31,7 +31,7 @@ from ion.process.parcel import Parcel, kept, packed, parcel
 from ion.process.publishing import EVENT
 from ion.process.relay import Relay
 from ion.process.repeats import inbox_key
-from ion.process.topics import checked_topic
+from ion.process.topics import addressed, checked_topic
 from ion.stores.store import ABSENT, IndexStore, Store, UnitOfWork
 
 LOST = "ResultLost"
@@ -167,7 +167,7 @@ class Unit:
         checked_topic(topic)
         self._endpoint.namespace.exchange_point(point)
         envelope = self._endpoint.one_way(
-            self._process, op, content, content_type, message_id, topic
+            self._process, op, content, content_type, message_id, addressed(point, topic)
         )
         await self._post(point, topic, envelope)
 

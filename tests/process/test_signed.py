@@ -229,10 +229,16 @@ async def test_a_message_for_one_is_not_for_another(
     await _until(lambda: container.endpoint.counts["unsigned"] >= before + 2)
     secret = [await desk.subscribe("news", "secret.#", desk.on_event, name=n) for n in (None, "s")]
     await desk.publish("news", "public.x", "for all")
-    event = next(e for e in sent if e.headers.get("to") == "public.x")
+    event = next(e for e in sent if e.headers.get("to") == "@news/public.x")
     for subscription in secret:
         publish("", subscription.queue, event.with_headers(receiver="public.x"))
     await _until(lambda: container.endpoint.counts["unsigned"] >= before + 4)
+    await desk.subscribe("alarms", "#", desk.on_event)
+    publish("test.xp.alarms", "public.x", event)  # of another point
+    await desk.publish("news", "desk", "for all", op="tell")
+    named = next(e for e in sent if e.headers.get("to") == "@news/desk")
+    publish("test.xs", "desk", named)  # a topic may be named as a service is
+    await _until(lambda: container.endpoint.counts["unsigned"] >= before + 6)
     assert desk.told == []
 
 
@@ -255,7 +261,7 @@ async def test_a_granule_of_one_stream_is_none_of_another(
         await publisher.publish({"x": np.array([value])})
         await publisher.flush()
     await _until(lambda: listener.heard == [2.0])
-    exchange, granule = next(each for each in sent if each[1].headers.get("to") == "other")
+    exchange, granule = next(each for each in sent if each[1].headers.get("to") == "@streams/other")
     before = container.endpoint.counts["unsigned"]
     publish(exchange, "own", granule)
     await _until(lambda: container.endpoint.counts["unsigned"] > before)

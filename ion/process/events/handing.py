@@ -14,6 +14,7 @@ from ion.process.endpoint import Endpoint
 from ion.process.events.event import Event, content_of
 from ion.process.events.naming import POINT
 from ion.process.events.telling import filled
+from ion.process.topics import addressed
 
 log = logging.getLogger(__name__)
 PATIENCE = 15.0  # seconds for the broker to make the exchange point
@@ -78,6 +79,7 @@ class Handing:
         while self._waiting:
             topic, event = self._waiting[0]
             content, agent = content_of(event), f"{endpoint.id}.0"
-            envelope = endpoint.one_way(agent, event.type, content, message_id=event.id, to=topic)
+            to = addressed(POINT, topic)
+            envelope = endpoint.one_way(agent, event.type, content, message_id=event.id, to=to)
             endpoint.transport.publish(exchange, topic, envelope)
             self._waiting.popleft()

@@ -33,11 +33,12 @@ from ion.process.endpoint import Endpoint
 from ion.process.events.event import ROOT, Event
 from ion.process.events.filed import REPOSITORY, Filed, Found, Place
 from ion.process.events.hearing import REPLAYED, EventOp
-from ion.process.events.naming import Selection, topic_of
+from ion.process.events.naming import POINT, Selection, topic_of
 from ion.process.events.seam import Seam
 from ion.process.events.window import Replayed, Window
 from ion.process.source import Source
 from ion.process.subscription import BOUND, HEARD, Subscription
+from ion.process.topics import addressed
 
 log = logging.getLogger(__name__)
 PAGE = 500  # events
@@ -243,7 +244,7 @@ class Replay:
             return
         own = str(content["id"])
         envelope = self._endpoint.one_way(
-            self._process.id, event.type, content, message_id=own, to=topic
+            self._process.id, event.type, content, message_id=own, to=addressed(POINT, topic)
         )
         envelope = envelope.with_headers(**{REPLAYED: filed.offset})
         await self._window.enter()

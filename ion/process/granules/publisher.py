@@ -21,6 +21,7 @@ from ion.process.granules.names import OP, POINT, checked_stream, end_topic, esc
 from ion.process.granules.ops import ContentOp
 from ion.process.granules.window import LAST, SETUP, WINDOW, Window
 from ion.process.granules.wire import MAX_PUBLISHER, Writer
+from ion.process.topics import addressed
 
 if TYPE_CHECKING:
     from ion.process.process import Process
@@ -76,7 +77,7 @@ class StreamPublisher:
         sparse: bool,
     ) -> None:
         self.stream = stream
-        self._topic = escaped(stream)
+        self._to = addressed(POINT, escaped(stream))
         self.id = name
         self.definition = definition
         self.number = 0
@@ -272,7 +273,7 @@ class StreamPublisher:
                 "fit into a message (messaging.max_content): publish fewer samples at a time"
             )
             raise ContentTooLarge(message, details={"limit": most})
-        envelope = endpoint.one_way_of(self._process.id, OP, body, MSGPACK, id, self._topic)
+        envelope = endpoint.one_way_of(self._process.id, OP, body, MSGPACK, id, self._to)
         envelope.persistent = self._persistent
         return envelope
 

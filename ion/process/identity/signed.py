@@ -38,6 +38,7 @@ from ion.process.letter import REPLAYED
 from ion.process.permission import Permission
 from ion.process.retrying import ATTEMPT, CAUSES, RECEIVER, ROUTING
 from ion.process.signing import key_id
+from ion.process.topics import addressed
 
 log = logging.getLogger(__name__)
 HEADER = "mac"
@@ -185,9 +186,9 @@ def _check_receiver(envelope: Envelope) -> None:
 
 
 def _topics(call: IncomingCall) -> tuple[str, ...]:
-    """Return the topic of an event; none where its subscription is not for such."""
+    """Return what an event is for; none where its subscription is not for such."""
     try:
-        return (heard_topic(call),)
+        return (addressed(call.source.point, heard_topic(call)),)
     except BadRequest:
         return ()
 
