@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -15,12 +16,14 @@ from ion.stores.postgres.line import LOCK_MS, Line
 from ion.stores.postgres.pool import Pool
 from ion.stores.postgres.table import Table
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 Work = Callable[[Line], Awaitable[T]]
 Refresh = Callable[[Line, Table, BaseException], Awaitable[None]]
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.5
 _MOST_LOOKS = 10  # at a table that is never as it was found
+_QUIET = 1.0  # seconds that a statement that was given up has to end
 _LAST_TRY = 2 * LOCK_MS / 1000  # seconds before the end
 
 
@@ -115,11 +118,33 @@ class Engine:
         line = pool.take() or await pool.acquire(until)
         try:
             result = await work(line)
+        except asyncio.CancelledError:
+            await self.settle(line)
+            raise
         except BaseException as error:
             self.give_back(line, error)
             raise
         pool.release(line)
         return result
+
+    async def settle(self, line: Line) -> None:
+        """Give back a connection whose statement was given up, once that is over.
+
+        Else it could be done after one that is begun later, and acknowledged. The driver asks the
+        server to stop it; where that takes long, the connection is cut, and nobody knows.
+        """
+        is_quiet = False
+        try:
+            async with asyncio.timeout(min(_QUIET, self.patience / 10)):
+                await line.do("SELECT 1")  # the driver waits with it until the other is over
+            is_quiet = not line.connection.is_in_transaction()
+        except FOREIGN as error:
+            log.debug("a statement that was given up: %s", error)
+        finally:
+            if is_quiet:
+                self.pool.release(line)
+            else:
+                self.pool.drop(line)
 
     def give_back(self, line: Line, error: BaseException) -> None:
         """Give back a connection after an error."""

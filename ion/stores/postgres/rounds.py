@@ -102,8 +102,13 @@ class Rounds(Generic[J]):
 
         :raises BaseException: it may not be done again.
         """
-        self._engine.give_back(line, error)
-        self._free(job.key)
+        try:
+            if isinstance(error, asyncio.CancelledError) and not self._is_read:
+                await self._engine.settle(line)
+            else:
+                self._engine.give_back(line, error)
+        finally:
+            self._free(job.key)
         if not isinstance(error, FOREIGN):
             raise error
         if not self._engine.is_undone(error, is_read=self._is_read):
