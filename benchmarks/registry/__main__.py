@@ -2,8 +2,9 @@
 
 100,000 resources on SQLite, 1,000,000 on PostgreSQL; both sides are measured in turns in one run,
 one caller. The registry is called over the memory bus; the query by hand is run where it stands,
-and then (``served``) called likewise. ``serial`` finds one, ``model`` and ``page`` 20. Prints a
-table, and keeps the figures in ``benchmarks/results/registry.json``.
+and then (``served``) called likewise. ``serial`` finds one, ``model`` and ``page`` 20. ``nothing``
+is the floor: a call of an op that does nothing, beside ``serial`` by hand. Prints a table, and
+keeps the figures in ``benchmarks/results/registry.json``.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ async def measure(ion: Any, bare: Any, count: int, seconds: float) -> Found:
     served = ServiceClient("by_hand", ion.container)
     for name, calls in workload(ion, served, count).items():
         found[name + SERVED] = await alternate(calls, 1, seconds)
+    by_hand = workload(ion, bare, count)["serial"][BARE]
+    found["nothing"] = await alternate({ION: served.nothing, BARE: by_hand}, 1, seconds)
     return found
 
 

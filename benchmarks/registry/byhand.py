@@ -151,6 +151,9 @@ class Served(Service, name="by_hand"):
     def __init__(self, side: Any) -> None:
         self._side = side
 
+    async def op_nothing(self) -> None:
+        """Do nothing: what any call costs."""
+
     async def op_by_serial(self, serial: str) -> list[Any]:
         found: list[Any] = await self._side.by_serial(serial)
         return found
