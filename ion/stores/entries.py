@@ -12,7 +12,7 @@ Rows = Sequence[Sequence[Any]]
 
 
 def entries_of(names: Sequence[str], bools: Collection[str] = ()) -> Callable[[Rows], list[Entry]]:
-    """Return what makes entries of rows: key (bytes or text), value, revision, and attributes.
+    """Return what makes entries of rows: key (bytes), value, revision, and attributes.
 
     :param names: of the attributes, in the order of their columns.
     :param bools: those for which the engine has 0 and 1.
@@ -20,15 +20,12 @@ def entries_of(names: Sequence[str], bools: Collection[str] = ()) -> Callable[[R
     first, second = (*names, "", "")[:2]
 
     def none(rows: Rows) -> list[Entry]:
-        return [
-            Entry(key if type(key) is str else key_text(key), value, revision)
-            for key, value, revision in rows
-        ]
+        return [Entry(key.decode(), value, revision) for key, value, revision in rows]
 
     def one(rows: Rows) -> list[Entry]:
         return [
             Entry(
-                key if type(key) is str else key_text(key),
+                key.decode(),
                 value,
                 revision,
                 {} if a is None else {first: a},
@@ -39,7 +36,7 @@ def entries_of(names: Sequence[str], bools: Collection[str] = ()) -> Callable[[R
     def two(rows: Rows) -> list[Entry]:
         return [
             Entry(
-                key if type(key) is str else key_text(key),
+                key.decode(),
                 value,
                 revision,
                 _present(names, (a, b)) if a is None or b is None else {first: a, second: b},
@@ -48,7 +45,16 @@ def entries_of(names: Sequence[str], bools: Collection[str] = ()) -> Callable[[R
         ]
 
     few = {0: none, 1: one, 2: two}.get(len(names))
-    return few if few is not None and not bools else lambda rows: _many(rows, names, bools)
+    if few is None or bools:
+        return lambda rows: _many(rows, names, bools)
+
+    def made(rows: Rows) -> list[Entry]:
+        try:
+            return few(rows)
+        except UnicodeDecodeError:  # a key may be any bytes, though hardly one is
+            return _many(rows, names, bools)
+
+    return made
 
 
 def _many(rows: Rows, names: Sequence[str], bools: Collection[str]) -> list[Entry]:
@@ -56,14 +62,13 @@ def _many(rows: Rows, names: Sequence[str], bools: Collection[str]) -> list[Entr
     if not rows:
         return []
     keys, values, revisions, *columns = zip(*rows, strict=True)
-    texts = keys if type(keys[0]) is str else map(key_text, keys)
     indices: list[dict[str, Any]] = [{} for _ in rows]
     for name, column in zip(names, columns, strict=True):
         cells = map(_bool, column) if name in bools else column
         for index, value in zip(indices, cells, strict=True):
             if value is not None:
                 index[name] = value
-    return list(map(Entry, texts, values, revisions, indices))
+    return list(map(Entry, map(key_text, keys), values, revisions, indices))
 
 
 def _present(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:

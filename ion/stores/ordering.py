@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ion.stores.limits import PAGE_BYTES, key_bytes
+from ion.stores.limits import PAGE_BYTES
 from ion.stores.query import Position, Query, cursor_of, position_of
 from ion.stores.store import Entry, Page
 
@@ -60,8 +60,11 @@ def _fitting(entries: list[Entry], limit: int) -> list[Entry]:
 def position(query: Query, entry: Entry) -> Position:
     """Return where an entry stands in the order of a query."""
     get = entry.index.get
-    values = tuple([get(name[1:] if name[0] == "-" else name) for name in query.order])
-    return Position(values, key_bytes(entry.key))
+    key = entry.key.encode("utf-8", "surrogateescape")
+    if len(query.order) == 1:
+        name = query.order[0]
+        return Position((get(name[1:] if name[0] == "-" else name),), key)
+    return Position(tuple([get(n[1:] if n[0] == "-" else n) for n in query.order]), key)
 
 
 def sort_key(query: Query) -> _Key:

@@ -157,7 +157,7 @@ class Query(msgspec.Struct, frozen=True):
     index: bool = True
 
 
-class Position(msgspec.Struct, frozen=True):
+class Position(msgspec.Struct, frozen=True, array_like=True):
     """Where a page ended: what a cursor holds.
 
     :ivar values: of the attributes ordered by; None: absent.

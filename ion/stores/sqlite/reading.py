@@ -19,7 +19,7 @@ from time import perf_counter, thread_time
 from typing import Any, Generic, Protocol, TypeVar
 
 from ion.base.errors import Unavailable
-from ion.stores.sqlite.failures import is_busy, is_interrupted, is_large, is_no_text, mapped
+from ion.stores.sqlite.failures import is_busy, is_interrupted, is_large, mapped
 from ion.stores.sqlite.file import StoreFile
 
 THREADS = 2
@@ -168,7 +168,7 @@ class Reader:
         """Take note of why a read is to be done in a thread; or raise, where none would help."""
         if is_interrupted(error):
             self._long.add(shape)
-        elif not (is_busy(error) or is_large(error) or is_no_text(error)):
+        elif not (is_busy(error) or is_large(error)):
             raise mapped(error, self._file) from error
 
     def _is_overtime(self) -> bool:

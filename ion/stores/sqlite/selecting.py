@@ -58,7 +58,7 @@ class Selection:
         """
         if len(self._statements) != 1 or self._probes:
             return None
-        return Plan(self._form, self._statements[0][0], attributes)
+        return Plan(self._table, self._form, self._statements[0][0], attributes)
 
     def probe(self, name: str, condition: str, parameters: list[Any]) -> None:
         """Read by the index of an attribute, where a condition on it finds few rows there."""
@@ -80,12 +80,12 @@ class Selection:
         return self._statements[0][0] if self._limit <= FEW else None
 
     def small(self, on: Executes) -> Page[Entry]:
-        """Read the page, where its values are small, and its keys text."""
+        """Read the page, where its values are small."""
         most = self._limit + 1
         rows: list[Row] = []
         for tail, parameters in self.statements(on):
             left = (*parameters, most - len(rows))
-            rows += on.execute(self._form.lean + tail, left).fetchall()
+            rows += on.execute(self._form.select + tail, left).fetchall()
             if len(rows) == most:
                 break
         return self._page(self._form.entries(rows))
@@ -109,13 +109,9 @@ class Selection:
 class Known:
     """The page of a query that differs from one that was read before in values only: a lean way."""
 
-    __slots__ = ("_form", "_plan", "_query", "_table", "_values", "shape")
+    __slots__ = ("_plan", "_query", "_values", "shape")
 
-    def __init__(
-        self, table: Table, form: Form, query: Query, plan: Plan, values: list[Any]
-    ) -> None:
-        self._table = table
-        self._form = form
+    def __init__(self, query: Query, plan: Plan, values: list[Any]) -> None:
         self._query = query
         self._plan = plan
         self._values = values
@@ -123,21 +119,22 @@ class Known:
 
     def small(self, on: Executes) -> Page[Entry]:
         """See :meth:`Selection.small`."""
-        query, limit = self._query, self._query.limit
-        rows = on.execute(self._plan.lean, (*self._values, limit + 1)).fetchall()
+        query, plan = self._query, self._plan
+        limit = query.limit
+        rows = on.execute(plan.sql, (*self._values, limit + 1)).fetchall()
         if limit > _SURELY:
-            return page_of(query, self._plan.entries(rows))
+            return page_of(query, plan.entries(rows))
         if len(rows) <= limit:
-            return Page(self._plan.entries(rows))
+            return Page(plan.entries(rows))
         del rows[limit:]
-        entries = self._plan.entries(rows)
+        entries = plan.entries(rows)
         return Page(entries, cursor_after(query, entries[-1]))
 
     def whole(self, connection: sqlite3.Connection) -> Page[Entry]:
         """See :meth:`Selection.whole`."""
-        query = self._query
-        selection = Selection(self._table, self._form, query.limit, partial(page_of, query))
-        selection.add_statement(self._plan.tail, self._values)
+        query, plan = self._query, self._plan
+        selection = Selection(plan.table, plan.form, query.limit, partial(page_of, query))
+        selection.add_statement(plan.tail, self._values)
         return selection.whole(connection)
 
     def statements(self, on: Executes) -> list[Statement]:
@@ -154,8 +151,7 @@ def of_query(table: Table, query: Query) -> Selection | Known:
     known = form.plans.recall(query)
     if known is None:
         return _made(table, form, checked(query, form.kinds))
-    query, plan, values = known
-    return Known(table, form, query, plan, values)
+    return Known(*known)
 
 
 def _made(table: Table, form: Form, query: Query) -> Selection:

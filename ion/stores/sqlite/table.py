@@ -21,18 +21,20 @@ _COLUMN_TYPES: dict[Kind, str] = {
 class Plan:
     """How a page is read by one statement, whatever the values are.
 
-    :param form: of the table.
     :param attributes: that its entries have, of those of the form.
+    :ivar form: of the table at that time.
     :ivar tail: the statement from FROM on.
-    :ivar lean: all of it.
+    :ivar sql: all of it.
     :ivar entries: makes entries of its rows.
     """
 
-    __slots__ = ("entries", "lean", "tail")
+    __slots__ = ("entries", "form", "sql", "table", "tail")
 
-    def __init__(self, form: Form, tail: str, attributes: Sequence[str]) -> None:
+    def __init__(self, table: Table, form: Form, tail: str, attributes: Sequence[str]) -> None:
+        self.table = table
+        self.form = form
         self.tail = tail
-        self.lean = _lean(attributes) + tail
+        self.sql = _select(attributes) + tail
         self.entries = entries_of(attributes, [name for name in attributes if name in form.bools])
 
 
@@ -41,9 +43,8 @@ class Form:
 
     :ivar kinds: the attributes and their types.
     :ivar select: the columns of an entry.
-    :ivar lean: the same, and keys as text: one that is none is an error.
     :ivar plans: how queries are read.
-    :ivar entries: makes entries of rows of the columns ``select`` or ``lean``.
+    :ivar entries: makes entries of rows of these columns.
     """
 
     __slots__ = (
@@ -51,7 +52,6 @@ class Form:
         "bools",
         "entries",
         "kinds",
-        "lean",
         "plans",
         "put",
         "select",
@@ -71,9 +71,7 @@ class Form:
             f"INSERT INTO {table} ({', '.join(every)}) VALUES ({marks}) "
             f"ON CONFLICT (key) DO UPDATE SET {updates}"
         )
-        columns = "".join(f", {column}" for column in own)
-        self.select = f"SELECT key, value, revision{columns}"
-        self.lean = _lean(self.attributes)
+        self.select = _select(self.attributes)
 
     def row(self, index: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return the values of the attribute columns for a put."""
@@ -141,6 +139,6 @@ class Table:
         ]
 
 
-def _lean(attributes: Sequence[str]) -> str:
+def _select(attributes: Sequence[str]) -> str:
     columns = "".join(f", a_{name}" for name in attributes)
-    return f"SELECT CAST(key AS TEXT), value, revision{columns}"
+    return f"SELECT key, value, revision{columns}"
