@@ -220,9 +220,7 @@ class Endpoint(Customs):
         else:
             deadline = self._deadline(timeout, context)
             left = deadline - self.time()
-        serial = f"{self._prefix}{self._serial()}"
-        if self.marks is not None:
-            serial += next(self.marks)
+        serial = f"{self._prefix}{self._serial()}{next(self.marks) if self.marks else ''}"
         now = time.time()
         headers: dict[str, Any] = {
             "performative": c.REQUEST,
