@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet
 REL ?= observatory.rel
-WORKERS ?= 3
+WORKERS ?= 4
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
