@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -36,6 +37,7 @@ from ion.stores.store import ABSENT, IndexStore, Store, UnitOfWork
 
 LOST = "ResultLost"
 E = TypeVar("E", bound=Event)
+_latest: ContextVar[Unit | None] = ContextVar("unit", default=None)  # that a handler has begun
 
 
 class Unit:
@@ -58,6 +60,7 @@ class Unit:
         self._inbox: StoredInbox | None = None
         self._key = ""
         self._is_begun = False
+        self._is_over = False
         self._room: Mailroom
         self._relay: Relay
         self._inner: AbstractAsyncContextManager[UnitOfWork]
@@ -98,6 +101,7 @@ class Unit:
             it comes again, is handled or answered accordingly.
         :raises Known: another container has handled the same message meanwhile.
         """
+        self._is_over = True
         keys = [key for key, _ in self._parcels]
         if kind is not None:
             self._relay.drop(keys, perhaps_kept=False)
@@ -208,10 +212,13 @@ class Unit:
         if call.replied:
             return  # what comes after the answer is nobody's any more
         source, message = call.source, inbox_key(call)
-        if isinstance(source.inbox, _Committed):
+        before = _latest.get()
+        is_within = before is not None and before._call is call and not before._is_over
+        if is_within or isinstance(source.inbox, _Committed):
             text = "a message is handled in one unit of work: put all that it does into that one"
             raise LifecycleError(text)
         self._call = call
+        _latest.set(self)
         if not message:
             return  # it has no id: nobody could tell that it comes again
         name = source.key if source.queue and source.key else source.queue or self._process

@@ -61,6 +61,12 @@ class Bank(Service, name="bank"):
         async with self.unit_of_work() as uow:
             await add(uow.store("accounts"), "second")
 
+    async def op_within(self) -> None:
+        async with self.unit_of_work() as uow:
+            await add(uow.store("accounts"), "outer")
+            async with self.unit_of_work() as within:
+                await add(within.store("accounts"), "inner")
+
 
 class Receiver(Service, name="receiver"):
     """Notes in units, too, so that what comes twice counts once."""

@@ -133,6 +133,10 @@ async def test_a_message_is_handled_in_one_unit(bus: Bus, store_url: str) -> Non
             await container.rpc_send("bank", "twice")
         assert await number(container, "accounts", "first") == 1
         assert await number(container, "accounts", "second") == 0
+        with pytest.raises(ReceivedContainerError, match="one unit of work"):
+            await container.rpc_send("bank", "within")
+        assert await number(container, "accounts", "outer") == 0
+        assert await number(container, "accounts", "inner") == 0
 
 
 async def test_a_result_that_was_lost_with_its_container_is_told_so(
