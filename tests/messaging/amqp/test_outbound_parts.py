@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from socket import socketpair
 
 import pamqp.frame
 import pytest
@@ -215,6 +216,50 @@ async def test_a_full_socket_keeps_the_order_and_wakes_writers() -> None:
     await waiting
     assert socket.data == b"a" * 60 + b"b" * 60
     assert outbound.unsent == 0
+
+
+class Pipe(asyncio.Protocol):
+    """The near end of a real socket, with a buffer that writes to it."""
+
+    def __init__(self, outbound: Outbound) -> None:
+        self.outbound = outbound
+        self.pauses = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.outbound.attach(transport)
+
+    def pause_writing(self) -> None:
+        self.pauses += 1
+        self.outbound.pause()
+
+    def resume_writing(self) -> None:
+        self.outbound.resume()
+
+
+@pytest.mark.parametrize("sizes", [[100_000, 7, 300_000], [7, 1 << 20, 0], [65_536] * 40])
+async def test_large_pieces_go_in_order_through_a_socket_that_is_often_full(
+    sizes: list[int],
+) -> None:
+    loop = asyncio.get_running_loop()
+    near, far = socketpair()
+    outbound = Outbound(loop, 1 << 30, 1 << 30)
+    pipe = Pipe(outbound)
+    transport, _ = await loop.create_connection(lambda: pipe, sock=near)
+    reader, writer = await asyncio.open_connection(sock=far)
+    sent = b""
+    for turn in range(4):
+        for number, size in enumerate(sizes):
+            piece = bytes([number + turn]) * size
+            outbound.put((piece, b"|"), size + 1)
+            sent += piece + b"|"
+        outbound.flush()
+    async with asyncio.timeout(30):
+        assert await reader.readexactly(len(sent)) == sent
+    assert pipe.pauses
+    assert (outbound.unsent, outbound.pieces) == (0, [])
+    transport.close()
+    writer.close()
 
 
 async def test_writers_are_told_that_the_connection_is_gone() -> None:
