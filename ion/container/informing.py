@@ -1,5 +1,7 @@
 """Before a container serves anybody, it finds out which tokens were revoked while it was not there.
 
+It does so again when its broker was away.
+
 Where the service ``identity`` does not answer in time, the container starts all the same, and goes
 on asking; what is revoked from now on it hears as all do. Until it knows, it takes the tokens that
 it can check (setting ``identity.revocations``: ``ask``), or none but the system's (``require``).
@@ -9,15 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 
 from ion.base.errors import IonError, ServiceNotFound
+from ion.messaging.transport import TransportState
 from ion.process.calling import Calling
 from ion.process.identity.catching_up import SERVICE, catch_up
 
 log = logging.getLogger(__name__)
 WITHIN = 3.0  # seconds that a start waits for it
 PAUSE = 1.0  # seconds between two tries
+TRIES = 10  # until it is believed that there is no such service: others come back later than this
 
 
 class Informing:
@@ -26,19 +31,36 @@ class Informing:
     def __init__(self, caller: Calling) -> None:
         self._caller = caller
         self._task: asyncio.Task[None] | None = None
+        self._was_away = self._is_closed = False
         self._settled = asyncio.Event()  # there is an answer, or nobody to give one
 
     async def open(self) -> None:
         """Ask what was revoked, and wait for the answer so long. Never raises."""
         if not self._caller._endpoint.desk.is_strict:
             return
-        self._task = asyncio.create_task(self._learn(), name="what was revoked")
+        self._begin()
+        self._caller._endpoint.transport.on_state(self._on_state)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(WITHIN):
                 await self._settled.wait()
 
+    def _begin(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._learn(), name="what was revoked")
+
+    def _on_state(self, state: TransportState) -> None:
+        """Ask anew where the broker was away: what was revoked meanwhile was not heard."""
+        desk = self._caller._endpoint.desk
+        if state is TransportState.LOST:
+            self._was_away = True
+            desk.waits = desk.settings.revocations == "require"
+        elif state is TransportState.CONNECTED and self._was_away and not self._is_closed:
+            self._was_away = False
+            self._begin()
+
     async def close(self) -> None:
         """Ask no more. Never raises."""
+        self._is_closed = True
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -46,22 +68,22 @@ class Informing:
 
     async def _learn(self) -> None:
         endpoint, said = self._caller._endpoint, ""
-        while True:
+        for tried in itertools.count(1):
             try:
                 count = await self._asked()
             except ServiceNotFound:
                 self._settled.set()
-                if not endpoint.desk.waits:
+                if not endpoint.desk.waits and tried >= TRIES:
                     return  # nobody revokes anything here, or says so once it is there
-                why = f"there is no service {SERVICE!r}"
+                why = f"there is no service {SERVICE!r}" if endpoint.desk.waits else ""
             except IonError as error:
                 why = error.message
             else:
                 endpoint.desk.waits = False
                 self._settled.set()
-                log.log(logging.INFO if count else logging.DEBUG, "%d are revoked", count)
+                log.log(logging.INFO if count else logging.DEBUG, "%d revocations are known", count)
                 return
-            if why != said:
+            if why and why != said:
                 then = (
                     "no token is taken" if endpoint.desk.waits else "tokens are taken all the same"
                 )

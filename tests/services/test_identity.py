@@ -486,6 +486,24 @@ async def test_who_starts_knows_at_once_what_was_revoked_before(
                     await asked(second, token)
 
 
+async def test_who_was_cut_off_asks_what_was_revoked_meanwhile(
+    rabbitmq_server: Any, amqp_url: str
+) -> None:
+    async with member(amqp_url) as first, member(amqp_url) as second:
+        await first.start_app("identity", config={"remind_every": 3600.0})
+        token = told(second, "ann")
+        assert await asked(second, token) == [OPERATOR]
+        service = next(p for p in first.processes.values() if isinstance(p, IdentityService))
+        await service.book.revoke(Revocation("actor", "ann", time.time(), time.time() + 999))
+        assert await asked(second, token) == [OPERATOR]  # nobody has told it
+        await asyncio.to_thread(rabbitmq_server.close_connections)
+        async with asyncio.timeout(30):
+            while len(second.endpoint.desk._revocations) == 0:
+                await asyncio.sleep(0.02)
+        with pytest.raises(Unauthorized, match="was revoked"):
+            await asked(second, token)
+
+
 async def test_until_it_is_known_what_was_revoked_no_token_is_taken_where_it_must_be(
     amqp_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
