@@ -29,7 +29,7 @@ from ion.process.ops import Op
 from ion.process.process import Process
 from ion.process.service import MAX_PREFETCH
 from ion.process.source import Policy, Source, source_of
-from ion.process.subscription import BOUND, HEARD, Subscription, handler_op
+from ion.process.subscription import BOUND, HEARD, Subscription, handler_op, release
 from ion.process.topics import checked_patterns
 
 log = logging.getLogger(__name__)
@@ -175,6 +175,9 @@ class Subscriptions:
         shared = [feed for s, feed in self._open.items() if s.queue == subscription.queue]
         for feed in shared:
             await feed.end()
+        if subscription.source.policy is not None and subscription.source.policy.replicated:
+            exchange = self._namespace.exchange_point(subscription.point).name
+            await release(self._transport, subscription.queue, exchange, subscription.topics)
         await self._transport.delete_queue(subscription.queue)
         await self._transport.delete_queue(subscription.source.suspects)
         self._inboxes.pop(subscription.source.key, None)

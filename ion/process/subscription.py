@@ -7,16 +7,33 @@ events, and those published while nobody listens wait.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
+from ion.messaging.transport import Transport
 from ion.process.ops import Op
 from ion.process.source import Source
 
 # How far a subscription is: its queue is there, gets messages, and is consumed.
 MADE, BOUND, HEARD = range(3)
+
+
+# Seconds between the end of its bindings and that of a queue. RabbitMQ (3.10, at least) closes the
+# connection of a publisher that has something on its way to a replicated queue that is deleted.
+SETTLE = 0.25
+
+
+async def release(transport: Transport, queue: str, exchange: str, patterns: Iterable[str]) -> None:
+    """Unbind a replicated queue that is to be deleted, and wait for what is on its way to it.
+
+    :raises Unavailable: the broker is away.
+    """
+    for pattern in patterns:
+        await transport.unbind(queue, exchange, pattern)
+    await asyncio.sleep(SETTLE)
 
 
 class Keeper(Protocol):

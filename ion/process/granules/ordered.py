@@ -24,6 +24,7 @@ from ion.process.granules.names import OP, POINT, escaped
 from ion.process.granules.ops import GranuleOp
 from ion.process.incoming import BINDING
 from ion.process.source import Source
+from ion.process.subscription import release
 from ion.process.topics import checked_patterns
 
 if TYPE_CHECKING:
@@ -38,9 +39,6 @@ _OP = GranuleOp(_nothing, OP)  # by which the interceptors know what it is
 PREFETCH = 64  # within what Tracker knows again
 BATCH_BYTES = 8 * 1024 * 1024
 SETUP = 15.0  # seconds for the broker to make what is needed
-# Seconds between the end of its bindings and that of a queue. RabbitMQ (3.10, at least) closes the
-# connection of a publisher that has something on its way to a replicated queue that is deleted.
-SETTLE = 0.25
 
 
 class Arrival(msgspec.Struct, frozen=True, eq=False):
@@ -119,9 +117,7 @@ class Ordered:
         await self.close()
         transport, namespace = self._endpoint.transport, self._endpoint.namespace
         exchange = namespace.exchange_point(POINT).name
-        for topic in self._topics:
-            await transport.unbind(self.spec.name, exchange, topic)
-        await asyncio.sleep(SETTLE)
+        await release(transport, self.spec.name, exchange, self._topics)
         await transport.delete_queue(self.spec.name)
         letters = namespace.dead_letter_queue(self._source.key)
         await transport.delete_queue(letters.name)
