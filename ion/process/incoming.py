@@ -12,13 +12,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from ion.base.errors import (
-    ApplicationError,
-    CodecError,
-    ContentTooLarge,
-    IonError,
-    Unavailable,
-)
+from ion.base.errors import ApplicationError, CodecError, ContentTooLarge, IonError, Unavailable
 from ion.conversation import conversation as c
 from ion.conversation.conversation import INFORM_RESULT, Protocol
 from ion.conversation.request import REQUEST_PROTOCOL

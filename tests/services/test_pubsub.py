@@ -344,10 +344,10 @@ async def test_a_change_is_whole_though_its_caller_gives_up(
     broker, reached, go_on = service._keeper.broker, asyncio.Event(), asyncio.Event()
     delete_queue = broker.delete_queue
 
-    async def held(record: Any) -> int:
+    async def held(record: Any, patterns: Any) -> int:
         reached.set()
         await go_on.wait()
-        return await delete_queue(record)
+        return await delete_queue(record, patterns)
 
     broker.delete_queue = held  # type: ignore[method-assign]
     caller = asyncio.create_task(client.undeclare_point("ctd", force=True))

@@ -14,6 +14,7 @@ from ion.messaging.envelope import MSGPACK
 from ion.messaging.transport import QueueInfo, QueueSpec, Transport
 from ion.process.discovery import AGENTS, survey
 from ion.process.endpoint import Endpoint
+from ion.process.subscription import release
 from ion.services.pubsub.model import SYSTEM, Record
 
 log = logging.getLogger(__name__)
@@ -93,12 +94,17 @@ class Broker:
         """
         await self._transport.delete_exchange(self.exchange_of(record), if_unused=if_unused)
 
-    async def delete_queue(self, record: Record) -> int:
+    async def delete_queue(self, record: Record, patterns: Sequence[str]) -> int:
         """Delete the queue of a subscription; return how many messages were in it.
 
         That of its dead letters goes, too, where it is empty.
+
+        :param patterns: all that it is bound with.
         """
         queue = self.queue_of(record)
+        if record.queue == "quorum":
+            exchange = self._names.exchange_point(record.point).name
+            await release(self._transport, queue, exchange, [*patterns, *record.stale])
         dropped = await self._transport.delete_queue(queue)
         dropped += await self._transport.delete_queue(f"{queue}{SUSPECT}")
         key = self._names.subscription_key(record.point, record.name)

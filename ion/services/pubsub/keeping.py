@@ -304,7 +304,7 @@ class Keeper:
         queues = [self.broker.queue_of(each) for each in subscriptions]
         await self.broker.tell([each.name for each in points], queues)
         for each in subscriptions:
-            await self.broker.delete_queue(each)
+            await self.broker.delete_queue(each, await self.bound(each))
         for each in (*points, above):
             await self.broker.delete_exchange(each, if_unused=False)
         topics = await self._all_under("topic", above)
@@ -322,7 +322,8 @@ class Keeper:
         if record.kind == "subscription":
             waiting = await self._waiting(record)
             await self.broker.tell(queues=[self.broker.queue_of(record)])
-            return max(waiting, await self.broker.delete_queue(record))
+            patterns = await self.bound(record)
+            return max(waiting, await self.broker.delete_queue(record, patterns))
         if record.kind != "topic":
             await self.broker.delete_exchange(record, if_unused=if_unused)
             await self.broker.tell([record.name] if record.kind == "point" else [])
