@@ -85,6 +85,7 @@ class Unit:
         call = current_call.get()
         if isinstance(call, IncomingCall) and call.process == self._process and not call.over:
             await self._look_up(call)
+            _latest.set(self)  # now only: where that fails, the message is for another unit
         return self
 
     async def __aexit__(
@@ -102,6 +103,8 @@ class Unit:
         :raises Known: another container has handled the same message meanwhile.
         """
         self._is_over = True
+        if _latest.get() is self:
+            _latest.set(None)  # who handles goes on, and keeps nothing of this
         keys = [key for key, _ in self._parcels]
         if kind is not None:
             self._relay.drop(keys, perhaps_kept=False)
@@ -218,7 +221,6 @@ class Unit:
             text = "a message is handled in one unit of work: put all that it does into that one"
             raise LifecycleError(text)
         self._call = call
-        _latest.set(self)
         if not message:
             return  # it has no id: nobody could tell that it comes again
         name = source.key if source.queue and source.key else source.queue or self._process

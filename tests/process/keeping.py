@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,14 @@ class Bank(Service, name="bank"):
             await add(uow.store("accounts"), "outer")
             async with self.unit_of_work() as within:
                 await add(within.store("accounts"), "inner")
+
+    async def op_hurry(self, who: str) -> int:
+        """Give up a unit that has only begun, or not even that, and pay in another one."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0), self.unit_of_work():
+                await self.go_on.wait()
+        self.go_on.set()
+        return await self.op_pay(who)
 
 
 class Receiver(Service, name="receiver"):

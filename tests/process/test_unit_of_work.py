@@ -139,6 +139,16 @@ async def test_a_message_is_handled_in_one_unit(bus: Bus, store_url: str) -> Non
         assert await number(container, "accounts", "inner") == 0
 
 
+async def test_a_unit_that_did_not_begin_leaves_the_message_to_another(
+    bus: Bus, store_url: str
+) -> None:
+    async with made(bus, store_url) as container:
+        bank = await spawned(container, Bank)
+        await container.rpc_send("bank", "pay", {"who": "a"})  # what is made once is there
+        bank.go_on.clear()
+        assert await container.rpc_send("bank", "hurry", {"who": "a"}) == 2
+
+
 async def test_a_result_that_was_lost_with_its_container_is_told_so(
     bus: Bus, store_url: str, other: Container
 ) -> None:
