@@ -8,14 +8,17 @@ without a turn of the loop, as eager tasks of newer Pythons do. What handlers ma
 - ``asyncio.current_task()`` is a real task, with cancellation, timeouts and task groups.
 - Each begins in the container's own context, never the sender's; a worker whose handler left a
   context variable changed is not used again.
-- The loop gets its turn: after :data:`EAGER` handlers have begun at once, others wait for it.
+- The loop gets its turn: after :data:`EAGER` handlers have begun at once, or those of
+  :data:`MOMENT`, others wait for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Generator
 from contextvars import Context, ContextVar, copy_context
+from time import perf_counter
 from typing import Any, Protocol
 
 from ion.observe.context import current_call
@@ -24,9 +27,16 @@ from ion.observe.context import current_call
 _enter_task: Callable[[Any, Any], None] = getattr(asyncio.tasks, "_enter_task")  # noqa: B009
 _leave_task: Callable[[Any, Any], None] = getattr(asyncio.tasks, "_leave_task")  # noqa: B009
 
-# Handlers begun at once between two turns of the loop. As one that ends begins the next that waits,
-# this also bounds the stack.
-EAGER = 32
+# What asyncio.current_task() looks into, which is itself slow where it is no C.
+_current: Callable[[Any], Any] = asyncio.current_task
+if sys.version_info < (3, 12):
+    _current = getattr(asyncio.tasks, "_current_tasks").get  # noqa: B009
+
+EAGER = 96  # handlers begun at once between two turns of the loop
+MOMENT = 0.002  # seconds: with those that take longer, fewer
+LOOK = 8  # handlers between two looks at the clock; a power of two, as EAGER is a multiple of it
+# Handlers begun at once from within one another: one that ends begins the next that waits.
+DEEPEST = 32
 MAX_IDLE = 256
 REST = 0.2  # seconds: an idle worker that was not needed for one to two of these is let go
 
@@ -44,14 +54,26 @@ class Workers:
     :param context: handlers begin in copies of it.
     """
 
-    __slots__ = ("_all", "_context", "_eager", "_resting", "_timer", "idle", "loop")
+    __slots__ = (
+        "_all",
+        "_context",
+        "_depth",
+        "_eager",
+        "_resting",
+        "_timer",
+        "_until",
+        "idle",
+        "loop",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
         self.loop = loop
         self.idle: list[_Worker] = []
         self._context = context
         self._all: dict[asyncio.Task[None], _Worker] = {}
+        self._depth = 0
         self._eager = EAGER
+        self._until = 0.0
         self._resting: list[_Worker] = []
         self._timer: asyncio.TimerHandle | None = None
 
@@ -63,21 +85,23 @@ class Workers:
         worker = self.idle.pop()
         worker.server = server
         worker.call = call
-        if not self._eager:
+        eager = self._eager
+        if eager and not eager % LOOK:
+            eager = self._look(eager)
+        if not eager or self._depth >= DEEPEST:
             self.loop.call_soon(worker.wakeup, worker, context=worker.context)
             return
-        if self._eager == EAGER:
-            self.loop.call_soon(self._turn)
-        self._eager -= 1
-        current = asyncio.current_task(self.loop)
-        if current is None:
-            worker.context.run(worker.wakeup, worker)
-            return
-        _leave_task(self.loop, current)
+        self._eager = eager - 1
+        self._depth += 1
+        current = _current(self.loop)
+        if current is not None:
+            _leave_task(self.loop, current)
         try:
             worker.context.run(worker.wakeup, worker)
         finally:
-            _enter_task(self.loop, current)
+            self._depth -= 1
+            if current is not None:
+                _enter_task(self.loop, current)
 
     def at_work(self) -> list[Any]:
         """Return the calls that are being handled."""
@@ -118,6 +142,16 @@ class Workers:
             worker.task.cancel()
         self._resting = self.idle.copy()
         self._timer = self.loop.call_later(REST, self._let_go) if self._all else None
+
+    def _look(self, eager: int) -> int:
+        """Look at the clock; return how many handlers may still begin at once."""
+        now = perf_counter()
+        if eager == EAGER:
+            self._until = now + MOMENT
+            self.loop.call_soon(self._turn)
+        elif now > self._until:
+            self._eager = 0
+        return self._eager
 
     def _turn(self) -> None:
         self._eager = EAGER
