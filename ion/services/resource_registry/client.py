@@ -253,9 +253,14 @@ class ResourceRegistryClient(ServiceClient, service="resource_registry"):
             ``maturity``, ``availability``, ``created`` and ``modified``; see ``ion.stores.query``.
         :param order: of the same attributes, with ``-`` in front from the greatest.
         """
-        page = {"order": list(order), "limit": limit, "cursor": cursor, "packed": True}
-        content = {"type": type, "where": where, **wanted, **page}
-        return unpacked(await self._ask("find", content, timeout))
+        content = {"type": type, "where": where, **wanted, "limit": limit, "packed": True}
+        if order:
+            content["order"] = list(order)
+        if cursor is not None:
+            content["cursor"] = cursor
+        with heard():
+            to, left = self._to, self._timeout if timeout is None else timeout
+            return unpacked(await self._caller.rpc_send(to, "find", content, left))
 
     async def each(
         self,

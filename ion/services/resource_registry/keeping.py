@@ -140,8 +140,12 @@ class Home:
 
     async def path(self, name: str) -> str:
         """Return the path of a type, which stays as it is; errors as :meth:`schema`."""
+        return self.known_path(name) or (await self.schema(name)).type.path
+
+    def known_path(self, name: str) -> str:
+        """Return the path of a type that was read before, or ""."""
         known = self._schemas.get(name)
-        return known[1].type.path if known is not None else (await self.schema(name)).type.path
+        return known[1].type.path if known is not None else ""
 
     async def cycle(self, schema: Schema, types: Store) -> LifeCycle:
         """Return the life cycle of a type.

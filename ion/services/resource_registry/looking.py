@@ -19,6 +19,7 @@ _PRESENT = (Compare("maturity", "NE", RETIRED), _DELETED)
 _AFTER_PATHS = "0"  # the character after the one that they end with
 _PATHS = 1000
 _FEW = 16  # an array of less has a head of one byte
+_HEADS = [bytes([0x90 | count]) for count in range(_FEW)]
 
 
 def within(path: str) -> tuple[Compare, Compare]:
@@ -106,20 +107,23 @@ async def find(home: Home, query: Query, most: int, *, packed: bool = False) -> 
             raise
         page = await home.resources.query(query)
     entries, cursor = page.items, page.cursor
-    some = keeping.fitting(entries, most)
-    if len(some) < len(entries):
-        query = checked(query, home.resources.indices)
-        cursor = cursor_of(query, position(query, some[-1]))
+    values = [entry.value for entry in entries]
+    if sum(map(len, values)) > most:
+        some = keeping.fitting(entries, most)
+        values = values[: len(some)]
+        if len(some) < len(entries):
+            query = checked(query, home.resources.indices)
+            cursor = cursor_of(query, position(query, some[-1]))
     if packed:
-        return Packed(packed_of([entry.value for entry in some]), cursor)
-    return Found([resource_in(entry.value) for entry in some], cursor)
+        return Packed(packed_of(values), cursor)
+    return Found([resource_in(value) for value in values], cursor)
 
 
-def packed_of(values: Sequence[bytes]) -> bytes:
-    """Return encoded things as one encoded array of them."""
+def packed_of(values: list[bytes]) -> bytes:
+    """Return encoded things as one encoded array of them; changes the list."""
     count = len(values)
-    head = bytes([0x90 | count]) if count < _FEW else b"\xdc" + count.to_bytes(2, "big")
-    return b"".join([head, *values])
+    values.insert(0, _HEADS[count] if count < _FEW else b"\xdc" + count.to_bytes(2, "big"))
+    return b"".join(values)
 
 
 def check_limit(limit: int) -> None:

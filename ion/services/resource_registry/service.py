@@ -216,7 +216,9 @@ class ResourceRegistryService(
         With ``packed`` their array comes as bytes of msgpack, for who reads them at once.
         """
         with answering():
-            path = await self._home.path(type) if type is not None else None
+            path = None
+            if type is not None:
+                path = self._home.known_path(type) or await self._home.path(type)
             where = looking.wanted(
                 path, where, name, owner, state, retired, below, is_ordered=bool(order)
             )
