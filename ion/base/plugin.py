@@ -122,6 +122,9 @@ def _import(module_name: str, name: str) -> Any:
         raise _error(_no_module(module_name), name)
     try:
         return importlib.import_module(module_name)
+    except ConfigurationError as error:  # it says itself what to do, as where an extra is missing
+        message = f"module {module_name!r}: {error.message}"
+        raise _error(message, name) from error
     # Importing runs code that is not ours: whatever it raises is this name's fault.
     except (Exception, SystemExit) as error:
         said = f"{type(error).__name__}: {error}"

@@ -149,8 +149,8 @@ def not_found(to: str) -> ServiceNotFound:
     """Return the error for a key that no queue is bound with."""
     kind = "service" if service_of(to) else "process"
     message = (
-        f"no {kind} {to!r} in this system: is it started, "
-        "and are the names of the system and of the broker's vhost the same?"
+        f"no {kind} {to!r} in this system: is it started, and with the same system name, broker "
+        "and vhost (memory:// reaches no other OS process)?"
     )
     return ServiceNotFound(message, details={"to": to})
 

@@ -25,7 +25,7 @@ from ion.shell import dlq, system
 from ion.shell.contextwords import Contexts
 from ion.shell.eventwords import Events
 from ion.shell.identitywords import ActorsOf
-from ion.shell.instrumentwords import Instruments
+from ion.shell.instrumentwords import AGENT_OPS, Instruments
 from ion.shell.places import Here, Place
 from ion.shell.policywords import Policies
 from ion.shell.pubsubwords import ExchangePoints
@@ -308,7 +308,9 @@ def headline(info: Mapping[str, Any]) -> str:
 
 
 def next_to_type(services: list[dict[str, Any]]) -> str:
-    """Return a line that shows something: a call that needs little, of the first such service."""
+    """Return a line that shows something: instruments, or a call that needs little."""
+    if any(set(service["ops"]) >= AGENT_OPS for service in services):
+        return "await instruments()"
     for service in services:
         for name, op in sorted(service["ops"].items()):
             arguments = _sample_arguments(op.get("params", []))

@@ -121,7 +121,7 @@ class _Unit:
 
     def _view(self, name: str, *, is_indexed: bool) -> _View:
         if name not in self._indices:
-            message = f"store {name!r} is not open: open it with the datastore first"
+            message = f"store {name!r} is not open: open it before the unit begins, as in on_init"
             raise InvalidRequest(message)
         overlay = self._overlays.get(name)
         if overlay is None:

@@ -22,6 +22,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (root / "__init__.py").write_text("loaded = True\n")
     (root / "good.py").write_text("class Thing:\n    class Inner:\n        pass\n")
     (root / "broken.py").write_text("import not_there_at_all\n")
+    (root / "lacks.py").write_text(
+        "from ion.base import errors\nraise errors.ConfigurationError('pip install it')\n"
+    )
     (root / "wrong.py").write_text("x = = 1\n")
     (root / "space" / "deep" / "leaf.py").write_text("from json import dumps\nvalue: int = 7\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -51,6 +54,7 @@ def test_modules_and_nested_attributes(package: Path) -> None:
         ("plugged.good:Thing.Outer", "'Thing' has no 'Outer'"),
         ("plugged.broken:Thing", "fails when imported: ModuleNotFoundError: No module named"),
         ("plugged.wrong:Thing", "fails when imported: SyntaxError"),
+        ("plugged.lacks:Thing", "module 'plugged.lacks': pip install it"),
         ("plugged.good.deeper.Name", "has no 'deeper'"),
         ("", "not a dotted name"),
         ("a b", "not a dotted name"),

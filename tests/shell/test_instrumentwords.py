@@ -12,6 +12,7 @@ async def test_instruments_in_the_shell() -> None:
         await container.start_app("simulator")
         await container.start_app("gps")
         helpers = Helpers(container)
+        assert "Type:  await instruments()" in await helpers.banner()
         instruments = helpers.instruments
 
         async def streams() -> bool:

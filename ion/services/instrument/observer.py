@@ -39,6 +39,8 @@ class Observer(Process):
     async def on_state(self, event: AgentStateChanged) -> None:
         """Hear of an agent in another state; how it first got to where it streams is no news."""
         self.has_begun |= event.state in (STREAMING, LOST_CONNECTION)
+        if event.state == STREAMING:
+            self.samples, self._since = 0, clock.monotonic()  # a rate is of the time since then
         if not self.has_begun:
             return
         why = f": {event.reason}" if event.reason else ""
@@ -52,6 +54,7 @@ class Observer(Process):
             return
         self._next = now + self.interval
         rate = self.samples / max(now - self._since, 1.0)
+        self.samples, self._since = 0, now
         self._report({name: float(granule[name][-1]) for name in granule}, rate)
         self.left -= 1
         if self.left == 0:

@@ -143,7 +143,8 @@ class Standing(Service):
         before, self._at = self._at, state
         self._since, self._reason = clock.now(), reason
         level = logging.INFO if LOST_CONNECTION in (before, state) else logging.DEBUG
-        log.log(level, "%r: %s -> %s%s", self, before, state, f": {reason}" if reason else "")
+        because = f": {reason}" if reason else ""
+        log.log(level, "%s: %s -> %s%s", self.service_name, before, state, because)
         self._tell(types.AgentStateChanged, before=before, state=state, reason=reason)
 
     def _tell(self, event: type[types.AgentEvent], **fields: Any) -> None:
@@ -209,6 +210,7 @@ class Standing(Service):
             if pid == self.id and not self._is_at_post:
                 self._is_at_post = True
                 await self._recall()
+                self._say_what_is_recalled()
                 await self._come_to(self._desired)
             elif pid not in ("", self.id) and self._is_at_post:
                 self._is_at_post = False
@@ -230,6 +232,12 @@ class Standing(Service):
         except (StoreError, Unavailable) as error:
             log.warning("%r: what is remembered cannot be read: %s", self, error)
         self._own.update(self._memory.kept.own)
+
+    def _say_what_is_recalled(self) -> None:
+        """Tell who wonders why nothing streams: it was left so, perhaps long ago."""
+        if self._desired != self._start_state:
+            why = "as it was left (with restore: false it begins as its app says)"
+            log.info("%s goes to %s, %s", self.service_name, self._desired, why)
 
     async def _retreat(self, pid: str) -> None:
         """Let the device go: it is another one's now."""

@@ -278,13 +278,15 @@ async def test_what_was_sampled_is_published_when_it_ends(talker: Talker) -> Non
 
 
 async def test_it_comes_back_to_where_it_was_with_what_was_set(
-    talker: Talker, tmp_path: Path
+    talker: Talker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", logger="ion.services.instrument")
     config = {"store.url": f"sqlite:///{tmp_path}/store.db"}
     for restart in range(2):
         async with Container("memory://", sysname="test", config=config) as container:
             gps = await spawned(container, talker, restore=True)
             await gps.at("COMMAND" if restart else "STREAMING")
+            assert ("goes to COMMAND, as it was left" in caplog.text) == bool(restart)
             if not restart:
                 await gps.client.set({"rate": 25})
                 await gps.client.go("COMMAND")
