@@ -236,6 +236,25 @@ async def test_what_was_given_up_is_not_done_after_what_came_later(
         assert await store.get("k") == b"later"
 
 
+@pytest.mark.parametrize("how", ["put", "write"])
+async def test_what_is_small_and_given_up_is_not_done_after_what_is_large(
+    server: RedisServer, how: str
+) -> None:
+    """A small value is behind many others, and a large one overtakes them."""
+    async with opened(server) as datastore:
+        store = await datastore.store("things")
+        others = [asyncio.ensure_future(store.put(f"o{n}", bytes(60_000))) for n in range(400)]
+        given_up = asyncio.ensure_future(store.put("k", b"before"))
+        others.append(asyncio.ensure_future(store.put("other", b"one")))  # travels with it
+        for _ in range(3):
+            await asyncio.sleep(0)
+        given_up.cancel()
+        large = Put("k", bytes(100_000))
+        await (store.put("k", large.value) if how == "put" else store.write([large]))
+        await asyncio.gather(*others)
+        assert await store.get("k") == large.value
+
+
 @pytest.fixture
 def locked(redis_password: str) -> Iterator[RedisServer]:
     """Give a server with a password."""

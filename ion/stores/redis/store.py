@@ -194,7 +194,11 @@ class RedisStore:
     async def _aside(self, script: Script, words: list[bytes], size: int, keys: list[bytes]) -> Any:
         """Run a script that writes by a lane where small calls do not wait for it."""
         large = self._space.large
-        done = self._side().script(script, self._space.base, words, size)
+        done: asyncio.Future[Any]
+        if self._main.count:
+            done = asyncio.ensure_future(self._behind(keys[0], script, words, size))
+        else:
+            done = self._side().script(script, self._space.base, words, size)
         large.update(dict.fromkeys(keys, done))
 
         def is_over(done: asyncio.Future[Any]) -> None:
@@ -205,6 +209,14 @@ class RedisStore:
 
         done.add_done_callback(is_over)
         return await asyncio.shield(done)
+
+    async def _behind(self, key: bytes, script: Script, words: list[bytes], size: int) -> Any:
+        """Run a script by another lane when all is done that small calls have begun before it.
+
+        Some of these may have been given up, as large ones may.
+        """
+        await self._main.command(b"STRLEN", self._space.base + b"v:" + key)  # it has its turn
+        return await self._side().script(script, self._space.base, words, size)
 
     def _side(self) -> Lane:
         return self._lanes.side(self._space)
