@@ -126,7 +126,7 @@ def test_what_a_script_leaves_running_is_killed(tmp_path):
         text=True,
         check=False,
     )
-    assert state.stdout.strip() in {"", "Z"}
+    assert state.stdout[:1] in {"", "Z"}  # "ZN", where the tests are nice
 
 
 def test_a_broker_is_put_where_the_page_names_one(tmp_path):
