@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ion.stores.limits import PAGE_BYTES
-from ion.stores.query import Position, Query, cursor_of, position_of
+from ion.stores.query import Position, Query, cursor_at, cursor_of, position_of
 from ion.stores.store import Entry, Page
 
 _Key = Callable[[Position], Any]
@@ -36,7 +36,12 @@ def page_of(query: Query, entries: list[Entry]) -> Page[Entry]:
 
 def cursor_after(query: Query, entry: Entry) -> str:
     """Return the cursor of a page that ends with an entry."""
-    return cursor_of(query, position(query, entry))
+    order = query.order
+    if len(order) != 1:
+        return cursor_of(query, position(query, entry))
+    name = order[0]
+    value = entry.index.get(name[1:] if name[0] == "-" else name)
+    return cursor_at(query, (value,), entry.key.encode("utf-8", "surrogateescape"))
 
 
 def page_by_key(entries: list[Entry], limit: int) -> Page[Entry]:
@@ -61,9 +66,6 @@ def position(query: Query, entry: Entry) -> Position:
     """Return where an entry stands in the order of a query."""
     get = entry.index.get
     key = entry.key.encode("utf-8", "surrogateescape")
-    if len(query.order) == 1:
-        name = query.order[0]
-        return Position((get(name[1:] if name[0] == "-" else name),), key)
     return Position(tuple([get(n[1:] if n[0] == "-" else n) for n in query.order]), key)
 
 

@@ -39,6 +39,8 @@ class Plans(Generic[P]):
         terms = _terms(query)
         if terms is None:
             return None
+        if len(terms) == 1 and type(terms[0]) is Compare:
+            return self._recall_one(query, terms[0])
         try:
             kept = self._kept.get(_shape(query, terms))
         except TypeError:  # what has no hash is no name
@@ -58,6 +60,21 @@ class Plans(Generic[P]):
         if not is_kept_so:
             query = checked(query, self._kinds)  # as it is kept; or it is refused
         return query, kept.plan, values
+
+    def _recall_one(self, query: Query, term: Compare) -> tuple[Query, P, list[Any]] | None:
+        """Return what is kept for a query that compares one attribute: the lean way to it."""
+        try:
+            kept = self._kept.get(((term.name, term.op), query.order, query.limit, query.index))
+        except TypeError:  # what has no hash is no name
+            return None
+        if kept is None:
+            return None
+        if term is kept.terms[0]:
+            return query, kept.plan, kept.values.copy()
+        value = attribute_value(term.name, term.value, self._kinds)
+        if value is not term.value or value is None:
+            query = checked(query, self._kinds)  # as it is kept; or it is refused
+        return query, kept.plan, [value]
 
     def keep(self, query: Query, plan: P) -> None:
         """Keep what was made of a checked query, where it is for others, too.

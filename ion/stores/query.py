@@ -23,6 +23,7 @@ from __future__ import annotations
 import base64
 import binascii
 import operator
+from binascii import b2a_base64, crc32
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -310,8 +311,13 @@ def _compare(left: Any, op: Comparison, right: Any) -> bool:
 
 def cursor_of(query: Query, position: Position) -> str:
     """Return the cursor of a page of ``query`` that ended at ``position``."""
-    data = _mark(query) + _encode(position)
-    return binascii.b2a_base64(data, newline=False).translate(_URL_SAFE, b"=").decode()
+    return cursor_at(query, position.values, position.key)
+
+
+def cursor_at(query: Query, values: Sequence[Any], key: bytes) -> str:
+    """Return the cursor of a page of ``query`` that ended at a position with these parts."""
+    data = _mark(query) + _encode((values, key))  # as a Position is encoded
+    return b2a_base64(data, newline=False).translate(_URL_SAFE, b"=").decode()
 
 
 def position_of(query: Query) -> Position | None:
@@ -338,5 +344,5 @@ def _no_cursor() -> InvalidRequest:
 
 
 def _mark(query: Query) -> bytes:
-    same = _encode((query.where, query.order))
-    return binascii.crc32(same).to_bytes(_MARK, "big")  # against mistakes, not malice
+    same = crc32(_encode((query.where, query.order)))
+    return same.to_bytes(_MARK, "big")  # against mistakes, not malice

@@ -83,6 +83,10 @@ class Lane:
         self._puts: dict[Space, Waiting] = {}
         self._wake: Future | None = None
         self._is_closed = False
+        # One timer for all: what is under way is to end by ``_until``, or is given up.
+        self._until: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_late = False
         self.count = 0
         self._task = asyncio.create_task(self._run(), name=f"Redis at {where}")
 
@@ -136,6 +140,8 @@ class Lane:
             log.warning("Redis at %s does not answer: what was begun is given up", self._where)
             self._task.cancel()
             await asyncio.wait([self._task])
+        if self._timer is not None:
+            self._timer.cancel()
         self._fail(self._queue, partial(closed, self._where))
         self._queue.clear()
         try:
@@ -205,17 +211,48 @@ class Lane:
     async def _do(self, batch: list[Waiting]) -> None:
         if not batch:
             return
-        until = batch[0].since + self.timeout
-        async with asyncio.timeout_at(until):
-            replies = await self._link.exchange([w.command(whole=False) for w in batch])
-            unknown = [n for n, r in enumerate(replies) if isinstance(r, errors.NoScriptError)]
-            if unknown:  # it was restarted, or forgot its scripts: none of these was done
-                whole = [batch[number].command(whole=True) for number in unknown]
-                again = await self._link.exchange(whole)
-                for number, reply in zip(unknown, again, strict=True):
-                    replies[number] = reply
+        self._begin(batch[0].since + self.timeout)
+        try:
+            replies = await self._exchanged(batch)
+        except asyncio.CancelledError:
+            if self._is_late and self._task.uncancel() == 0:
+                raise TimeoutError from None
+            raise
+        finally:
+            self._until = None
         for waiting, reply in zip(batch, replies, strict=True):
             self._settle(waiting, reply)
+
+    async def _exchanged(self, batch: list[Waiting]) -> list[Reply]:
+        replies = await self._link.exchange([w.command(whole=False) for w in batch])
+        unknown = [n for n, r in enumerate(replies) if isinstance(r, errors.NoScriptError)]
+        if unknown:  # it was restarted, or forgot its scripts: none of these was done
+            whole = [batch[number].command(whole=True) for number in unknown]
+            again = await self._link.exchange(whole)
+            for number, reply in zip(unknown, again, strict=True):
+                replies[number] = reply
+        return replies
+
+    def _begin(self, until: float) -> None:
+        """Have what begins now end by a time of the loop's clock.
+
+        A timer an exchange would cost more than all else here: one is set where there is none, and
+        set anew where it finds that there is time left.
+        """
+        self._until = until
+        self._is_late = False
+        if self._timer is None:
+            self._timer = self._loop.call_at(until, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._until is None:
+            return
+        if self._loop.time() < self._until:
+            self._timer = self._loop.call_at(self._until, self._look)
+        else:
+            self._is_late = True
+            self._task.cancel()
 
     def _settle(self, waiting: Waiting, reply: Reply) -> None:
         self.count -= len(waiting.waiters)

@@ -53,8 +53,7 @@ class SingleLink:
                 await connection.disconnect(nowait=True)  # it was closed, or says what nobody asked
             if not connection.is_connected:
                 await connection.connect()  # type: ignore[no-untyped-call]
-            packed = connection.pack_commands(commands)
-            await connection.send_packed_command(packed, check_health=False)
+            await connection.send_packed_command(packed(commands), check_health=False)
             return [await self._answer() for _ in commands]
         except BaseException:
             # also where it is cancelled: answers may still come, and belong to nobody
@@ -90,6 +89,16 @@ class ClusterLink:
     async def close(self) -> None:
         """See :meth:`Link.close`."""
         await self._cluster.aclose()
+
+
+def packed(commands: Sequence[Command]) -> bytes:
+    """Return commands as they travel: redis-py copies what is in them several times."""
+    parts: list[bytes] = []
+    for command in commands:
+        parts.append(b"*%d\r\n" % len(command))
+        for word in command:
+            parts += (b"$%d\r\n" % len(word), word, b"\r\n")
+    return b"".join(parts)
 
 
 def connection_of(url: str) -> AbstractConnection:

@@ -57,14 +57,19 @@ end
 PUT = Script(
     _STANDING
     + """
-local values, members = base .. 'v:', {}
+local values = base .. 'v:'
+if #ARGV == 3 then
+  call('ZADD', base .. 'k', 0, ARGV[2])
+  return call('SET', values .. ARGV[2], ARGV[3])
+end
+local members = {}
 for i = 2, #ARGV, 2 do
   members[i - 1] = 0
   members[i] = ARGV[i]
 end
 call('ZADD', base .. 'k', unpack(members))
 for i = 2, #ARGV, 2 do call('SET', values .. ARGV[i], ARGV[i + 1]) end
-return 'OK'
+return {ok = 'OK'}
 """
 )
 
