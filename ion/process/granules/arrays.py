@@ -157,10 +157,11 @@ def _unlike(name: str, array: Any, field: Field | None) -> InvalidRequest:
     if field is None:
         message = f"field {name!r}: an array of {array.dtype} cannot be in a stream"
         return InvalidRequest(message, details={"field": name})
-    shape = "x".join("any" if n is None else str(n) for n in field.shape) or "of no dimension"
+    shape = ", ".join("any" if n is None else str(n) for n in field.shape)
+    wanted = field.dtype if field.dtype[0] in "SU" else np.dtype(field.dtype)
     message = (
         f"field {name!r}: an array of {array.dtype} and shape {array.shape} is not what the "
-        f"definition says: {field.dtype}, {shape}"
+        f"definition says: {wanted} and shape ({shape})"
     )
     return InvalidRequest(message, details={"field": name})
 
