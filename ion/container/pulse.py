@@ -220,10 +220,13 @@ class Pulse:
             return True
         if self._sparingly.may(self._endpoint.loop.time()):
             log.warning(
-                "a beat of container %s was sent %.0f s from now, by the clocks of both sides: it "
-                "is said again by somebody, or the clocks differ; what it holds is not believed",
+                "a beat of container %s %s; what it holds is not believed",
                 container,
-                apart,
+                f"was sent {apart:.0f} s from now, by the clocks of both sides: it is said again "
+                "by somebody, or the clocks differ"
+                if beat.sent
+                else "does not say when it was sent: it is said again by somebody, or the "
+                "container is of an ION before this one",
             )
         return False
 
