@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import functools
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
@@ -129,10 +129,17 @@ def _check_leaf(data: Any, schema: Any, path: Path) -> list[Fault]:
         msgspec.convert(data, schema, strict=True)
     except msgspec.ValidationError as error:
         said = f"{_readable(str(error))}, not {shown(data, path)}"
-        is_number = isinstance(data, int | float) and not isinstance(data, bool)
-        hint = " (put it in quotes)" if is_number and said.startswith("must be text") else ""
+        hint = _quotes(data, choices) if said.startswith("must be text") else ""
         return [Fault(path, said + hint)]
     return []
+
+
+def _quotes(data: Any, choices: Sequence[Any]) -> str:
+    """Say that quotes are missing, where YAML has taken a text for something else."""
+    if isinstance(data, bool):
+        word = "on" if data else "off"
+        return f' (YAML takes {word} for that: write "{word}")' if word in choices else ""
+    return " (put it in quotes)" if isinstance(data, int | float) else ""
 
 
 def _element_of(schema: Any) -> Any:

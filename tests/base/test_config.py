@@ -214,6 +214,7 @@ def test_everything_wrong_is_said_at_once_with_its_place(here: Path) -> None:
         ({"service.prefetch": 70000}, "must be a whole number <= 65535"),
         ({"service.retry_delays": []}, "must be a list of length >= 1"),
         ({"service.retry_delays": [0.1, "soon"]}, "must be a number"),
+        ({"identity.verify": False}, 'not False (YAML takes off for that: write "off")'),
         ({"messaging.interceptors.in": "a.b"}, "must be a list"),
         ({"messaging.interceptors.in": [1]}, "messaging.interceptors.in.0: must be text"),
         ({"services": {"a": {"queu": 1}}}, "services.a.queu: unknown key (did you mean 'queue'?)"),
