@@ -105,6 +105,7 @@ class A:
     """An attribute, to be compared: ``A("depth") > 100.0``."""
 
     __hash__ = None  # type: ignore[assignment]
+    __slots__ = ("_name",)
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -180,6 +181,9 @@ def checked(query: Query, indices: Mapping[str, str]) -> Query:
             message = f"a query has at most {MAX_TERMS} comparisons"
             raise InvalidRequest(message)
         where = _checked(where, indices)
+    if isinstance(query.order, str):  # it would be taken letter by letter
+        message = f"order is a sequence of attributes, ({query.order!r},) for one, not a text"
+        raise InvalidRequest(message)
     names = [name.removeprefix("-") for name in query.order]
     if len(set(names)) < len(names) or len(names) > MAX_ORDER:
         message = f"order: each attribute once, and {MAX_ORDER} at most"

@@ -398,6 +398,8 @@ async def test_find(registry: ResourceRegistryClient) -> None:
     assert await names("CTD", state="DISCOVERABLE") == ["c2"]
     assert await names(state=["RETIRED", "DELETED", "DRAFT_DISCOVERABLE"]) == ["c0", "c1", "c2"]
     assert await names("CTD", A("created") > 1e10) == []
+    by_depth = await registry.find("CTD", order="-depth")  # a text is one attribute
+    assert by_depth == await registry.find("CTD", order=["-depth"])
     page = await registry.find("Device", order=["-depth", "name"], limit=7)
     seen = list(page.items)
     while page.cursor is not None:

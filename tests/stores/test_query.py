@@ -82,6 +82,11 @@ def test_a_query_of_no_depth_is_refused_before_it_is_walked():
         checked(Query(where), INDICES)
 
 
+def test_an_order_that_is_a_text_is_not_taken_letter_by_letter():
+    with pytest.raises(InvalidRequest, match=r"\('-i',\) for one"):
+        checked(Query(order="-i"), INDICES)
+
+
 def test_values_of_a_list_count_as_comparisons():
     half = A("i").is_in(range(MAX_TERMS // 2))
     checked(Query(half | half), INDICES)

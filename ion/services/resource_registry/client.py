@@ -251,11 +251,11 @@ class ResourceRegistryClient(ServiceClient, service="resource_registry"):
         :param type: of it, or (``below``) of a type below it.
         :param where: of attributes that types declare as indices, and of ``name``, ``owner``,
             ``maturity``, ``availability``, ``created`` and ``modified``; see ``ion.stores.query``.
-        :param order: of the same attributes, with ``-`` in front from the greatest.
+        :param order: of the same attributes, with ``-`` in front from the greatest; a text: of one.
         """
         content = {"type": type, "where": where, **wanted, "limit": limit, "packed": True}
         if order:
-            content["order"] = list(order)
+            content["order"] = [order] if isinstance(order, str) else list(order)
         if cursor is not None:
             content["cursor"] = cursor
         with heard():
