@@ -32,9 +32,10 @@ _current: Callable[[Any], Any] = asyncio.current_task
 if sys.version_info < (3, 12):
     _current = getattr(asyncio.tasks, "_current_tasks").get  # noqa: B009
 
-EAGER = 96  # handlers begun at once between two turns of the loop
+# Handlers begun at once between two turns of the loop; with more, other callers wait for longer.
+EAGER = 64
 MOMENT = 0.002  # seconds: with those that take longer, fewer
-LOOK = 8  # handlers between two looks at the clock; a power of two, as EAGER is a multiple of it
+LOOK = 8  # handlers between two looks at the clock; EAGER is a multiple of it
 # Handlers begun at once from within one another: one that ends begins the next that waits.
 DEEPEST = 32
 MAX_IDLE = 256
