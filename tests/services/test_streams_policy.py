@@ -9,8 +9,10 @@ from typing import Any
 
 from ion import Process
 from ion.process.granules import Granule, StreamPublisher, StreamSubscriber, Transform
+from ion.process.granules.ordered import ordered_queue
 from ion.process.identity.acting import acting
 from ion.services.streams.client import StreamsClient
+from ion.services.streams.persisting import queue_name
 from tests.process.policy.policed import policed, token, write
 
 
@@ -68,3 +70,29 @@ async def test_granules_of_who_may_not_publish(tmp_path: Path) -> None:
             await until(lambda each=listener: 7.0 in each.heard)
             assert listener.heard == [0.0, 2.0, 7.0]
         assert [float(g["x"][0]) async for g in streams.read("raw")] == [0.0, 2.0, 7.0]
+
+
+async def test_granules_wait_until_it_is_known_whose_tokens_are_good(tmp_path: Path) -> None:
+    """The broker was away, and what was revoked meanwhile is not known yet."""
+    rules = write(tmp_path / "policy.yml", "{id: gauges, allow: ['@streams/raw'], to: [OPERATOR]}")
+    async with policed(("memory://", {"store.url": "memory://"}), rules) as container:
+        await container.start_app("streams")
+        streams, transport = StreamsClient(container), container.transport
+        await streams.persist("raw")
+        sensor = container.processes[await container.spawn(Process)]
+        publisher = await StreamPublisher.open(sensor, "raw")
+        container.endpoint.desk.waits = True
+        for number in range(5):
+            with acting(token(container, "ann", ["OPERATOR"])):
+                await publisher.publish({"x": [float(number)]})
+        await publisher.flush()
+        queue = ordered_queue(container.endpoint.namespace, queue_name("raw")).name
+        async with asyncio.timeout(20):
+            while (await transport.queue_info(queue)).messages:  # until all are handed over
+                await asyncio.sleep(0.005)
+        assert await streams.last("raw", 5) == []
+        container.endpoint.desk.waits = False
+        async with asyncio.timeout(20):
+            while len(kept := await streams.last("raw", 5)) < 5:
+                await asyncio.sleep(0.005)
+        assert [granule.number for granule in kept] == [1, 2, 3, 4, 5]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ion.base.errors import IonError
+from ion.base.errors import IonError, Unavailable
 from ion.messaging.address import Namespace
 from ion.messaging.transport import Consumer, Delivery, QueueSpec
 from ion.observe.context import current_call
@@ -39,6 +39,7 @@ _OP = GranuleOp(_nothing, OP)  # by which the interceptors know what it is
 PREFETCH = 64  # within what Tracker knows again
 BATCH_BYTES = 8 * 1024 * 1024
 SETUP = 15.0  # seconds for the broker to make what is needed
+PAUSE = 0.1  # seconds before it looks again whether whose tokens are good is known
 
 
 class Arrival(msgspec.Struct, frozen=True, eq=False):
@@ -78,6 +79,7 @@ class Ordered:
         self._take = take
         self._most = most
         self._waiting: deque[Arrival] = deque()
+        self._held: deque[Delivery] = deque()
         self._some = asyncio.Event()
         self._consumer: Consumer | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -147,7 +149,10 @@ class Ordered:
             await self._endpoint.farewell.tell(self._consumer.cancel())
             for arrival in self._waiting:
                 arrival.delivery.nack(requeue=True)
+            for delivery in self._held:
+                delivery.nack(requeue=True)
             self._waiting.clear()
+            self._held.clear()
 
     def _next(self) -> list[Arrival]:
         """Return what is to be taken now; what was settled, or will come again, is forgotten."""
@@ -166,13 +171,32 @@ class Ordered:
         return batch
 
     def _arrive(self, delivery: Delivery) -> None:
-        """Take a message, where its headers, its token and the interceptors let it in."""
+        if self._held or not self._admitted(delivery):
+            if not self._held:
+                self._endpoint.loop.call_later(PAUSE, self._release)
+            self._held.append(delivery)
+
+    def _release(self) -> None:
+        """Look again at what is held, in its order; what was given back comes again."""
+        held = self._held
+        while held:
+            delivery = held[0]
+            if not (delivery.settled or delivery.lost or self._admitted(delivery)):
+                self._endpoint.loop.call_later(PAUSE, self._release)
+                return
+            held.popleft()
+
+    def _admitted(self, delivery: Delivery) -> bool:
+        """Take a message, where its headers, its token and the interceptors let it in, or bury it.
+
+        Return False where it is not known yet whether its token was revoked: it is to wait then.
+        """
         endpoint = self._endpoint
         envelope = delivery.envelope
         call = incoming_call(endpoint, self._process.id, delivery, self._source)
         if call.fault is not None:
             call.fail(call.fault)
-            return
+            return True
         call.phase = BINDING  # what they decide from is the call that is begun
         before = current_call.set(call)
         try:
@@ -180,9 +204,12 @@ class Ordered:
                 endpoint.desk.admit(call, self._process)
             envelope = endpoint.incoming(envelope)
         except IonError as error:
+            if isinstance(error, Unavailable) and endpoint.desk.waits:
+                return False
             call.fail(error)
-            return
+            return True
         finally:
             current_call.reset(before)
         self._waiting.append(Arrival(delivery, envelope.body))
         self._some.set()
+        return True
