@@ -11,7 +11,7 @@ from ion.stores.compiling import Compiler, order_by, parts_of
 from ion.stores.limits import PAGE_BYTES, after_prefix, check_limit, key_bytes, prefix_bytes
 from ion.stores.ordering import cursor_after, page_by_key, page_of
 from ion.stores.query import And, Compare, Predicate, Prefix, Query, checked, shown
-from ion.stores.sqlite.reading import INLINE, Executes
+from ion.stores.sqlite.reading import INLINE, Executes, Reader
 from ion.stores.sqlite.table import Form, Plan, Table
 from ion.stores.store import Entry, Page
 
@@ -119,16 +119,8 @@ class Known:
 
     def small(self, on: Executes) -> Page[Entry]:
         """See :meth:`Selection.small`."""
-        query, plan = self._query, self._plan
-        limit = query.limit
-        rows = on.execute(plan.sql, (*self._values, limit + 1)).fetchall()
-        if limit > _SURELY:
-            return page_of(query, plan.entries(rows))
-        if len(rows) <= limit:
-            return Page(plan.entries(rows))
-        del rows[limit:]
-        entries = plan.entries(rows)
-        return Page(entries, cursor_after(query, entries[-1]))
+        parameters = (*self._values, self._query.limit + 1)
+        return _page(self._query, self._plan, on.execute(self._plan.sql, parameters).fetchall())
 
     def whole(self, connection: sqlite3.Connection) -> Page[Entry]:
         """See :meth:`Selection.whole`."""
@@ -140,6 +132,26 @@ class Known:
     def statements(self, on: Executes) -> list[Statement]:
         """See :meth:`Selection.statements`."""
         return [(self._plan.tail, self._values)]
+
+
+def known_page(reader: Reader, query: Query, plan: Plan, values: list[Any]) -> Page[Entry] | None:
+    """Return the page of a recalled query of at most ``FEW``; None: it takes a thread.
+
+    :raises Unavailable: (so do the others) as :meth:`Reader.brief`.
+    """
+    rows = reader.rows(plan.tail, plan.sql, (*values, query.limit + 1))
+    return _page(query, plan, rows) if rows is not None else None
+
+
+def _page(query: Query, plan: Plan, rows: list[Row]) -> Page[Entry]:
+    limit = query.limit
+    if limit > _SURELY:
+        return page_of(query, plan.entries(rows))
+    if len(rows) <= limit:
+        return Page(plan.entries(rows))
+    rows.pop()
+    entries = plan.entries(rows)
+    return Page(entries, cursor_after(query, entries[-1]))
 
 
 def of_query(table: Table, query: Query) -> Selection | Known:
