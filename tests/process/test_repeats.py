@@ -290,7 +290,7 @@ async def settled(*containers: Container) -> None:
     await asyncio.sleep(0.3)
 
 
-async def test_beside_another_container_there_is_at_most_one_repeat_and_it_is_marked(
+async def test_beside_another_container_each_cut_repeats_once_at_most_and_that_is_marked(
     wire: Bus, rabbitmq_server: RabbitServer
 ) -> None:
     seen: Seen = []
@@ -311,7 +311,8 @@ async def test_beside_another_container_there_is_at_most_one_repeat_and_it_is_ma
         await until(lambda: not first.endpoint.calls and not second.endpoint.calls)
         for n in range(20):
             runs = [redelivered for what, _, redelivered, _ in seen if what == str(n)]
-            assert runs in ([False], [False, True])
+            # The second cut can come while what the first gave back is put on the ladder.
+            assert runs in ([False], [False, True], [False, True, True])
 
 
 async def test_ids_that_are_used_twice_are_not_taken_for_the_same(
