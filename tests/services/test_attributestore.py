@@ -140,7 +140,7 @@ async def test_pages_fit_into_answers(client: AttributeStoreClient) -> None:
     assert [row.key for row in rows.items] == ["k0", "k1"]
     assert rows.cursor == "k1"
     assert len((await client.scan(after="k1")).items) == 2
-    found = [row.key async for row in client.find(A("count") >= 1, order=["-count"])]
+    found = [row.key async for row in client.find(A("count") >= 1, order="-count")]
     assert found == ["k6", "k5", "k4", "k3", "k2", "k1"]
     with pytest.raises(ContentTooLarge, match="ask for fewer"):
         await client.get_many([f"k{n}" for n in range(7)])

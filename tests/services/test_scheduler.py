@@ -335,7 +335,7 @@ async def test_tasks_are_found_in_order_page_by_page(near: Scene) -> None:
     await near.client.pause("t3")
     found = [task.id async for task in near.client.tasks(limit=2)]
     assert found == [f"t{n}" for n in reversed(range(7))]
-    ann = await near.client.page(owner="ann", order=["-due"])
+    ann = await near.client.page(owner="ann", order="-due")
     assert [task.id for task in ann.items] == ["t1", "t3", "t5"]
     assert [task.id for task in (await near.client.page(state="paused")).items] == ["t3"]
     assert [task.id for task in (await near.client.page(target="s.o4")).items] == ["t4"]

@@ -171,7 +171,12 @@ class AttributeStoreClient(ServiceClient, service="attributestore"):
 
         :raises InvalidRequest: an attribute is not declared, or the cursor is of another query.
         """
-        content = {"where": where, "order": list(order), "limit": limit, "cursor": cursor}
+        content = {
+            "where": where,
+            "order": [order] if isinstance(order, str) else list(order),
+            "limit": limit,
+            "cursor": cursor,
+        }
         rows = await self._ask("query", content, timeout, Rows)
         return Rows([_near(row) for row in rows.items], rows.cursor)
 

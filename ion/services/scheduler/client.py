@@ -145,7 +145,7 @@ class SchedulerClient(ServiceClient, service="scheduler"):
             "owner": owner,
             "state": state,
             "target": target,
-            "order": list(order),
+            "order": [order] if isinstance(order, str) else list(order),
             "limit": limit,
             "cursor": cursor,
         }
