@@ -3,6 +3,10 @@
 A side has ``get``, ``put`` for one caller and ``get_in_group``, ``put_in_group`` for many, which
 share what their engine can share; ``equal`` finds the 20 records of a kind, ``page`` the next 20
 from a depth on; each returns key, value, revision and attributes of what it found.
+
+The bare side hands out its driver's rows as they are: by hand, who wants the next page has all that
+it begins with in the last row. ION's has entries with their attributes by name, and a cursor, and
+looks for one entry more: that is what its interface costs, and is in its time.
 """
 
 from __future__ import annotations
