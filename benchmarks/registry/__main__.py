@@ -3,8 +3,9 @@
 100,000 resources on SQLite, 1,000,000 on PostgreSQL; both sides are measured in turns in one run,
 one caller. The registry is called over the memory bus; the query by hand is run where it stands,
 and then (``served``) called likewise. ``serial`` finds one, ``model`` and ``page`` 20. ``nothing``
-is the floor: a call of an op that does nothing, beside ``serial`` by hand. Prints a table, and
-keeps the figures in ``benchmarks/results/registry.json``.
+is the floor: a call of an op that does nothing, beside ``serial`` by hand. ``serial, in a thread``
+is by hand as most asyncio programs have SQLite: off the loop. Prints a table, and keeps the figures
+in ``benchmarks/results/registry.json``.
 """
 
 from __future__ import annotations
@@ -52,13 +53,24 @@ async def measure(ion: Any, bare: Any, count: int, seconds: float) -> Found:
     return found
 
 
+async def beside_a_thread(ion: Any, bare: byhand.Sqlite, count: int, seconds: float) -> Any:
+    """Measure ``serial`` beside the query by hand that does not hold up the loop."""
+    threaded: Any = byhand.Threaded(bare)
+    try:
+        return await alternate(workload(ion, threaded, count)["serial"], 1, seconds)
+    finally:
+        threaded.close()
+
+
 async def on_sqlite(count: int, seconds: float) -> Found:
     """Measure on SQLite, each side in a file of its own."""
     with tempfile.TemporaryDirectory() as folder:
         bare = byhand.Sqlite(Path(folder) / "bare.db")
         try:
             async with registry(f"sqlite:///{folder}/ion.db") as ion:
-                return await measure(ion, bare, count, seconds)
+                found = await measure(ion, bare, count, seconds)
+                found["serial, in a thread"] = await beside_a_thread(ion, bare, count, seconds)
+                return found
         finally:
             bare.close()
 

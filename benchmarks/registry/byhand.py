@@ -5,8 +5,10 @@ Attributes are JSON, read with msgspec; the sub-types of a type are known, and g
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +84,11 @@ class Sqlite:
         self._serial, self._model = (_statement(_EQUAL, "?", name) for name in INDEXED[:2])
         self._page = _statement(_PAGE, "?")
 
-    async def by_serial(self, serial: str) -> list[Any]:
+    def find_serial(self, serial: str) -> list[Any]:
         return _found(self._db.execute(self._serial, (serial,)).fetchall())
+
+    async def by_serial(self, serial: str) -> list[Any]:
+        return self.find_serial(serial)
 
     async def by_model(self, model: str) -> list[Any]:
         return _found(self._db.execute(self._model, (model,)).fetchall())
@@ -104,6 +109,21 @@ class Sqlite:
 
     def close(self) -> None:
         self._db.close()
+
+
+class Threaded:
+    """The same where no query may hold up the event loop: each is run by the one thread it has."""
+
+    def __init__(self, side: Sqlite) -> None:
+        self._side = side
+        self._thread = ThreadPoolExecutor(1)
+
+    async def by_serial(self, serial: str) -> list[Any]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._side.find_serial, serial)
+
+    def close(self) -> None:
+        self._thread.shutdown()
 
 
 class Postgres:
