@@ -108,6 +108,8 @@ class _Kept(Generic[P]):
 
 def _terms(query: Query) -> Sequence[Predicate] | None:
     """Return what is to be true of a query, together; None: it goes on, or is none."""
+    if type(query) is not Query:  # it is refused where it is checked
+        return None
     where = query.where
     if query.cursor is not None or type(query.limit) is not int or type(query.order) is not tuple:
         return None

@@ -175,6 +175,9 @@ def checked(query: Query, indices: Mapping[str, str]) -> Query:
 
     :raises InvalidRequest: see :meth:`IndexStore.query`; or it is too large.
     """
+    if not isinstance(query, Query):
+        message = f"a query is a Query: Query({query!r}, ...), not its condition alone"
+        raise InvalidRequest(message)
     where = query.where
     if where is not None:
         if sum(_sizes(where, 0)) > MAX_TERMS:

@@ -73,6 +73,13 @@ class QueriesContract(Bench):
         assert (page.items, page.cursor) == ([], None)
         assert await indexed.count(Query()) == 0
 
+    async def test_a_condition_alone(self, indexed: IndexStore) -> None:
+        """It is no query, which the error says, and what would be one."""
+        condition: Any = A("i") == 1
+        for ask in (indexed.query, indexed.count):
+            with pytest.raises(InvalidRequest, match=r"Query\(Compare\("):
+                await ask(condition)
+
     async def test_entries_are_whole(self, indexed: IndexStore) -> None:
         """As :meth:`Store.entry` returns them."""
         entries = await filled(indexed, count=20)
