@@ -20,5 +20,5 @@ async def test_the_sides_find_the_same(tmp_path: Path) -> None:
     assert len(found) == 7
     assert all(figures[RATIO]["p99_us"] > 0 for figures in found.values())
     table = program.table({"sqlite": found})
-    assert len(table.splitlines()) == 8
+    assert len(table.splitlines()) == 9
     assert "sqlite, by model, served" in table

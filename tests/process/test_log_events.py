@@ -86,11 +86,12 @@ async def test_a_flood_is_bounded_and_lifecycle_events_do_not_drown(
         for n in range(1000):
             log.warning("drop %d", n)
         await container.publish_event(Storm(origin="pier", force=9))
-        await until(lambda: any(isinstance(each, Storm) for each in listener.heard))
-        assert len(listener.heard) == 1 + logged.BURST
+        await until(lambda: len(listener.heard) > logged.BURST)
+        assert [isinstance(each, Storm) for each in listener.heard].count(True) == 1
         monkeypatch.setattr(logged, "RATE", 1e9)
         log.warning("after it")
-        await until(lambda: len(listener.heard) == 2 + logged.BURST)
+        await until(lambda: len(listener.heard) >= 2 + logged.BURST)
+        assert len(listener.heard) == 2 + logged.BURST  # nothing of the flood came in between
         last = listener.heard[-1]
         assert isinstance(last, LogEvent)
         assert last.omitted == 1000 - logged.BURST
