@@ -23,6 +23,7 @@ MAX_INDICES = 64
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _TYPES: dict[str, type[Any]] = {"str": str, "int": int, "float": float, "bool": bool}
+_VALUES = (bytes, bytearray, memoryview)
 _INT64 = 1 << 63
 NEVER = -1  # a revision that nothing has
 
@@ -81,7 +82,7 @@ def check_value(value: object, key: str) -> None:
     :raises InvalidRequest: it is no bytes.
     :raises ContentTooLarge: it is over :data:`MAX_VALUE`.
     """
-    if not isinstance(value, bytes | bytearray | memoryview):
+    if not isinstance(value, _VALUES):
         message = f"a value is bytes, not {type(value).__name__} (key {key[:50]!r})"
         raise InvalidRequest(message)
     size = value.nbytes if isinstance(value, memoryview) else len(value)

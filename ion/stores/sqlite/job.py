@@ -11,57 +11,35 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from ion.stores.conflicts import conflict, not_there
 from ion.stores.limits import check_attributes, check_value, key_bytes, key_text, new_revision
 from ion.stores.sqlite.table import Table
 from ion.stores.store import ABSENT, Attributes, Put, Reindex, Remove, Write
 
 
-class Step:
+class Step(msgspec.Struct, eq=False):
     """One write, made ready.
 
     :ivar sql: None: it puts, into all columns that the table has by then.
     :ivar parameters: of the statement; for a put, without attributes.
-    :ivar index: the attributes of a put.
+    :ivar revision: that it leaves.
     :ivar expected: the revision that must be there; None: any.
     :ivar must_be: whether the key must be there.
-    :ivar revision: that it leaves.
     :ivar size: bytes of the value that it brings.
+    :ivar index: the attributes of a put.
     """
 
-    __slots__ = (
-        "expected",
-        "index",
-        "key",
-        "must_be",
-        "parameters",
-        "revision",
-        "size",
-        "sql",
-        "table",
-    )
-
-    def __init__(
-        self,
-        table: Table,
-        key: bytes,
-        sql: str | None,
-        parameters: tuple[Any, ...],
-        revision: int,
-        expected: int | None,
-        must_be: bool = False,
-        size: int = 0,
-        index: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.table = table
-        self.key = key
-        self.sql = sql
-        self.parameters = parameters
-        self.revision = revision
-        self.expected = expected
-        self.must_be = must_be
-        self.size = size
-        self.index = index
+    table: Table
+    key: bytes
+    sql: str | None
+    parameters: tuple[Any, ...]
+    revision: int
+    expected: int | None
+    must_be: bool = False
+    size: int = 0
+    index: Mapping[str, Any] | None = None
 
 
 class Job:
@@ -134,8 +112,13 @@ def _do(connection: sqlite3.Connection, step: Step) -> int:
 def only_puts(group: Sequence[Job]) -> Table | None:
     """Return the table where all jobs are a put of anything to it, and it has no attributes."""
     table = group[0].steps[0].table if group[0].steps else None
+    if table is None or table.indices is not None:
+        return None
     for job in group:
-        if not job.is_plain or job.steps[0].sql is not None or job.steps[0].table is not table:
+        if job.reads or len(job.steps) != 1:
+            return None
+        step = job.steps[0]
+        if step.table is not table or step.sql is not None or step.expected is not None:
             return None
     return table
 

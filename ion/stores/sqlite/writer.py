@@ -194,6 +194,8 @@ class Writer:
                 future.set_result(job.result)
             else:
                 future.set_exception(error)
+        if not self._count:  # all that were handed over
+            self._waiting.clear()
         while self._waiting and all(job.is_settled() for job in self._waiting[0][1]):
             self._waiting.popleft()
         if self._outside:
@@ -287,13 +289,9 @@ class Writer:
 
     def _do_all(self, jobs: list[Job]) -> None:
         for group in _groups(jobs):
-            wanted: list[Job] = []
-            outcomes: list[Outcome] = []
-            for job in group:
-                if job.is_settled():
-                    outcomes.append((job, None))  # whoever asked has gone away
-                else:
-                    wanted.append(job)
+            gone = {job for job in group if job.is_settled()}  # whoever asked has gone away
+            wanted = [job for job in group if job not in gone] if gone else group
+            outcomes: list[Outcome] = [(job, None) for job in gone]
             begun = time.perf_counter()
             outcomes += self._there.do(wanted) if wanted else []
             self._pace.took(time.perf_counter() - begun, len(wanted))
@@ -309,6 +307,8 @@ class Writer:
 
 def _groups(jobs: list[Job]) -> list[list[Job]]:
     """Return jobs in the groups in which they are committed: none too large."""
+    if len(jobs) <= MAX_GROUP and sum([job.size for job in jobs]) <= MAX_GROUP_BYTES:
+        return [jobs]
     groups: list[list[Job]] = [[]]
     size = 0
     for job in jobs:
