@@ -62,6 +62,12 @@ def set_up(settings: LoggingSettings | None = None, stream: TextIO | None = None
     logging.captureWarnings(capture=True)
 
 
+def hush_library() -> None:
+    """Have the AMQP library tell of its errors alone, in a program that sets up no logs."""
+    for name, level in QUIET.items():
+        logging.getLogger(name).setLevel(level)
+
+
 def set_level(level: str, name: str = "") -> None:
     """Change the level of the logger ``name`` and those below it; "" is all of them.
 

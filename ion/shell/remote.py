@@ -15,6 +15,7 @@ import msgspec
 
 from ion.base.errors import IonError, Unavailable
 from ion.messaging import runtime
+from ion.observe.logging import hush_library
 from ion.process.connection import Connection, connect
 from ion.shell import exits, steering
 from ion.shell.attachwords import ATTACH
@@ -39,6 +40,7 @@ _QUIET = ("tail", "top", "drain")  # they tell themselves what becomes of their 
 async def run(options: Options) -> int:
     """Run the command that ``options`` name and return its exit code."""
     command = _COMMANDS[options.command]
+    hush_library()
     try:
         with quietly() if options.command in _QUIET else contextlib.nullcontext():
             async with _connected(options) as connection:

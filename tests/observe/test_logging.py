@@ -122,6 +122,18 @@ def test_levels_of_single_loggers_and_of_noisy_libraries(stream):
     assert [line[-7:] for line in said] == ["shown 1", "shown 2"]
 
 
+def test_where_no_logs_are_set_up_the_library_tells_errors_alone():
+    code = """
+import logging
+from ion.observe.logging import hush_library
+hush_library()
+logging.getLogger("aiormq.channel").warning("hidden")
+logging.getLogger("aiormq.channel").error("shown")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "shown\n"
+
+
 def test_set_up_again_replaces_what_was_set_up(stream):
     set_up(LoggingSettings(levels={"test.one": "ERROR"}), io.StringIO())
     set_up(LoggingSettings(), stream)
