@@ -173,7 +173,7 @@ async def test_nothing_is_sent_while_the_broker_takes_nothing(
             blocked = TransportState.BLOCKED
             await until(lambda: container.transport.state is blocked)  # it tells who publishes
             assert source.open == 1
-            assert source.made <= 5
+            assert source.made <= 6  # those that were heard, and its credit
         finally:
             rabbitmq_server.set_memory_alarm(False)
         async with asyncio.timeout(PATIENCE):
