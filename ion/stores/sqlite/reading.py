@@ -165,27 +165,8 @@ class Reader:
         return found
 
     def rows(self, shape: str, sql: str, parameters: tuple[Any, ...]) -> list[Any] | None:
-        """Return the rows of a statement; else as :meth:`brief`, for one call less."""
-        if self._long.left and self._long.may_take_long(shape):
-            return None
-        cursor = self._cursor
-        if cursor is None:
-            raise self._closed()
-        begun = perf_counter()
-        if begun > self._file.next_look:
-            self._file.look()
-        self._until = begun + LONG
-        try:
-            found = cursor.execute(sql, parameters).fetchall()
-        except sqlite3.Error as error:
-            self._given_up(shape, error)
-            return None
-        finally:
-            self._work_until = self._until = _NEVER
-            self.in_a_row += 1 + int((perf_counter() - begun) / _AS_ONE)
-        if self._long.left:
-            self._long.discard(shape)
-        return found
+        """Return the rows of a statement; else as :meth:`brief`."""
+        return self.brief(shape, lambda cursor: cursor.execute(sql, parameters).fetchall())
 
     def _given_up(self, shape: str, error: sqlite3.Error) -> None:
         """Take note of why a read is to be done in a thread; or raise, where none would help."""
