@@ -345,17 +345,17 @@ class InstrumentAgent(
 
     # what the driver says
 
-    async def op_driver_up(self, key: str) -> None:
+    async def op_driver_up(self) -> None:
         """Hear that the driver is there."""
-        if not self._line.knows(key):
+        if not self._line.holds():
             raise _no_driver()
         pid = self.message.sender
         await self.monitor(pid)
         self._line.up(pid)
 
-    async def op_samples(self, batch: Batch, key: str = "") -> None:
+    async def op_samples(self, batch: Batch) -> None:
         """Take samples of the driver."""
-        self._only_driver(key)
+        self._only_driver()
         await self._take(batch)
 
     async def _take(self, batch: Batch) -> None:
@@ -364,9 +364,9 @@ class InstrumentAgent(
         await self._output.publish(batch, self._fields)
         self._line.batch = batch.number
 
-    async def op_lost(self, reason: str, key: str = "") -> None:
+    async def op_lost(self, reason: str) -> None:
         """Hear of the driver that the device is gone."""
-        self._only_driver(key)
+        self._only_driver()
         self._lose(reason)
 
     async def on_down(self, notice: DownNotice) -> None:
@@ -375,9 +375,9 @@ class InstrumentAgent(
             self._line.down()
             self._lose(f"the driver has ended: {notice.reason}")
 
-    def _only_driver(self, key: str) -> None:
-        """Believe nobody else: a sender can be made up, the key cannot."""
-        if self.message.sender != self._line.pid or not self._line.knows(key):
+    def _only_driver(self) -> None:
+        """Believe nobody else: a sender can be made up, the bond cannot."""
+        if self.message.sender != self._line.pid or not self._line.holds():
             raise _no_driver()
 
 

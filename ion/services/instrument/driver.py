@@ -17,7 +17,8 @@ from ion.base import clock
 from ion.base.errors import ApplicationError, IonError
 from ion.process.process import Process
 from ion.services.instrument.batching import Batch, Batcher
-from ion.services.instrument.model import Capability, is_same
+from ion.services.instrument.bond import Bond
+from ion.services.instrument.model import Capability
 
 log = logging.getLogger(__name__)
 TELL = 10.0  # seconds for the agent to take what it is told
@@ -45,7 +46,7 @@ class Driver(Process):
     def __init__(self, agent: str, settings: Mapping[str, Any] | None = None) -> None:
         self.agent = agent
         self.settings = dict(settings or {})
-        self._key = str(self.settings.pop("key", ""))  # by which it and the agent know each other
+        self._bond = Bond(str(self.settings.pop("key", "")))  # with its agent
         count = int(self.settings.pop("batch_count", 100))
         seconds = float(self.settings.pop("batch_seconds", 1.0))
         self.batches = Batcher(tuple(self.fields), count, seconds)
@@ -132,7 +133,7 @@ class Driver(Process):
     async def _tell(self, op: str, content: dict[str, Any]) -> bool:
         """Tell the agent; return whether it has heard. Where it is gone, so is this driver soon."""
         try:
-            await self.rpc_send(self.agent, op, {**content, "key": self._key}, TELL)
+            await self._bond.ask(self, self.agent, op, content, TELL)
         except IonError as error:
             log.warning("%r: the agent does not take %r: %s", self, op, error)
             return False
@@ -140,30 +141,30 @@ class Driver(Process):
 
     # what the agent says
 
-    async def op_connect(self, settings: dict[str, Any], key: str = "") -> None:
+    async def op_connect(self, settings: dict[str, Any]) -> None:
         """Connect to the device. ``settings`` are laid over those that it was made with."""
-        self._only_agent(key)
+        self._only_agent()
         self.settings.update(settings)
         self.is_streaming = False
         await self.connect()
 
-    async def op_disconnect(self, key: str = "") -> None:
+    async def op_disconnect(self) -> None:
         """Let the device go."""
-        self._only_agent(key)
+        self._only_agent()
         self.is_streaming = False
         self.batches.clear()
         await self.disconnect()
 
-    async def op_stream(self, on: bool, key: str = "") -> None:
+    async def op_stream(self, on: bool) -> None:
         """Begin or end to send samples; at the end, those that are there are sent."""
-        self._only_agent(key)
+        self._only_agent()
         if not on:
             await self.flush()
         self.is_streaming = on
 
-    async def op_rest(self, key: str = "") -> list[Batch]:
+    async def op_rest(self) -> list[Batch]:
         """End to send samples, and return those that are there instead."""
-        self._only_agent(key)
+        self._only_agent()
         self.is_streaming = False
         batches: list[Batch] = []
         while len(batches) < MOST_AT_ONCE and (batch := self.batches.take()) is not None:
@@ -171,24 +172,24 @@ class Driver(Process):
             self.batches.confirm()
         return batches
 
-    async def op_get(self, names: list[str], key: str = "") -> dict[str, Any]:
+    async def op_get(self, names: list[str]) -> dict[str, Any]:
         """Return the values of parameters."""
-        self._only_agent(key)
+        self._only_agent()
         return {name: await self.get(name) for name in names}
 
-    async def op_set(self, values: dict[str, Any], key: str = "") -> dict[str, Any]:
+    async def op_set(self, values: dict[str, Any]) -> dict[str, Any]:
         """Set parameters, one after another; return what the device has made of them."""
-        self._only_agent(key)
+        self._only_agent()
         return {name: await self.set(name, value) for name, value in values.items()}
 
-    async def op_execute(self, command: str, args: dict[str, Any], key: str = "") -> Any:
+    async def op_execute(self, command: str, args: dict[str, Any]) -> Any:
         """Do a command of the device."""
-        self._only_agent(key)
+        self._only_agent()
         return await self.execute(command, args)
 
-    async def op_direct(self, data: bytes, wait: float, key: str = "") -> bytes:
+    async def op_direct(self, data: bytes, wait: float) -> bytes:
         """Send bytes as they are; return what the device has sent."""
-        self._only_agent(key)
+        self._only_agent()
         return await self.direct(data, wait)
 
     async def op_status(self) -> dict[str, Any]:
@@ -203,8 +204,8 @@ class Driver(Process):
         """Return the fields of a sample, and what they are."""
         return dict(self.fields)
 
-    def _only_agent(self, key: str) -> None:
-        """Let nobody else command: a sender can be made up, the key cannot."""
-        if self.message.sender != self.agent or not is_same(key, self._key):
+    def _only_agent(self) -> None:
+        """Let nobody else command: a sender can be made up, the bond cannot."""
+        if self.message.sender != self.agent or not self._bond.holds():
             message = "a driver does what its agent says: ask the agent"
             raise ApplicationError(message, code=FORBIDDEN, type="Forbidden")

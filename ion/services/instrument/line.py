@@ -15,20 +15,19 @@ from typing import Any
 from ion.base.errors import ApplicationError, IonError, ProcessNotFound, ReceivedError, StartError
 from ion.process.process import Process
 from ion.process.supervisor import Supervisor
+from ion.services.instrument.bond import Bond
 from ion.services.instrument.model import (
     DeviceError,
     NoSession,
     SessionHeld,
     Wrong,
     WrongState,
-    is_same,
 )
 
 log = logging.getLogger(__name__)
 PATIENCE = 5.0  # seconds for a driver to come up that has just failed
 ANSWER = 20.0  # seconds for a driver to answer: longer than any of its own
 RESTARTS = {"intensity": 1000, "period": 60.0, "backoff": {"first": 0.2, "cap": 10.0}}
-FOR_ANYBODY = ("status", "capabilities", "fields")  # ops of drivers
 _OWN = {cls.__name__: cls for cls in (DeviceError, Wrong, WrongState, SessionHeld, NoSession)}
 
 
@@ -42,8 +41,9 @@ class Line:
     def __init__(self, agent: Process, driver: str, settings: Mapping[str, Any]) -> None:
         self._agent = agent
         self._driver = driver
-        self._key = secrets.token_hex(16)  # only this driver knows it: it goes there in here
-        self._settings = {**settings, "key": self._key}
+        key = secrets.token_hex(32)  # only this driver knows it: it goes there in here
+        self._bond = Bond(key)
+        self._settings = {**settings, "key": key}
         self._supervisor = ""
         self._up = asyncio.Event()
         self.pid = ""
@@ -74,9 +74,9 @@ class Line:
             except ProcessNotFound:
                 log.debug("%r: its driver has ended already", self._agent)
 
-    def knows(self, key: str) -> bool:
-        """Return whether somebody is the driver that was started here."""
-        return is_same(key, self._key)
+    def holds(self) -> bool:
+        """Return whether what is being handled was said by the driver that was started here."""
+        return self._bond.holds()
 
     def up(self, pid: str) -> None:
         """Hear that a driver is there."""
@@ -101,8 +101,7 @@ class Line:
             message = "the driver is not running"
             raise DeviceError(message) from None
         try:
-            proof = {} if op in FOR_ANYBODY else {"key": self._key}
-            return await self._agent.rpc_send(self.pid, op, {**(content or {}), **proof}, timeout)
+            return await self._bond.ask(self._agent, self.pid, op, content or {}, timeout)
         except ReceivedError as error:
             raise _own(error) from error
         except IonError as error:

@@ -5,7 +5,6 @@ Times are seconds: of clocks since 1970, of leases and waits from now on.
 
 from __future__ import annotations
 
-import hmac
 from typing import Any, Literal
 
 import msgspec
@@ -103,8 +102,3 @@ class Status(msgspec.Struct, frozen=True):
     stream: str | None = None
     last_sample: float | None = None
     device: dict[str, Any] = {}
-
-
-def is_same(one: str, other: str) -> bool:
-    """Tell whether two keys are the same, in a time that tells nothing of where they differ."""
-    return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace"))

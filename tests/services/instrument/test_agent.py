@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from ion import Container, Process, ReceivedError, StartError
+from ion.messaging.envelope import Envelope
 from ion.process.events.types import AgentEvent
 from ion.process.granules.granule import Granule
 from ion.process.granules.subscriber import StreamSubscriber
@@ -433,24 +434,39 @@ async def test_a_batch_that_comes_twice_counts_once(gps: Gps) -> None:
 
 
 async def test_strangers_are_no_drivers_and_command_none(gps: Gps) -> None:
+    """Nor does who has read all that agent and driver have said, and says it once more."""
     stranger: Any = gps.container.processes[await gps.container.spawn(Process)]
-    driver = gps.process("NmeaDriver")
+    driver, endpoint = gps.process("NmeaDriver"), gps.container.endpoint
+    sent: list[tuple[str, Envelope]] = []
+    publish = endpoint.transport.publish
+
+    def spy(exchange: str, key: str, envelope: Envelope, **more: Any) -> None:
+        sent.append((key, envelope))
+        publish(exchange, key, envelope, **more)
+
+    endpoint.transport.publish = spy
+    await gps.client.set({"rate": 5})
+    secret = driver._bond._secret
+    assert not [e for _, e in sent if secret in e.body or secret in repr(e.headers).encode()]
+    said = next((key, e) for key, e in sent if e.op == "set" and key == driver.id)
+    bond = said[1].headers["bond"]
     for to, op, content in (
-        ("gps1", "driver_up", {"key": ""}),
+        ("gps1", "driver_up", {}),
         ("gps1", "lost", {"reason": "x"}),
         ("gps1", "samples", {"batch": Batch(10_000, 0, {})}),
         (driver.id, "disconnect", {}),
         (driver.id, "execute", {"command": "reset", "args": {}}),
+        (driver.id, "set", {"values": {"rate": 5}}),
     ):
         with pytest.raises(ReceivedError) as raised:
             await stranger.rpc_send(to, op, content)
         assert raised.value.code == 403, (to, op)
-        if op == "driver_up":
-            continue
         liar = driver.id if to == "gps1" else driver.agent
-        with pytest.raises(ReceivedError) as raised:  # nor one that says it is another
-            await gps.container.endpoint.rpc(liar, to, op, {**content, "key": "x"}, 5)
-        assert raised.value.code == 403, (to, op)
+        for stolen in (bond, "x", None):  # nor one that says it is another
+            more = {"bond": stolen}
+            with pytest.raises(ReceivedError) as raised:
+                await endpoint.rpc(liar, to, op, content, 5, extra=more)
+            assert raised.value.code == 403, (to, op)
     assert (await gps.status()).state == "STREAMING"
 
 

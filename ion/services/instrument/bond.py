@@ -1,0 +1,72 @@
+"""The bond of an agent and its driver: each knows what the other has said, and nobody else.
+
+Both are in one container, where the secret goes from hand to hand; on the bus there is only what
+was made with it: each message is signed as a command is (:mod:`ion.process.signing`), for its
+receiver, its op and its content, and is good once. Who reads all that is said can say none of it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ion.base.errors import Forbidden
+from ion.messaging import codec
+from ion.messaging.envelope import MSGPACK
+from ion.observe.context import current_call
+from ion.process import signing
+from ion.process.incoming import IncomingCall
+from ion.process.process import Process
+
+HEADER = "bond"
+WINDOW = 120_000  # ms that a message may take; both sides have one clock
+SYSNAME = ""  # the secret is of these two alone, and of no system
+
+
+class Bond:
+    """One end of it.
+
+    :param secret: what both ends have; it is nowhere shown, nor sent.
+    """
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret.encode()
+        self._nonces = signing.Nonces()
+
+    async def ask(
+        self, process: Process, to: str, op: str, content: Mapping[str, Any], timeout: float
+    ) -> Any:
+        """Call an op of the other end; errors as :meth:`Process.rpc_send`.
+
+        :param process: this end.
+        :param to: pid of the other one.
+        """
+        body = codec.encode(content, MSGPACK)[0]
+        command = signing.Command(SYSNAME, to, op, body)
+        said = signing.sign(self._secret, command, _now(), secrets.token_hex(16))
+        call = process._endpoint.rpc
+        raw = msgspec.Raw(body)
+        return await call(process.id, to, op, raw, timeout, MSGPACK, {HEADER: said})
+
+    def holds(self) -> bool:
+        """Tell whether what is being handled was said by the other end, and not before."""
+        call = current_call.get()
+        if not self._secret or not isinstance(call, IncomingCall):
+            return False
+        envelope = call.envelope
+        command = signing.Command(SYSNAME, call.delivery.key, envelope.op, envelope.body)
+        try:
+            signature = signing.read(envelope.headers.get(HEADER))
+            signing.check(self._secret, signature, command, _now(), WINDOW)
+            self._nonces.use(signature, _now(), WINDOW)
+        except Forbidden:
+            return False
+        return True
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
