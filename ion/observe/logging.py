@@ -117,7 +117,9 @@ class TextFormatter(logging.Formatter):
             if name in who
         )
         speaker = f" [{speaker or who['container']}]" if who else ""
-        extra = "".join(f" {k}={v!r}" for k, v in _extra(record).items())
+        said_already = record.args if isinstance(record.args, Mapping) else ()
+        more = {key: value for key, value in _extra(record).items() if key not in said_already}
+        extra = "".join(f" {k}={v!r}" for k, v in more.items())
         line = f"{_time(record)} {record.levelname:<8}{record.name}{speaker} {said}{extra}"
         trouble = _traceback(self, record)
         return f"{line}\n{trouble}" if trouble else line

@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from ion.base.errors import IonError, ProcessNotFound
+from ion.base.errors import Forbidden, IonError, ProcessNotFound, Unauthorized
 from ion.messaging.address import BACK
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Delivery
@@ -137,12 +137,14 @@ def bury(call: Call, error: IonError) -> None:
     source = call.source
     text = error.message[:MAX_CAUSE]
     words = (call.op, call.envelope.message_id, call.process, call.attempt, error.type, text)
+    # who has refused it has said so, seldom: anybody can send what is refused
+    level = logging.DEBUG if isinstance(error, Unauthorized | Forbidden) else logging.WARNING
     if not source.key:
-        log.warning("op %r (message %s) failed at %s, attempt %d: %s: %s; dropped", *words)
+        log.log(level, "op %r (message %s) failed at %s, attempt %d: %s: %s; dropped", *words)
         call.endpoint.counts["dropped"] += 1
         call.delivery.ack()
         return
-    log.warning("op %r (message %s) of %s dead-lettered, attempt %d: %s: %s", *words)
+    log.log(level, "op %r (message %s) of %s dead-lettered, attempt %d: %s: %s", *words)
     call.endpoint.counts["dead-lettered"] += 1
     causes = {
         ATTEMPT: call.attempt,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import ClassVar, NoReturn
 
@@ -19,8 +20,9 @@ from ion.process.deadletters import peek
 from ion.process.discovery import survey
 from ion.process.events import Event
 from ion.process.identity.acting import acting
+from ion.process.policy.journal import Journal
 from ion.process.policy.judging import Judge
-from ion.process.policy.model import Rules
+from ion.process.policy.model import Decision, Rules, Subject
 from tests.process.policy.policed import call, policed, token, write
 
 PATIENCE = 30.0
@@ -127,7 +129,8 @@ async def test_who_may_call_a_service_and_what_the_others_are_told(bus, tmp_path
         with pytest.raises(Forbidden, match=r"may not call lab\.<unknown op>"):
             await call(container, "lab", "Look")
         assert container.endpoint.counts["policy denied"] == 4
-        told = [record for record in caplog.records if record.getMessage() == "denied: lab.set"]
+        told = [r for r in caplog.records if r.name == "ion.policy" and r.levelname == "WARNING"]
+        told = [record for record in told if record.action == "lab.set"]
         assert [(record.actor, record.rule) for record in told] == [
             ("anonymous", None),
             ("bob", None),
@@ -461,5 +464,24 @@ async def test_the_same_denial_is_logged_once_in_a_while(tmp_path, caplog):
                     await call(container, "lab", "look")
             await call(container, "lab", "look", actor="ann", roles=["OPERATOR"])
     said = [record.getMessage() for record in caplog.records]
-    assert said.count("denied: lab.look") == 1
+    assert said.count("denied: anonymous (no role) to lab.look: no rule allows it") == 1
     assert "allowed: lab.look" in said
+
+
+def test_a_flood_of_denials_makes_few_lines_and_none_that_its_actors_write(caplog):
+    counts = Counter()
+    journal = Journal(counts)
+    denied = Decision(allowed=False, rule="r", reason="rule 'r' denies it")
+    for number in range(5_000):
+        actor = f"eve{number}\n2026-01-01 root was let in" + "x" * 500
+        journal.deny(Subject(actor, frozenset({"A", "B"})), f"lab.op{number}", denied)
+    journal.count(0)
+    journal.count(0)
+    lines = [record.getMessage() for record in caplog.records]
+    assert counts["policy denied"] == 5_000
+    assert len(lines) < 200
+    assert all("\n" not in line and len(line) < 1_000 for line in lines)
+    assert lines[0].startswith("denied: eve0?2026-01-01 root was let in")
+    assert lines[0].endswith("... (A, B) to lab.op0: rule 'r' denies it")
+    (omitted,) = [line for line in lines if "were not logged" in line]
+    assert int(omitted.split()[0]) + len(lines) - 1 == 5_000
