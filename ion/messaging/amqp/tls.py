@@ -14,11 +14,13 @@ from pathlib import Path
 from yarl import URL
 
 from ion.base.errors import ConfigurationError
+from ion.base.files import read_file
 from ion.base.settings import BrokerTlsSettings
 
 log = logging.getLogger(__name__)
 
 SCHEME = "amqps"
+MAX_BYTES = 4 << 20  # all authorities that a system trusts are a tenth of it
 NO_TLS = BrokerTlsSettings()  # nothing but what the URL says
 _CA, _CERT, _KEY, _NAME = (
     ("cafile", "cacertfile"),
@@ -92,18 +94,23 @@ def _verify(url: URL, default: bool) -> bool:
 
 
 def _trusting(ca_file: str) -> ssl.SSLContext:
-    path = _path(ca_file, "ca_file") if ca_file else None
+    # what stands between certificates, for people, need not be ASCII
+    pem = _content(ca_file, "ca_file").decode("ascii", "ignore") if ca_file else None
     try:
-        return ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=path)
-    except (ssl.SSLError, OSError) as error:
+        return ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cadata=pem)
+    except (ssl.SSLError, ValueError) as error:
         message = f"broker.tls.ca_file {ca_file!r} cannot be read as certificates in PEM: {error}"
         raise ConfigurationError(message) from error
 
 
 def _identify(context: ssl.SSLContext, cert_file: str, key_file: str) -> None:
     """Load certificate and key of this side; never asks for a password."""
-    cert = _path(cert_file, "cert_file")
-    key = _path(key_file, "key_file") if key_file else None
+    given = {"cert_file": cert_file, "key_file": key_file}
+    for key, name in given.items():
+        if name:
+            _content(name, key)  # OpenSSL reads the file itself, and would read on for ever
+    cert, own = (Path(name).expanduser() if name else None for name in given.values())
+    assert cert is not None
     asked: list[bool] = []
 
     def password() -> bytes:
@@ -111,7 +118,7 @@ def _identify(context: ssl.SSLContext, cert_file: str, key_file: str) -> None:
         return b""
 
     try:
-        context.load_cert_chain(cert, key, password)
+        context.load_cert_chain(cert, own, password)
     except (ssl.SSLError, OSError) as error:
         why = "the key has a password, which nobody can give here" if asked else str(error)
         files = " and ".join(repr(name) for name in (cert_file, key_file) if name)
@@ -119,12 +126,25 @@ def _identify(context: ssl.SSLContext, cert_file: str, key_file: str) -> None:
         raise ConfigurationError(message) from error
 
 
-def _path(given: str, key: str) -> Path:
-    path = Path(given).expanduser()
-    if not path.is_file():
+def _content(given: str, key: str) -> bytes:
+    """Return what is in a file that a setting or URL names.
+
+    :raises ConfigurationError: it is no regular file, cannot be read, or is larger than any
+        certificates are.
+    """
+    try:
+        content = read_file(Path(given).expanduser(), MAX_BYTES + 1)
+    except FileNotFoundError:
         message = f"broker.tls.{key}: there is no file {given!r}"
+        raise ConfigurationError(message) from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        message = f"broker.tls.{key}: {given!r} cannot be read: {why}"
+        raise ConfigurationError(message) from error
+    if len(content) > MAX_BYTES:
+        message = f"broker.tls.{key}: {given!r} is over {MAX_BYTES} bytes: is it the right file?"
         raise ConfigurationError(message)
-    return path
+    return content
 
 
 class EndedAtOnce(ssl.SSLError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -159,6 +160,10 @@ async def test_what_is_wrong_is_said(
         ("cafile={junk}", "cannot be read as certificates in PEM"),
         ("certfile={junk}", "cannot be used"),
         ("keyfile={junk}", "without a certificate"),
+        ("cafile={pipe}", "ca_file: '.*pipe' cannot be read: it is a pipe, socket or device"),
+        ("certfile={locked}&keyfile={pipe}", "key_file: '.*pipe' cannot be read: it is a pipe"),
+        ("cafile={huge}", "ca_file: '.*huge' is over 4194304 bytes"),
+        ("certfile={huge}", "cert_file: '.*huge' is over 4194304 bytes"),
         ("certfile={locked}", "has a password"),
         ("verify=perhaps", "verify_peer or verify_none"),
     ],
@@ -173,7 +178,11 @@ async def test_files_that_cannot_be(tmp_path: Path, query: str, said: str) -> No
     words = (s.Encoding.PEM, s.PrivateFormat.PKCS8, s.BestAvailableEncryption(b"secret"))
     certificate = locked.read_bytes().partition(b"-----BEGIN CERT")
     locked.write_bytes(key.private_bytes(*words) + b"".join(certificate[1:]))
-    url = f"amqps://127.0.0.1:1/?{query.format(junk=junk, locked=locked)}"
+    pipe, huge = tmp_path / "pipe", tmp_path / "huge"
+    os.mkfifo(pipe)  # that nobody writes to
+    with huge.open("wb") as file:
+        file.truncate(1 << 40)
+    url = f"amqps://127.0.0.1:1/?{query.format(junk=junk, locked=locked, pipe=pipe, huge=huge)}"
     with pytest.raises(ConfigurationError, match=said):
         await AmqpTransport([url]).open()
 
