@@ -148,7 +148,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         document.read(tmp_path / "nope.app")
     with pytest.raises(ConfigurationError, match="cannot be read: Is a directory"):
         document.read(tmp_path)
-    with pytest.raises(ConfigurationError, match="cannot be read: embedded null"):
+    with pytest.raises(ConfigurationError, match="cannot be read: .*embedded null"):
         document.read("a\0b")
     latin = tmp_path / "latin.yml"
     latin.write_bytes(b"a: 1\nb: caf\xe9\n")
