@@ -21,9 +21,9 @@ from ion.messaging.envelope import MSGPACK, Envelope
 from ion.observe.context import current_call
 from ion.process.answers import DONE
 from ion.process.contention import Contended
-from ion.process.events.event import Event, content_of
+from ion.process.events.event import Event
 from ion.process.events.naming import POINT
-from ion.process.events.telling import filled
+from ion.process.events.telling import told
 from ion.process.host import Host
 from ion.process.inbox import Known
 from ion.process.incoming import IncomingCall
@@ -182,11 +182,11 @@ class Unit:
         """Publish a typed event, once all this is committed; see :meth:`Telling.publish_event`.
 
         :raises TypeError: it is no event.
-        :raises BadRequest: it has no origin, or its topic would be too long.
+        :raises BadRequest: it has no origin, its topic would be too long, or a field is not what
+            its type says.
         :raises Unavailable: as :meth:`send`.
         """
-        topic = filled(event, self._endpoint)
-        content = content_of(event)
+        topic, content = told(event, self._endpoint)
         await self.publish(POINT, topic, content, op=event.type, message_id=event.id)
         return event
 

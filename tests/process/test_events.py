@@ -6,6 +6,8 @@ import asyncio
 import itertools
 import re
 
+import msgspec
+import numpy
 import pytest
 
 from ion import BadRequest, Container, DeadlineExceeded, Service, connect
@@ -118,6 +120,51 @@ async def test_what_cannot_be_told_is_refused(event, error):
     async with Container("memory://") as container:
         with pytest.raises(error):
             await container.publish_event(event)
+
+
+class Place(msgspec.Struct):
+    x: float = 0.0
+
+
+class Sighting(Event):
+    """Something was seen, with all that a field can be."""
+
+    at: Place = msgspec.field(default_factory=Place)
+    near: dict[str, list[int]] = msgspec.field(default_factory=dict)
+    depth: float = 0.0
+    raw: bytes = b""
+    what: object = None
+
+
+@pytest.mark.parametrize(
+    ("event", "field", "said"),
+    [
+        (Storm(origin="x", force="9"), "force", "expected `int`, got `str`"),
+        (Hurricane(origin="x", force=9, seen=[1.0, "two"]), "seen[1]", "got `str`"),
+        (Sighting(origin="x", at=Place("here")), "at.x", "expected `float`"),
+        (Sighting(origin="x", near={"a": [1, None]}), "near[...][1]", "expected `int`"),
+        (Sighting(origin="x", created="today"), "created", "expected `float`"),
+        (Sighting(origin="x", extra={5: 1}), "extra", "names"),
+    ],
+    ids=str,
+)
+async def test_what_does_not_fit_its_type_is_told_to_nobody(event, field, said):
+    async with Container("memory://", config=OFF | {"store.url": "memory://"}) as container:
+        listener = await listen(container)
+        with pytest.raises(BadRequest) as caught:
+            await container.publish_event(event)
+        with pytest.raises(BadRequest, match=re.escape(field)):
+            async with listener.unit_of_work() as uow:
+                await uow.publish_event(event)
+        fits = Sighting(origin="x", near={"a": [1]}, depth=numpy.float32(0.5), raw=b"\xff")
+        fits.at, fits.what = Place(2), {"any": [None, 1.5]}
+        await container.publish_event(fits)
+        await until(lambda: listener.heard)
+    heard = listener.heard
+    assert [(e.depth, e.raw, e.at.x, e.what) for e in heard] == [(0.5, b"\xff", 2, fits.what)]
+    assert type(event).__name__ in caught.value.message
+    assert said in caught.value.message
+    assert caught.value.details == {"event": path_of(type(event)), "field": field}
 
 
 async def test_what_cannot_be_subscribed_to_is_refused():

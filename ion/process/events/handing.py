@@ -6,14 +6,15 @@ import asyncio
 import logging
 from collections import deque
 from contextvars import ContextVar
+from typing import Any
 
 from ion.base.errors import IonError, Unavailable
 from ion.base.tasks import Tasks
 from ion.observe.context import current_call
 from ion.process.endpoint import Endpoint
-from ion.process.events.event import Event, content_of
+from ion.process.events.event import Event
 from ion.process.events.naming import POINT
-from ion.process.events.telling import filled
+from ion.process.events.telling import told
 from ion.process.topics import addressed
 
 log = logging.getLogger(__name__)
@@ -34,21 +35,21 @@ class Handing:
         self._endpoint = endpoint
         self._title = title
         self._most = most
-        self._waiting: deque[tuple[str, Event]] = deque()
+        self._waiting: deque[tuple[str, Event, dict[str, Any]]] = deque()
         self._tasks = Tasks(title)
         self._handing: asyncio.Task[None] | None = None
 
     def put(self, event: Event) -> None:
         """Have an event told; never waits, never raises."""
         try:
-            topic = filled(event, self._endpoint)
+            topic, content = told(event, self._endpoint)
         except IonError as error:
             log.debug("not told: %s", error)
             return
         if len(self._waiting) >= self._most:
             self._waiting.popleft()
             self._endpoint.counts[f"{self._title} dropped"] += 1
-        self._waiting.append((topic, event))
+        self._waiting.append((topic, event, content))
         if (self._handing is None or self._handing.done()) and not self._tasks.stopping.is_set():
             self._handing = self._tasks.start(self._hand_over(), "events")
 
@@ -77,9 +78,8 @@ class Handing:
     def _publish_all(self, exchange: str) -> None:
         endpoint = self._endpoint
         while self._waiting:
-            topic, event = self._waiting[0]
-            content, agent = content_of(event), f"{endpoint.id}.0"
-            to = addressed(POINT, topic)
+            topic, event, content = self._waiting[0]
+            agent, to = f"{endpoint.id}.0", addressed(POINT, topic)
             envelope = endpoint.one_way(agent, event.type, content, message_id=event.id, to=to)
             endpoint.transport.publish(exchange, topic, envelope)
             self._waiting.popleft()

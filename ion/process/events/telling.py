@@ -12,8 +12,9 @@ from ion.observe.context import current_call
 from ion.process import publishing
 from ion.process.customs import checked_message_id
 from ion.process.endpoint import Endpoint
-from ion.process.events.event import Event, content_of, is_within, path_of
+from ion.process.events.event import Event, is_within, path_of
 from ion.process.events.expecting import Expected
+from ion.process.events.fields import checked_content
 from ion.process.events.naming import POINT, selection, topic_of
 
 E = TypeVar("E", bound=Event)
@@ -44,16 +45,17 @@ class Telling:
         :param confirm: wait until the broker has it; without, it is handed over and forgotten.
         :param persistent: durable subscriptions keep it over a restart of the broker.
         :raises TypeError: it is no :class:`Event`.
-        :raises BadRequest: it has no origin; or its topic would be over 255 bytes.
+        :raises BadRequest: it has no origin; its topic would be over 255 bytes; or a field is not
+            what its type says: the message, and ``details``, name type and field.
         :raises Unavailable: the broker did not take it in time.
         """
-        topic = filled(event, self._endpoint)
+        topic, content = told(event, self._endpoint)
         await publishing.publish(
             self._endpoint,
             self._sender,
             POINT,
             topic,
-            content_of(event),
+            content,
             op=event.type,
             timeout=timeout,
             confirm=confirm,
@@ -104,11 +106,12 @@ class Telling:
             return await expected.wait(timeout=timeout)
 
 
-def filled(event: Any, endpoint: Endpoint) -> str:
-    """Fill in what an event lacks that is to be published, and return its topic.
+def told(event: Any, endpoint: Endpoint) -> tuple[str, dict[str, Any]]:
+    """Fill in what an event lacks that is to be published; return its topic, and its content.
 
     :raises TypeError: it is no event.
-    :raises BadRequest: it has no origin, or its topic would be too long.
+    :raises BadRequest: it has no origin, its topic would be too long, or a field is not what its
+        type says.
     """
     if not isinstance(event, Event):
         message = f"{event!r:.100} is no event: publish an object of a class below ion.Event"
@@ -124,7 +127,7 @@ def filled(event: Any, endpoint: Endpoint) -> str:
         _set(event, "created", clock.now())
     if not event.actor:
         _set(event, "actor", _actor())
-    return topic
+    return topic, checked_content(event)
 
 
 def _actor() -> str:

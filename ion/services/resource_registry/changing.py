@@ -10,9 +10,9 @@ import msgspec
 from ion.base import clock
 from ion.base.errors import BadRequest, Conflict, ContentTooLarge, InvalidRequest, NotFound
 from ion.observe.context import current_call
-from ion.process.events.event import Event, content_of
+from ion.process.events.event import Event
 from ion.process.events.naming import POINT
-from ion.process.events.telling import filled
+from ion.process.events.telling import told
 from ion.process.events.types import (
     AssociationCreated,
     AssociationEvent,
@@ -299,10 +299,9 @@ class Changing:
 
     async def _publish(self, event: Event) -> None:
         try:
-            topic = filled(event, self._endpoint)
+            topic, content = told(event, self._endpoint)
         except BadRequest as error:
             raise InvalidRequest(error.message) from error
-        content = content_of(event)
         await self._unit.publish(POINT, topic, content, op=event.type, message_id=event.id)
 
     async def answer(self, content: Any) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from ion.base.errors import InvalidRequest, IonError
 from ion.process.endpoint import Endpoint
-from ion.process.events.event import content_of
 from ion.process.events.naming import POINT
-from ion.process.events.telling import filled
+from ion.process.events.telling import told
 from ion.process.events.types import TimerFired
 from ion.process.unit import Unit
 from ion.services.scheduler.model import Firing, Task
@@ -22,8 +21,8 @@ async def post(endpoint: Endpoint, uow: Unit, task: Task, firing: Firing) -> Non
         await uow.send(target.to, target.op, target.content, message_id=firing.id)
         return
     event = event_of(task, firing)
-    topic = filled(event, endpoint)
-    await uow.publish(POINT, topic, content_of(event), op=event.type, message_id=event.id)
+    topic, content = told(event, endpoint)
+    await uow.publish(POINT, topic, content, op=event.type, message_id=event.id)
 
 
 def event_of(task: Task, firing: Firing) -> TimerFired:
@@ -53,6 +52,6 @@ def check(endpoint: Endpoint, task: Task) -> None:
     if task.target.kind != "event":
         return
     try:
-        filled(event_of(task, Firing(id="check", due=0.0, at=0.0, outcome="fired")), endpoint)
+        told(event_of(task, Firing(id="check", due=0.0, at=0.0, outcome="fired")), endpoint)
     except IonError as error:
         raise InvalidRequest(error.message) from None
