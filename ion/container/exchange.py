@@ -298,9 +298,12 @@ class ExchangeManager:
     def _hear(self, delivery: Delivery, performative: object) -> None:
         """Take what an initiator says later in a conversation."""
         envelope, endpoint = delivery.envelope, self._endpoint
+        if not endpoint.is_genuine(envelope):
+            endpoint.counts["unheard"] += 1
+            return
         if endpoint.inbound and not envelope.body:  # content passes them where it is read
             try:
-                envelope = endpoint.incoming(envelope)
+                envelope = endpoint.incoming(envelope, screened=True)
             except IonError as error:
                 endpoint.counts["unheard"] += 1
                 log.debug("%s was not heard: %s", performative, error)

@@ -29,6 +29,21 @@ def build(names: Iterable[str], settings: Any, endpoint: Any = None) -> tuple[In
     return tuple(_built(name, settings, endpoint) for name in names)
 
 
+def screen_of(inbound: tuple[Interceptor, ...]) -> Interceptor | None:
+    """Return the first interceptor for what comes in, where it says ``is_screen`` of itself.
+
+    It is asked before anything is done with an answer, or with what is said later in a
+    conversation: what it refuses is as if it had never come. It changes nothing.
+
+    :raises ConfigurationError: one that is such is not the first.
+    """
+    screens = [each for each in inbound if getattr(each, "is_screen", False)]
+    if screens and inbound[0] is not screens[0]:
+        message = "messaging.interceptors.in: what checks signatures must stand first"
+        raise ConfigurationError(message)
+    return screens[0] if screens else None
+
+
 def _built(name: str, settings: Any, endpoint: Any) -> Interceptor:
     try:
         factory = resolve(name)

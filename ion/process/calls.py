@@ -58,6 +58,7 @@ class OutgoingCall(Conversation, eq=False):
     :ivar to: the key it was sent to.
     :ivar op: the operation.
     :ivar peer: pid of the process that has answered, or "".
+    :ivar doubt: why the last answer that was not believed was not; None: there was none.
     :ivar future: the final answer's envelope, or None at the deadline, or the sending's error.
     """
 
@@ -68,6 +69,7 @@ class OutgoingCall(Conversation, eq=False):
     progress: deque[Envelope] | None = None
     waiter: asyncio.Future[None] | None = None
     peer: str = ""
+    doubt: IonError | None = None
 
     def published(self, error: IonError | None) -> None:
         """Take the outcome of the publish: only a failure matters, the answer says the rest."""
@@ -153,6 +155,13 @@ def not_found(to: str) -> ServiceNotFound:
         "and vhost (memory:// reaches no other OS process)?"
     )
     return ServiceNotFound(message, details={"to": to})
+
+
+def doubted(error: IonError, doubt: IonError) -> IonError:
+    """Return the error of a call whose only answers were not believed: of another key, perhaps."""
+    message = f"{error.message}; an answer came that is not believed: {doubt.message}"
+    details = {**error.details, "doubt": doubt.details.get("reason", doubt.type)}
+    return type(error)(message, details=details)
 
 
 def service_of(to: str) -> str:

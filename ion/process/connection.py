@@ -11,7 +11,7 @@ from ion.base.errors import ConfigurationError
 from ion.base.ids import new_container_id, secret_marks
 from ion.base.settings import Settings
 from ion.messaging.address import Namespace
-from ion.messaging.interceptors import build
+from ion.messaging.interceptors import build, screen_of
 from ion.messaging.opening import EMBEDDED, open_transport, scheme_of
 from ion.messaging.transport import Transport
 from ion.process.calling import Calling
@@ -115,6 +115,7 @@ def endpoint_for(
     endpoint.permission = Permission(settings.agent, transport, sysname, window)
     endpoint.inbound = build(messaging.interceptors.in_, messaging, endpoint)
     endpoint.outbound = build(messaging.interceptors.out, messaging, endpoint)
+    endpoint.screen = screen_of(endpoint.inbound)
     endpoint.desk = Desk(settings.identity, endpoint.permission, sysname)
     if endpoint.desk.is_strict or endpoint.outbound:
         endpoint.marks = secret_marks()

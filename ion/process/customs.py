@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from ion.base.errors import BadRequest
+from ion.base.errors import BadRequest, IonError
 from ion.base.settings import IdentitySettings
 from ion.conversation.protocols import PROTOCOLS
 from ion.messaging.envelope import Envelope
 from ion.messaging.interceptors import Interceptor, too_large
 from ion.process.identity.desk import Desk
 from ion.process.permission import Permission
+
+if TYPE_CHECKING:
+    from ion.process.calls import OutgoingCall
 
 NOBODY = Desk(IdentitySettings(verify="off"), None, "")
 MAX_ID = 255  # bytes
@@ -21,6 +25,8 @@ class Customs:
 
     :ivar max_content: the largest content either way, bytes.
     :ivar inbound: interceptors for what arrives, outbound: for what is sent.
+    :ivar screen: the first interceptor for what arrives, where it is one to be asked before anything
+        is done with an answer, or with what is said later in a conversation; or None.
     :ivar permission: to command others, and whom to heed; None: nobody.
     :ivar desk: tells whose the calls are that arrive.
     :ivar token: that its own calls bear, those that are made while none is handled; or "".
@@ -28,6 +34,7 @@ class Customs:
         or cancel in the place of others; None: the ids are in a row.
     """
 
+    screen: Interceptor | None = None
     permission: Permission | None = None
     desk: Desk = NOBODY
     token: str = ""
@@ -58,16 +65,35 @@ class Customs:
             raise too_large(len(envelope.body), self.max_content)
         return envelope
 
-    def incoming(self, envelope: Envelope) -> Envelope:
+    def incoming(self, envelope: Envelope, *, screened: bool = False) -> Envelope:
         """Run the interceptors for what comes in, the limit of content first.
 
+        :param screened: :meth:`is_genuine` was asked already.
         :raises ContentTooLarge: the content is over the limit.
         """
         if len(envelope.body) > self.max_content:
             raise too_large(len(envelope.body), self.max_content)
         for interceptor in self.inbound:
-            envelope = interceptor(envelope)
+            if not screened or interceptor is not self.screen:
+                envelope = interceptor(envelope)
         return envelope
+
+    def is_genuine(self, envelope: Envelope, call: OutgoingCall | None = None) -> bool:
+        """Tell whether an answer, or a later message, is to be heard at all.
+
+        One that is not is as if it had never come: who can put a message into a queue must not end
+        the conversations of others by that. Why it was not heard is told where none comes that is.
+
+        :param call: that it answers.
+        """
+        if self.screen is not None:
+            try:
+                self.screen(envelope)
+            except IonError as error:  # the screen has logged, and counted it
+                if call is not None:
+                    call.doubt = error
+                return False
+        return True
 
 
 def no_beginning(envelope: Envelope) -> BadRequest:

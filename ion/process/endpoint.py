@@ -13,12 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from ion.base.errors import (
-    ConversationError,
-    IonError,
-    Unavailable,
-    Unroutable,
-)
+from ion.base.errors import ConversationError, IonError, Unavailable, Unroutable
 from ion.base.ids import new_mark
 from ion.conversation import conversation as c
 from ion.conversation.conversation import Protocol as Manners
@@ -33,6 +28,7 @@ from ion.observe.context import CallContext, current_call
 from ion.process.answers import Answers
 from ion.process.calls import (
     OutgoingCall,
+    doubted,
     failure_of,
     later_message,
     not_found,
@@ -363,7 +359,7 @@ class Endpoint(Customs):
     def content_of(self, reply: Envelope) -> Any:
         """Return the content of a final answer, or raise the error it stands for."""
         if self.inbound or len(reply.body) > self.max_content:
-            reply = self.incoming(reply)
+            reply = self.incoming(reply, screened=True)
         content_type = reply.content_type
         codec_ = codec.msgpack_codec if content_type == MSGPACK else codec.codec_for(content_type)
         content = codec_.decode(reply.body, content_type)
@@ -374,7 +370,8 @@ class Endpoint(Customs):
     async def overdue(self, call: OutgoingCall) -> IonError:
         """Return the error of a call at its deadline, by whether anybody consumes the queue."""
         queue = f"{self.namespace.sysname}.{call.to}" if service_of(call.to) else ""
-        return await self._probes.overdue(call.to, call.op, queue)
+        error = await self._probes.overdue(call.to, call.op, queue)
+        return error if call.doubt is None else doubted(error, call.doubt)
 
     def _deadline(self, timeout: float | None, context: CallContext | None) -> float:
         """Return when a call that begins now must be over, on the loop's clock."""
@@ -386,6 +383,8 @@ class Endpoint(Customs):
         if call is None or call.final:
             late = self.conversations.stray(envelope.correlation_id, ended=call is not None)
             log.debug("%s answer dropped: %s", "late" if late else "unknown", envelope)
+            return
+        if self.screen is not None and not self.is_genuine(envelope, call):
             return
         try:
             call.receive(envelope)

@@ -179,5 +179,5 @@ def content_of(endpoint: Endpoint, envelope: Envelope) -> Any:
     :raises CodecError: it is not what its content type says.
     """
     if endpoint.inbound or len(envelope.body) > endpoint.max_content:
-        envelope = endpoint.incoming(envelope)
+        envelope = endpoint.incoming(envelope, screened=True)
     return codec.decode(envelope.body, envelope.content_type)

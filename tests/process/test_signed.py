@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ion import Container, Forbidden, Process, Service, connect
+from ion import Container, DeadlineExceeded, Forbidden, Process, Service, connect
 from ion.base.config import load
 from ion.base.settings import AgentSettings, MessagingSettings, SigningSettings
 from ion.messaging.address import Namespace
@@ -188,13 +188,14 @@ async def test_what_others_say_is_refused_and_answered(
 ) -> None:
     container, desk = system
     caplog.set_level(logging.WARNING)
-    for config, said in (
-        ({}, "this one is not"),
-        ({**NAMES, "agent.key": OTHER_KEY}, "key"),
+    for config, error, said in (
+        ({}, Forbidden, "this one is not"),
+        # what it is answered, it does not believe, nor does it end its call by that
+        ({**NAMES, "agent.key": OTHER_KEY}, DeadlineExceeded, "not believed: .* signed with key"),
     ):
         async with connect(amqp_url, sysname="test", config=config) as stranger:
-            with pytest.raises(Forbidden, match=said):
-                await stranger.rpc_send("desk", "tell", {"text": "a"})
+            with pytest.raises(error, match=said):
+                await stranger.rpc_send("desk", "tell", {"text": "a"}, 1.0)
             await stranger.send("desk", "tell", {"text": "a"})
             await stranger.publish("news", "a", 1)
     dead = "test.desk.dlq"

@@ -90,6 +90,8 @@ class _Checker:
     What is sent here again by this side itself, to be tried later, is as it was signed.
     """
 
+    is_screen = True
+
     def __init__(self, settings: MessagingSettings, endpoint: Any) -> None:
         self._permission = _permission(endpoint)
         self._sysname: str = endpoint.namespace.sysname
