@@ -29,7 +29,7 @@ TRIMMED = 500  # events that are taken out at a time
 class EventLog:
     """The events of one repository; several may share the store.
 
-    :ivar paths: of the types that were ever kept.
+    :ivar paths: of the types that were ever kept, as far as is known here; see :meth:`known`.
     :ivar last: the greatest offset that was given, as far as is known here.
     """
 
@@ -38,20 +38,29 @@ class EventLog:
         self.paths: set[str] = set()
         self.last = 0
         self._revision = ABSENT
+        self._paths_as_of = -1  # the revision of the last offset that all paths are known of
 
     async def open(self) -> None:
         """Read what is there.
 
         :raises Unavailable: the store is away.
         """
+        await self.known()
+
+    async def known(self) -> set[str]:
+        """Return the paths of the types that were ever kept, by others that share the store, too.
+
+        :raises Unavailable: the store is away.
+        """
         await self._read_last()
-        after: str | None = None
-        while True:
+        revision, after = self._revision, None
+        while revision != self._paths_as_of:
             page = await self._rows.keys(PATHS, after=after)
             self.paths.update(key.removeprefix(PATHS) for key in page.items)
             after = page.cursor
             if after is None:
-                return
+                self._paths_as_of = revision
+        return self.paths
 
     async def _read_last(self) -> None:
         entry = await self._rows.entry(LAST)
@@ -111,6 +120,8 @@ class EventLog:
         revisions = await self._rows.write(batch)
         self._revision, self.last = revisions[0], last
         self.paths |= new
+        if self._paths_as_of == revision:  # nobody else has written since
+            self._paths_as_of = revisions[0]
         return len(events)
 
     async def trim(

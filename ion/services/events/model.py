@@ -29,6 +29,7 @@ INDICES: Indices = {
     "actor": "str",
 }
 ROWS = "e/"  # in front of the keys of events
+ANY = "*"
 ROW = 64  # bytes that an event takes in an answer besides its content, at most
 Order = Literal["offset", "-offset", "created", "-created"]
 
@@ -186,7 +187,7 @@ def _terms(wanted: Wanted) -> list[Predicate]:
     terms: list[Predicate] = []
     for name in ("origin", "origin_type", "sub_type", "actor"):
         text = getattr(wanted, name)
-        if text is not None:
+        if text is not None and text != ANY:  # which an empty one is like, too
             terms.append(_term(name, text))
     if wanted.since is not None:
         terms.append(A("created") >= float(wanted.since))
@@ -198,9 +199,9 @@ def _terms(wanted: Wanted) -> list[Predicate]:
 def _term(name: str, text: str) -> Predicate:
     if not text:
         return A(name).is_absent()
-    if "*" not in text:
+    if ANY not in text:
         return A(name) == text
-    if "*" in text[:-1]:
+    if ANY in text[:-1]:
         message = f"{name} {text!r}: in the repository a '*' can only be the last of a text"
         raise InvalidRequest(message)
     return A(name).begins_with(text[:-1])

@@ -136,9 +136,9 @@ class EventsService(Service, name=REPOSITORY, version="0.1.0", concurrency=AHEAD
 
     async def _trim(self) -> int:
         settings = self._settings
-        gone = 0
+        gone, known = 0, await self._log.known()
         for name, limit in settings.limits.items():
-            where = model.type_is(name, self._log.paths)
+            where = model.type_is(name, known)
             if where is not None:
                 gone += await self._log.trim(limit.max_age, limit.max_count, where)
         return gone + await self._log.trim(settings.max_age, settings.max_count)
@@ -172,16 +172,17 @@ class EventsService(Service, name=REPOSITORY, version="0.1.0", concurrency=AHEAD
         self, wanted: Wanted, order: Order, limit: int, cursor: str | None, after: int | None
     ) -> Found:
         first, last = await self._log.ends()
-        query = self._query(wanted, order, limit, cursor, after)
+        query = await self._query(wanted, order, limit, cursor, after)
         if query is None:
             return Found([], None, first, last)
         page = await self._log.page(query)
         events, cursor = model.fitting(query, page, self._endpoint.max_content // 2)
         return Found(events, cursor, first, last)
 
-    def _query(self, wanted: Wanted, *how: Any) -> Query | None:
+    async def _query(self, wanted: Wanted, *how: Any) -> Query | None:
         """Return what the log is asked for, checked; None: there can be no such event."""
-        query = model.query_of(wanted, self._log.paths, *how)
+        is_name = wanted.type is not None and "." not in wanted.type
+        query = model.query_of(wanted, await self._log.known() if is_name else (), *how)
         return checked(query, INDICES) if query is not None else None
 
     async def op_count(
@@ -197,7 +198,7 @@ class EventsService(Service, name=REPOSITORY, version="0.1.0", concurrency=AHEAD
         """Return how many events there are; parameters as for find."""
         wanted = Wanted(type, origin, origin_type, sub_type, actor, since, until)
         with answering():
-            query = self._query(wanted)
+            query = await self._query(wanted)
             return await self._log.count(query) if query is not None else 0
 
     async def op_get(self, id: str) -> Filed | None:
@@ -217,7 +218,8 @@ class EventsService(Service, name=REPOSITORY, version="0.1.0", concurrency=AHEAD
 
     async def op_types(self) -> list[str]:
         """Return the paths of the types of all events that were ever kept, in order."""
-        return sorted(self._log.paths)
+        with answering():
+            return sorted(await self._log.known())
 
     async def op_replay(
         self,
