@@ -9,12 +9,13 @@ import time
 
 import pytest
 
-from ion import BadRequest, Container, LifecycleError, ServiceNotFound
+from ion import BadRequest, Container, LifecycleError, ServiceNotFound, Unavailable
 from ion.process import deadletters
 from ion.process.events.replaying import ReplayBegun
 from ion.process.events.seam import Seam
+from ion.process.subscription import BOUND, HEARD, Subscription
 from ion.services.events.client import EventsClient
-from tests.process.hearing import Hurricane, Storm, Weather, listen, until
+from tests.process.hearing import Hurricane, Listener, Storm, Weather, listen, until
 from tests.services.test_events import stored
 
 _names = itertools.count(1)
@@ -193,6 +194,49 @@ async def test_a_replay_waits_for_a_repository_that_is_away(here, monkeypatch):
     if third.subscription.replay.caught_up.cancelled():
         with pytest.raises(LifecycleError, match="before all was replayed"):
             await third.subscription.caught_up()
+
+
+class Unlucky(Listener):
+    """Finds the broker away when it tells its mark, which is lost the next time."""
+
+    marks = 0
+
+    async def publish_event(self, event, **how):
+        """Publish an event, the third time."""
+        self.marks += 1
+        if self.marks == 1:
+            raise Unavailable("the broker is away")
+        if self.marks == 2:
+            event.id, event.created = "mark", time.time()
+            return event
+        return await super().publish_event(event, **how)
+
+
+@pytest.mark.parametrize("name", [None, "unlucky"])
+async def test_a_replay_outlives_a_broker_that_is_away_and_a_mark_that_is_lost(
+    here, monkeypatch, name
+):
+    monkeypatch.setattr("ion.process.events.replaying.PAUSE", 0.02)
+    monkeypatch.setattr("ion.process.events.replaying.TELL_AGAIN", 0.1)
+    advance, away = Subscription.advance, [BOUND, HEARD]
+
+    async def when_there(self, stage):
+        if stage in away:
+            away.remove(stage)
+            raise Unavailable("the broker is away")
+        await advance(self, stage)
+
+    monkeypatch.setattr(Subscription, "advance", when_there)
+    await publish(here, 20)
+    await stored(EventsClient(here), 20)
+    pid = await here.spawn(Unlucky, args={"of": Storm, "after": 0, "name": name})
+    listener = here.processes[pid]
+    await listener.subscription.caught_up()
+    await publish(here, 5, 20)
+    await until(lambda: len(listener.heard) == 25)
+    assert [event.force for event in listener.heard] == list(range(25))
+    assert listener.marks >= 3
+    assert not away
 
 
 async def test_one_that_is_gone_is_taken_over_where_it_was(here, monkeypatch):

@@ -16,8 +16,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -41,12 +41,14 @@ from ion.process.subscription import BOUND, HEARD, Subscription
 from ion.process.topics import addressed
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 PAGE = 500  # events
 SOON = 0.02  # seconds before the repository is asked for the mark again; later ones are longer
-PAUSE = 1.0  # seconds before one that is away is asked again
+PAUSE = 1.0  # seconds before what is away is tried again
 TIMEOUT = 5.0  # seconds that the repository has for an answer
 LATE = 60.0  # seconds after the seam that late events are looked for
 LOOK_EVERY = 2.0
+TELL_AGAIN = 30.0  # seconds after which a mark that is not there is told again
 GRACE = 5.0  # seconds that the queue has to bring what is in the repository already
 LEASE = 10.0  # seconds of silence after which another process takes over
 _AWAY = (Unavailable, DeadlineExceeded, ServiceNotFound, ReceivedContainerError)
@@ -162,12 +164,12 @@ class Replay:
             if not await self._is_mine():
                 return
             await self._history()
-            await subscription.advance(BOUND)
+            await self._advance(BOUND)
             mark = ReplayBegun(origin=subscription.queue)
-            await self._process.publish_event(mark)
+            await self._tell(mark)
             self._op.seam = seam = Seam(mark.id, mark.created)
-            await self._pages(seam, await self._until_there(mark.id))
-            await subscription.advance(HEARD)
+            await self._pages(seam, await self._until_there(mark))
+            await self._advance(HEARD)
             if not self.caught_up.done():
                 self.caught_up.set_result(None)
             await self._after_seam(seam)
@@ -178,7 +180,7 @@ class Replay:
         """Return once this is the one to replay; False: another one has done it."""
         while self._subscription.name is not None and self._place.owner != self._process.id:
             if self._place.done:
-                await self._subscription.advance(HEARD)
+                await self._advance(HEARD)
                 self.caught_up.set_result(None)
                 return False
             await asyncio.sleep(PAUSE)
@@ -251,12 +253,19 @@ class Replay:
         delivery = Replayed(envelope, self._exchange, topic, self._window)
         self._process.take(self._subscription.source, delivery)
 
-    async def _until_there(self, id: str) -> int:
-        """Return the offset of an event, when it is in the repository."""
+    async def _until_there(self, mark: ReplayBegun) -> int:
+        """Return the offset of the mark, when it is in the repository.
+
+        It may never come there: a queue that is full drops it, and what is kept may be very little.
+        """
         pause = SOON
-        while (filed := await self._patiently("get", {"id": id})) is None:
+        again = self._endpoint.time() + TELL_AGAIN
+        while (filed := await self._patiently("get", {"id": mark.id})) is None:
             await asyncio.sleep(pause)
             pause = min(pause * 2, PAUSE)
+            if self._endpoint.time() >= again:
+                await self._tell(mark)
+                again = self._endpoint.time() + TELL_AGAIN
         return int(filed["offset"])
 
     async def _after_seam(self, seam: Seam) -> None:
@@ -321,13 +330,24 @@ class Replay:
 
     async def _patiently(self, op: str, content: Any) -> Any:
         """Ask the repository; where it is away, until it is there again."""
+        return await self._until_done(lambda: self._call(op, content))
+
+    async def _tell(self, mark: ReplayBegun) -> None:
+        """Tell the mark, which is the same however often it is told."""
+        await self._until_done(lambda: self._process.publish_event(mark))
+
+    async def _advance(self, stage: int) -> None:
+        await self._until_done(lambda: self._subscription.advance(stage))
+
+    async def _until_done(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Take a step; where the repository, or the broker, is away, until it is there again."""
         is_told = False
         while True:
             try:
-                return await self._call(op, content)
+                return await step()
             except _AWAY as error:
                 if not is_told:
-                    log.warning("%r waits for the repository: %s", self._subscription, error)
+                    log.warning("the replay to %r waits: %s", self._subscription, error)
                 is_told = True
                 await asyncio.sleep(PAUSE)
 
