@@ -223,6 +223,33 @@ async def test_who_is_not_there_to_be_sent_to_is_told_of_and_waited_for(
     assert len(scene.listener.heard) > 3  # others do not wait for it
 
 
+async def test_who_is_asked_about_for_long_keeps_nobody_else_waiting(
+    near: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receivers, "PATIENCE", 20.0)
+    transport = near.container.endpoint.transport
+    answers, look = asyncio.Event(), transport.queue_info
+
+    async def slow(name: str, timeout: float = 5.0) -> Any:
+        await answers.wait()
+        return await look(name, timeout)
+
+    monkeypatch.setattr(transport, "queue_info", slow)
+    for n in range(20):
+        await near.client.add(f"slow{n}", at=time.time(), send=f"worker{n}.work")
+    await near.client.add("works", at=time.time(), send="worker.work")
+    by_hand = asyncio.ensure_future(near.client.fire("works", timeout=20))
+    await near.client.add("tick", every=0.02)
+    await until(lambda: len(near.listener.heard) > 5)
+    assert (await near.client.pause("tick")).state == "paused"
+    assert not near.worker.asked
+    assert not (await near.client.get("slow7")).last
+    answers.set()
+    await by_hand
+    await until(lambda: len(near.worker.asked) == 2)
+    assert (await until_of(near, "slow7", lambda task: task.trouble)).fired == 0
+
+
 async def test_calls_of_one_task_do_not_overlap(near: Scene) -> None:
     await near.client.add("skip", every=0.02, call="worker.wait")
     await near.client.add("queue", every=0.02, call="worker.wait", overlap="queue")
@@ -309,6 +336,7 @@ async def test_the_same_once_more_is_that_task_and_another_one_a_conflict(near: 
         ({"cron": "every noon"}, InvalidRequest, "no cron expression"),
         ({"every": 1.0, "start": "2040-01-02", "end": "2040-01-01"}, InvalidRequest, "its start"),
         ({"at": "noon"}, InvalidRequest, "no time"),
+        ({"every": 1.0, "misfire": "skip", "grace": 0.0}, InvalidRequest, "grace"),
         ({"every": 1.0, "call": "a.b", "send": "a.b"}, InvalidRequest, "not both"),
         ({"every": 1.0, "call": "hello"}, InvalidRequest, "service.op"),
         ({"every": 1.0, "call": "a.b", "call_timeout": 0.0}, InvalidRequest, "timeout"),
@@ -414,13 +442,22 @@ async def test_a_task_that_cannot_be_read_or_sent_holds_no_other_up(near: Scene)
     await rows.write(
         [book.put_of(Kept(task=Task(id="mad", schedule=schedule, target=target, due=1.0)), 0)]
     )
+    gone = Schedule(cron="* * * * *", timezone="Atlantis/Centre")  # as it was known elsewhere
+    lost = Kept(task=Task(id="lost", schedule=gone, target=Target(origin="lost"), due=1.0))
+    await rows.write([book.put_of(lost, 0)])
     await near.client.add("good", every=0.02)
     await until(lambda: len(near.listener.heard) > 3)
+    lost.task = await until_of(near, "lost", lambda task: task.trouble)
+    assert "Atlantis" in str(lost.task.trouble)
+    assert (lost.task.fired, lost.task.due) == (0, 1.0)
+    assert {task.id async for task in near.client.tasks()} == {"good", "lost", "mad"}
     task = await until_of(near, "mad", lambda task: task.state == "done")
     assert task.last is not None
     assert (task.last.outcome, task.fired) == ("failed", 1)
     assert "255" in str(task.last.error)
     assert await rows.has("bad")
+    await rows.update_index("bad", {"due": 2.0})
+    assert "good" in {task.id async for task in near.client.tasks()}
 
 
 async def test_what_is_not_due_is_not_read(near: Scene) -> None:
@@ -467,7 +504,7 @@ async def test_a_store_without_transactions_is_refused(redis_url: str) -> None:
 
 
 async def test_a_store_that_is_away_loses_no_firing(tmp_path: Path) -> None:
-    config = {"store.url": f"sqlite:///{tmp_path}/store.db", "store.timeout": 0.2}
+    config = {"store.url": f"sqlite:///{tmp_path}/store.db", "store.timeout": 1.0}
     async with Container("memory://", config=config) as container:
         scene = Scene(container)
         await scene.start()

@@ -174,3 +174,16 @@ Owner.TestCase.settings = settings(
     max_examples=25, stateful_step_count=30, deadline=None, derandomize=True, database=None
 )
 TestOwner = Owner.TestCase
+
+
+def test_who_is_far_behind_takes_turns_with_all_that_are_due() -> None:
+    words = {"by": "", "owner": "", "description": "", "keep": 5}
+    behind = Schedule(every=1.0, start=NOW, misfire="all", most=1000)
+    kept = asking.kept_of("behind", behind, KINDS[0], NOW, **words)  # type: ignore[arg-type]
+    now = NOW + 3600.0
+    move = deciding.look(kept, now)
+    assert move is not None
+    assert move.post is not None
+    look = deciding.look_at(move.kept)
+    assert look == now  # and not its due time, an hour ago: what is due since then comes first
+    assert deciding.look(move.kept, now) is not None

@@ -6,6 +6,7 @@ are not in the way of events and messages.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import msgspec
@@ -17,6 +18,7 @@ from ion.stores.ordering import position
 from ion.stores.query import A, And, Predicate, Query, checked, cursor_of
 from ion.stores.store import Attributes, Entry, IndexStore, Indices, Put
 
+log = logging.getLogger(__name__)
 SENDS, CALLS = "look", "look_call"
 INDICES: Indices = {
     SENDS: "float",
@@ -113,5 +115,8 @@ async def find(
         if size > most and items:
             last = page.items[len(items) - 1]
             return Tasks(items, cursor_of(query, position(query, last)))
-        items.append(decode(entry).task)
+        try:
+            items.append(decode(entry).task)
+        except Damaged as error:  # the others can be read
+            log.error("%s", error)  # noqa: TRY400
     return Tasks(items, page.cursor)

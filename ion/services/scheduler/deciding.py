@@ -40,7 +40,7 @@ def look_at(kept: Kept) -> float | None:
     if task.running is not None:
         if task.target.overlap == "queue" or task.state != "active" or task.due is None:
             return kept.until
-        return min(kept.until, _time(kept, task.due))
+        return min(kept.until, max(_time(kept, task.due), kept.wait))
     if task.state != "active" or task.due is None:
         return None
     return max(_time(kept, task.due), kept.wait)
@@ -67,12 +67,17 @@ def look(kept: Kept, now: float, *, alive: bool = False) -> Move | None:
 
 
 def _time(kept: Kept, due: float) -> float:
-    return due + times.delay(kept.task.schedule, firing_id(kept.task.id, due))
+    schedule = kept.task.schedule
+    if not schedule.jitter:
+        return due
+    return due + times.delay(schedule, firing_id(kept.task.id, due))
 
 
 def _fired(kept: Kept, now: float) -> Move:
     """Fire a task that is due, or drop what was missed."""
     fire = _take(kept, now)
+    if kept.task.due is not None and _time(kept, kept.task.due) <= now:
+        kept.wait = now  # it is behind, and takes turns with all that are due
     if fire is None:
         _end_if_over(kept, now)
         return Move(kept)
@@ -188,6 +193,15 @@ def held(kept: Kept, now: float, error: dict[str, Any]) -> Move | None:
     name = firing_id(kept.task.id, due)
     if last is None or last.id != name:
         _remember(kept, Firing(id=name, due=due, at=now, outcome="failed", error=error))
+    return Move(kept)
+
+
+def stuck(kept: Kept, now: float, error: dict[str, Any]) -> Move:
+    """Return what is kept of a task of which it cannot be told here what is due; it waits."""
+    kept = _copy(kept)
+    late = now - kept.task.due if kept.task.due is not None else 0.0
+    kept.task.trouble = _brief(error)
+    kept.wait = now + min(max(late / 4, PAUSE), MAX_PAUSE)
     return Move(kept)
 
 

@@ -203,6 +203,7 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
         that is not there.
         """
         with answering():
+            await self._ask_for_receiver(id)
             move, firing = await self._fire(id, self._name_by_hand(id))
             if move.call is not None:
                 self._ticker.begin(move.kept.task, move.call)
@@ -240,7 +241,7 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
             if kept.task.running is not None:
                 message = f"task {task_id!r}: its call of {kept.task.running.id} goes on"
                 raise Conflict(message)
-            await self._check_receiver(kept.task)
+            self._check_receiver(kept.task)
             move = deciding.by_hand(kept, name, clock.now())
             firing = move.post or move.call
             assert firing is not None
@@ -251,10 +252,17 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
             await uow.reply(firing)
             return move, firing
 
-    async def _check_receiver(self, task: Task) -> None:
+    async def _ask_for_receiver(self, task_id: str) -> None:
+        """Find out whether there is somebody to be sent to, while others have their turn."""
+        entry = await self._rows.entry(task_id)
+        target = book.decode(entry).task.target if entry is not None else None
+        if target is not None and target.kind == "send":
+            await self._ticker.receivers.ask(target.to)
+
+    def _check_receiver(self, task: Task) -> None:
         target = task.target
         if target.kind == "send":
-            missing = await self._ticker.receivers.missing([target.to])
+            missing, _ = self._ticker.receivers.look([target.to])
             for error in missing.values():
                 message = f"task {task.id!r} cannot fire: {error.message}"
                 raise Unavailable(message)

@@ -29,13 +29,14 @@ from ion.stores.store import Entry, IndexStore
 
 log = logging.getLogger(__name__)
 
-BATCH = 50  # tasks that fire in one commit
+FEW, BATCH = 16, 128  # tasks that are looked at in one turn, and fire in one commit
 LOOK = 5.0  # seconds between two looks into the store, at most: others may have changed it
 TICK = 1.0  # seconds between two looks at the clock, at most: somebody may have set it
 PAUSE = 1.0  # seconds until the next try where the store is away
 SWEEP = 60.0  # seconds between two removals of what is over
 MAX_CALLS = 1000  # at a time
 MAX_OF_ONE = 100  # of one op: one that hangs keeps nobody else's from being called
+MAX_ASIDE = 100  # ops whose messages wait until the broker has told who is there
 
 
 class Ticker:
@@ -53,11 +54,15 @@ class Ticker:
         self._process = process
         self._rows = rows
         self._keep = keep
-        self.receivers = Receivers(process._endpoint)
+        self.receivers = Receivers(process._endpoint, process.run, self.wake)
         self.trouble: IonError | None = None
         self.turn = asyncio.Lock()
         self._wake = asyncio.Event()
         self._until = math.inf  # when it looks next; while it is at it, that is not known
+        self._next = {book.SENDS: -math.inf, book.CALLS: -math.inf}  # when a line is looked at
+        self._few = {book.SENDS: FEW, book.CALLS: FEW}  # how much of it then
+        self._read_all = -math.inf  # when both were, on the monotonic clock
+        self._aside: dict[str, str] = {}  # op -> receiver, of which the broker is being asked
         self._calls: dict[str, str] = {}  # firing -> op
         self._is_unsure = True  # whether there may be calls noted that nobody is at
         self._swept = clock.monotonic()
@@ -74,6 +79,9 @@ class Ticker:
         """Have tasks fire, until this is cancelled."""
         current_call.set(None)  # on behalf of nobody: not of who has had it started
         while True:
+            if self._wake.is_set() or clock.monotonic() - self._read_all >= LOOK:
+                self._read_all = clock.monotonic()
+                self._next = dict.fromkeys(self._next, -math.inf)
             self._wake.clear()
             self._until = math.inf
             try:
@@ -82,6 +90,7 @@ class Ticker:
                 log.warning("tasks have to wait: %s", error)
                 self.trouble = error
                 self._is_unsure = True
+                self._read_all = -math.inf
                 await clock.sleep(PAUSE)
             else:
                 self.trouble = None
@@ -102,26 +111,38 @@ class Ticker:
             if self._is_unsure:
                 await self._take_over()
             await self._sweep()
-            due = [await self._line(book.SENDS, BATCH)]
+            self._aside = {
+                op: name for op, name in self._aside.items() if self.receivers.is_asked(name)
+            }
+            await self._line(book.SENDS, BATCH, list(self._aside))
             free = MAX_CALLS - len(self._calls)
             if free > 0:
                 counted = Counter(self._calls.values())
                 full = [word for word, count in counted.items() if count >= MAX_OF_ONE]
-                due.append(await self._line(book.CALLS, min(free, BATCH), full))
-            return min(due)
+                await self._line(book.CALLS, min(free, BATCH), full)
+            return min(self._next.values()) if free > 0 else self._next[book.SENDS]
 
-    async def _line(self, line: str, limit: int, full: Sequence[str] = ()) -> float:
-        """Have fire what is due of a line; return when to look at it next.
+    async def _line(self, line: str, most: int, without: Sequence[str]) -> None:
+        """Have fire what is due of a line, and note when to look at it next.
 
-        :param full: targets that have to wait.
+        Of a line that is not due, little is read: the tasks are whole ones.
+
+        :param most: tasks that may fire.
+        :param without: targets that have to wait.
         """
-        entries = await book.next_due(self._rows, line, limit, full)
+        if self._next[line] > clock.now():
+            return
+        limit = min(self._few[line], most)
+        entries = await book.next_due(self._rows, line, limit, without)
         now = clock.now()
         due = [entry for entry in entries if float(entry.index[line]) <= now]
         if not due:
-            return float(entries[0].index[line]) if entries else now + LOOK
+            self._next[line] = float(entries[0].index[line]) if entries else now + LOOK
+            self._few[line] = FEW
+            return
+        self._few[line] = min(limit * 2, BATCH) if len(due) == limit else max(len(due), FEW)
+        self._next[line] = -math.inf
         await self._move(due, now)
-        return now
 
     async def _take_over(self) -> None:
         """Begin again what another one has begun, of whom it is known that he is gone.
@@ -166,9 +187,13 @@ class Ticker:
         for entry in [entry for entry, kept in read if kept is None]:
             await self._set_aside(entry)
         there = [(entry, kept) for entry, kept in read if kept is not None]
-        targets = {kept.task.target.to for _, kept in there if kept.task.target.kind == "send"}
-        missing = await self.receivers.missing(targets) if targets else {}
-        looked = [(entry, self._decided(kept, now, missing)) for entry, kept in there]
+        sends = [kept.task.target for _, kept in there if kept.task.target.kind == "send"]
+        missing, asked = self.receivers.look(target.to for target in sends)
+        for target in sends:
+            if target.to in asked and len(self._aside) < MAX_ASIDE:
+                self._aside[target.word] = target.to
+        ready = [pair for pair in there if not self._is_aside(pair[1].task)]
+        looked = [(entry, self._decided(kept, now, missing)) for entry, kept in ready]
         moves = [(entry, move) for entry, move in looked if move is not None]
         try:
             await self._commit(moves)
@@ -179,16 +204,25 @@ class Ticker:
             for each in moves:
                 await self._move_one(*each, now)
 
+    def _is_aside(self, task: Task) -> bool:
+        return task.target.kind == "send" and task.target.word in self._aside
+
     def _decided(self, kept: Kept, now: float, missing: Mapping[str, IonError]) -> Move | None:
         """Return what is to be done with a task; see :func:`deciding.look`."""
         task = kept.task
         error = missing.get(task.target.to) if task.target.kind == "send" else None
-        if error is not None:
+        alive = task.running is not None and task.running.id in self._calls
+        try:
+            if error is None:
+                return deciding.look(kept, now, alive=alive)
             if task.trouble is None:
                 log.warning("task %r waits: %s", task.id, error)
             return deciding.held(kept, now, error.as_content())
-        alive = task.running is not None and task.running.id in self._calls
-        return deciding.look(kept, now, alive=alive)
+        except (IonError, ValueError, OverflowError) as trouble:
+            # What was fine where it was added need not be here: its time zone, the cron library.
+            if task.trouble is None:
+                log.error("task %r waits: %s", task.id, trouble)  # noqa: TRY400
+            return deciding.stuck(kept, now, _told(trouble))
 
     async def _move_one(self, entry: Entry, move: Move, now: float) -> None:
         try:
@@ -279,3 +313,9 @@ class Ticker:
         with contextlib.suppress(Conflict):
             index = {book.SENDS: None, book.CALLS: None, "running": None}
             await self._rows.update_index(entry.key, index, revision=entry.revision)
+
+
+def _told(error: Exception) -> dict[str, Any]:
+    if isinstance(error, IonError):
+        return error.as_content()
+    return {"code": 500, "type": type(error).__name__, "message": str(error)}

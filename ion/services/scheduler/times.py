@@ -21,6 +21,7 @@ from ion.services.scheduler.model import Schedule
 SHORTEST = 0.01  # seconds between two due times
 LATEST = 9_000_000_000.0  # in 2255
 LONGEST = 366 * 86400.0  # jitter and grace
+LEAST_GRACE = 0.1  # of what is skipped: with none at all, each firing would come too late
 COUNTED = 1000  # missed due times are counted so far
 MAX_MOST = 1000
 _ALWAYS = -math.inf
@@ -57,6 +58,11 @@ def check(schedule: Schedule, now: float) -> None:
         if not 0 <= getattr(schedule, name) <= LONGEST:
             message = f"{name}: seconds, 0 to {LONGEST:.0f}, not {getattr(schedule, name)}"
             raise InvalidRequest(message)
+    if schedule.misfire == "skip" and schedule.grace < LEAST_GRACE:
+        message = (
+            f"grace: {LEAST_GRACE} s at least, to skip what was missed: no firing is on the dot"
+        )
+        raise InvalidRequest(message)
     if not 1 <= schedule.most <= MAX_MOST:
         message = f"most: 1 to {MAX_MOST}, not {schedule.most}"
         raise InvalidRequest(message)
