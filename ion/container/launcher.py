@@ -134,7 +134,8 @@ class Launcher:
             self._tell_failed(begun[-1:], error)
             for app in reversed(begun):
                 await app.stop(self._container, self._container.drain_timeout)
-                self.apps.pop(app.name, None)
+                if self.apps.get(app.name) is app:  # not one that has taken its place
+                    del self.apps[app.name]
                 await app.undo()
             raise _failure(begun[-1].name if begun else "?", error) from error
 

@@ -95,6 +95,9 @@ class RunningApp:
         if self.supervisor is not None and self.supervisor._end is not None:
             message = f"its processes have ended: {self.supervisor._end.error}"
             raise StartError(message)
+        if self._stopping is not None:
+            message = f"app {self.name!r} was stopped while it started"
+            raise StartError(message)
         self.state = lifecycle.LIFECYCLE.next_state(self.state, "activate")
         container.tidings.app(AppStarted, self.name, self.spec.version)
 

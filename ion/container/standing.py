@@ -76,11 +76,18 @@ class FailoverApp(RunningApp):
         reset = current_lease.set(self.lease)
         try:
             await super().start(container)
+        except StartError as error:
+            self._refuse_silent(error)
+            raise
         finally:
             current_lease.reset(reset)
+        self._refuse_silent(None)
+
+    def _refuse_silent(self, error: StartError | None) -> None:
+        """See that it has kept its lease; ``error`` is what came of the loss."""
         if self._is_silent:
             message = f"the lease of app {self.name!r} was lost while it started"
-            raise StartError(message)
+            raise StartError(message) from error
 
     async def let_go(self, *, final: bool) -> None:
         """Give its lease up: to nobody, or to the next container."""

@@ -19,12 +19,16 @@ class Alone(Service, name="alone", version="1.0.0"):
 
     :param book: the file.
     :param broken: containers in which it fails at its start, by the end of their id; or ``all``.
+    :param blocks: seconds for which its start holds up the loop.
     """
 
     started: ClassVar[list[str]] = []
 
-    def __init__(self, book: str = "", broken: str = "", colour: str = "") -> None:
+    def __init__(
+        self, book: str = "", broken: str = "", colour: str = "", blocks: float = 0.0
+    ) -> None:
         self.book = Path(book) if book else None
+        self.blocks = blocks
         self.broken = broken
         self.colour = colour
         self.steps = 0
@@ -33,6 +37,9 @@ class Alone(Service, name="alone", version="1.0.0"):
         Alone.started.append(self.id)
         if self.broken and (self.broken == "all" or self._container().endswith(self.broken)):
             raise ApplicationError("it does not run here")
+        if self.blocks:
+            time.sleep(self.blocks)  # noqa: ASYNC251 - as bad code does
+            await asyncio.sleep(10 * STEP)
         if self.book is not None:
             self.run(self._work())
 

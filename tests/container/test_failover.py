@@ -360,6 +360,13 @@ async def test_a_blocked_loop_ends_it_before_its_tasks_go_on(memory, tmp_path):
     assert after["token"] > process.lease.token
 
 
+async def test_a_start_that_blocks_the_loop_until_its_lease_is_lost_says_so(memory):
+    path = memory.write(args="{blocks: 1.2}")
+    one = await memory.add()
+    with pytest.raises(StartError, match="the lease of app 'alone' was lost while it started"):
+        await one.start_app(path)
+
+
 async def test_a_restart_keeps_it_here(memory):
     path = memory.write()
     one, other = await memory.add(), await memory.add()
