@@ -69,6 +69,7 @@ class Container(Calling, Hosting, Conditioned):
         ``failure`` says why, or is "" where nothing failed.
     :ivar undoes: while it is set, a stop undoes a start that failed: failover apps that were begun
         here are stopped for good, where else another container would take them over.
+    :ivar claims_store: its store file is to be of its bus alone; see :mod:`ion.container.tenant`.
     :ivar processes: pid -> process, in the order of spawning.
     :ivar apps: name -> running app, in the order of starting.
     :raises ConfigurationError: the configuration is wrong; the message says what and where.
@@ -93,6 +94,7 @@ class Container(Calling, Hosting, Conditioned):
         self.failure = ""
         self.gave_up = asyncio.Event()
         self.undoes = False
+        self.claims_store = False
         self.processes: dict[str, Process] = {}
         self.drain_timeout = self.settings.container.drain_timeout
         self.transport: Transport = transport_for(
@@ -362,7 +364,8 @@ class Container(Calling, Hosting, Conditioned):
         await police(self)
 
     def _exchange_manager(self) -> ExchangeManager:
-        self.stores = StoreRoom(self.endpoint, self.settings, copy_context())
+        bus = self.transport.scheme if self.claims_store else ""
+        self.stores = StoreRoom(self.endpoint, self.settings, copy_context(), bus)
         return ExchangeManager(self.endpoint, self.id, self.processes, self.settings, self.stores)
 
     async def _start_agent(self) -> None:

@@ -7,6 +7,7 @@ import logging
 from contextvars import Context
 
 from ion.base.settings import Settings
+from ion.container.tenant import Tenant
 from ion.process.endpoint import Endpoint
 from ion.process.mailroom import Mailroom, StoredInbox
 from ion.process.source import EFFECTIVELY_ONCE, Policy
@@ -20,14 +21,20 @@ class StoreRoom:
     """The datastore that the settings name; a container that uses none opens none.
 
     :param context: of the container: what runs on behalf of the store is on no message's.
+    :param bus: scheme of the broker, where its file is to be of one bus alone; see
+        :mod:`ion.container.tenant`.
     """
 
-    def __init__(self, endpoint: Endpoint, settings: Settings, context: Context) -> None:
+    def __init__(
+        self, endpoint: Endpoint, settings: Settings, context: Context, bus: str = ""
+    ) -> None:
         self._endpoint = endpoint
         self._settings = settings
         self._context = context
         self._opening: asyncio.Task[Mailroom] | None = None
         self._is_silent = False
+        self._bus = bus
+        self._tenant: Tenant | None = None
 
     def new_inbox(self, name: str) -> StoredInbox | None:
         """Return an inbox in the store; None where the settings name none.
@@ -52,6 +59,7 @@ class StoreRoom:
         :raises ConfigurationError: the URL is wrong, or its engine is not installed.
         :raises Unavailable: it is away; the next call tries again.
         :raises StoreError: it cannot be read.
+        :raises StartError: the containers of another bus have it.
         """
         return (await self.mailroom()).datastore
 
@@ -74,9 +82,12 @@ class StoreRoom:
         datastore = open_datastore(url, timeout=settings.store.timeout, sysname=sysname)
         await datastore.open()
         try:
+            if self._bus:
+                self._tenant = await asyncio.to_thread(Tenant.move_in, url, self._bus)
             room = await Mailroom.open(datastore, self._endpoint, settings.store)
         except BaseException:
             await datastore.close()
+            self._move_out()
             raise
         log.info("the store is %s", datastore.url)
         return room
@@ -96,3 +107,9 @@ class StoreRoom:
         room = opening.result()
         await (room.close(0.0) if self._is_silent else room.close())
         await room.datastore.close()
+        self._move_out()
+
+    def _move_out(self) -> None:
+        tenant, self._tenant = self._tenant, None
+        if tenant is not None:
+            tenant.move_out()

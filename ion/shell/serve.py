@@ -69,7 +69,7 @@ async def _started(options: Options, stops: StopSignals) -> AsyncIterator[Contai
     :raises IonError: something did not come up; what had been started is stopped then.
     """
     container = _container(options)
-    container.undoes = True
+    container.undoes = container.claims_store = True
     try:
         try:
             await _unless_stopped(_bring_up(container, options), stops)

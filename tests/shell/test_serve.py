@@ -213,6 +213,19 @@ def test_a_variable_that_means_nothing_is_told(ioncc):
     assert any("ION_BROCKER" in line for line in serving.lines)
 
 
+def test_two_that_are_on_no_common_bus_do_not_share_a_store(ioncc):
+    """A second `make run` would fire the timers of the first, and send what that one is to send."""
+    first = ioncc.serve("-n", "attributestore")
+    first.ready()
+    second = ioncc.run("-n", "attributestore")
+    assert second.returncode == 1
+    assert second.stderr.startswith("ioncc: app 'attributestore' did not start: ")
+    assert second.stderr.count("\n") == 1
+    assert f"in use by process {first.process.pid}, " in second.stderr
+    first.end(signal.SIGKILL)
+    ioncc.serve("-n", "attributestore").ready()
+
+
 def test_logs_are_json_where_asked_for(ioncc):
     serving = ioncc.serve("-n", "--log-format", "json", "--log-level", "debug", "hello")
     serving.ready()
