@@ -7,12 +7,15 @@ false and null come out of it (also in JSON's spelling), all else is an error wi
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from typing import Any
 
 from ion.base.builder import Builder, KeyPath
 
 _JSON_WORDS = {"true": True, "false": False, "null": None}
+_NOT_CLOSED = re.compile(r"does not match opening parenthesis ('.') on line (\d+)")
+_LINE = re.compile(r"\bline (\d+)")
 
 
 def build_literal(text: str, builder: Builder) -> Any:
@@ -26,10 +29,22 @@ def build_literal(text: str, builder: Builder) -> Any:
             warnings.simplefilter("ignore")  # of odd escapes, which mean what they say
             node = ast.parse(f"(\n{text}\n)", mode="eval").body
     except SyntaxError as error:
-        builder.fail((error.lineno or 2) - 1, f"not a literal: {error.msg}")
+        line, why = _told(error, len(text.splitlines()))
+        builder.fail(line, f"not a literal: {why}")
     except (ValueError, RecursionError, MemoryError) as error:
         builder.fail(1, f"not a literal: {str(error) or 'nested too deeply'}")
     return _value(node, (), builder)
+
+
+def _told(error: SyntaxError, lines: int) -> tuple[int, str]:
+    """Return the line, and what is wrong: of the text, not of the parentheses put around it."""
+    line = (error.lineno or 2) - 1
+    opened = _NOT_CLOSED.search(error.msg)
+    if opened is not None and line > lines:  # it was our own ")" that did not match
+        return int(opened[2]) - 1, f"{opened[1]} is never closed"
+    if opened is not None and opened[2] == "1":  # it was matched with our own "("
+        return line, f"{error.msg.removesuffix(opened[0]).strip()} closes nothing"
+    return line, _LINE.sub(lambda found: f"line {int(found[1]) - 1}", error.msg)
 
 
 def _value(node: ast.expr, path: KeyPath, builder: Builder) -> Any:

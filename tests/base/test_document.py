@@ -95,7 +95,12 @@ def test_faults_of_yaml(text: str, said: str) -> None:
     [
         ("{'a': 1,\n'a': 2}", "f:2: key 'a' occurs twice (first in line 1)"),
         ("{'a': 1,\n 'b' 2}", "f:2: not a literal:"),
-        ("{'a': [1,\n 2}", "f:2: not a literal:"),
+        (
+            "{'a': [1,\n 2}",
+            "closing parenthesis '}' does not match opening parenthesis '[' on line 1",
+        ),
+        ("\n{'a': 1,\n 'b': 2", "f:2: not a literal: '{' is never closed"),
+        ("{'a': 1}}", "f:1: not a literal: closing parenthesis '}' closes nothing"),
         (
             "{'a':\n __import__('os').system('ls')}",
             "f:2: a: only literals are data here, not: Call",
@@ -148,7 +153,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         document.read(tmp_path / "nope.app")
     with pytest.raises(ConfigurationError, match="cannot be read: Is a directory"):
         document.read(tmp_path)
-    with pytest.raises(ConfigurationError, match="cannot be read: .*embedded null"):
+    with pytest.raises(ConfigurationError, match=r"cannot be read: .*embedded null"):
         document.read("a\0b")
     latin = tmp_path / "latin.yml"
     latin.write_bytes(b"a: 1\nb: caf\xe9\n")
