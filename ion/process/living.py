@@ -35,6 +35,7 @@ class Living:
     id: str
     _host: Host
     _state: str
+    _draining: bool
     _tasks: Tasks | None = None
     _ending: asyncio.Future[None] | None = None
     _end: End | None = None
@@ -66,6 +67,7 @@ class Living:
         await self._host.terminate_process(self.id, end=ENDED)
 
     def _terminate_later(self) -> None:
+        self._draining = True  # what comes on the heels of the answer is not begun any more
         task = asyncio.ensure_future(self._host.terminate_process(self.id, end=ENDED))
         self._ending = task  # a task that nobody holds may be collected
         task.add_done_callback(_log_failure)

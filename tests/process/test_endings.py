@@ -158,6 +158,18 @@ async def test_what_is_heard_of_an_end(
     assert process.id not in container.processes
 
 
+async def test_a_process_that_ends_itself_begins_nothing_more(container: Container) -> None:
+    process = await spawned(container)
+    process.concurrency = 1
+    ending = asyncio.create_task(container.rpc_send(process.id, "end"))
+    waiting = asyncio.create_task(container.rpc_send(process.id, "work", timeout=20))
+    assert await ending == "ended"
+    for call in (waiting, container.rpc_send(process.id, "work", timeout=20)):
+        with pytest.raises(ProcessNotFound):
+            await call
+    assert process._handled == 1
+
+
 async def test_an_exception_of_an_op_is_no_end(container: Container) -> None:
     process = await spawned(container)
     for _ in range(2):
