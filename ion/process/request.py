@@ -114,16 +114,18 @@ class RequestConversation:
         return self._wait().__await__()
 
     async def _wait(self) -> Any:
-        message = f"conversation {self.id} was cancelled"
         if self._task.cancelled():
-            raise Cancelled(message)
+            raise self._given_up()
         try:
             return await asyncio.shield(self._task)
         except asyncio.CancelledError:
             if not self._task.cancelled():  # it is the waiter that was cancelled: so is the request
                 self._task.cancel()
                 raise
-            raise Cancelled(message) from None
+            raise self._given_up() from None
+
+    def _given_up(self) -> Cancelled:
+        return Cancelled(f"request {self.id} was cancelled" if self.id else "it was never sent")
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         """Iterate the content of the progress messages until the request is over."""

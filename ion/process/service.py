@@ -101,8 +101,8 @@ def _check(cls: type[Service]) -> None:
         raise ConfigurationError(message)
     for dependency in cls.depends:
         checked_name(dependency, f"{where}: dependency")
-    if not cls.version.split(".")[0].isdigit():
-        message = f"{where}: version {cls.version!r} does not begin with a number, as in '1.0.0'"
+    if not isinstance(cls.version, str) or not cls.version.split(".")[0].isdecimal():
+        message = f"{where}: version must be text, as '1.0.0', not {cls.version!r}"
         raise ConfigurationError(message)
     if cls.concurrency < 1 or cls.mailbox < 0:
         message = f"{where}: concurrency must be at least 1, and mailbox at least 0"
