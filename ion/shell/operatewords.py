@@ -144,7 +144,8 @@ def _add_spawn(parser: argparse.ArgumentParser) -> None:
     add("--name", metavar="NAME", help="of the process; that of its class by default")
     add("node", metavar="NODE", help=NODE_HELP)
     add("subject", metavar="PACKAGE.MODULE:CLASS", help="as the container there can import it")
-    add("content", nargs="*", metavar="KEY=VALUE | JSON", help="arguments of its __init__")
+    content = "KEY=VALUE | JSON"
+    add("content", nargs="*", default=[], metavar=content, help="arguments of its __init__")
 
 
 def _add_kill(parser: argparse.ArgumentParser) -> None:

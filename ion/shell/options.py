@@ -312,7 +312,11 @@ def _calling(description: str) -> Callable[[str], argparse.ArgumentParser]:
         _add_timeout(parser, "deadline in seconds (default: the setting messaging.rpc_timeout)")
         parser.add_argument("target", metavar="SERVICE.OP", help="what to reach")
         parser.add_argument(
-            "content", nargs="*", metavar="KEY=VALUE | JSON", help="the content of the message"
+            "content",
+            nargs="*",
+            default=[],  # or it is named where SERVICE.OP is missing
+            metavar="KEY=VALUE | JSON",
+            help="the content of the message",
         )
         return parser
 
