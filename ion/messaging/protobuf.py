@@ -1,8 +1,9 @@
 """Protobuf content: ``application/x-protobuf; type=<full name>``.
 
 A message travels under its full name and is read through protobuf's default pool, so its module
-must have been imported on the reading side. Plain data (maps, lists, text, numbers) travels as
-``google.protobuf.Value`` and ``Struct``, so any op can be called, and can answer, in protobuf.
+must have been imported on the reading side; the well-known types are always there. Plain data
+(maps, lists, text, numbers) travels as ``google.protobuf.Value`` and ``Struct``, so any op can be
+called, and can answer, in protobuf; a wrapper, such as ``StringValue``, is read as what is in it.
 """
 
 from __future__ import annotations
@@ -12,9 +13,14 @@ import math
 from typing import Any
 
 from ion.base.errors import CodecError, UnsupportedContentType
+from ion.base.plugin import resolve
 from ion.messaging.envelope import PROTOBUF
 
+_WELL_KNOWN = "google.protobuf."
 _PLAIN = {"google.protobuf.Struct", "google.protobuf.Value", "google.protobuf.ListValue"}
+_WRAPPERS = ("Bool", "Bytes", "Double", "Float", "Int32", "Int64", "String", "UInt32", "UInt64")
+_WRAPPED = {f"{_WELL_KNOWN}{kind}Value" for kind in _WRAPPERS}
+_MODULES = ("any", "duration", "empty", "field_mask", "struct", "timestamp", "wrappers")
 
 
 @functools.cache
@@ -53,6 +59,8 @@ class ProtobufCodec:
         except Exception as error:  # DecodeError, of whichever back end is in use
             text = f"content is not {name}: {error}"
             raise CodecError(text) from error
+        if name in _WRAPPED:
+            return message.value
         return _as_data(message) if name in _PLAIN else message
 
 
@@ -73,8 +81,11 @@ def message_class(name: str) -> Any:
 
     :raises UnsupportedContentType: it is not in the pool; its module was not imported here.
     """
-    from google.protobuf import descriptor_pool, message_factory, struct_pb2  # noqa: F401
+    from google.protobuf import descriptor_pool, message_factory
 
+    if name.startswith(_WELL_KNOWN):
+        for module in _MODULES:
+            resolve(f"google.protobuf.{module}_pb2")
     try:
         descriptor = descriptor_pool.Default().FindMessageTypeByName(name)
     except KeyError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import subprocess
+import sys
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -98,6 +100,30 @@ def test_plain_data_travels_in_protobuf_as_well_known_types() -> None:
     body, content_type = codec.encode(content, PROTOBUF)
     assert content_type == f"{PROTOBUF}; type=google.protobuf.Value"
     assert codec.decode(body, content_type) == content
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "expected"),
+    [
+        ("StringValue", b"\n\x02hi", "hi"),
+        ("Int64Value", b"\x08\x07", 7),
+        ("BytesValue", b"\n\x01\xff", b"\xff"),
+        ("BoolValue", b"", False),
+    ],
+)
+def test_a_wrapper_is_read_as_what_is_in_it(name: str, body: bytes, expected: object) -> None:
+    content = codec.decode(body, f"{PROTOBUF}; type=google.protobuf.{name}")
+    assert content == expected
+    assert type(content) is type(expected)
+
+
+def test_well_known_types_need_no_import() -> None:
+    read = "codec.decode(b'\\x08\\x05', 'application/x-protobuf; type=google.protobuf.Timestamp')"
+    program = f"from ion.messaging import codec; print({read}.seconds)"
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert told.stdout == "5\n"
 
 
 @pytest.mark.parametrize(
