@@ -12,9 +12,12 @@ from typing import Any
 from ion.base.errors import IonError
 from ion.messaging.envelope import Envelope
 from ion.observe.context import current_call
-from ion.process.identity.desk import Receiver
+from ion.process.identity.desk import NotKnownYet, Receiver
 from ion.process.identity.identity import TOKEN
 from ion.process.incoming import BINDING, IncomingCall
+from ion.process.source import AT_MOST_ONCE
+
+__all__ = ["NotKnownYet", "admit_later", "admitted", "answer_ping"]
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +38,20 @@ def admitted(call: IncomingCall, receiver: Receiver) -> Envelope:
     finally:
         current_call.reset(before)
     return call.envelope
+
+
+async def admit_later(call: IncomingCall, receiver: Receiver) -> None:
+    """Have a message wait until it is known whose tokens are good, where else it would be lost.
+
+    So it is with what nobody awaits an answer to, and that no ladder brings again: what comes to a
+    process itself, and events of a live subscription. It keeps a hand of its process meanwhile.
+
+    :raises IonError: it may not pass.
+    """
+    policy = call.source.policy
+    if not call.envelope.reply_to and (policy is None or policy.mode == AT_MOST_ONCE):
+        await call.endpoint.desk.known()
+    call.endpoint.desk.admit(call, receiver)
 
 
 def answer_ping(call: IncomingCall, receiver: Receiver, pong: dict[str, Any]) -> None:

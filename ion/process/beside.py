@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 
 from ion.base.errors import Forbidden, IonError, Unauthorized
@@ -10,7 +12,7 @@ from ion.messaging.transport import Consumer, Delivery, QueueSpec
 from ion.process.admitting import admitted
 from ion.process.arriving import incoming_call
 from ion.process.endpoint import Endpoint
-from ion.process.identity.desk import Receiver
+from ion.process.identity.desk import NotKnownYet, Receiver
 from ion.process.ops import Op
 from ion.process.source import Source
 
@@ -43,6 +45,8 @@ class Beside:
         self._op = op
         self._give = take
         self._consumer: Consumer | None = None
+        self._held: deque[Delivery] = deque()  # until it is known whose tokens are good
+        self._release: asyncio.Task[None] | None = None
         serial = endpoint.next_id().rpartition("-")[2]
         name = f"{endpoint.namespace.sysname}.{endpoint.id}.wait.{serial}"
         self._spec = QueueSpec(
@@ -70,6 +74,9 @@ class Beside:
     async def close(self) -> None:
         """Hear no more. Never raises; may be called twice. Cancelled, it is done all the same."""
         consumer, self._consumer = self._consumer, None
+        self._held.clear()
+        if self._release is not None:
+            self._release.cancel()
         await self._endpoint.farewell.tell(self._leave(consumer))
 
     async def _leave(self, consumer: Consumer | None) -> None:
@@ -78,10 +85,44 @@ class Beside:
         await self._endpoint.transport.delete_queue(self._spec.name)
 
     def _take(self, delivery: Delivery) -> None:
+        if self._held:
+            self._hold(delivery)
+            return
+        try:
+            self._hear(delivery)
+        except NotKnownYet:
+            self._hold(delivery)
+
+    def _hold(self, delivery: Delivery) -> None:
+        if len(self._held) >= MOST:
+            self._endpoint.counts["events that could not wait"] += 1
+            return
+        self._held.append(delivery)
+        if self._release is None:
+            self._release = asyncio.create_task(self._hear_held(), name="held events")
+
+    async def _hear_held(self) -> None:
+        await self._endpoint.desk.known()
+        self._release = None
+        while self._held:
+            try:
+                self._hear(self._held[0])
+            except NotKnownYet as error:
+                log.warning("an event that cannot be heard: %s", error)
+            if self._held:  # whoever hears it may have closed this
+                self._held.popleft()
+
+    def _hear(self, delivery: Delivery) -> None:
+        """Give what a message says.
+
+        :raises NotKnownYet: whether its token was revoked is not known here yet.
+        """
         endpoint = self._endpoint
         try:
             call = incoming_call(endpoint, endpoint.id, delivery, self._source)
             args, _ = self._op.bind(admitted(call, self._receiver))
+        except NotKnownYet:
+            raise
         except (Forbidden, Unauthorized) as error:  # who has decided so has logged it
             endpoint.counts["events that were not let in"] += 1
             log.debug("an event that was not let in: %s", error)

@@ -25,8 +25,8 @@ class Customs:
 
     :ivar max_content: the largest content either way, bytes.
     :ivar inbound: interceptors for what arrives, outbound: for what is sent.
-    :ivar screen: the first interceptor for what arrives, where it is one to be asked before anything
-        is done with an answer, or with what is said later in a conversation; or None.
+    :ivar screen: the first interceptor for what arrives, where it is to be asked before anything is
+        done with an answer, or with what is said later in a conversation; or None.
     :ivar permission: to command others, and whom to heed; None: nobody.
     :ivar desk: tells whose the calls are that arrive.
     :ivar token: that its own calls bear, those that are made while none is handled; or "".

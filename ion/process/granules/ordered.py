@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ion.base.errors import IonError, Unavailable
+from ion.base.errors import IonError
 from ion.messaging.address import Namespace
 from ion.messaging.transport import Consumer, Delivery, QueueSpec
 from ion.observe.context import current_call
 from ion.process.arriving import incoming_call
 from ion.process.granules.names import OP, POINT, escaped
 from ion.process.granules.ops import GranuleOp
+from ion.process.identity.desk import NotKnownYet
 from ion.process.incoming import BINDING
 from ion.process.source import Source
 from ion.process.subscription import release
@@ -204,7 +205,7 @@ class Ordered:
                 endpoint.desk.admit(call, self._process)
             envelope = endpoint.incoming(envelope)
         except IonError as error:
-            if isinstance(error, Unavailable) and endpoint.desk.waits:
+            if isinstance(error, NotKnownYet):
                 return False
             call.fail(error)
             return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Iterable
@@ -26,6 +27,11 @@ THE_SYSTEM = Identity(
     actor=SYSTEM, roles=frozenset((SYSTEM_ROLE,)), issuer=SYSTEM_ISSUER
 )  # whose a signed command is
 QUIET = 1.0  # seconds between two lines of the log on what was refused
+PATIENCE = 30.0  # seconds in which it is to be known what was revoked, for what waits for that
+
+
+class NotKnownYet(Unavailable):
+    """Whether a token was revoked is not known here yet; to others it is Unavailable."""
 
 
 class Arriving(Protocol):
@@ -53,7 +59,6 @@ class Desk:
 
     :ivar is_strict: whether calls without a token are its business, too.
     :ivar audience: that tokens must be made for.
-    :ivar waits: whether no token but the system's is taken, until it is known what was revoked.
     :param permission: of that party: the key of its system is trusted.
     """
 
@@ -61,7 +66,9 @@ class Desk:
         self, settings: IdentitySettings, permission: Permission | None, sysname: str
     ) -> None:
         self.is_strict = settings.verify in (PRESENT, REQUIRED)
-        self.waits = self.is_strict and settings.revocations == "require"
+        self._known = asyncio.Event()
+        self._unknown_since = time.monotonic()
+        self._waits = self.is_strict and settings.revocations == "require"
         self._mode = settings.verify
         self.settings = settings
         self._permission = permission
@@ -70,6 +77,28 @@ class Desk:
         self._verifier: Verifier | None = None
         self._revocations = Revocations()
         self._noted = 0.0
+
+    @property
+    def waits(self) -> bool:
+        """Whether no token but the system's is taken, until it is known what was revoked."""
+        return self._waits
+
+    @waits.setter
+    def waits(self, waits: bool) -> None:
+        if waits and not self._waits:
+            self._unknown_since = time.monotonic()
+            self._known = asyncio.Event()
+        self._waits = waits
+        if not waits:
+            self._known.set()
+
+    async def known(self) -> None:
+        """Return once it is known what was revoked, or nobody can wait for that any longer."""
+        left = self._unknown_since + PATIENCE - time.monotonic()
+        if self._waits and left > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._known.wait()
 
     @property
     def mode(self) -> str:
@@ -113,7 +142,7 @@ class Desk:
 
         :param process: that it is for.
         :raises Unauthorized: its token is not good, or it has none, and needs one.
-        :raises Unavailable: whether its token was revoked is not known here yet.
+        :raises NotKnownYet: whether its token was revoked is not known here yet.
         """
         if self._mode == OFF:
             return
@@ -157,9 +186,9 @@ class Desk:
         except ConfigurationError as error:
             message = f"tokens cannot be checked here: {error.message}"
             raise Unauthorized(message, details={"reason": "unchecked"}) from error
-        if self.waits and SYSTEM_ROLE not in identity.roles:
+        if self._waits and SYSTEM_ROLE not in identity.roles:
             message = "it is not known here yet which tokens were revoked: try again"
-            raise Unavailable(message, details={"retry-after": 1.0})
+            raise NotKnownYet(message, type="Unavailable", details={"retry-after": 1.0})
         if self.audience in identity.audience:
             return identity
         name = getattr(process, "service_name", "") or process.name

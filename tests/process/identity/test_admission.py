@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ion import Container, IonError, Operator, Process, Service, Unauthorized, connect
+from ion import (
+    Container,
+    IonError,
+    Operator,
+    Process,
+    Service,
+    Unauthorized,
+    Unavailable,
+    connect,
+)
 from ion.base.config import read
 from ion.messaging.envelope import Envelope
 from ion.observe.context import current_call
 from ion.process import deadletters
+from ion.process.events import Event
 from ion.process.identity import acting, current_identity
 from ion.process.identity.issuer import Issuer
+from ion.process.identity.revocations import Revocation
 from ion.process.identity.trust import issuer_of
 from ion.shell.config import said
 from ion.shell.options import parse
@@ -316,3 +328,42 @@ async def test_a_shell_bears_the_token_that_it_is_given(tmp_path: Path) -> None:
     told = read(environ={"ION_TOKEN": "sesame"}, directory=tmp_path)
     assert told.settings.identity.token == "sesame"
     assert "sesame" not in f"{told.as_dict()} {list(told.explanations())}"
+
+
+async def test_what_nobody_would_say_again_waits_until_tokens_can_be_judged(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Live events, and what is sent to a process, were dropped; who awaits an answer is told."""
+    async with strict(bus, "required") as container:
+        pid = await container.spawn(Teller)
+        teller, desk = container.processes[pid], container.endpoint.desk
+        assert isinstance(teller, Teller)
+        party = container.processes[await container.spawn(Process)]
+        tokens = [issuer(container).token(name) for name in ("ann", "eve")]
+        async with party.expect_event(Event, origin="real") as expected:
+            desk.waits = True
+            for token in tokens:
+                with acting(token):
+                    await party.send(pid, "note")
+                    await party.publish("news", "a.b", "x")
+                    await party.publish_event(Event(origin="real"))
+                    with pytest.raises(Unavailable, match="not known here yet"):
+                        await party.rpc_send(pid, "who")
+            await until(lambda: len(teller._begun()) == 4 and len(expected._beside._held) == 2)
+            assert await party.rpc_send(pid, "who", {}, 5) == "system/system"  # the system's own
+            assert teller.heard == []
+            now = time.time()
+            desk.revoke([Revocation("actor", "eve", now + 1, now + 99)])
+            desk.waits = False
+            await expected.wait(timeout=20)
+            await until(lambda: teller.heard == ["ann/ann"] * 2)
+            await until(lambda: not teller._begun())
+            assert expected._heard.empty()
+        monkeypatch.setattr("ion.process.identity.desk.PATIENCE", 0.05)
+        desk.waits = True
+        counts = container.endpoint.counts
+        before = counts["dead-lettered"]
+        with acting(tokens[0]):
+            await party.send(pid, "note")
+        await until(lambda: counts["dead-lettered"] == before + 1)
+        assert teller.heard == ["ann/ann"] * 2
