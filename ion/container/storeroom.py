@@ -11,7 +11,7 @@ from ion.container.tenant import Tenant
 from ion.process.endpoint import Endpoint
 from ion.process.mailroom import Mailroom, StoredInbox
 from ion.process.source import EFFECTIVELY_ONCE, Policy
-from ion.stores.opening import open_datastore
+from ion.stores.opening import checked_scheme, open_datastore
 from ion.stores.store import Datastore
 
 log = logging.getLogger(__name__)
@@ -23,11 +23,14 @@ class StoreRoom:
     :param context: of the container: what runs on behalf of the store is on no message's.
     :param bus: scheme of the broker, where its file is to be of one bus alone; see
         :mod:`ion.container.tenant`.
+    :raises ConfigurationError: ``store.url`` names no engine there is; said now, not at first use.
     """
 
     def __init__(
         self, endpoint: Endpoint, settings: Settings, context: Context, bus: str = ""
     ) -> None:
+        if settings.store.url is not None:
+            checked_scheme(settings.store.url)
         self._endpoint = endpoint
         self._settings = settings
         self._context = context

@@ -31,11 +31,19 @@ def open_datastore(url: str, **options: Any) -> Datastore:
     :raises ConfigurationError: it is no URL, or of a scheme that nobody knows; or the optional part
         of ION for that engine is not installed.
     """
+    return cast("Datastore", resolve(SCHEMES[checked_scheme(url)])(url, **options))
+
+
+def checked_scheme(url: str) -> str:
+    """Return the scheme of a datastore's URL; imports no engine.
+
+    :raises ConfigurationError: it is no URL, or of a scheme that nobody knows.
+    """
     match = _SCHEME.match(url) if isinstance(url, str) else None
     scheme = match.group(1).lower() if match else ""
-    if scheme not in SCHEMES:
-        known = ", ".join(f"{name}://" for name in SCHEMES)
-        # What is no URL may still hold a password: it is not repeated.
-        message = f"the store URL has no known scheme (found {scheme!r}; known: {known})"
-        raise ConfigurationError(message)
-    return cast("Datastore", resolve(SCHEMES[scheme])(url, **options))
+    if scheme in SCHEMES:
+        return scheme
+    known = ", ".join(f"{name}://" for name in SCHEMES)
+    # What is no URL may still hold a password: it is not repeated.
+    message = f"the store URL has no known scheme (found {scheme!r}; known: {known})"
+    raise ConfigurationError(message)

@@ -57,6 +57,15 @@ def test_a_sysname_that_is_no_name_is_refused(name: str) -> None:
         Container("memory://", sysname=name)
 
 
+@pytest.mark.parametrize("url", ["secret", "", "mysql://root:secret@localhost/ion"])
+async def test_a_store_of_no_known_engine_fails_the_start(url: str) -> None:
+    container = Container("memory://", config={"store.url": url})
+    with pytest.raises(ConfigurationError, match=r"known: memory://, sqlite://") as raised:
+        await container.start()
+    assert "secret" not in raised.value.message
+    assert container.state == "ERROR"
+
+
 async def test_a_broker_that_is_down_fails_the_start_with_one_clear_error() -> None:
     container = Container("amqp://guest:secret@127.0.0.1:9/")
     with pytest.raises(Unavailable) as raised:
