@@ -5,7 +5,9 @@ Cells come from other containers, so control characters in them never reach the 
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -14,6 +16,9 @@ import msgspec
 
 Row = Mapping[str, Any]
 _GAP = "  "
+WIDTH = 100  # characters of a line, where no terminal says how wide it is
+_NO_BREAK = "\u00a0"  # a blank that no line ends at
+NARROWEST = 40  # characters that the last column has in any case
 
 
 class Table:
@@ -40,14 +45,22 @@ class Table:
         return [[cell_text(row.get(column)) for column in self.columns] for row in self.rows]
 
     def text(self) -> str:
-        """Return the table as plain text with blanks between the columns."""
+        """Return the table as plain text with blanks between the columns.
+
+        A list in the last column that is too long for a line has a line for each of its items.
+        """
         lines = [[column.upper() for column in self.columns], *self.cells()]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        padded = [
-            _GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in lines
-        ]
-        return "\n".join([*padded, self.note] if self.note else padded)
+        start = sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)
+        room = max(shutil.get_terminal_size((WIDTH, 0)).columns - start, NARROWEST)
+        printed: list[str] = []
+        for line, row in zip(lines, [{}, *self.rows], strict=True):
+            first, *more = _folded(line[-1], row.get(self.columns[-1]), room)
+            cells = [*line[:-1], first]
+            padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
+            printed.append(_GAP.join(padded).rstrip())
+            printed += [" " * start + each for each in more]
+        return "\n".join([*printed, self.note] if self.note else printed)
 
     def show(self, file: TextIO | None = None) -> None:
         """Print the table: drawn by rich on a terminal that has it, plain elsewhere."""
@@ -77,6 +90,17 @@ class Table:
         if self.note:
             console.print(Text(self.note, style="dim"))
         return True
+
+
+def _folded(text: str, value: Any, room: int) -> list[str]:
+    """Return the lines of a cell, one where it fits."""
+    if len(text) <= room or not isinstance(value, list):
+        return [text]
+    lines: list[str] = []
+    for item in value:
+        whole = cell_text(item).replace(" ", _NO_BREAK).replace(f",{_NO_BREAK}", ", ")
+        lines += textwrap.wrap(whole, room, subsequent_indent="    ", break_on_hyphens=False)
+    return [line.replace(_NO_BREAK, " ") for line in lines]
 
 
 def cell_text(value: Any) -> str:

@@ -21,6 +21,24 @@ def test_plain_table_has_aligned_columns_and_a_count():
     assert table.text().splitlines() == ["NAME       N", "long name  1", "b          -", "2 rows"]
 
 
+def test_a_list_that_is_too_long_for_a_line_has_a_line_for_each_item(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    ops = ["ping()", f"find({', '.join(f'name{n}: str | None = None' for n in range(5))})"]
+    rows = [{"name": "long", "ops": ops}, {"name": "brief", "ops": ["hello()", "ping()"]}]
+    assert Table(("name", "ops"), rows, "2 rows").text().splitlines() == [
+        "NAME   OPS",
+        "long   ping()",
+        "       find(name0: str | None = None, name1: str | None = None, name2: str | None = None,",
+        "           name3: str | None = None, name4: str | None = None)",
+        "brief  hello(), ping()",
+        "2 rows",
+    ]
+    monkeypatch.setenv("COLUMNS", "20")
+    narrow = Table(("name", "ops"), rows).text()
+    assert max(map(len, narrow.splitlines())) <= 7 + 40
+    assert narrow.count(": str | None = None") == 5
+
+
 def test_an_empty_table_still_has_its_heading():
     assert Table(("a", "b"), [], "0 rows").text() == "A  B\n0 rows"
 
