@@ -21,16 +21,19 @@ _MAX_DEPTH = 1000  # how far a chain of awaits is followed
 _SUSPENDED = (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)
 _FRAMES = ("cr_frame", "gi_frame", "ag_frame")
 _AWAITED = ("cr_await", "gi_yieldfrom", "ag_await")
+_IMPORTING = "<frozen importlib"
 _LOOP_FILE = asyncio.events.__file__  # its Handle._run calls all that a loop runs
 
 
 def of_thread(ident: int) -> list[str]:
     """Return the stack of a thread of this OS process; empty where there is none of that number.
 
-    Of the thread of an event loop, only what the loop has called. May be asked from any thread.
+    Of the thread of an event loop, only what the loop has called; of imports, the files that
+    import, and not the frames between. May be asked from any thread.
     """
     frame = sys._current_frames().get(ident)
-    frames = list(islice(_callers(frame), _MAX_DEPTH))
+    callers = islice(_callers(frame), _MAX_DEPTH)
+    frames = [each for each in callers if not each.f_code.co_filename.startswith(_IMPORTING)]
     lines = [_line(frame.f_code, frame.f_lineno) for frame in frames[:MAX_LINES]]
     return lines[::-1]
 

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -90,6 +91,7 @@ class InstrumentAgent(
         self._told = {"driver": driver, "stream": resource if stream is None else stream}
         self._restore = restore
         self._desk = Desk(self._session_ended)
+        self._direct: Held | None = None  # the session that direct access was given to
         self._stand(driver, device or {}, resource if stream is None else stream or None)
         self._start_state = start
 
@@ -240,11 +242,15 @@ class InstrumentAgent(
             message = f"{name!r} is no command (known: {', '.join(machine.COMMAND_NAMES)})"
             raise Wrong(message)
         async with self._commanding(name, session) as held:
-            if name == "go_direct_access" and held is None:
-                message = "direct access is for who has a session: acquire one"
-                raise NoSession(message)
+            if name == "go_direct_access":
+                if held is None:
+                    message = "direct access is for who has a session: acquire one"
+                    raise NoSession(message)
+                self._direct = held
             state = await self._do(name)
             await self._remember()
+            if state == DIRECT_ACCESS:
+                self._desk.check(session)  # where it ended meanwhile, so does the access
         return state
 
     async def op_go(self, state: str, session: str | None = None) -> str:
@@ -299,7 +305,10 @@ class InstrumentAgent(
             self._desk.check(session)
             async with self._busy:
                 held = self._desk.check(session)  # it may have ended while others were at work
-                yield held
+                try:
+                    yield held
+                finally:
+                    self._end_direct()
         except ApplicationError as error:
             said = {"error": error.type, "reason": error.message[:MAX_REASON]}
             is_word = what.isascii() and what.isprintable() and len(what) <= MAX_WORD
@@ -340,7 +349,12 @@ class InstrumentAgent(
         self._desk.release(session)
 
     def _session_ended(self, held: Held) -> None:
-        if self._at == DIRECT_ACCESS and self._end is None:
+        if not self._busy.locked():  # else once the command is done, which has its own way
+            self._end_direct()
+
+    def _end_direct(self) -> None:
+        """End direct access where the session is over that it was given to."""
+        if self._at == DIRECT_ACCESS and self._desk.held is not self._direct and self._end is None:
             self._enter(machine.AGENT.next_state(self._at, "go_command"), "the session is over")
 
     # what the driver says
@@ -359,10 +373,7 @@ class InstrumentAgent(
         await self._take(batch)
 
     async def _take(self, batch: Batch) -> None:
-        if batch.number <= self._line.batch:
-            return  # it was taken, and the driver has not heard so
-        await self._output.publish(batch, self._fields)
-        self._line.batch = batch.number
+        await self._line.take(batch.number, partial(self._output.publish, batch, self._fields))
 
     async def op_lost(self, reason: str) -> None:
         """Hear of the driver that the device is gone."""

@@ -75,6 +75,11 @@ class Desk:
         return self._sessions.check(id, clock.monotonic())
 
     @property
+    def held(self) -> Held | None:
+        """The session, or None."""
+        return self._sessions.held
+
+    @property
     def owner(self) -> str | None:
         """Who has the session."""
         return self._sessions.held.owner if self._sessions.held else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from ion.base.errors import ApplicationError, IonError, ProcessNotFound, ReceivedError, StartError
@@ -46,6 +46,7 @@ class Line:
         self._settings = {**settings, "key": key}
         self._supervisor = ""
         self._up = asyncio.Event()
+        self._taking = asyncio.Lock()
         self.pid = ""
         self.batch = 0
 
@@ -87,6 +88,19 @@ class Line:
         """Hear that it is gone."""
         self.pid = ""
         self._up.clear()
+
+    async def take(self, number: int, publish: Callable[[], Awaitable[None]]) -> None:
+        """Have a batch published, once however often its driver sends it.
+
+        Errors are those of ``publish``: then it is still to come.
+        """
+        driver = self.pid
+        async with self._taking:  # it may come again while the broker has no room for it
+            if driver == self.pid and number <= self.batch:
+                return  # it was taken, and the driver has not heard so
+            await publish()
+            if driver == self.pid:  # else it is gone, and the numbers are another one's
+                self.batch = number
 
     async def ask(self, op: str, content: Any = None, timeout: float = ANSWER) -> Any:
         """Ask the driver.

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
 from ion import Container, Process, ReceivedError, StartError
@@ -216,6 +217,40 @@ async def test_direct_access_is_for_who_has_the_session_and_ends_with_it(gps: Gp
         with pytest.raises(ReceivedError, match="not done in DIRECT_ACCESS"):
             await client.set({"rate": 5})
     assert (await gps.status()).state == "COMMAND"
+
+
+@pytest.mark.parametrize(("name", "state"), [("go_direct_access", None), ("go_inactive", 1)])
+async def test_a_session_that_ends_in_mid_command_leaves_no_direct_access(
+    gps: Gps, name: str, state: int | None
+) -> None:
+    """Nor an agent that believes in a device that it has just let go."""
+    await gps.client.command("stop_streaming")
+    await gps.client.acquire("ada")
+    if state:
+        await gps.client.command("go_direct_access")
+    line, go_on = gps.process("InstrumentAgent")._line, asyncio.Event()
+    ask, asked = line.ask, asyncio.Event()
+
+    async def slow(op: str, *words: Any, **others: Any) -> Any:
+        answer = await ask(op, *words, **others)
+        if op in ("direct", "disconnect"):
+            asked.set()
+            await go_on.wait()
+        return answer
+
+    line.ask = slow
+    doing = asyncio.ensure_future(gps.client.command(name))
+    await asked.wait()
+    await gps.client.release()
+    go_on.set()
+    if state:
+        assert await doing == "INACTIVE"
+    else:
+        with pytest.raises(ReceivedError) as raised:
+            await doing
+        assert wrong(raised) == "NoSession"
+    assert (await gps.status()).state == ("INACTIVE" if state else "COMMAND")
+    assert await gps.client.go("IDLE") == "IDLE"
 
 
 # what happens to it
@@ -431,6 +466,41 @@ async def test_a_batch_that_comes_twice_counts_once(gps: Gps) -> None:
     assert (await gps.status()).samples == status.samples + 1
     short = Batch(batch.number + 1, 2, columns)
     assert not await driver._tell("samples", {"batch": short})
+    agent = gps.process("InstrumentAgent")
+    same, publish = msgspec.structs.replace(batch, number=batch.number + 2), agent._output.publish
+
+    async def slow(*words: Any) -> None:
+        await asyncio.sleep(0)  # the broker has no room just now
+        await publish(*words)
+
+    agent._output.publish = slow
+    await asyncio.gather(agent._take(same), agent._take(same))
+    assert (await gps.status()).samples == status.samples + 2
+
+
+async def test_what_one_driver_has_sent_last_hides_nothing_of_the_next(gps: Gps) -> None:
+    agent, driver = gps.process("InstrumentAgent"), gps.process("NmeaDriver")
+    publish, room = agent._output.publish, asyncio.Event()
+    columns = dict.fromkeys(driver.fields, b"\x00" * 8)
+
+    async def late(*words: Any) -> None:
+        await room.wait()
+        await publish(*words)
+
+    agent._output.publish = late
+    taking = asyncio.ensure_future(agent._take(Batch(10**6, 1, columns)))
+    await asyncio.sleep(0)
+    driver.fail("it divides by zero")
+
+    async def another() -> bool:
+        pid = agent._line.pid
+        return bool(pid) and pid != driver.id
+
+    await until(another)
+    room.set()
+    await taking
+    await gps.at("STREAMING")
+    await gps.more()
 
 
 async def test_strangers_are_no_drivers_and_command_none(gps: Gps) -> None:

@@ -87,7 +87,7 @@ class NmeaDriver(Driver):
             good.cancel()
         if not link.good.is_set():
             await self.disconnect()
-            message = f"{host}:{port} has said nothing sensible for {silence:g} s"
+            message = f"{host}:{port} has said nothing sensible: {link.over}"
             raise DeviceError(message)
 
     async def _address(self) -> tuple[str, int]:
@@ -229,7 +229,7 @@ class NmeaDriver(Driver):
         return self._link.fetch_raw() if self._link is not None else b""
 
     def status(self) -> dict[str, Any]:
-        """Return counters: sentences, and and bad, overlong and dropped lines."""
+        """Return counters: sentences, and bad, overlong and dropped lines."""
         counts = dict(self._counts)
         if self._link is not None:
             counts["overlong"] += self._link.overlong

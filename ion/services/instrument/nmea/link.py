@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from socket import SO_RCVBUF, SOL_SOCKET
 
 from ion.base import clock
 from ion.services.instrument.model import DeviceError
@@ -28,6 +29,7 @@ class Link:
     :param silence: seconds without any good line after which the device counts as gone.
     :param most: lines a second that are looked at.
     :ivar dropped: lines that were not looked at.
+    :ivar over: why it is over; "": it is not.
     :ivar is_raw: whether bytes are kept for direct access, too.
     """
 
@@ -53,6 +55,7 @@ class Link:
         self._raw = bytearray()
         self.good = asyncio.Event()
         self.dropped = 0
+        self.over = ""
         self.is_raw = False
 
     async def open(self, host: str, port: int, timeout: float) -> None:
@@ -65,10 +68,16 @@ class Link:
             message = f"nothing to connect to at {host}:{port}: {why}"
             raise DeviceError(message) from error
         self._reader, self._writer = pair
+        # What a device sends faster than it is read waits in the device, and not here, to be old.
+        self._writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_RCVBUF, 16 * PIECE)
         self._heard = clock.monotonic()
 
     async def read(self) -> str:
         """Read until the device is gone; return why it is."""
+        self.over = await self._read()
+        return self.over
+
+    async def _read(self) -> str:
         try:
             while True:
                 data = await self._piece()
