@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Generator, Iterator
 
+import hypothesis
 import pytest
 
 from ion import Container
@@ -23,6 +24,12 @@ PATIENCE = 60  # seconds beyond its limit, which ends a test that can be ended
 # The keys of systems are made in the user's data folder: here, in one of this run's own.
 _data = tempfile.TemporaryDirectory(prefix="ion-test-data-")
 os.environ["XDG_DATA_HOME"] = _data.name
+
+# On a busy machine an example may take any time; a test that hangs meets its own limit.
+hypothesis.settings.register_profile(
+    "ion", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("ion")
 
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
