@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -283,7 +283,24 @@ async def test_twenty_at_once(registry: ResourceRegistryClient) -> None:
     assert len({r.name for r in found.items}) == 11
 
 
-async def test_history_and_as_of(registry: ResourceRegistryClient) -> None:
+class Meanwhile:
+    """A store in which something is changed just before it is first looked through."""
+
+    def __init__(self, store: Any, change: Callable[[], Awaitable[Any]]) -> None:
+        self._store = store
+        self._change: Callable[[], Awaitable[Any]] | None = change
+
+    async def scan(self, *args: Any, **more: Any) -> Any:
+        change, self._change = self._change, None
+        if change is not None:
+            await change()
+        return await self._store.scan(*args, **more)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+async def test_history_and_as_of(container: Container, registry: ResourceRegistryClient) -> None:
     versions = [await registry.create("CTD", "c", {"serial": "A-1"})]
     key = versions[0].id
     versions += [await registry.update(key, n, attributes={"depth": n}) for n in range(1, 6)]
@@ -314,6 +331,21 @@ async def test_history_and_as_of(registry: ResourceRegistryClient) -> None:
         with pytest.raises(NotFound, match="deleted"):
             await call
     assert (await registry.history(key)).items[0].change == "delete"
+    changing = await registry.create("Site", "s")
+    for n in range(4):
+        await registry.update(changing.id, name=f"s{n}")
+    home = one(container, "resource_registry")._home
+    home.history = Meanwhile(home.history, lambda: registry.update(changing.id, name="later"))
+    found = await registry.history(changing.id, limit=2)
+    rest = await registry.history(changing.id, cursor=found.cursor)
+    assert [r.revision for r in (*found.items, *rest.items)] == [
+        5,
+        4,
+        3,
+        2,
+        1,
+    ]  # none twice, though it has 6 now
+    assert (await registry.read(changing.id)).revision == 6
     beyond = await registry.history(key, cursor="z")  # of what was thinned out, or made up
     assert (beyond.items, beyond.cursor) == ([], None)
 
@@ -595,6 +627,8 @@ async def test_a_resource_is_its_makers(
     after = await ada.update(made.id, owner="")
     assert (await registry.associations(made.id)).items == []
     assert (await registry.create("Site", "nobody's")).owner == ""
+    dotted = ResourceRegistryClient(As(container, "." * 120))  # type: ignore[arg-type]
+    assert (await dotted.create("Site", "s")).owner == "." * 120
 
 
 async def test_each_change_is_told_once(
@@ -727,6 +761,25 @@ async def test_two_registries_on_one_store(place: tuple[str, dict[str, Any]]) ->
         ends = await asyncio.gather(*racing, return_exceptions=True)
         assert sum(isinstance(end, Resource) for end in ends) == 1
         assert sum(isinstance(end, Conflict) for end in ends) == 9
+
+
+async def test_what_is_brought_takes_nothing_away_that_has_grown_since(tmp_path: Path) -> None:
+    """Else whoever may register a type could keep the registry from ever starting again."""
+    brought = {"types": [{"name": "Site", "description": "somewhere"}]}
+    config = {"store.url": f"sqlite:///{tmp_path}/s.db", "apps.resource_registry": brought}
+    async with Container("memory://", sysname="test", config=config) as container:
+        await container.start_app("resource_registry")
+        registry = ResourceRegistryClient(container)
+        email = {"email": Attribute(index=True)}
+        await registry.register_type("Actor", email, life_cycle="resource")
+        await registry.register_type("Site", DEPTH, description="anywhere")
+        with pytest.raises(InvalidRequest, match="hasOwner"):
+            await registry.register_predicate("hasOwner", range=["Site"])
+        await container.stop_app("resource_registry")
+        await container.start_app("resource_registry")
+        actor, site = await registry.type("Actor"), await registry.type("Site")
+        assert (actor.every, actor.life_cycle) == (email, "simple")
+        assert (site.every, site.description) == (DEPTH, "somewhere")
 
 
 async def test_what_is_brought_and_what_cannot_be(redis_url: str) -> None:

@@ -28,6 +28,7 @@ from ion.process.events.types import ResourceLifecycleChanged
 from ion.process.topics import MAX_TOPIC
 from ion.services.resource_registry.lifecycle import DEFAULT, MAX_EVENT, LifeCycle
 from ion.services.resource_registry.model import (
+    ACTOR,
     Association,
     PredicateType,
     Resource,
@@ -205,12 +206,16 @@ def check_told(type: str, id: str) -> None:
 
     :raises InvalidRequest: it is too long, with its type.
     """
-    if len(word(type)) + len(word(id)) > _TOLD:
+    if not _is_told(type, id):
         message = (
             f"{id!r} is too long for the events of a {type}: {_TOLD} characters together, where "
             "what is no letter, digit, - or _ counts three times"
         )
         raise InvalidRequest(message)
+
+
+def _is_told(type: str, id: str) -> bool:
+    return len(word(type)) + len(word(id)) <= _TOLD
 
 
 def checked_texts(name: str, description: str) -> None:
@@ -253,7 +258,7 @@ def checked_predicate(name: str) -> str:
 def actor_id(actor: str) -> str:
     """Return the id of the resource that is an actor."""
     plain = f"actor:{actor}"
-    if _ID.fullmatch(plain):
+    if _ID.fullmatch(plain) and _is_told(ACTOR, plain):
         return plain
     return f"actor:sha256={hashlib.sha256(actor.encode('utf-8', 'replace')).hexdigest()[:40]}"
 

@@ -247,17 +247,19 @@ class ResourceRegistryService(
             looking.check_limit(limit)
             present = await self._present(id)
             prefix = f"{id}/"
-            after = f"{prefix}{cursor}" if cursor else None
+            # It may be history by now, too: what is older comes after its key there.
+            own = keeping.history_key(id, present.modified)
+            after = f"{prefix}{cursor}" if cursor else own
             page = await self._home.history.scan(prefix, after=after, limit=limit)
             if cursor is None:
-                now = Entry(id, keeping.encode(present), 0)
+                now = Entry(own, keeping.encode(present), 0)
                 page = Page([now, *page.items], page.cursor)
             some = keeping.fitting(page.items[:limit], self._most)
             more = len(some) < len(page.items) or page.cursor is not None
             if not some:  # they were thinned out meanwhile, or the cursor is none
                 return Found([], None)
-            start = "0" if len(some) == 1 and some[0].key == id else some[-1].key[len(prefix) :]
-            return Found([resource_in(entry.value) for entry in some], start if more else None)
+            start = some[-1].key[len(prefix) :] if more else None
+            return Found([resource_in(entry.value) for entry in some], start)
 
     async def op_as_of(self, id: str, at: float) -> Resource:
         """Return a resource as it was at a time, in seconds since 1970.

@@ -24,7 +24,12 @@ from ion.services.resource_registry.keeping import (
     resource_in,
     type_in,
 )
-from ion.services.resource_registry.model import Attribute, PredicateType, ResourceType
+from ion.services.resource_registry.model import (
+    HAS_OWNER,
+    Attribute,
+    PredicateType,
+    ResourceType,
+)
 from ion.services.resource_registry.schema import (
     Schema,
     check_change,
@@ -95,6 +100,10 @@ class Types(Base):
 
         404 for a type that there is none of.
         """
+        with answering():
+            if name == HAS_OWNER:
+                message = f"predicate {HAS_OWNER} is the registry's own, and stays as it is"
+                raise InvalidRequest(message)
         made = PredicateType(name, domain or [], range or [], description)
         async with self._changing() as changing:
             await _keep_predicate(changing, made)
@@ -143,7 +152,7 @@ class Types(Base):
         async with self.unit_of_work() as unit:
             changing = Changing(self._home, unit, self._endpoint)
             for type_ in types:
-                await _registered(changing, type_)
+                await _registered(changing, await _grown(changing, type_))
             for predicate in predicates:
                 await _keep_predicate(changing, predicate)
 
@@ -230,6 +239,18 @@ async def _drafted(
     check_rules(new)
     check_change(old, new)
     return msgspec.structs.replace(new, version=old.version + 1), old
+
+
+async def _grown(changing: Changing, brought: ResourceType) -> ResourceType:
+    """Return a type that the registry brings, with the attributes that it was given since.
+
+    They stay: else whoever has added some would have kept the registry from starting again.
+    """
+    data = await changing.types.get(f"{TYPE}{brought.name}")
+    if data is None:
+        return brought
+    own = {**type_in(data).attributes, **brought.attributes}
+    return msgspec.structs.replace(brought, attributes=own)
 
 
 async def _registered(changing: Changing, given: ResourceType) -> ResourceType:
