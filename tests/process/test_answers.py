@@ -85,7 +85,7 @@ async def test_answers_to_nobody_are_counted_and_dropped(container: Container) -
 async def test_a_late_answer_is_known_as_late(container: Container) -> None:
     pid = await container.spawn(Oracle)
     oracle: Any = container.processes[pid]
-    with pytest.raises(TimeoutError):
+    with pytest.raises((TimeoutError, Unavailable)):  # the latter of a broker that is busy, too
         await container.rpc_send("oracle", "ask", timeout=0.5)
     request = await asyncio.wait_for(oracle.asked.get(), 5)
     before = container.endpoint.conversations.late
