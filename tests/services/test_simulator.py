@@ -134,3 +134,11 @@ async def test_a_schedule_that_cannot_be_is_found_at_the_start(
         await container.spawn(SimulatorService, args={"schedule": schedule})
     with pytest.raises(StartError, match="rate"):
         await container.spawn(SimulatorService, args={"rate": 0.0})
+
+
+async def test_a_port_that_it_cannot_have_is_said(container: Container) -> None:
+    await container.spawn(SimulatorService)
+    taken = (await SimulatorClient(container).address())[1]
+    for port in (taken, 99_999):
+        with pytest.raises(StartError, match=rf"simulator cannot listen at 127\.0\.0\.1:{port}"):
+            await container.spawn(SimulatorService, args={"port": port})

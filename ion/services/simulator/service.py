@@ -38,7 +38,7 @@ class SimulatorService(Service, name="simulator", version="0.1.0"):
     async def on_init(self) -> None:
         """Listen.
 
-        :raises ConfigurationError: the schedule is wrong.
+        :raises ConfigurationError: the schedule is wrong, or it cannot listen there.
         """
         try:
             spells = msgspec.convert(self._schedule, list[Spell])
@@ -50,7 +50,12 @@ class SimulatorService(Service, name="simulator", version="0.1.0"):
         except ApplicationError as error:
             message = f"schedule: {error.message}"
             raise ConfigurationError(message) from None
-        await self.talker.open()
+        try:
+            await self.talker.open()
+        except (OSError, OverflowError) as error:
+            where = f"{self.talker.host}:{self.talker.port}"
+            message = f"the simulator cannot listen at {where} (port 0: any that is free): {error}"
+            raise ConfigurationError(message) from None
 
     async def on_terminate(self) -> None:
         """Throw everybody out."""

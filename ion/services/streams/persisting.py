@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PAUSE = 0.5  # seconds before what the store did not take is tried again
+TELL_EVERY = 60.0  # seconds between two words of what it still does not take
 EXPIRE_EVERY = 30.0  # seconds
 FORGET_EVERY = 3600.0  # seconds
 REFUSED = (InvalidRequest, ContentTooLarge)  # what a store says to what it never takes
@@ -121,14 +123,20 @@ class Persisting:
         :raises InvalidRequest: the store takes them in no case.
         :raises ContentTooLarge: likewise.
         """
-        while True:
+        begun = told = time.monotonic()
+        for tries in itertools.count(1):
             try:
                 await self.log.append(granules, self.keep.granules)
             except REFUSED:
                 raise
             except IonError as error:
-                log.warning("stream %r is not kept for now: %s", self.stream, error)
+                if tries == 1 or time.monotonic() - told >= TELL_EVERY:
+                    told = time.monotonic()
+                    log.warning("stream %r is not kept for now: %s", self.stream, error)
             else:
+                if tries > 1:
+                    waited = time.monotonic() - begun
+                    log.info("stream %r is kept again, after %.1f s", self.stream, waited)
                 return
             await asyncio.sleep(PAUSE)
             try:
