@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from ion.base.folders import data_folder
+from ion.base.layering import merge
 from ion.base.schema import NAME_PATTERN
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
@@ -125,12 +126,17 @@ class MessagingSettings(_Section, frozen=True):
     :param max_content: the largest content of one message.
     :param clock_skew: how far clocks may differ; beyond, a message's ``deadline`` decides.
     :param max_waiting: how many calls may wait for a broker that takes no messages; one more fails.
+    :param max_unheard: bytes that may wait at the broker for a process's own subscription; beyond,
+        the oldest events or granules are dropped.
+    :param trace: publish a copy of each message to the exchange point ``trace``, for observers.
     """
 
     rpc_timeout: Seconds = 15.0
     max_content: Size = 1_048_576
     clock_skew: Seconds = 60.0
     max_waiting: Count = 10_000
+    max_unheard: Size = 268_435_456
+    trace: bool = False
     interceptors: InterceptorSettings = InterceptorSettings()
     signing: SigningSettings = SigningSettings()
 
@@ -190,10 +196,14 @@ class AgentSettings(_Section, frozen=True):
     :param key: of the system, 64 hexadecimal digits; null: it is in a file.
     :param key_file: the file that holds it, for this user alone (mode 0600), made by the first
         container that starts; null: ``ion/<sysname>.key`` in the user's data folder.
+    :param own_key_file: a private key (Ed25519, PEM) of this one alone, to sign with in its place.
+    :param trusted_keys: the folder of public keys, ``NAME.pub``, of all who may sign with such.
     """
 
     key: HexKey | None = None
     key_file: str | None = None
+    own_key_file: str | None = None
+    trusted_keys: str | None = None
 
 
 class IdentitySettings(_Section, frozen=True):
@@ -387,14 +397,3 @@ class Settings(_Section, frozen=True):
         if self.store.url is not None:
             return self.store.url
         return f"sqlite:///{data_folder() / (sysname or self.container.sysname)}.db"
-
-
-def merge(into: dict[str, Any], over: Mapping[str, Any]) -> None:
-    """Lay ``over`` on ``into``: maps are merged key by key, all else replaces what was there."""
-    for key, value in over.items():
-        below = into.get(key)
-        if not isinstance(value, Mapping):
-            into[key] = value
-            continue
-        into[key] = merged = dict(below) if isinstance(below, Mapping) else {}
-        merge(merged, value)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ion.base.errors import ConfigurationError
+from ion.base.layering import merge
 from ion.base.schema import did_you_mean
-from ion.base.settings import merge
 from ion.container.app import BUILT_IN, AppSpec, load_app, read_app
 from ion.container.lookup import app_names, find_app
 from ion.container.release import RelEntry, RelSpec

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ion.base.errors import ConfigurationError, StartError, Unavailable
-from ion.base.settings import merge
+from ion.base.layering import merge
 from ion.base.tasks import Tasks
 from ion.container.app import AppSpec, load_app
 from ion.container.launcher import Launcher

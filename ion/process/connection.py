@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 from ion.base.config import load
 from ion.base.errors import ConfigurationError
@@ -13,6 +13,7 @@ from ion.base.settings import Settings
 from ion.messaging.address import Namespace
 from ion.messaging.interceptors import build, screen_of
 from ion.messaging.opening import EMBEDDED, open_transport, scheme_of
+from ion.messaging.trace import TracedTransport
 from ion.messaging.transport import Transport
 from ion.process.calling import Calling
 from ion.process.endpoint import Endpoint
@@ -84,7 +85,7 @@ def transport_for(
     elif is_host and broker.listen is not None:
         message = "broker.listen is for memory://: a broker is reached by its own address"
         raise ConfigurationError(message)
-    return open_transport(
+    transport = open_transport(
         urls,
         lean=broker.lean,
         connect_timeout=broker.connect_timeout,
@@ -92,6 +93,9 @@ def transport_for(
         tls=broker.tls,
         **own,
     )
+    if settings.messaging.trace:
+        return cast("Transport", TracedTransport(transport, Namespace(sysname)))
+    return transport
 
 
 def endpoint_for(
