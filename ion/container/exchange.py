@@ -67,7 +67,9 @@ class ExchangeManager:
         self._inboxes: dict[str, Inbox] = {}
         self._ladder: set[tuple[int, bool]] = set()
         self._instances: dict[str, list[Process]] = {}
-        self.subscriptions = Subscriptions(endpoint, container_id, self)
+        self.subscriptions = Subscriptions(
+            endpoint, container_id, self, settings.messaging.max_unheard
+        )
         self.on_beat: Callable[[Delivery], None] | None = None
 
     async def claim(self) -> None:

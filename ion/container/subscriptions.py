@@ -18,7 +18,7 @@ import msgspec
 from ion.base import lifecycle
 from ion.base.errors import ConfigurationError, IonError, LifecycleError, Unavailable
 from ion.container.storeroom import StoreRoom
-from ion.messaging.address import PRIVATE_LIMIT, SUSPECT, suspect_queue
+from ion.messaging.address import PRIVATE_BYTES, PRIVATE_LIMIT, SUSPECT, suspect_queue
 from ion.messaging.transport import Consumer, Delivery, QueueSpec, Transport
 from ion.process import retrying
 from ion.process.arriving import incoming_call
@@ -63,14 +63,20 @@ class Ground(Protocol):
 
 
 class Subscriptions:
-    """Opens and ends the subscriptions of one container's processes."""
+    """Opens and ends the subscriptions of one container's processes.
 
-    def __init__(self, endpoint: Endpoint, container_id: str, exchange: Ground) -> None:
+    :param most: bytes that may wait for one of a process's own.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, container_id: str, exchange: Ground, most: int = PRIVATE_BYTES
+    ) -> None:
         self._endpoint = endpoint
         self._transport: Transport = endpoint.transport
         self._namespace = endpoint.namespace
         self._id = container_id
         self._exchange = exchange
+        self._most = most
         self._serial = itertools.count(1)
         self._open: dict[Subscription, _Feed] = {}
         self._inboxes: dict[str, Inbox] = {}
@@ -233,7 +239,8 @@ class Subscriptions:
         ]
 
     def _private(self) -> tuple[QueueSpec, Source]:
-        spec = self._namespace.private_subscription_queue(self._id, next(self._serial))
+        serial = next(self._serial)
+        spec = self._namespace.private_subscription_queue(self._id, serial, self._most)
         return spec, Source(spec.name, "")
 
     def _durable(self, process: Process, point: str, name: str) -> tuple[QueueSpec, Source]:
@@ -301,20 +308,24 @@ class _Feed:
         now = time.time()
         if delivery.envelope.timestamp < now - LATE and now > self._looked + LOOK_EVERY:
             self._looked = now
-            self._look = self._endpoint.loop.create_task(self._warn_if_full())
+            size = len(delivery.envelope.body)
+            self._look = self._endpoint.loop.create_task(self._warn_if_full(size))
         if self.subscription.is_open:
             self._process.take(self.subscription.source, delivery)
         else:
             self._return_new(self.subscription.source, delivery)
 
-    async def _warn_if_full(self) -> None:
+    async def _warn_if_full(self, size: int) -> None:
+        """Warn where the queue is full, or nearly, if all that waits there is of this size."""
         subscription = self.subscription
         try:
             info = await self._endpoint.transport.queue_info(subscription.queue)
         except IonError as error:
             log.debug("no look at %s: %s", subscription.queue, error)
             return
-        if info is not None and info.messages >= NEARLY_FULL * PRIVATE_LIMIT:
+        most: int = self.spec.arguments["x-max-length-bytes"]
+        limit = NEARLY_FULL * min(PRIVATE_LIMIT, most / max(size, 1))
+        if info is not None and info.messages >= limit:
             self._endpoint.counts["too slow to hear all"] += 1
             log.warning(
                 "%r is full, or nearly: then the broker drops the oldest events", subscription

@@ -19,6 +19,7 @@ QUORUM_DELIVERY_LIMIT = 20
 RETRY_LIMIT = 100_000
 SUBSCRIPTION_LIMIT = 100_000
 PRIVATE_LIMIT = 10_000
+PRIVATE_BYTES = 256 << 20
 REPLY_LIMIT = 100_000
 LEASE_LIMIT = 1000
 BACK = ".retry.back"  # end of the name of the exchange that brings messages off the ladder
@@ -131,13 +132,15 @@ class Namespace:
         }
         return QueueSpec(f"{self.sysname}.{key}", arguments={**arguments, **_replicated(quorum)})
 
-    def private_subscription_queue(self, container_id: str, number: int) -> QueueSpec:
+    def private_subscription_queue(
+        self, container_id: str, number: int, max_bytes: int = PRIVATE_BYTES
+    ) -> QueueSpec:
         """Return the exclusive queue of a process's own subscription; full, it drops the oldest."""
         return QueueSpec(
             f"{self.sysname}.{container_id}.sub.{number}",
             durable=False,
             exclusive=True,
-            arguments={"x-max-length": PRIVATE_LIMIT},
+            arguments={"x-max-length": PRIVATE_LIMIT, "x-max-length-bytes": max_bytes},
         )
 
     def dead_letter_queue(self, key: str) -> QueueSpec:

@@ -292,6 +292,27 @@ async def test_one_too_slow_to_hear_all_is_told_of(
     assert slow.heard[1] > 0  # the oldest that waited were dropped
 
 
+async def test_what_waits_for_one_of_its_own_is_bounded_in_bytes(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(subscriptions, "LATE", -60.0)
+    url, config = bus
+    config = {**config, "messaging.max_unheard": 40_000}
+    async with Container(url, sysname="test", config=config) as container:
+        slow = await listener(container, prefetch=1)
+        slow.gate.clear()
+        await container.publish("events", "a", {"n": "first"})
+        await until(lambda: slow.begun == 1)
+        monkeypatch.setattr(subscriptions, "LOOK_EVERY", 0.0)
+        for n in range(100):
+            await container.publish("events", "a", {"n": f"{n:997}"})  # 1,003 bytes, encoded
+        slow.gate.set()
+        await until(lambda: slow.heard and slow.heard[-1] == f"{99:997}")
+        assert [int(text) for text in slow.heard[1:]] == list(range(100 - 39, 100))
+        await until(lambda: container.endpoint.counts["too slow to hear all"])
+        assert "then the broker drops the oldest events" in caplog.text
+
+
 async def test_cancelled_from_within(container: Container) -> None:
     hearing = await listener(container, handler="on_once", name="once")
     for n in range(10):
