@@ -85,10 +85,19 @@ class Streams:
         return Table(("offset", "time", "samples", "last"), rows)
 
     async def keep(
-        self, name: str, granules: int | None = None, seconds: float | None = None
+        self,
+        name: str,
+        granules: int | None = None,
+        seconds: float | None = None,
+        *,
+        create: bool = False,
     ) -> str:
-        """Keep a stream from now on: all, the last ``granules``, or what is not older."""
-        stream = await self.client.persist(name, granules=granules, seconds=seconds)
+        """Keep a stream from now on: all, the last ``granules``, or what is not older.
+
+        With ``create``, one that is not registered yet, too.
+        """
+        how: dict[str, Any] = {"granules": granules, "seconds": seconds, "create": create}
+        stream = await self.client.persist(name, **how)
         return f"{name} is kept: {_kept(stream)}"
 
     async def unkeep(self, name: str, *, drop: bool = False) -> str:

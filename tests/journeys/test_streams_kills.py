@@ -92,7 +92,7 @@ async def test_killed_in_mid_stream(amqp_url: str, keeper: Program) -> None:
     async with Container(amqp_url, sysname="kills") as container:
         streams = StreamsClient(container, timeout=PATIENCE)
         for stream in ("raw", "double"):
-            await streams.persist(stream)
+            await streams.persist(stream, create=True)
         pids = [await container.spawn(Process) for _ in range(2)]
         publishers = [await StreamPublisher.open(container.processes[p], "raw") for p in pids]
         follower: Any = container.processes[await container.spawn(Follower)]

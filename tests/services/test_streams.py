@@ -134,7 +134,7 @@ async def test_what_is_kept_is_read_by_offset_time_and_from_the_end(container: C
 
 async def test_replay_goes_on_with_what_comes(container: Container) -> None:
     streams = await started(container)
-    await streams.persist("ctd")
+    await streams.persist("ctd", create=True)
     publisher = await (await spawn(container, Sensor)).open()
     await fill(publisher, range(100))
     listeners = [await spawn(container, Listener) for _ in range(3)]
@@ -151,9 +151,30 @@ async def test_replay_goes_on_with_what_comes(container: Container) -> None:
         assert [g.offset for g in listener.heard] == list(range(begin + 1, 301))
 
 
+class Crowded(Listener):
+    """Has room for few messages, and takes its time."""
+
+    mailbox = 3
+
+    async def on_granule(self, granule: Granule) -> None:
+        await asyncio.sleep(0)
+        await super().on_granule(granule)
+
+
+async def test_a_replay_waits_for_room_in_the_mailbox(container: Container) -> None:
+    streams = await started(container)
+    await streams.persist("ctd", create=True)
+    await fill(await (await spawn(container, Sensor)).open(), range(60))
+    await kept(streams, 60)
+    listener = await spawn(container, Crowded)
+    await listener.listen(after=0)
+    await until(lambda: listener.heard and listener.heard[-1].offset == 60)
+    assert values(listener.heard) == [float(n) for n in range(60)]
+
+
 async def test_a_replay_with_a_name_goes_on_where_it_was(container: Container) -> None:
     streams = await started(container)
-    await streams.persist("ctd")
+    await streams.persist("ctd", create=True)
     publisher = await (await spawn(container, Sensor)).open()
     await fill(publisher, range(10))
     first = await spawn(container, Listener)
@@ -175,7 +196,7 @@ async def test_a_replay_with_a_name_goes_on_where_it_was(container: Container) -
 
 async def test_where_the_service_is_away_it_goes_on_later(container: Container) -> None:
     streams = await started(container)
-    await streams.persist("ctd")
+    await streams.persist("ctd", create=True)
     publisher = await (await spawn(container, Sensor)).open()
     listener = await spawn(container, Listener)
     await listener.listen(after=0)
@@ -194,8 +215,8 @@ async def test_only_the_newest_are_kept(
 ) -> None:
     monkeypatch.setattr(persisting, "EXPIRE_EVERY", 0.05)
     streams = await started(container)
-    await streams.persist("ctd", granules=10)
-    await streams.persist("old", seconds=3600)
+    await streams.persist("ctd", granules=10, create=True)
+    await streams.persist("old", seconds=3600, create=True)
     publishers = [await (await spawn(container, Sensor)).open(name) for name in ("ctd", "old")]
     for publisher in publishers:
         await fill(publisher, range(100))
@@ -211,7 +232,7 @@ async def test_only_the_newest_are_kept(
 
 async def test_a_deleted_stream_is_gone_and_its_publishers_know(container: Container) -> None:
     streams = await started(container)
-    await streams.persist("ctd")
+    await streams.persist("ctd", create=True)
     publisher = await (await spawn(container, Sensor)).open()
     await fill(publisher, range(5))
     await kept(streams, 5)
@@ -229,7 +250,7 @@ async def test_a_deleted_stream_is_gone_and_its_publishers_know(container: Conta
     await until(lambda: publisher.is_closed)
     with pytest.raises(NotFound, match="was deleted"):
         await publisher.publish({"x": [1.0]})
-    await streams.persist("ctd")
+    await streams.persist("ctd", create=True)
     again = await (await spawn(container, Sensor)).open()
     await fill(again, range(3))
     await kept(streams, 3)
@@ -252,7 +273,7 @@ async def test_who_publishes_for_ever_hears_that_the_stream_was_deleted(
                 await asyncio.sleep(0.001)
 
     streams = await started(container)
-    await streams.persist("ctd")
+    await streams.persist("ctd", create=True)
     busy = await spawn(container, Busy)
     publishing = asyncio.create_task(container.rpc_send(busy.id, "publish", timeout=60))
     await until(lambda: busy.published > 5)
@@ -266,7 +287,7 @@ async def test_what_cannot_be_kept_is_a_dead_letter_and_the_stream_goes_on(
     container: Container,
 ) -> None:
     streams = await started(container)
-    await streams.persist("ctd")
+    await streams.persist("ctd", create=True)
     publisher = await (await spawn(container, Sensor)).open()
     most = container._endpoint.max_content - 2000
     await publisher.publish({"x": np.zeros(most // 8)})
@@ -293,12 +314,12 @@ async def test_what_cannot_be_kept_is_a_dead_letter_and_the_stream_goes_on(
 
 
 async def test_a_store_that_is_away_for_a_while(
-    container: Container, monkeypatch: pytest.MonkeyPatch
+    container: Container, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What it did not take is tried again, and what it took before it went is not there twice."""
     monkeypatch.setattr(persisting, "PAUSE", 0.01)
     streams = await started(container)
-    await streams.persist("ctd")
+    await streams.persist("ctd", create=True)
     publisher = await (await spawn(container, Sensor)).open()
     (service,) = [p for p in container.processes.values() if p.name == "streams"]
     log = service.keeping._persisting["ctd"].log  # type: ignore[attr-defined]
@@ -309,6 +330,7 @@ async def test_a_store_that_is_away_for_a_while(
         count += 10
         await kept(streams, count)
     assert values([g async for g in streams.read("ctd")]) == [float(n) for n in range(count)]
+    assert 0 < caplog.text.count("is not kept for now") < 5  # what goes on is told of once
 
 
 class Failing:
@@ -358,12 +380,21 @@ async def test_what_makes_no_sense(container: Container) -> None:
         streams.persist("ctd", seconds=-1.0),
         streams.register("x" * 300),
         streams.last("ctd"),
+        streams.last("ctd", -1),
     ):
         with pytest.raises(InvalidRequest):
             await call
-    for call in (streams.describe("none"), streams.unpersist("none")):
-        with pytest.raises(NotFound):
+    for call in (
+        streams.describe("none"),
+        streams.unpersist("none"),
+        streams.last("none"),
+        streams.persist("ctp"),
+    ):
+        with pytest.raises(NotFound) as missing:
             await call
+    assert "did you mean 'ctd'" in missing.value.message
+    with pytest.raises(NotFound):
+        await streams.last("ctp")  # nothing was made of it
     with pytest.raises(ReceivedError) as none:
         await (await spawn(container, Listener)).listen("none", after=0)
     assert none.value.code == 404
@@ -386,7 +417,7 @@ async def test_one_instance_at_a_time_keeps_a_stream(
 ) -> None:
     streams = await started(container)
     await started(other)
-    await streams.persist("ctd")
+    await streams.persist("ctd", create=True)
     publisher = await (await spawn(other, Sensor)).open()
     listener = await spawn(other, Listener)
     await listener.listen(after=0)

@@ -48,7 +48,7 @@ async def test_granules_of_who_may_not_publish(tmp_path: Path) -> None:
     async with policed(("memory://", {"store.url": "memory://"}), rules) as container:
         await container.start_app("streams")
         streams = StreamsClient(container)
-        await streams.persist("raw")
+        await streams.persist("raw", create=True)
 
         async def spawn(kind: type[Process], **args: Any) -> Any:
             return container.processes[await container.spawn(kind, args=args)]
@@ -78,7 +78,7 @@ async def test_granules_wait_until_it_is_known_whose_tokens_are_good(tmp_path: P
     async with policed(("memory://", {"store.url": "memory://"}), rules) as container:
         await container.start_app("streams")
         streams, transport = StreamsClient(container), container.transport
-        await streams.persist("raw")
+        await streams.persist("raw", create=True)
         sensor = container.processes[await container.spawn(Process)]
         publisher = await StreamPublisher.open(sensor, "raw")
         container.endpoint.desk.waits = True

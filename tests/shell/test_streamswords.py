@@ -8,7 +8,7 @@ from ion import Container, Process
 from ion.process.granules import Field, StreamDefinition, StreamPublisher
 from ion.shell.helpers import Helpers
 
-CTD = StreamDefinition("ctd", {"temp": Field("f8", unit="degC"), "n": "i4"})
+CTD = StreamDefinition("ctd", {"temp": Field("f8", unit="degC"), "n": Field("i4", ())})
 
 
 async def test_streams_from_keeping_to_deleting() -> None:
@@ -16,13 +16,12 @@ async def test_streams_from_keeping_to_deleting() -> None:
         await container.start_app("streams")
         streams = Helpers(container).streams
         assert "streams()" in repr(streams)
-        assert (
-            await streams.keep("ctd", granules=10, seconds=60) == "ctd is kept: the last 10, 60 s"
-        )
+        told = await streams.keep("ctd", granules=10, seconds=60, create=True)
+        assert told == "ctd is kept: the last 10, 60 s"
         process = container.processes[await container.spawn(Process)]
         publisher = await StreamPublisher.open(process, "ctd", CTD, register=True)
         for n in range(3):
-            await publisher.publish({"temp": [1.5, 2.5], "n": [n]}, time=1000.0 + n)
+            await publisher.publish({"temp": [1.5, 2.5], "n": n}, time=1000.0 + n)
         await publisher.flush()
         async with asyncio.timeout(10):
             while (await streams()).rows[0]["to"] != 3:

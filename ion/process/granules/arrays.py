@@ -22,11 +22,14 @@ ANY = (None,)  # one dimension of any length
 Piece = tuple[str, str, tuple[int, ...], Any, int]
 
 
-def pieces(fields: Mapping[str, Any], wanted: Mapping[str, Field] | None) -> list[Piece]:
+def pieces(
+    fields: Mapping[str, Any], wanted: Mapping[str, Field] | None, *, ragged: bool = False
+) -> list[Piece]:
     """Return fields as they are written: name, type, shape, buffer, and how many bytes.
 
     :param fields: name -> array, or what numpy makes one of.
     :param wanted: the fields of the definition; None: any.
+    :param ragged: they may be of different lengths.
     :raises InvalidRequest: they are not those that are wanted; the message names the field.
     """
     if not isinstance(fields, Mapping) or not 0 < len(fields) <= MAX_FIELDS:
@@ -34,10 +37,34 @@ def pieces(fields: Mapping[str, Any], wanted: Mapping[str, Field] | None) -> lis
         raise InvalidRequest(message)
     if wanted is not None and fields.keys() != wanted.keys():
         raise _other_fields(fields, wanted)
-    return [
+    made = [
         _piece(name, value, None if wanted is None else wanted[name])
         for name, value in fields.items()
     ]
+    if len(made) > 1 and not ragged:
+        _check_lengths(made, wanted)
+    return made
+
+
+def _check_lengths(made: list[Piece], wanted: Mapping[str, Field] | None) -> None:
+    """Refuse a granule whose fields have a different number of samples.
+
+    What its definition gives a length of its own, and what has none, is one value for all samples.
+    """
+    first: Piece | None = None
+    for piece in made:
+        shape = piece[2]
+        if not shape or (wanted is not None and wanted[piece[0]].shape[0] is not None):
+            continue
+        if first is None:
+            first = piece
+        elif shape[0] != first[2][0]:
+            message = (
+                f"field {piece[0]!r} has {shape[0]} samples, and field {first[0]!r} "
+                f"{first[2][0]}: a granule's fields are of one length, but where its definition "
+                "fixes that of a field, or is ragged"
+            )
+            raise InvalidRequest(message, details={"field": piece[0]})
 
 
 def _piece(name: str, value: Any, field: Field | None) -> Piece:

@@ -46,6 +46,9 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
 class StreamDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
     """The fields of a stream's granules.
 
+    A granule is some samples, and a field has a value of each: all fields are of one length. A
+    field that has a length of its own says so by its shape (``()``: one value for all of them).
+
     ::
 
         StreamDefinition("ctd", {"time": "datetime64[ms]", "temp": Field("f4", unit="degC")})
@@ -54,12 +57,15 @@ class StreamDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
     :ivar fields: name -> field, or only its type.
     :ivar description: for people.
     :ivar version: 1, 2, ...; see :meth:`breaks`.
+    :ivar ragged: its fields may be of different lengths; else those whose length is not fixed have
+        as many samples as each other, in each granule.
     """
 
     name: str
     fields: Mapping[str, Field]
     description: str = ""
     version: int = 1
+    ragged: bool = False
 
     def __post_init__(self) -> None:
         """Check it.
@@ -81,7 +87,7 @@ class StreamDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
 
         A field may be added. One that is gone, or has another type, shape or unit, breaks them.
         """
-        found = []
+        found = ["fields may be of different lengths"] if self.ragged > older.ragged else []
         for name, field in older.fields.items():
             mine = self.fields.get(name)
             if mine is None:

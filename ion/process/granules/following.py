@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 SERVICE = "streams"
 PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0)  # seconds before the service is asked again
+FULL = 0.05  # seconds before it looks again whether there is room in the mailbox
 AHEAD = 16  # granules in hand
 NOT_FOUND = 404
 
@@ -97,8 +98,16 @@ class Following:
             async for item in items:
                 if item["granule"] is not None:
                     await self._hands.acquire()
+                    await self._room()
                     self.offset = item["offset"]
                     self._deliver(item["granule"])
+
+    async def _room(self) -> None:
+        """Wait while the mailbox is full: a granule would be shed, and be missing."""
+        while True:
+            if self._process.waiting < self._process.mailbox:
+                return
+            await asyncio.sleep(FULL)
 
     def _deliver(self, body: bytes) -> None:
         """Put a granule into the mailbox; the hand is free when it is handled.

@@ -20,7 +20,7 @@ from ion.process.granules.definition import StreamDefinition
 from ion.process.granules.names import OP, POINT, checked_stream, end_topic, escaped
 from ion.process.granules.ops import ContentOp
 from ion.process.granules.window import LAST, SETUP, WINDOW, Window
-from ion.process.granules.wire import MAX_PUBLISHER, Writer
+from ion.process.granules.wire import MAX_NAME, MAX_NUMBER, Writer
 from ion.process.topics import addressed
 
 if TYPE_CHECKING:
@@ -32,9 +32,18 @@ HEADROOM = 1024  # bytes: who replays a granule says more about it
 
 
 def _checked(time: Any) -> float:
-    if isinstance(time, int | float) and math.isfinite(time):
-        return float(time)
+    with contextlib.suppress(OverflowError):
+        if isinstance(time, int | float) and math.isfinite(time):
+            return float(time)
     message = f"a granule's time is seconds since 1970, not {time!r:.80}"
+    raise InvalidRequest(message)
+
+
+def _checked_name(publisher: Any) -> str:
+    with contextlib.suppress(UnicodeEncodeError):
+        if isinstance(publisher, str) and 0 < len(publisher.encode()) <= MAX_NAME:
+            return publisher
+    message = f"a publisher's name is a text of 1 to {MAX_NAME} bytes, not {publisher!a:.80}"
     raise InvalidRequest(message)
 
 
@@ -86,6 +95,7 @@ class StreamPublisher:
         self._window = window
         self._persistent = persistent
         self._fields = definition.fields if definition is not None else None
+        self._ragged = definition is not None and definition.ragged
         self._over: Exception | None = None
         self._closed = asyncio.Event()
         op = ContentOp(_on_end)
@@ -126,9 +136,8 @@ class StreamPublisher:
         if window.__class__ is not int or not 1 <= window <= MAX_WINDOW:
             message = f"a window is 1 to {MAX_WINDOW} granules, not {window!r}"
             raise InvalidRequest(message)
-        if len(name) > MAX_PUBLISHER:
-            message = f"a publisher's name has at most {MAX_PUBLISHER} characters, not {len(name)}"
-            raise InvalidRequest(message)
+        if name:
+            _checked_name(name)
         if register:
             content = {"stream": stream, "definition": definition}
             await process.rpc_send("streams", "register", content)
@@ -200,7 +209,11 @@ class StreamPublisher:
 
         :param number: greater than those before, but where one of these is published again.
         :param publisher: whose number it is; this publisher's, by default.
+        :raises InvalidRequest: that is no number, or no name; else as :meth:`publish`.
         """
+        if number.__class__ is not int or not 0 < number <= MAX_NUMBER:
+            message = f"a granule's number is 1, 2, ..., not {number!r:.80}"
+            raise InvalidRequest(message)
         return await self._publish(fields, number, publisher or self.id, time, timeout)
 
     async def _publish(
@@ -211,7 +224,7 @@ class StreamPublisher:
         time: float | None,
         timeout: float | None,
     ) -> int:
-        parts = pieces(fields, self._fields)
+        parts = pieces(fields, self._fields, ragged=self._ragged)
         if self._over is not None or not self._window.has_room:
             await self._room(timeout)
         number = self.number + 1 if number is None else number
@@ -259,9 +272,10 @@ class StreamPublisher:
             raise self._over
 
     def _writer(self, publisher: str) -> Writer:
+        writer = self._new(_checked_name(publisher))
         if len(self._writers) >= MAX_WRITERS:
             self._writers.clear()
-        self._writers[publisher] = writer = self._new(publisher)
+        self._writers[publisher] = writer
         return writer
 
     def _envelope(self, body: bytes, id: str) -> Envelope:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -15,9 +16,11 @@ from ion.process.granules.granule import Granule, granule_of
 from ion.process.granules.names import checked_stream, escaped
 from ion.process.granules.ordered import Arrival, Ordered
 from ion.process.granules.publisher import StreamPublisher
+from ion.process.granules.wire import MAX_NAME
 from ion.process.process import Process
 
 log = logging.getLogger(__name__)
+MAX_SHOWN = 40  # characters of a transform's name, before a hash
 PAUSE = 0.1  # seconds before it looks again whether all is confirmed
 
 
@@ -131,9 +134,21 @@ class Transform(Process):
         await self._publisher.publish_as(
             granule.number,
             fields,
-            publisher=f"{self.name}<{granule.publisher}",
+            publisher=derived(self.name, granule.publisher),
             time=granule.time,
         )
+
+
+def derived(name: str, publisher: str) -> str:
+    """Return what publishes the granules that a transform makes of a publisher's.
+
+    It is the same each time; what is too long for a message, as behind many transforms, is cut
+    down to its hash.
+    """
+    text = f"{name}<{publisher}"
+    if len(text.encode()) <= MAX_NAME:
+        return text
+    return f"{name[:MAX_SHOWN]}<{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _unexpected(error: Exception) -> IonError:

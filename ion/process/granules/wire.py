@@ -20,10 +20,11 @@ from typing import Annotated, Any
 
 import msgspec
 
-from ion.base.errors import CodecError
+from ion.base.errors import CodecError, InvalidRequest
 
 ALIGNMENT = 8
 MAX_PUBLISHER = 240  # characters
+MAX_NAME = 235  # bytes of its UTF-8: with a number behind it, it is an id of a message
 MAX_NUMBER = (1 << 63) - 1
 _BIN = b"\xc6"  # bytes, with a length of four bytes
 _AHEAD = 1 + 1 + 4  # bytes between the shape and what is skipped
@@ -136,9 +137,21 @@ class Writer:
         if known is None:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
-            known = _encode(name) + _FIXARRAY_4 + _encode(dtype) + _encode(shape)
+            known = _text(name) + _FIXARRAY_4 + _encode(dtype) + _encode(shape)
             self._known[key] = known
         return known
+
+
+def _text(name: str) -> bytes:
+    """Return the name of a field.
+
+    :raises InvalidRequest: it has no UTF-8.
+    """
+    try:
+        return _encode(name)
+    except UnicodeEncodeError:
+        message = f"a field's name is a text, not {name!a:.80}"
+        raise InvalidRequest(message) from None
 
 
 _TIME, _FIELDS = _encode("time"), _encode("fields")

@@ -67,10 +67,14 @@ class StreamsClient(ServiceClient, service="streams"):
         *,
         granules: int | None = None,
         seconds: float | None = None,
+        create: bool = False,
         timeout: float | None = None,
     ) -> Stream:
-        """Keep a stream from now on: all, the last ``granules``, or what is not older."""
-        content = {"stream": stream, "granules": granules, "seconds": seconds}
+        """Keep a stream from now on: all, the last ``granules``, or what is not older.
+
+        :param create: register it, where it is not yet.
+        """
+        content = {"stream": stream, "granules": granules, "seconds": seconds, "create": create}
         answer: Stream = await self._ask("persist", content, timeout, Stream)
         return answer
 

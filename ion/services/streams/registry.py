@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -13,6 +14,7 @@ from ion.services.streams.model import Stream
 from ion.stores.store import ABSENT, Datastore, Store
 
 STORE = "streams"
+MOST_COMPARED = 1000  # names, with one that is none
 TRIES = 20  # a change that others come before is made once more
 _encode = msgspec.msgpack.Encoder().encode
 _stream = msgspec.msgpack.Decoder(Stream).decode
@@ -36,11 +38,11 @@ class Registry:
     async def get(self, name: str) -> Stream:
         """Return a stream.
 
-        :raises NotFound: there is none.
+        :raises NotFound: there is none; the message names those that may be meant.
         """
         data = await self._store.get(checked_stream(name))
         if data is None:
-            raise _none(name)
+            raise await self._none(name)
         return _stream(data)
 
     async def change(
@@ -55,7 +57,7 @@ class Registry:
         for _ in range(TRIES):
             entry = await self._store.entry(checked_stream(name))
             if entry is None and not make:
-                raise _none(name)
+                raise await self._none(name)
             before = (
                 _stream(entry.value) if entry is not None else Stream(name, created=time.time())
             )
@@ -91,6 +93,9 @@ class Registry:
                 yield stream
             after = page[-1].name
 
-
-def _none(name: str) -> NotFound:
-    return NotFound(f"there is no stream {name!r}", details={"stream": name})
+    async def _none(self, name: str) -> NotFound:
+        """Return the error that there is no such stream; it names the one that may be meant."""
+        page = await self._store.scan("", limit=MOST_COMPARED)
+        near = difflib.get_close_matches(name, [entry.key for entry in page.items])
+        hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+        return NotFound(f"there is no stream {name!r}{hint}", details={"stream": name})

@@ -129,13 +129,20 @@ class StreamsService(Service, name="streams", version="0.1.0"):
             return True
 
     async def op_persist(
-        self, stream: str, granules: int | None = None, seconds: float | None = None
+        self,
+        stream: str,
+        granules: int | None = None,
+        seconds: float | None = None,
+        create: bool = False,
     ) -> Stream:
-        """Keep a stream from now on: all of it, or the last ``granules``, or ``seconds``."""
+        """Keep a stream from now on: all of it, or the last ``granules``, or ``seconds``.
+
+        404 where it is not registered; with ``create``, it is then.
+        """
         with answering():
             keep = Keep(granules, seconds)
             keep.check()
-            known = await self.registry.change(stream, _keeping(keep), make=True)
+            known = await self.registry.change(stream, _keeping(keep), make=create)
             await self.keeping.changed(stream)
             await self.keeping.tell(stream)
             return known
@@ -171,6 +178,7 @@ class StreamsService(Service, name="streams", version="0.1.0"):
         there, but goes on with what is published; an item without a granule is a sign of life.
         """
         with answering():
+            _check_counts(after=after, last=last, limit=limit)
             known = await self.registry.get(stream)
             kept = await self.keeping.log(stream)
             if known.keep is None and not kept.end.last:
@@ -196,6 +204,13 @@ def _keeping(keep: Keep | None) -> Callable[[Stream], Stream]:
 
 def _ending(stream: Stream) -> Stream:
     return msgspec.structs.replace(stream, ends=True)
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, count in counts.items():
+        if count is not None and count < 0:
+            message = f"{name}: 0 or more, not {count}"
+            raise InvalidRequest(message)
 
 
 _time = msgspec.msgpack.Decoder(msgspec.defstruct("Timed", [("time", float)])).decode

@@ -144,6 +144,56 @@ def test_a_list_that_would_lose_values_is_refused(dtype: str, value: Any) -> Non
         pieces({"x": [value]}, {"x": Field(dtype)})
 
 
+AXES = StreamDefinition("scan", {"image": Field("f4", (None, None)), "axis": Field("f4", (4,))})
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted", "named"),
+    [
+        ({"a": [1, 2], "b": [1, 2, 3]}, None, "'b' has 3 samples, and field 'a' 2"),
+        ({"a": np.zeros((2, 9)), "b": 3.5, "c": [True]}, None, "'c'"),
+        ({**ctd(3), "temp": [1.0]}, CTD, "'temp'"),
+        ({"a": np.zeros((2, 9)), "b": 3.5, "c": [True, False]}, None, ""),
+        ({"image": np.zeros((7, 2), "f4"), "axis": np.zeros(4, "f4")}, AXES, ""),
+        ({"a": [1], "b": [1, 2]}, StreamDefinition("r", {"a": "i8", "b": "i8"}, ragged=True), ""),
+    ],
+)
+def test_the_fields_of_a_granule_are_of_one_length(
+    fields: Any, wanted: StreamDefinition | None, named: str
+) -> None:
+    from ion.process.granules.arrays import pieces
+
+    ragged = wanted is not None and wanted.ragged
+    expected = None if wanted is None else wanted.fields
+    if not named:
+        assert len(pieces(fields, expected, ragged=ragged)) == len(fields)
+        return
+    with pytest.raises(InvalidRequest, match=named):
+        pieces(fields, expected, ragged=ragged)
+
+
+async def test_what_no_subscriber_could_read_is_not_published() -> None:
+    async with Container("memory://") as container:
+        sensor = await spawn(container, Sensor)
+        publisher = await sensor.open()
+        good: dict[str, Any] = {"x": [1.0]}
+        for number in (0, -1, 2**63, True, 1.0):
+            with pytest.raises(InvalidRequest, match="number"):
+                await publisher.publish_as(number, good)  # type: ignore[arg-type]
+        for name in ("é" * 120, "x" * 236, "\ud800"):
+            with pytest.raises(InvalidRequest, match="name"):
+                await publisher.publish_as(1, good, publisher=name)
+            with pytest.raises(InvalidRequest, match="name"):
+                await sensor.open(name=name)
+        for call in (publisher.publish({"\ud800": [1.0]}), publisher.publish(good, time=10**400)):
+            with pytest.raises(InvalidRequest):
+                await call
+        ragged = await sensor.open(definition=AXES)
+        with pytest.raises(InvalidRequest, match="image"):
+            await ragged.publish({"image": [[1.0], [1.0, 2.0]], "axis": [1.0] * 4})
+        assert await publisher.publish_as(2**63 - 1, good, publisher="x" * 235)
+
+
 def whole() -> dict[str, Any]:
     return {
         "stream": "s",
@@ -214,6 +264,9 @@ def test_versions_of_a_definition() -> None:
     assert CTD.breaks(newer) == ["field 'salt' is gone"]
     other = msgspec.structs.replace(CTD, fields={**CTD.fields, "temp": Field("f4", unit="K")})
     assert len(other.breaks(CTD)) == 2
+    ragged = msgspec.structs.replace(CTD, version=2, ragged=True)
+    assert ragged.breaks(CTD) == ["fields may be of different lengths"]
+    assert CTD.breaks(ragged) == []
     again = msgspec.convert(msgspec.to_builtins(CTD), StreamDefinition)
     assert again == CTD
     for dtype in ("object", "O", "f8,f8", "f7", "V8", "datetime64", 7, "U-1", ""):

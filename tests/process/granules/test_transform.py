@@ -14,6 +14,8 @@ from ion.messaging.envelope import Envelope
 from ion.observe.context import current_call
 from ion.process.deadletters import peek
 from ion.process.granules import Granule, StreamDefinition, StreamPublisher, Transform
+from ion.process.granules.transform import derived
+from ion.process.granules.wire import MAX_NAME
 from tests.process.granules.places import Listener, Sensor, spawn, until
 
 
@@ -41,6 +43,15 @@ class Even(Transform):
         if x == 100:
             return {"y": [x]}
         return {"x": [2 * x]} if x % 2 == 0 else None
+
+
+def test_names_behind_many_transforms_fit_into_a_message() -> None:
+    name = "station-1.7-abcdefgh"
+    names = [name := derived("calibrated-salinity", name) for _ in range(30)]
+    assert len(set(names)) == 30
+    assert max(len(each.encode()) for each in names) <= MAX_NAME
+    assert derived("é" * 300, "p") != derived("é" * 300, "q")
+    assert len(derived("é" * 300, "p").encode()) <= MAX_NAME
 
 
 async def fill(publisher: StreamPublisher, numbers: range) -> None:
