@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ from ion.process.connection import Connection
 from ion.services.pubsub.client import PubsubClient
 from ion.services.pubsub.model import Gone
 from ion.services.pubsub.service import PubsubService
+from ion.testing.servers import RabbitServer
 
 Bus = tuple[str, dict[str, object]]
 SPACE = "lab"
@@ -227,6 +229,81 @@ async def test_a_space_goes_with_all_that_is_in_it(
     assert [t async for t in client.topics()] == []
     with pytest.raises(NotFound, match="exchange space 'lab'"):
         await client.declare_point("lab/ctd")
+
+
+def listed(server: RabbitServer, vhost: str) -> set[str]:
+    """Return exchanges, queues and bindings as the broker itself lists them."""
+    there = f'<<"{vhost}">>'
+    names = "[element(4, element(2, X)) || X <- rabbit_{}:list(" + there + ")]"
+    bindings = (
+        "[{element(4, element(2, B)), element(3, B), element(4, element(4, B))} "
+        f"|| B <- rabbit_binding:list({there})]"
+    )
+    text = r'<<"([^"]*)">>'
+    bound = re.findall(rf"{{{text},\s*{text},\s*{text}}}", server.eval(bindings))
+    kinds = [re.findall(text, server.eval(names.format(k))) for k in ("exchange", "amqqueue")]
+    return {*kinds[0], *kinds[1], *(" ".join(each) for each in bound if each[0])}
+
+
+async def test_what_is_undeclared_is_gone_from_the_brokers_own_listing(
+    rabbitmq_server: RabbitServer, amqp_url: str, tmp_path: Any
+) -> None:
+    """Whoever declared it was killed, and some are bound to it that nobody has registered."""
+
+    async def there() -> set[str]:
+        vhost = amqp_url.rpartition("/")[2]
+        return await asyncio.to_thread(listed, rabbitmq_server, vhost)
+
+    config = {"store.url": f"sqlite:///{tmp_path}/store.db", "service.attempts": 1}
+    async with (
+        Container(amqp_url, sysname="test", config=config) as one,
+        Container(amqp_url, sysname="test", config=config) as other,
+    ):
+        await one.start_app("pubsub")
+        first = await ear(one)
+        made = await first.subscribe("warm", "#", first.on_event)
+        await made.cancel()
+        await one.endpoint.points.forget("warm")
+        before = await there()
+        doomed = Container(amqp_url, sysname="test", config=config)
+        await doomed.start()
+        client = PubsubClient(doomed)
+        await client.declare_space(SPACE)
+        for point in ("lab/ctd", "ctd"):
+            await client.declare_point(point)
+        await client.declare_topic("two", "lab/ctd", ["a.*", "b.#"])
+        await client.subscribe("listed", "lab/ctd", ["x"], named=["two"])
+        await client.subscribe("quorum", "ctd", ["#"], queue="quorum")
+        alive, gone = await ear(other), await ear(doomed)
+        for each in (alive, gone):
+            await client.attach(each, "listed", "lab/ctd", each.on_refused)
+            await each.subscribe("lab/ctd", "#", each.on_event)
+            await each.subscribe("lab/ctd", "#", each.on_event, name="unlisted")
+        await gone.subscribe("ctd", "#", gone.on_event, name="orphan")
+        for point in ("lab/ctd", "ctd"):
+            await alive.publish(point, "a.b", point)
+        await until(lambda: len(alive.heard) + len(gone.heard) == 2 + 1 + 1)
+        await until(lambda: _count(other, "xs.lab.sub.ctd.listed", 1))
+        with pytest.raises(Conflict, match="1 consumers"):
+            await client.unsubscribe("orphan", "ctd", force=True)  # which is not the registry's
+        await doomed.kill()
+        await alive.publish("ctd", "a.b", "nobody hears")
+        client = PubsubClient(other)
+        await client.undeclare_space(SPACE, force=True)
+        assert await client.undeclare_point("ctd", force=True) == Gone(True, 2)
+        # Nobody knows of what the killed one alone had: it collects no more, and goes when told.
+        assert {each for each in await there() - before if "orphan" in each} == {
+            "test.sub.ctd.orphan",
+            "test.sub.ctd.orphan.suspect",
+            "test.sub.ctd.orphan.dlq",
+            "test.dlx sub.ctd.orphan test.sub.ctd.orphan.dlq",
+        }
+        assert await client.unsubscribe("orphan", "ctd") == Gone(True, 1)
+        letters = "xs.lab.sub.ctd.listed"  # stay, as what has failed
+        assert await there() - before == {
+            f"test.{letters}.dlq",
+            f"test.dlx {letters} test.{letters}.dlq",
+        }
 
 
 async def test_what_cannot_be(client: PubsubClient, system: tuple[Container, Container]) -> None:

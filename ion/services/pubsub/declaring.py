@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ion.base.errors import ConfigurationError, InvalidRequest, IonError
+from ion.base.errors import ConfigurationError, InvalidRequest, IonError, ReceivedError
 from ion.messaging import codec
 from ion.messaging.address import SUSPECT, Namespace
 from ion.messaging.envelope import MSGPACK
 from ion.messaging.transport import QueueInfo, QueueSpec, Transport
-from ion.process.discovery import AGENTS, survey
+from ion.process.discovery import AGENTS, gather_info, survey
 from ion.process.endpoint import Endpoint
 from ion.process.subscription import release
-from ion.services.pubsub.model import SYSTEM, Record
+from ion.services.pubsub.model import SYSTEM, Record, space_of
 
 log = logging.getLogger(__name__)
 AT_ONCE = 500
@@ -86,6 +86,26 @@ class Broker:
     async def info(self, record: Record) -> QueueInfo | None:
         """Return how the queue of a subscription stands; None where there is none."""
         return await self._transport.queue_info(self.queue_of(record))
+
+    async def opened(self, points: Sequence[str]) -> list[Record]:
+        """Return the durable subscriptions to some points that containers have open now.
+
+        Processes make them by themselves, too, and these are in no registry.
+        """
+        found: dict[str, Record] = {}
+        try:
+            infos = await gather_info(self._endpoint, PATIENCE) if points else []
+        except ReceivedError as error:
+            log.warning("what containers have open is not known: %s", error)
+            return []
+        queues = {str(name.get("queue")) for info in infos for name in info.get("names", [])}
+        for point in points:
+            before = self._names.subscription_queue(point, "x").name.removesuffix("x")
+            for queue in sorted(queues):
+                name = queue.removeprefix(before)
+                if name != queue and "." not in name:
+                    found[queue] = Record("subscription", name, space_of(point), point)
+        return list(found.values())
 
     async def delete_exchange(self, record: Record, *, if_unused: bool) -> None:
         """Delete the exchange of a space or point.

@@ -17,7 +17,7 @@ import msgspec
 from ion.base.errors import Conflict, InvalidRequest, IonError, NotFound, Unavailable
 from ion.observe.context import current_call
 from ion.services.pubsub.declaring import Broker
-from ion.services.pubsub.model import EVENTS, SYSTEM, Gone, Kind, Record
+from ion.services.pubsub.model import EVENTS, SYSTEM, Gone, Kind, Record, space_of
 from ion.services.pubsub.registry import Registry, Row
 
 log = logging.getLogger(__name__)
@@ -233,13 +233,24 @@ class Keeper:
     async def _undeclare_once(self, kind: Kind, name: str, force: bool, point: str) -> Gone:
         row = await self.registry.get(kind, name, point)
         if row is None:
-            return Gone(False)
+            return await self._unlisted(kind, name, point)
         if not force and not row.record.going:
             await self._check_unused(row.record)
         forced = force or row.record.going == "forced"
         way: Literal["forced", "unused"] = "forced" if forced else "unused"
         going = msgspec.structs.replace(row.record, going=way)
         return Gone(True, await self._finish(await self.registry.change(row, going)))
+
+    async def _unlisted(self, kind: Kind, name: str, point: str) -> Gone:
+        """Take away a subscription that processes have made by themselves, where there is one.
+
+        :raises Conflict: it is used, and so theirs: the repository of events has one, too.
+        """
+        record = Record("subscription", name, space_of(point), point)
+        if kind != "subscription" or await self.broker.info(record) is None:
+            return Gone(False)
+        await self._check_unused(record)
+        return Gone(True, await self._erase(record, if_unused=True))
 
     async def _check_unused(self, record: Record) -> None:
         """See whether anything needs what a record stands for.
@@ -300,6 +311,9 @@ class Keeper:
         """Undeclare a space or point with all that stands under it: the containers let go first."""
         subscriptions = await self._all_under("subscription", above)
         points = [above] if above.kind == "point" else await self._all_under("point", above)
+        known = {each.key for each in subscriptions}
+        opened = await self.broker.opened([each.name for each in points])
+        subscriptions += [each for each in opened if each.key not in known]
         dropped = [await self._waiting(each) for each in subscriptions]
         queues = [self.broker.queue_of(each) for each in subscriptions]
         await self.broker.tell([each.name for each in points], queues)

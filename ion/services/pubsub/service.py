@@ -206,7 +206,8 @@ class PubsubService(Service, name="pubsub", version="0.1.0", delivery="effective
     async def op_unsubscribe(self, name: str, point: str, force: bool = False) -> Gone:
         """Delete a subscription, its queue and bindings; 409 while anybody consumes it.
 
-        With ``force``, whoever does hears no more.
+        With ``force``, whoever does hears no more. One that processes have made by themselves goes,
+        too, but only where nobody consumes it.
         """
         with answering():
             path = model.path_of(point)
