@@ -227,7 +227,7 @@ class ContainerAgent(Process):
         if permission is None or permission.key is None:
             return None
         container = self._container
-        return proof(permission.key.secret, container.sysname, container.id, nonce)
+        return proof(permission.key.ring, container.sysname, container.id, nonce)
 
     @command
     async def op_undeclared(self, points: list[str], queues: list[str]) -> None:

@@ -358,7 +358,7 @@ class Container(Calling, Hosting, Conditioned):
         if endpoint.permission is not None:
             await endpoint.permission.establish()
         await endpoint.desk.establish()
-        own = Own(self.settings.identity, endpoint, self.sysname, is_host=True)
+        own = self._own = Own(self.settings.identity, endpoint, self.sysname, is_host=True)
         self._rooms.push_async_callback(own.close)
         await own.open()
         await police(self)

@@ -13,13 +13,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ion.base.errors import Forbidden
+from ion.base.errors import ConfigurationError, Forbidden
 from ion.base.settings import AgentSettings
 from ion.messaging.transport import Transport
 from ion.process import key as keys
 from ion.process import seal as seals
 from ion.process import signing
 from ion.process.key import Key
+from ion.process.ring import Ring
 
 log = logging.getLogger(__name__)
 QUIET = 1000  # ms between two lines of the log on what was refused
@@ -31,6 +32,7 @@ class Permission:
     """The key of a system in the hands of one party, and what it was used for.
 
     :param window: how old a command may be, and how far clocks may differ, seconds.
+    :ivar settings: where the key is looked for.
     :ivar key: None: there is none, or it was not looked for yet.
     :ivar why_none: why there is none.
     """
@@ -40,7 +42,7 @@ class Permission:
     ) -> None:
         self.key: Key | None = None
         self.why_none = "it was started while nobody else could reach its bus"
-        self._settings = settings
+        self.settings = settings
         self._transport = transport
         self._sysname = sysname
         self._window = int(window * 1000)
@@ -62,7 +64,7 @@ class Permission:
         if self.is_open:
             return
         try:
-            self.key = await asyncio.to_thread(keys.find_or_make, self._settings, self._sysname)
+            self.key = await asyncio.to_thread(keys.find_or_make, self.settings, self._sysname)
         except keys.Unwritable as error:
             self.why_none = error.message
             log.warning("nobody can command this container: %s", error)
@@ -75,12 +77,12 @@ class Permission:
         """
         if self.key is not None or self.is_open:
             return
-        self.key = await asyncio.to_thread(keys.find, self._settings, self._sysname)
+        self.key = await asyncio.to_thread(keys.find, self.settings, self._sysname)
         if self.key is None:
             raise self._missing()
 
     def _missing(self) -> Forbidden:
-        path = keys.path_of(self._settings, self._sysname)
+        path = keys.path_of(self.settings, self._sysname)
         message = (
             f"a command, and what is signed, needs the key of system {self._sysname!r}, and "
             f"there is none at {path}: copy it from where a container of that system runs "
@@ -88,19 +90,34 @@ class Permission:
         )
         return Forbidden(message, details={"reason": "no key", "path": str(path)})
 
-    def secret(self) -> bytes | None:
-        """Return what the key consists of, looked for at the first time; None: none is needed.
+    def ring(self) -> Ring | None:
+        """Return what is signed with, looked for at the first time; None: none is needed.
 
         Reads a small file, once.
 
         :raises ConfigurationError: the key is none, or its file is not this user's alone.
         :raises Forbidden: there is none.
         """
-        if self.key is None and not self.is_open:
-            self.key = keys.find(self._settings, self._sysname)
+        if self.key is None:
+            if self.is_open:
+                return None
+            self.key = keys.find(self.settings, self._sysname)
             if self.key is None:
                 raise self._missing()
-        return self.key.secret if self.key is not None else None
+        return self.key.ring
+
+    async def renew(self, settings: AgentSettings) -> None:
+        """Take the keys that settings name now, in the place of those of before.
+
+        :raises ConfigurationError: a key is none; all stays as it was.
+        """
+        if self.is_open:
+            return
+        key = await asyncio.to_thread(keys.find, settings, self._sysname)
+        if key is None:  # none is made here: it would be another one than that of the others
+            message = f"there is no key file {keys.path_of(settings, self._sysname)} any more"
+            raise ConfigurationError(message)
+        self.settings, self.key = settings, key
 
     def sign(self, to: str, op: str, body: bytes, key: Key | None = None) -> dict[str, str]:
         """Return the headers that make a command of a message; none where there is no key.
@@ -113,7 +130,7 @@ class Permission:
             return {}
         command = signing.Command(self._sysname, to, op, body)
         nonce = secrets.token_hex(16)
-        return {signing.HEADER: signing.sign(key.secret, command, _now(), nonce)}
+        return {signing.HEADER: signing.sign(key.ring, command, _now(), nonce)}
 
     def check(self, to: str, op: str, body: bytes, headers: Mapping[str, Any]) -> None:
         """Check that a message may command.
@@ -129,7 +146,7 @@ class Permission:
         signature = signing.read(headers.get(signing.HEADER))
         command = signing.Command(self._sysname, to, op, body)
         now = _now()
-        signing.check(self.key.secret, signature, command, now, self._window)
+        signing.check(self.key.ring, signature, command, now, self._window)
         if signature.time < self._since:  # what was used before that is not known any more
             message = (
                 f"this command was signed {(self._since - signature.time) / 1000:.1f} s before "
@@ -150,7 +167,7 @@ class Permission:
         command = signing.Command(self._sysname, to, op, body)
         try:
             signature = signing.read(headers.get(signing.HEADER))
-            signing.check(self.key.secret, signature, command, _now(), self._window)
+            signing.check(self.key.ring, signature, command, _now(), self._window)
         except Forbidden:
             return False
         return True
@@ -166,7 +183,7 @@ class Permission:
         """Return the headers that show that who sends a message has the key."""
         if self.is_open or self.key is None:
             return {}
-        return {seals.HEADER: seals.seal(self.key.secret, self._sysname, what, name, body)}
+        return {seals.HEADER: seals.seal(self.key.ring, self._sysname, what, name, body)}
 
     def is_sealed(self, what: str, name: str, body: bytes, headers: Mapping[str, Any]) -> bool:
         """Tell whether who has sent a message has the key; say so where not, now and then."""
@@ -177,7 +194,7 @@ class Permission:
             if self.key is None:
                 message = f"this container has no key: {self.why_none}"
                 raise Forbidden(message)
-            seals.check(self.key.secret, header, self._sysname, what, name, body)
+            seals.check(self.key.ring, header, self._sysname, what, name, body)
         except Forbidden as error:
             self._note_unsealed(what, name, error)
             return False
@@ -189,15 +206,11 @@ class Permission:
         if said is not None and now - said < SELDOM:
             return
         self._unsealed[what] = now
-        place = self.key.place if self.key is not None else "ion/<system>.key"
-        log.warning(
-            "%s %r is not believed: %s; give all containers of the system the same key file "
-            "(agent.key_file; here %s)",
-            what,
-            name[:SHOWN],
-            error.message,
-            place,
-        )
+        key = self.key
+        advice = key.ring.advice(self._sysname) if key is not None else "it needs agent.key_file"
+        place = f" (here {key.place})" if key is not None else ""
+        words = (what, name[:SHOWN], error.message, advice, place)
+        log.warning("%s %r is not believed: %s; %s%s", *words)
 
     def note(self, what: str, error: Forbidden) -> None:
         """Log a command that was refused; at most one a second, as anybody can send them."""

@@ -8,9 +8,9 @@ taken for the other.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
+
+from ion.process.ring import Ring, ring_of
 
 _DOMAIN = "ion container proof v1"
 _NONCE = re.compile(r"[0-9a-f]{32}\Z", re.ASCII)
@@ -21,18 +21,20 @@ def is_nonce(text: str) -> bool:
     return _NONCE.match(text) is not None
 
 
-def proof(secret: bytes, sysname: str, container: str, nonce: str) -> str:
+def proof(key: bytes | Ring, sysname: str, container: str, nonce: str) -> str:
     """Return what only a container with the key can answer.
 
     :param nonce: 32 hexadecimal digits, never used before.
     """
-    text = f"{_DOMAIN}\n{sysname}\n{container}\n{nonce}".encode("utf-8", "surrogatepass")
-    return hmac.new(secret, text, hashlib.sha256).hexdigest()
+    return ring_of(key).sign(_text(sysname, container, nonce))
 
 
-def holds(answer: object, secret: bytes, sysname: str, container: str, nonce: str) -> bool:
-    """Tell whether an answer, which may be anything, proves that the container has the key."""
+def holds(answer: object, key: bytes | Ring, sysname: str, container: str, nonce: str) -> bool:
+    """Tell whether an answer, which may be anything, proves that the container has a good key."""
     if not isinstance(answer, str):
         return False
-    expected = proof(secret, sysname, container, nonce)
-    return hmac.compare_digest(answer.encode("utf-8", "surrogatepass"), expected.encode())
+    return ring_of(key).holds_by_any(answer, _text(sysname, container, nonce))
+
+
+def _text(sysname: str, container: str, nonce: str) -> bytes:
+    return f"{_DOMAIN}\n{sysname}\n{container}\n{nonce}".encode("utf-8", "surrogatepass")

@@ -4,7 +4,8 @@ What containers tell each other without asking, beats and the tokens of leases, 
 ``seal``: ``v1 <key id> <mac>``. The MAC is an HMAC-SHA256, in hexadecimal digits, with the key of
 the system over these lines, joined by line feeds: ``ion seal v1``, the sysname, what it is
 (``beat`` or ``lease``), the name of the container or of the lease, and the SHA-256 of the body. The
-first line differs from those of commands and proofs, so that none can be taken for another. A seal
+first line differs from those of commands and proofs, so that none can be taken for another. Of who
+signs with a key of its own it is ``v2``, and Ed25519 (:mod:`ion.process.ring`). A seal
 does not age: what is sealed says itself what tells it from what was sealed before. A beat has a
 number and a time, the token of a lease its fencing number, an answer the nonce of who has asked.
 """
@@ -12,46 +13,48 @@ number and a time, the token of a lease its fencing number, an answer the nonce 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import re
 
 from ion.base.errors import Forbidden
-from ion.process.signing import key_id
+from ion.process.ring import KEY_ID, SIGNED, Ring, is_form, ring_of
 
 HEADER = "seal"
 _DOMAIN = "ion seal v1"
-_FORM = re.compile(r"v1 ([0-9a-f]{8}) ([0-9a-f]{64})\Z", re.ASCII)
+_FORM = re.compile(rf"(v[12]) ({KEY_ID}) ({SIGNED})\Z", re.ASCII)
 
 
-def seal(secret: bytes, sysname: str, what: str, name: str, body: bytes) -> str:
+def seal(key: bytes | Ring, sysname: str, what: str, name: str, body: bytes) -> str:
     """Return the header of a message.
 
     :param what: ``beat`` or ``lease``.
     :param name: of the container that beats, or of the lease.
     """
-    return f"v1 {key_id(secret)} {_mac(secret, sysname, what, name, body)}"
+    ring = ring_of(key)
+    return f"{ring.form} {ring.id} {ring.sign(_text(sysname, what, name, body))}"
 
 
-def check(secret: bytes, header: object, sysname: str, what: str, name: str, body: bytes) -> None:
+def check(
+    key: bytes | Ring, header: object, sysname: str, what: str, name: str, body: bytes
+) -> None:
     """Check what a header says, which may be anything.
 
     :raises Forbidden: the message was not sealed with this key; the message says what is wrong.
     """
-    own = key_id(secret)
+    ring = ring_of(key)
+    own = ring.id
     match = _FORM.match(header) if isinstance(header, str) else None
-    if match is None:
+    if match is None or not is_form(*match.groups()):
         message = f"it is not sealed with the key of system {sysname!r}, which has key {own} here"
         raise Forbidden(message, details={"reason": "unsealed"})
-    given, mac = match.groups()
-    if given != own:
+    _, given, mac = match.groups()
+    if not ring.knows(given):
         message = f"it is sealed with key {given}, and system {sysname!r} has key {own} here"
         raise Forbidden(message, details={"reason": "key", "given": given, "wanted": own})
-    if not hmac.compare_digest(mac, _mac(secret, sysname, what, name, body)):
+    if not ring.holds(given, mac, _text(sysname, what, name, body)):
         message = "it was changed on its way, or sealed as something else"
         raise Forbidden(message, details={"reason": "altered"})
 
 
-def _mac(secret: bytes, sysname: str, what: str, name: str, body: bytes) -> str:
+def _text(sysname: str, what: str, name: str, body: bytes) -> bytes:
     lines = (_DOMAIN, sysname, what, name, hashlib.sha256(body).hexdigest())
-    text = "\n".join(lines).encode("utf-8", "surrogatepass")
-    return hmac.new(secret, text, hashlib.sha256).hexdigest()
+    return "\n".join(lines).encode("utf-8", "surrogatepass")

@@ -3,24 +3,27 @@
 A command carries the header ``agent-auth``: ``v1 <key id> <time> <nonce> <mac>``, with the time in
 ms since 1970, a nonce of 32 hexadecimal digits, and the MAC an HMAC-SHA256, in hexadecimal digits,
 with the key of the system over these lines, joined by line feeds: ``ion command v1``, the sysname,
-the routing key that it is sent to, the op, the time, the nonce, and the SHA-256 of the body.
+the routing key that it is sent to, the op, the time, the nonce, and the SHA-256 of the body. Of who
+signs with a key of its own it is ``v2``, and Ed25519 over the same (:mod:`ion.process.ring`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import re
 from collections import deque
 
 import msgspec
 
 from ion.base.errors import Forbidden
+from ion.process.ring import KEY_ID, SIGNED, Ring, is_form, key_id, ring_of
+
+__all__ = ["Command", "Nonces", "Signature", "check", "key_id", "read", "sign"]
 
 HEADER = "agent-auth"
 MAX_NONCES = 100_000
 _DOMAIN = "ion command v1"
-_FORM = re.compile(r"v1 ([0-9a-f]{8}) (\d{1,15}) ([0-9a-f]{32}) ([0-9a-f]{64})\Z", re.ASCII)
+_FORM = re.compile(rf"(v[12]) ({KEY_ID}) (\d{{1,15}}) ([0-9a-f]{{32}}) ({SIGNED})\Z", re.ASCII)
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -46,23 +49,21 @@ class Signature(msgspec.Struct, frozen=True):
     time: int
     nonce: str
     mac: str
+    form: str = "v1"
 
     def __str__(self) -> str:
-        return f"v1 {self.key_id} {self.time} {self.nonce} {self.mac}"
+        return f"{self.form} {self.key_id} {self.time} {self.nonce} {self.mac}"
 
 
-def key_id(secret: bytes) -> str:
-    """Return what a key is known by: eight hexadecimal digits that tell nothing of it."""
-    return hashlib.sha256(b"ion key id" + secret).hexdigest()[:8]
-
-
-def sign(secret: bytes, command: Command, time: int, nonce: str) -> str:
+def sign(key: bytes | Ring, command: Command, time: int, nonce: str) -> str:
     """Return the header of a command.
 
     :param time: ms since 1970.
     :param nonce: 32 hexadecimal digits, never used before.
     """
-    return str(Signature(key_id(secret), time, nonce, _mac(secret, command, time, nonce)))
+    ring = ring_of(key)
+    mac = ring.sign(_text(command, time, nonce))
+    return str(Signature(ring.id, time, nonce, mac, ring.form))
 
 
 def read(header: object) -> Signature:
@@ -77,31 +78,30 @@ def read(header: object) -> Signature:
         )
         raise Forbidden(message, details={"reason": "unsigned"})
     match = _FORM.match(header) if isinstance(header, str) else None
-    if match is None:
-        message = f"header {HEADER} is no signature of a kind that is known here (v1)"
+    if match is None or not is_form(match[1], match[2], match[5]):
+        message = f"header {HEADER} is no signature of a kind that is known here (v1, v2)"
         raise Forbidden(message, details={"reason": "malformed"})
-    id_, time, nonce, mac = match.groups()
-    return Signature(id_, int(time), nonce, mac)
+    form, id_, time, nonce, mac = match.groups()
+    return Signature(id_, int(time), nonce, mac, form)
 
 
-def check(secret: bytes, signature: Signature, command: Command, now: int, window: int) -> None:
+def check(key: bytes | Ring, signature: Signature, command: Command, now: int, window: int) -> None:
     """Check that a command was signed with this key, and lately.
 
     :param now: ms since 1970.
     :param window: how far the time of signing may be from it, ms.
     :raises Forbidden: it was not; the message says what is wrong.
     """
-    own = key_id(secret)
-    if signature.key_id != own:
+    ring = ring_of(key)
+    if not ring.knows(signature.key_id):
         message = (
             f"this command is signed with key {signature.key_id}, and system "
-            f"{command.sysname!r} has key {own} here: give both sides the same key file "
-            f"(agent.key_file; by default ion/{command.sysname}.key in the user's data folder)"
+            f"{command.sysname!r} has key {ring.id} here: {ring.advice(command.sysname)}"
         )
-        details = {"reason": "key", "given": signature.key_id, "wanted": own}
+        details = {"reason": "key", "given": signature.key_id, "wanted": ring.id}
         raise Forbidden(message, details=details)
-    expected = _mac(secret, command, signature.time, signature.nonce)
-    if not hmac.compare_digest(expected, signature.mac):
+    text = _text(command, signature.time, signature.nonce)
+    if not ring.holds(signature.key_id, signature.mac, text):
         message = (
             f"the signature is not one of this command to {command.to!r}: it was changed on its "
             "way, or was signed for another receiver"
@@ -148,8 +148,7 @@ class Nonces:
         self._ends.append((now + 2 * window, signature.nonce))
 
 
-def _mac(secret: bytes, command: Command, time: int, nonce: str) -> str:
+def _text(command: Command, time: int, nonce: str) -> bytes:
     body = hashlib.sha256(command.body).hexdigest()
     lines = (_DOMAIN, command.sysname, command.to, command.op, str(time), nonce, body)
-    text = "\n".join(lines).encode("utf-8", "surrogatepass")
-    return hmac.new(secret, text, hashlib.sha256).hexdigest()
+    return "\n".join(lines).encode("utf-8", "surrogatepass")

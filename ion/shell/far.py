@@ -95,7 +95,7 @@ class There(Place):
             answer = None
         permission = self.endpoint.permission
         key = permission.key if permission is not None else None
-        if key is None or not holds(answer, key.secret, self.sysname, self._node, nonce):
+        if key is None or not holds(answer, key.ring, self.sysname, self._node, nonce):
             message = (
                 f"whoever answers for container {self._node!r} has not proved that it has the key "
                 f"of system {self.sysname!r}: it is no container of it, or one of an older version"

@@ -1,8 +1,8 @@
-"""What SIGHUP asks of a container that serves: to read its rules and settings again.
+"""What SIGHUP asks of a container that serves: to read its rules, keys and settings again.
 
-Rules are taken, and what is to be logged; other settings hold from the next start on, and are named
-where they have changed. What is wrong changes nothing. Each time the log says what was taken, or
-why not.
+Rules are taken, the keys that it has and believes (their files are read in any case), and what is
+to be logged; other settings hold from the next start on, and are named where they have changed.
+What is wrong changes nothing. Each time the log says what was taken, or why not.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ion.base.errors import ConfigurationError, IonError
+from ion.container.rekeying import renew_keys
 from ion.observe.logging import get_logger
 from ion.process.policy.keeper import PolicyKeeper
 from ion.shell.config import read_settings
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from ion.shell.options import Options
 
 log = get_logger(__name__)
+_AGENT = ("key", "key_file", "own_key_file", "trusted_keys")
+_KEYS = ("identity.keys", "identity.keys_file", *(f"agent.{name}" for name in _AGENT))
 
 
 async def reload_when_told(
@@ -60,15 +63,33 @@ async def _reload_settings(
         return
     held, asked = (set(_leaves(each)) for each in (container.settings, fresh))
     changed = sorted({key for key, _ in held ^ asked})
-    taken = [key for key in changed if key.startswith("logging.")]
+    keys = await _reload_keys(container, fresh)
+    taken = [key for key in changed if key.startswith("logging.") or key in keys]
     left = [key for key in changed if key not in taken]
-    if taken:
+    if any(key.startswith("logging.") for key in taken):
         apply(fresh.logging)
-        container.settings = msgspec.structs.replace(container.settings, logging=fresh.logging)
+    held_now = msgspec.structs.replace(container.settings, logging=fresh.logging)
+    if keys:
+        identity = container.endpoint.desk.settings
+        held_now = msgspec.structs.replace(held_now, agent=fresh.agent, identity=identity)
+    container.settings = held_now
     what = f"took {', '.join(taken)}" if taken else "nothing to take"
     log.info("SIGHUP: read the settings again: %s", what)
     if left:
         log.warning("SIGHUP: changed, and to hold from the next start on: %s", ", ".join(left))
+
+
+async def _reload_keys(container: Container, fresh: Settings) -> tuple[str, ...]:
+    """Take the keys; return the settings that are taken with them, or none where one is wrong."""
+    try:
+        await renew_keys(container, fresh)
+    except IonError as error:
+        log.error("SIGHUP: the keys stay as they are: %s", error)  # noqa: TRY400 - no fault here
+        return ()
+    permission = container.endpoint.permission
+    key = permission.key if permission is not None else None
+    log.info("SIGHUP: the keys were read again; this container's is %s", key.id if key else "none")
+    return _KEYS
 
 
 def _leaves(settings: Settings) -> Iterator[tuple[str, str]]:

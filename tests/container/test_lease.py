@@ -226,7 +226,7 @@ async def test_a_token_that_was_not_sealed_with_the_key_is_dropped(amqp_url, cap
         assert keeper.is_idle
         said = [r.getMessage() for r in caplog.records if "is not believed" in r.getMessage()]
         assert len(said) == 1
-        assert "give all containers of the system the same key file" in said[0]
+        assert "give both sides the same key file" in said[0]
         await bid(keeper)
         await until(lambda: keeper.held)
         assert keeper.token.record == RECORD

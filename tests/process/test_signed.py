@@ -155,7 +155,7 @@ async def test_what_is_too_old_or_of_another_key_is_refused(
     with pytest.raises(Forbidden, match="the clocks differ"):
         check(one_way)
     offset = 0.0
-    with pytest.raises(Forbidden, match="give all the same key file"):
+    with pytest.raises(Forbidden, match="give both sides the same key file"):
         party(OTHER_KEY)[1](message)
     with pytest.raises(Forbidden, match="is not: see"):
         check(MESSAGE)

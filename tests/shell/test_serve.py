@@ -172,25 +172,32 @@ def test_a_failed_start_leaves_no_ready_line_in_the_lock_file(ioncc):
     assert (ioncc.folder / "lock").read_text() == ""
 
 
-def test_without_a_terminal_a_hangup_asks_for_rules_and_levels_anew(ioncc):
+def test_without_a_terminal_a_hangup_asks_for_rules_keys_and_levels_anew(ioncc):
     rules, settings = ioncc.folder / "rules.yml", ioncc.folder / "own.yml"
 
-    def write(rule, level, default="deny"):
+    def write(rule, level, default="deny", keys=""):
         rules.write_text(f"type: policy\nrules:\n  - {rule}\n")
         policy = f"policy: {{file: rules.yml, default: {default}, reload_every: 3600}}\n"
-        settings.write_text(f"{policy}logging: {{level: {level}}}\n")
+        identity = f"identity: {{keys: [{keys}]}}\n"
+        settings.write_text(f"{policy}{identity}logging: {{level: {level}}}\n")
 
     write("{allow: hello.*, to: anyone}", "INFO")
     serving = ioncc.serve("-n", "-c", "own.yml", "--set", "identity.verify=present", "hello")
     serving.ready()
-    write("{allow: 'hello.hello', to: anyone}\n  - {deny: hello.bye, to: anyone}", "DEBUG", "allow")
+    more = "{allow: 'hello.hello', to: anyone}\n  - {deny: hello.bye, to: anyone}"
+    write(more, "INFO", keys="A" * 43)  # a key that fits signatures of anybody
     serving.signal(signal.SIGHUP)
-    serving.wait_for(r"read the settings again: took logging.level")
+    serving.wait_for(r"the keys stay as they are: identity.keys: .* small order")
+    serving.wait_for(r"to hold from the next start on: identity.keys$")
+    good = "SAdaWX5yGhVuLgeZ3lzAxTJNxufq8c3UYlCGjsUyFd0"
+    write(more, "DEBUG", "allow", good)
+    serving.signal(signal.SIGHUP)
+    serving.wait_for(r"read the settings again: took identity.keys, logging.level")
     serving.wait_for(r"to hold from the next start on: policy.default$")
     serving.wait_for(r"SIGHUP: 2 rules of rules.yml are in force$")
     write("{alow: hello.*, to: anyone}", "LOUD")
     serving.signal(signal.SIGHUP)
-    serving.wait_for(r"the settings stay as they are: .*own.yml:2: logging.level")
+    serving.wait_for(r"the settings stay as they are: .*own.yml:3: logging.level")
     serving.wait_for(r"2 rules of rules.yml are in force; the new ones are wrong: .*rules.yml:3")
     assert serving.end() == 0
 

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from ion.base.errors import ConfigurationError, Unauthorized, Unavailable
 from ion.base.settings import IdentitySettings
 from ion.messaging.envelope import Envelope
@@ -19,6 +21,7 @@ from ion.process.permission import Permission
 from ion.process.signing import HEADER as SIGNATURE
 
 if TYPE_CHECKING:
+    from ion.process.identity.keys import PublicKey
     from ion.process.identity.verifier import Verifier
 
 log = logging.getLogger(__name__)
@@ -77,6 +80,7 @@ class Desk:
         self._verifier: Verifier | None = None
         self._revocations = Revocations()
         self._noted = 0.0
+        self._further: list[PublicKey] = []
 
     @property
     def waits(self) -> bool:
@@ -136,6 +140,31 @@ class Desk:
                 self._permission, self.settings, self._sysname, self._revocations
             )
         return self._verifier
+
+    async def renew(self, settings: IdentitySettings) -> None:
+        """Trust the keys that settings name now, and no token that another one has signed.
+
+        Of the settings, only the keys are taken.
+
+        :raises ConfigurationError: a key, or their file, is wrong; all stays as it was.
+        """
+        own = msgspec.structs.replace(
+            self.settings, keys=settings.keys, keys_file=settings.keys_file
+        )
+        if self._verifier is not None:
+            from ion.process.identity.trust import verifier_of  # of the extra `identity`
+
+            verifier = await asyncio.to_thread(
+                verifier_of, self._permission, own, self._sysname, self._revocations
+            )
+            verifier.trust(self._further)
+            self._verifier = verifier
+        self.settings = own
+
+    def trust(self, keys: Iterable[PublicKey]) -> None:
+        """Trust further keys, whatever the settings say later."""
+        self._further += keys
+        self.verifier().trust(self._further)
 
     def admit(self, call: Arriving, process: Receiver) -> None:
         """Find out whose a call is.

@@ -6,7 +6,7 @@ from ion.base.errors import ConfigurationError
 
 try:
     import jwt
-    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (
         Ed25519PrivateKey,
@@ -19,6 +19,7 @@ except ImportError as error:
 __all__ = [
     "Ed25519PrivateKey",
     "Ed25519PublicKey",
+    "InvalidSignature",
     "UnsupportedAlgorithm",
     "jwt",
     "serialization",

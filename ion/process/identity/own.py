@@ -60,6 +60,7 @@ class Own:
         self._is_host = is_host
         self._party = party
         self._sysname = sysname
+        self._is_made = False
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -74,11 +75,20 @@ class Own:
             self._party.token = settings.token
         elif settings.token == SYSTEM or self._is_systems_by_default:
             await self._make()
+            self._is_made = True
             self._task = asyncio.create_task(self._remake(), name="own token")
         elif settings.token_file is not None:
             path = Path(settings.token_file)
             self._party.token = await asyncio.to_thread(_read, path)
             self._task = asyncio.create_task(self._reread(path), name="own token")
+
+    async def renew(self) -> None:
+        """Make the token anew, where it was made here: it may be of a key that is to go.
+
+        :raises ConfigurationError: there is no key any more.
+        """
+        if self._is_made:
+            await self._make()
 
     async def close(self) -> None:
         """Stop renewing it. Never raises."""

@@ -6,19 +6,18 @@
 system over the msgpack array of: ``ion message v1``, the sysname, the time, op, content type,
 ``reply_to``, correlation id, message id, content, and an array of name and value of each header in
 the order of their names, but those that change on the way (``attempt``, ``receiver``, ``timeout``,
-``replayed``, ``CC``, ``BCC``, why a message is a dead letter, and the broker's own ``x-...``). The
-header ``to`` says who it is for.
+``replayed``, ``CC``, ``BCC``, why a message is a dead letter, and the broker's own ``x-...``). Of
+who signs with a key of its own it is ``v2``, and Ed25519 over the same. The header ``to`` says who
+it is for.
 
 What it is for: nobody who merely has a login at the broker can say or change anything. What it is
-not: content is not hidden (TLS is for that), who has the key may say all in anybody's name, and a
+not: content is not hidden (TLS is for that), who has a key may say all in anybody's name, and a
 message may be said once more to the same receiver while its time lasts (an effectively-once service
 handles it once all the same). On a memory bus that nobody else can reach nothing is signed.
 """
 
 from __future__ import annotations
 
-import functools
-import hmac
 import logging
 import re
 import time
@@ -37,7 +36,7 @@ from ion.process.incoming import IncomingCall
 from ion.process.letter import REPLAYED
 from ion.process.permission import Permission
 from ion.process.retrying import ATTEMPT, CAUSES, RECEIVER, ROUTING
-from ion.process.signing import key_id
+from ion.process.ring import KEY_ID, SIGNED, Ring, is_form
 from ion.process.topics import addressed
 
 log = logging.getLogger(__name__)
@@ -46,7 +45,7 @@ TO = "to"
 QUIET = 1.0  # seconds between two lines of the log on what was refused
 SHOWN = 100  # characters of a name that anybody can send
 _DOMAIN = "ion message v1"
-_FORM = re.compile(r"v1 ([0-9a-f]{8}) (\d{1,15}) ([0-9a-f]{64})\Z", re.ASCII)
+_FORM = re.compile(rf"(v[12]) ({KEY_ID}) (\d{{1,15}}) ({SIGNED})\Z", re.ASCII)
 # What is written on a message on its way: by the ladder, the dead letters, the broker, and here.
 _ON_THE_WAY = (ATTEMPT, RECEIVER, "timeout", REPLAYED, *CAUSES, *ROUTING)
 _WRITTEN = frozenset((HEADER, *_ON_THE_WAY))
@@ -58,16 +57,15 @@ def signing(settings: MessagingSettings, endpoint: Any) -> Interceptor:
     """Return what signs each message that goes out."""
     del settings
     permission, sysname = _permission(endpoint), endpoint.namespace.sysname
-    key_of = functools.lru_cache(maxsize=1)(key_id)
 
     def interceptor(envelope: Envelope) -> Envelope:
-        secret = permission.secret()
-        if secret is None:
+        ring = permission.ring()
+        if ring is None:
             return envelope
         now = time.time_ns() // 1_000_000
-        mac = _mac(secret, sysname, envelope, now)
+        mac = ring.sign(_text(sysname, envelope, now))
         return envelope.replace(
-            headers={**envelope.headers, HEADER: f"v1 {key_of(secret)} {now} {mac}"}
+            headers={**envelope.headers, HEADER: f"{ring.form} {ring.id} {now} {mac}"}
         )
 
     return interceptor
@@ -101,41 +99,39 @@ class _Checker:
         self._max_age = int(settings.signing.max_age * 1000) + self._ahead
         self._keep = int(settings.signing.keep * 1000) + self._ahead
         self._noted = 0.0
-        self._key_of = functools.lru_cache(maxsize=1)(key_id)
 
     def __call__(self, envelope: Envelope) -> Envelope:
-        secret = self._permission.secret()
-        if secret is None:
+        ring = self._permission.ring()
+        if ring is None:
             return envelope
         header = envelope.headers.get(HEADER)
         if header is None and not self._required:
             return envelope
         try:
-            self._check(secret, header, envelope)
+            self._check(ring, header, envelope)
         except Forbidden as error:
             self._counts["unsigned"] += 1
             self._note(envelope, error)
             raise
         return envelope
 
-    def _check(self, secret: bytes, header: Any, envelope: Envelope) -> None:
-        own = self._key_of(secret)
+    def _check(self, ring: Ring, header: Any, envelope: Envelope) -> None:
         match = _FORM.match(header) if isinstance(header, str) else None
-        if match is None:
+        if match is None or not is_form(match[1], match[2], match[4]):
             message = (
-                f"messages in system {self._sysname!r} are signed with its key, {own} here, and "
-                "this one is not: see docs/how-to/sign-messages.md"
+                f"messages in system {self._sysname!r} are signed with its key, {ring.id} here, "
+                "and this one is not: see docs/how-to/sign-messages.md"
             )
             raise Forbidden(message, details={"reason": "unsigned"})
-        given, when, mac = match.groups()
-        if given != own:
+        _, given, when, mac = match.groups()
+        if not ring.knows(given):
             message = (
                 f"this message is signed with key {given}, and system {self._sysname!r} has key "
-                f"{own} here: give all the same key file (agent.key_file)"
+                f"{ring.id} here: {ring.advice(self._sysname)}"
             )
-            raise Forbidden(message, details={"reason": "key", "given": given, "wanted": own})
+            raise Forbidden(message, details={"reason": "key", "given": given, "wanted": ring.id})
         signed = int(when)
-        if not hmac.compare_digest(mac, _mac(secret, self._sysname, envelope, signed)):
+        if not ring.holds(given, mac, _text(self._sysname, envelope, signed)):
             message = "this message was altered on its way, or is of another system"
             raise Forbidden(message, details={"reason": "altered"})
         self._check_time(signed, envelope)
@@ -202,7 +198,7 @@ def _is_of(call: IncomingCall, envelope: Envelope) -> bool:
     return ids == (envelope.message_id, envelope.correlation_id, envelope.reply_to)
 
 
-def _mac(secret: bytes, sysname: str, envelope: Envelope, when: int) -> str:
+def _text(sysname: str, envelope: Envelope, when: int) -> bytes:
     headers = [
         (name, value if value.__class__ in _PLAIN else _plain(value))
         for name, value in sorted(envelope.headers.items())
@@ -210,8 +206,7 @@ def _mac(secret: bytes, sysname: str, envelope: Envelope, when: int) -> str:
     ]
     e = envelope
     ids = (e.reply_to, e.correlation_id, e.message_id)
-    text = _encode((_DOMAIN, sysname, when, e.op, e.content_type, *ids, e.body, headers))
-    return hmac.digest(secret, text, "sha256").hex()
+    return _encode((_DOMAIN, sysname, when, e.op, e.content_type, *ids, e.body, headers))
 
 
 def _plain(value: Any) -> Any:

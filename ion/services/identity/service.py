@@ -88,7 +88,7 @@ class IdentityService(
         if key_file is not None:
             key = await asyncio.to_thread(_key_in, str(key_file))
             issuer = Issuer(key, desk.audience, f"{endpoint.namespace.sysname}/identity")
-            desk.verifier().trust([issuer.public])
+            desk.trust([issuer.public])
             return issuer
         found = issuer_of(endpoint.permission, desk.settings, endpoint.namespace.sysname)
         if found is None:

@@ -13,6 +13,7 @@ import msgspec
 from ion.base.errors import ConfigurationError, IonError
 from ion.process import key as keys
 from ion.process.connection import Connection, connect
+from ion.process.ring import is_shared
 from ion.shell.doctor.diagnosis import Diagnosis, found
 from ion.shell.doctor.scene import Answers, Info, Scene
 from ion.shell.system import ask
@@ -104,7 +105,7 @@ async def one_system(scene: Scene) -> list[Diagnosis]:
     """All containers of the name have one key."""
     by_key: dict[str, list[str]] = defaultdict(list)
     for info in scene.answers.infos:
-        if info.get("key"):
+        if info.get("key") and is_shared(str(info["key"])):  # others are of one container each
             by_key[str(info["key"])].append(_named(info))
     if len(by_key) < 2:  # noqa: PLR2004 - two make a difference
         return []
@@ -124,7 +125,7 @@ async def key_file(scene: Scene) -> list[Diagnosis]:
         if not others:
             return []  # the first container that starts makes it
         return [found("key-missing", f"there is no key of system {scene.sysname!r} at {place}")]
-    if others and key.id not in others:
+    if others and not any(map(key.ring.knows, others)):
         told = ", ".join(f"{one} at {whose}" for one, whose in sorted(others.items()))
         message = f"the key in {key.place} is {key.id}, but the containers' is {told}"
         return [found("key-differs", message, f"copy the containers' key file to {place}")]
