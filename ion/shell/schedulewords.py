@@ -44,8 +44,11 @@ class Tasks:
         return Table(_TASK, [_row(await self.client.add(id, **words))])
 
     async def show(self, id: str, limit: int = SHOWN) -> Table:
-        """List the last firings of a task, the latest first."""
-        return Table(_FIRING, [_firing(each) for each in await self.client.history(id, limit)])
+        """List the last firings of a task, the latest first, and say why it waits."""
+        trouble = (await self.client.get(id)).trouble
+        note = f"it waits: {trouble['message']}" if trouble else ""
+        history = await self.client.history(id, limit)
+        return Table(_FIRING, [_firing(each) for each in history], note)
 
     async def pause(self, id: str) -> Table:
         """Have a task not fire for now."""
@@ -71,7 +74,7 @@ def _row(task: Task) -> dict[str, Any]:
     last = task.running or task.last
     return {
         "task": task.id,
-        "state": task.state,
+        "state": "waiting" if task.trouble and task.state == "active" else task.state,
         "when": _when(task.schedule),
         "due": _told(task.due),
         "target": task.target.word,

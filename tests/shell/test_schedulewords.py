@@ -29,6 +29,13 @@ async def test_tasks_in_the_shell() -> None:
         assert told["noon"]["when"] == "0 12 * * * Europe/Berlin"
         assert told["noon"]["target"] == "hello.hello"
         assert told["once"]["due"] == "2050-01-01T00:00:00.000+00:00"
+        await schedule.add("nobody", at=0.0, send="nobody.hello")
+
+        async def waits() -> bool:
+            return "no service 'nobody'" in (await schedule.show("nobody")).note
+
+        await until(waits, "it does not say why it waits")
+        assert (await schedule(target="nobody.hello")).rows[0]["state"] == "waiting"
         assert (await schedule(limit=1)).note == "there are more: give a limit"
         assert [row["task"] for row in (await schedule(owner="ann")).rows] == ["tick"]
         assert await schedule.remove("tick")

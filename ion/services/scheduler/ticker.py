@@ -30,6 +30,7 @@ from ion.stores.store import Entry, IndexStore
 log = logging.getLogger(__name__)
 
 FEW, BATCH = 16, 128  # tasks that are looked at in one turn, and fire in one commit
+GATHER = 0.02  # seconds in which what is due gathers, for one look and one commit
 LOOK = 5.0  # seconds between two looks into the store, at most: others may have changed it
 TICK = 1.0  # seconds between two looks at the clock, at most: somebody may have set it
 PAUSE = 1.0  # seconds until the next try where the store is away
@@ -140,9 +141,12 @@ class Ticker:
             self._next[line] = float(entries[0].index[line]) if entries else now + LOOK
             self._few[line] = FEW
             return
-        self._few[line] = min(limit * 2, BATCH) if len(due) == limit else max(len(due), FEW)
-        self._next[line] = -math.inf
-        await self._move(due, now)
+        again = await self._move(due, now)
+        if len(due) == limit:
+            self._few[line], self._next[line] = min(limit * 2, BATCH), -math.inf
+            return
+        self._few[line] = min(max(len(due) * 2, FEW), BATCH)
+        self._next[line] = min(again, clock.now() + GATHER)
 
     async def _take_over(self) -> None:
         """Begin again what another one has begun, of whom it is known that he is gone.
@@ -181,8 +185,11 @@ class Ticker:
 
     # firing
 
-    async def _move(self, entries: Sequence[Entry], now: float) -> None:
-        """Have tasks fire: all in one commit, or, where that fails, one by one."""
+    async def _move(self, entries: Sequence[Entry], now: float) -> float:
+        """Have tasks fire: all in one commit, or, where that fails, one by one.
+
+        Return when one of them is to be looked at again.
+        """
         read = [(entry, self._read(entry)) for entry in entries]
         for entry in [entry for entry, kept in read if kept is None]:
             await self._set_aside(entry)
@@ -203,6 +210,8 @@ class Ticker:
             log.debug("%d tasks fire one by one: %s", len(moves), error)
             for each in moves:
                 await self._move_one(*each, now)
+        looks = [deciding.look_at(move.kept) for _, move in moves]
+        return min((look for look in looks if look is not None), default=math.inf)
 
     def _is_aside(self, task: Task) -> bool:
         return task.target.kind == "send" and task.target.word in self._aside

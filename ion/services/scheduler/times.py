@@ -66,8 +66,9 @@ def check(schedule: Schedule, now: float) -> None:
     if not 1 <= schedule.most <= MAX_MOST:
         message = f"most: 1 to {MAX_MOST}, not {schedule.most}"
         raise InvalidRequest(message)
+    cron.zone(schedule.timezone)
     if schedule.cron is not None:
-        cron.check(schedule.cron, schedule.timezone)
+        cron.check(schedule.cron)
     _check_fires(schedule, now)
 
 
