@@ -218,10 +218,11 @@ class Subscriptions:
 
         What was not settled the broker delivers again, to others.
         """
-        for feed in self._open.values():
+        feeds = list(self._open.values())  # others may be cancelled meanwhile
+        self._open.clear()
+        for feed in feeds:
             feed.subscription.is_open = False
             await self._endpoint.farewell.tell(feed.end())
-        self._open.clear()
 
     def of(self, pid: str) -> list[Subscription]:
         """Return the open subscriptions of a process."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ion.base.errors import ConfigurationError
 from ion.base.ids import checked_name
 from ion.messaging.transport import ExchangeSpec, QueueSpec
 
 DAY_MS = 86_400_000
 REPLY_EXPIRES_MS = 300_000
 DEAD_LETTER_LIMIT = 100_000
+OWN_SPACE = "system"
 PROCESSES = "processes"  # dead letters of messages that were addressed to process ids
 QUORUM_DELIVERY_LIMIT = 20
 RETRY_LIMIT = 100_000
@@ -52,10 +54,16 @@ class Namespace:
         return ExchangeSpec(self.xs + space)
 
     def exchange_point(self, name: str) -> ExchangeSpec:
-        """Return the durable topic exchange of exchange point ``name``, or ``space/name``."""
+        """Return the durable topic exchange of exchange point ``name``, or ``space/name``.
+
+        :raises ConfigurationError: it is no name; or the space is the system's own.
+        """
         if not isinstance(name, str) or "/" not in name:
             return ExchangeSpec(f"{self.sysname}.xp.{checked_name(name, 'exchange point')}")
         space, _, point = name.rpartition("/")
+        if space == OWN_SPACE:  # of the point's exchange, and of its rules, there is one name
+            message = f"the system's own space is not named in a path: {point!r}, not {name!r}"
+            raise ConfigurationError(message)
         above = self.exchange_space(checked_name(space, "exchange space")).name
         return ExchangeSpec(f"{above}.xp.{checked_name(point, 'exchange point')}")
 

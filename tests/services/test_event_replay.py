@@ -239,6 +239,39 @@ async def test_a_replay_outlives_a_broker_that_is_away_and_a_mark_that_is_lost(
     assert not away
 
 
+class Gated(Listener):
+    """Waits before each event until it may go on."""
+
+    def __init__(self, gate: asyncio.Event, **wanted: object) -> None:
+        super().__init__(**wanted)
+        self.gate = gate
+
+    async def on_event(self, event):
+        """Keep an event, in time."""
+        await self.gate.wait()
+        await super().on_event(event)
+
+
+async def test_what_goes_before_it_is_replayed_is_said_and_the_rest_is_heard(
+    here, monkeypatch, caplog
+):
+    monkeypatch.setattr("ion.process.events.replaying.PAGE", 10)
+    await publish(here, 60)
+    await stored(EventsClient(here), 60)
+    gate = asyncio.Event()
+    pid = await here.spawn(Gated, args={"gate": gate, "of": Storm, "after": 0, "prefetch": 5})
+    listener = here.processes[pid]
+    await until(lambda: listener.waiting)
+    (service,) = [p for p in here.processes.values() if p.name == "events"]
+    await service._log.trim(None, 7)  # but the first page was read
+    gate.set()
+    await listener.subscription.caught_up()
+    await publish(here, 1, 60)
+    await until(lambda: len(listener.heard) == 10 + 7 + 1)
+    assert [event.force for event in listener.heard] == [*range(10), *range(53, 61)]
+    assert "events 11 to 53 are not kept any more" in caplog.text
+
+
 async def test_one_that_is_gone_is_taken_over_where_it_was(here, monkeypatch):
     monkeypatch.setattr("ion.process.events.replaying.LEASE", 0.3)
     monkeypatch.setattr("ion.process.events.replaying.PAUSE", 0.02)

@@ -11,6 +11,7 @@ import pytest
 
 from ion import ApplicationError, Container, Process, connect
 from ion.base.errors import (
+    ConfigurationError,
     Conflict,
     InvalidRequest,
     NotFound,
@@ -197,6 +198,22 @@ async def _in_use(
     await until(lambda: 5 in hearer.heard)
     assert again.is_open
     assert 4 not in hearer.heard
+
+
+async def test_a_path_does_not_name_the_systems_own_space(
+    client: PubsubClient, system: tuple[Container, Container]
+) -> None:
+    """What is published to `system/ctd` would go to an exchange that nobody lists, nor hears."""
+    made = await client.declare_point("system/ctd")
+    assert (made.name, made.exchange) == ("ctd", "test.xp.ctd")
+    hearer = await ear(system[0])
+    for wrong in (
+        hearer.publish("system/ctd", "a", 1),
+        hearer.subscribe("system/ctd", "#", hearer.on_event),
+        hearer.subscribe("system/ctd", "#", hearer.on_event, name="all"),
+    ):
+        with pytest.raises(ConfigurationError, match="'ctd', not 'system/ctd'"):
+            await wrong
 
 
 async def test_an_exchange_that_somebody_else_deletes_costs_no_message(

@@ -213,7 +213,7 @@ class Replay:
             more = {"cursor": cursor} if cursor is not None else {"after": self._after}
             content = {**self._asked, **more, "limit": PAGE}
             found: Found = msgspec.convert(await self._patiently("find", content), Found)
-            if cursor is None and 0 < self._after < found.first - 1:
+            if 0 < self._after < found.first - 1:
                 lost = f"{self._after + 1} to {found.first - 1}"
                 log.warning("%r: events %s are not kept any more", self._subscription, lost)
             until = until or found.last

@@ -12,8 +12,9 @@ import msgspec
 
 from ion.base.errors import ConfigurationError, InvalidRequest
 from ion.base.ids import checked_name
+from ion.messaging.address import OWN_SPACE
 
-SYSTEM = "system"  # the space that services and processes live on
+SYSTEM = OWN_SPACE  # the space that services and processes live on
 EVENTS = "events"
 Kind = Literal["space", "point", "topic", "subscription"]
 QueueKind = Literal["classic", "quorum"]
