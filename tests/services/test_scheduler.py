@@ -418,6 +418,19 @@ async def test_what_is_over_is_kept_for_a_while(near: Scene, monkeypatch: Any) -
                 await asyncio.sleep(0.02)
 
 
+async def test_much_that_is_over_goes_in_one_sweep_and_keeps_nothing_waiting(near: Scene) -> None:
+    process = service(near)
+    schedule, target = Schedule(at=1.0), Target(origin="x")
+    over = [Task(id=f"{n}", schedule=schedule, target=target, state="done") for n in range(1100)]
+    await process._rows.write([book.put_of(Kept(task=task, ended=2.0), 0) for task in over])
+    process._ticker._swept = -YEAR  # as it is once a minute
+    await near.client.add("tick", every=0.02)
+    async with asyncio.timeout(20):
+        while (await near.client.page(state="done", limit=1)).items:
+            await asyncio.sleep(0.01)
+    await until(lambda: len(near.listener.heard) > 3)
+
+
 async def test_two_at_the_same_book_fire_each_once(near: Scene) -> None:
     await near.container.spawn(SchedulerService)  # no failover: both look
     for n in range(5):

@@ -25,7 +25,7 @@ from ion.services.scheduler import book, deciding, posting
 from ion.services.scheduler.deciding import Move
 from ion.services.scheduler.model import Firing, Kept, Task
 from ion.services.scheduler.receivers import Receivers
-from ion.stores.store import Entry, IndexStore
+from ion.stores.store import Entry, IndexStore, Remove
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ LOOK = 5.0  # seconds between two looks into the store, at most: others may have
 TICK = 1.0  # seconds between two looks at the clock, at most: somebody may have set it
 PAUSE = 1.0  # seconds until the next try where the store is away
 SWEEP = 60.0  # seconds between two removals of what is over
+SWEPT = 200  # tasks that are removed in one turn
 MAX_CALLS = 1000  # at a time
 MAX_OF_ONE = 100  # of one op: one that hangs keeps nobody else's from being called
 MAX_ASIDE = 100  # ops whose messages wait until the broker has told who is there
@@ -111,7 +112,7 @@ class Ticker:
         async with self.turn:
             if self._is_unsure:
                 await self._take_over()
-            await self._sweep()
+            has_more = await self._sweep()
             self._aside = {
                 op: name for op, name in self._aside.items() if self.receivers.is_asked(name)
             }
@@ -121,7 +122,8 @@ class Ticker:
                 counted = Counter(self._calls.values())
                 full = [word for word, count in counted.items() if count >= MAX_OF_ONE]
                 await self._line(book.CALLS, min(free, BATCH), full)
-            return min(self._next.values()) if free > 0 else self._next[book.SENDS]
+            until = min(self._next.values()) if free > 0 else self._next[book.SENDS]
+            return until if not has_more else clock.now()
 
     async def _line(self, line: str, most: int, without: Sequence[str]) -> None:
         """Have fire what is due of a line, and note when to look at it next.
@@ -162,14 +164,23 @@ class Ticker:
                 await self._commit([(entry, deciding.lost(kept, clock.now()))])
         self._is_unsure = False
 
-    async def _sweep(self) -> None:
-        """Remove what is over for long."""
+    async def _sweep(self) -> bool:
+        """Remove some of what is over for long, now and then; return whether there is more."""
         if clock.monotonic() - self._swept < SWEEP:
-            return
+            return False
+        entries = await book.over(self._rows, clock.now() - self._keep, SWEPT)
+        removes = [Remove(entry.key, entry.revision) for entry in entries]
+        try:
+            if removes:
+                await self._rows.write(removes)
+        except Conflict:  # somebody has changed one of them
+            for each in removes:
+                with contextlib.suppress(Conflict):
+                    await self._rows.write([each])
+        if len(entries) == SWEPT:
+            return True
         self._swept = clock.monotonic()
-        for entry in await book.over(self._rows, clock.now() - self._keep, 1000):
-            with contextlib.suppress(Conflict):
-                await self._rows.remove(entry.key, revision=entry.revision)
+        return False
 
     async def _idle(self, until: float) -> None:
         """Wait until a time, or until something changes; the clock may be set meanwhile."""
