@@ -11,6 +11,8 @@ import numpy
 import pytest
 
 from ion import BadRequest, Container, DeadlineExceeded, Service, connect
+from ion.messaging import codec
+from ion.messaging.envelope import Envelope
 from ion.process import deadletters
 from ion.process.events import Event
 from ion.process.events.event import content_of, event_from, path_of
@@ -199,7 +201,10 @@ async def test_an_event_of_an_unknown_type_is_the_nearest_type_above_that_is_kno
     topic = "Event.Weather.Storm.Typhoon._._.east"
     for content_type in ("application/msgpack", "application/json"):
         await container.publish("events", topic, FOREIGN, content_type=content_type)
-    await until(lambda: len(listener.heard) == 2)
+    body = codec.encode(FOREIGN)[0]  # as one that says nowhere when it was
+    exchange = container.namespace.exchange_point("events").name
+    container.transport.publish(exchange, topic, Envelope("event", body, message_id="bare"))
+    await until(lambda: len(listener.heard) == 3)
     for event in listener.heard:
         assert type(event) is Storm
         assert event.force == 11

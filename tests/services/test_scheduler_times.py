@@ -195,6 +195,7 @@ def test_leap_days() -> None:
         (Schedule(cron="* " * 200), "200 characters"),
         (Schedule(cron="* * * * *", timezone="Mars/Olympus"), "no time zone"),
         (Schedule(cron="* * * * *", timezone="../etc/passwd"), "no time zone"),
+        (Schedule(every=1.0, timezone="Mars/Olympus"), "no time zone"),
         (Schedule(every=1.0, start=NOW + 9, end=NOW + 8), "end is before its start"),
         (Schedule(every=1.0, end=NOW - 1), "never fires"),
         (Schedule(at=NOW - 100, misfire="skip"), "skips what was missed"),

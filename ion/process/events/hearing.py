@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ion.base import clock
 from ion.base.errors import BadRequest
 from ion.messaging import codec
 from ion.messaging.envelope import Envelope
@@ -91,7 +92,7 @@ def event_in(envelope: Envelope, known: type[E], wanted: Selection) -> E | None:
         return None
     if "id" not in content or "created" not in content:  # of a foreign publisher
         content.setdefault("id", envelope.message_id)
-        content.setdefault("created", float(envelope.timestamp))
+        content.setdefault("created", float(envelope.timestamp) or clock.now())
     event = event_from(content, known)
     if not event.origin:
         message = f"event {event.id!r} has no origin"

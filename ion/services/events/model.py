@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ion.base import clock
 from ion.base.errors import BadRequest, CodecError, InvalidRequest
 from ion.messaging import codec
 from ion.process.events.event import ROOT, Event, path_in
@@ -85,7 +86,8 @@ class Arrived(msgspec.Struct, frozen=True):
 def arrived(content: Any, message_id: str, timestamp: float) -> Arrived:
     """Return a message as an event that is to be kept.
 
-    What is not known of its type is no matter here: all of it is kept as it came.
+    What is not known of its type is no matter here: all of it is kept as it came. Who says nowhere
+    when it was (``timestamp`` is 0), means now.
 
     :raises BadRequest: it is no event.
     :raises InvalidRequest: one of its texts is too long to be found by.
@@ -94,7 +96,7 @@ def arrived(content: Any, message_id: str, timestamp: float) -> Arrived:
     if not all(isinstance(name, str) for name in content):
         message = "the fields of an event have texts as names"  # else no page with it can be read
         raise BadRequest(message)
-    content = {"id": message_id, "created": timestamp, **content}
+    content = {"id": message_id, "created": timestamp or clock.now(), **content}
     base = {name: content[name] for name in Event.__struct_fields__ if name in content}
     base.pop("extra", None)
     try:
