@@ -281,7 +281,16 @@ async def test_actors_are_listed_and_checked(admin: IdentityClient) -> None:
     with pytest.raises(ReceivedApplicationError) as caught:
         await admin.actor("nobody")
     assert caught.value.code == 404
-    for wrong in ("", "a b", "a/b", "system", "system:x", "x" * 201, "a\n"):
+    disguised = (
+        "System",
+        "anonymous",
+        "u1\u200b",
+        "\uff55\uff11",
+        "jose\u0301",
+        "u\u202e1",
+        "\ufb01",
+    )
+    for wrong in ("", "a b", "a/b", "system", "system:x", "x" * 201, "a\n", *disguised):
         with pytest.raises(ReceivedApplicationError, match="an actor's id"):
             await admin.add_actor(wrong)
     for roles in (["a b"], [""], ["é"], [f"R{n}" for n in range(65)]):

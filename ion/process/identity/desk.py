@@ -172,6 +172,7 @@ class Desk:
         :param process: that it is for.
         :raises Unauthorized: its token is not good, or it has none, and needs one.
         :raises NotKnownYet: whether its token was revoked is not known here yet.
+        :raises Forbidden: messages are signed here, and this one is not.
         """
         if self._mode == OFF:
             return
@@ -180,7 +181,7 @@ class Desk:
             if token is None:
                 identity = self._tokenless(call, process)
             else:
-                identity = self._identified(token, process)
+                identity = self._identified(token, call, process)
         except Unauthorized as error:
             call.endpoint.counts["unauthorized"] += 1
             self._note(call, process.name, error)
@@ -206,12 +207,16 @@ class Desk:
             self._revocations.learn(told, time.time())
         return len(self._revocations)
 
-    def _identified(self, token: object, process: Receiver) -> Identity:
+    def _identified(self, token: object, call: Arriving, process: Receiver) -> Identity:
         if not isinstance(token, str):
             message = f"header {TOKEN} is no text"
             raise Unauthorized(message, details={"reason": "malformed"})
         try:
-            identity = (self._verifier or self.verifier()).identify(token)
+            verifier = self._verifier or self.verifier()
+            screen = call.endpoint.screen
+            if screen is not None and not verifier.knows(token):
+                screen(call.envelope)  # costs less than the token of somebody who has no key
+            identity = verifier.identify(token)
         except ConfigurationError as error:
             message = f"tokens cannot be checked here: {error.message}"
             raise Unauthorized(message, details={"reason": "unchecked"}) from error

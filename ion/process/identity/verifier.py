@@ -2,6 +2,7 @@
 
 To check a signature costs more than an rpc. So what was checked is kept, by the token, until the
 token ends or something revokes it; then a message costs a look into a map, and one at the clock.
+What was refused is known, too, for a moment.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from collections.abc import Callable, Iterable
 from ion.base.errors import Unauthorized
 from ion.process.identity.identity import Identity
 from ion.process.identity.keys import PublicKey
+from ion.process.identity.refusals import Refusals
 from ion.process.identity.revocations import Revocation, Revocations
-from ion.process.identity.tokens import Limits, judge_time, key_of, read, refused
+from ion.process.identity.tokens import MAX_TOKEN, Limits, judge_time, key_of, read, refused
 
 
 class Verifier:
@@ -41,6 +43,7 @@ class Verifier:
         self._size = size
         self._now = now
         self._known: dict[str, Identity] = {}
+        self._refusals = Refusals()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -48,11 +51,17 @@ class Verifier:
     def trust(self, keys: Iterable[PublicKey]) -> None:
         """Trust further keys."""
         self._keys.update({key.id: key for key in keys})
+        self._refusals = Refusals()
+
+    def knows(self, token: str) -> bool:
+        """Tell whether a token was checked before, and was good."""
+        return token in self._known
 
     def identify(self, token: str) -> Identity:
         """Return whom a token is of.
 
         :raises Unauthorized: it is not good, or no more; ``details["reason"]`` says why in a word.
+        :raises Unavailable: it is not known, and too many others were checked in vain.
         """
         identity = self._known.get(token)
         now = self._now()
@@ -70,14 +79,29 @@ class Verifier:
         self._known = {t: identity for t, identity in self._known.items() if of(identity) is None}
 
     def _check(self, token: str, now: float) -> Identity:
-        self.checked += 1
-        identity = read(token, key_of(token, self._keys), self.limits, now)
-        revocation = self.revocations.of(identity)
-        if revocation is not None:
-            raise _revoked(identity, revocation)
+        refusals = self._refusals
+        refusals.look(token, now)
+        checked = False
+        try:
+            key = key_of(token, self._keys)
+            refusals.may_check(now)
+            checked = True
+            identity = self._read(token, key, now)
+        except Unauthorized as error:
+            if len(token) <= MAX_TOKEN:
+                refusals.note(token, error, now, checked=checked)
+            raise
         if len(self._known) >= self._size:
             del self._known[next(iter(self._known))]
         self._known[token] = identity
+        return identity
+
+    def _read(self, token: str, key: PublicKey, now: float) -> Identity:
+        self.checked += 1
+        identity = read(token, key, self.limits, now)
+        revocation = self.revocations.of(identity)
+        if revocation is not None:
+            raise _revoked(identity, revocation)
         return identity
 
 

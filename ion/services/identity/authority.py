@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ from ion.process.signing import HEADER as SIGNATURE
 from ion.process.signing import read
 from ion.process.storeerrors import answering
 
+_OF_NOBODY = frozenset({SYSTEM, "anonymous", "authenticated", "anyone", "keyholder"})
 _NAME = re.compile(r"[^\s/\x00-\x1f\x7f]{1,200}\Z")
 _ROLE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}\Z", re.ASCII)
 MAX_ROLES = 64
@@ -116,10 +118,16 @@ def forbidden(who: Identity | None, what: str) -> ApplicationError:
 def checked_actor(id: str) -> str:
     """Return the id of an actor.
 
-    :raises BadRequest: it is none, or the system's own.
+    :raises BadRequest: it is none; it is the system's own, or what stands for nobody in particular,
+        or looks the same; or it could be written in another way, too, or holds what is not seen.
     """
-    if not _NAME.match(id) or id == SYSTEM or id.startswith(f"{SYSTEM}:"):
-        message = f"an actor's id is 1 to 200 letters without blanks and '/', not {id!r:.80}"
+    folded = unicodedata.normalize("NFKC", id)
+    is_plain = folded == id and id.isprintable() and _NAME.match(id)
+    if not is_plain or id.casefold().partition(":")[0] in _OF_NOBODY:
+        message = (
+            "an actor's id is 1 to 200 letters that are seen, composed (NFKC), without blanks and "
+            f"'/', and not {SYSTEM!r} or a word of rules; not {id!a:.80}"
+        )
         raise BadRequest(message)
     return id
 

@@ -9,6 +9,7 @@ import hmac
 import json
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ import jwt
 import msgspec
 import pytest
 
-from ion.base.errors import BadRequest, ConfigurationError, Forbidden, Unauthorized
+from ion.base.errors import BadRequest, ConfigurationError, Forbidden, Unauthorized, Unavailable
 from ion.process.identity.curve import P
 from ion.process.identity.extra import Ed25519PrivateKey, Ed25519PublicKey
 from ion.process.identity.identity import Identity
@@ -264,6 +265,37 @@ def test_what_was_checked_is_remembered_and_bounded(
         with pytest.raises(Unauthorized):
             verifier.identify(f"{many[-1]}{n}")
     assert len(verifier) == 8
+
+
+def test_to_refuse_costs_little_however_much_comes(
+    issuer: Issuer, verifier: Verifier, clock: Clock
+) -> None:
+    """Who uses one on that has expired, and who sends ever new ones that are forged."""
+    old, good = issuer.token("ada", life=1.0), issuer.token("ada")
+    assert verifier.identify(good).actor == "ada"
+    clock.now += 30
+    before = verifier.checked
+    for _ in range(100):
+        assert reason(verifier, old) == "expired"
+    assert verifier.checked == before + 1
+    clock.now -= 25  # it is set back: what was refused is looked at again, then as before
+    assert verifier.identify(old).actor == "ada"
+    clock.now += 25
+    head, claims, _ = good.split(".")
+    before, refusals = verifier.checked, Counter[int]()
+    for number in range(2500):
+        with pytest.raises((Unauthorized, Unavailable)) as caught:
+            verifier.identify(f"{head}.{claims}.{coded(number.to_bytes(64, 'big'))}")
+        refusals[caught.value.code] += 1
+    assert refusals == {401: 1000, 503: 1500}
+    assert verifier.checked == before + 1000
+    assert len(verifier._refusals) <= 512
+    assert verifier.identify(good).actor == "ada"  # what is known does not suffer
+    new = issuer.token("bob")
+    with pytest.raises(Unavailable, match="try again"):
+        verifier.identify(new)
+    clock.now += 1
+    assert verifier.identify(new).actor == "bob"
 
 
 def test_what_was_revoked_is_refused(issuer: Issuer, verifier: Verifier, clock: Clock) -> None:
