@@ -10,7 +10,7 @@ import pytest
 
 from ion.services.instrument.nmea.lines import MAX_LINE
 from ion.services.simulator.model import FAULTS, Fault, Spell
-from tests.services.instrument.conftest import Gps, until
+from tests.services.instrument.conftest import SILENCE, Gps, until
 
 FATAL = {  # what the device is lost by, and what the agent says then
     "half_lines": "no good line",
@@ -55,7 +55,7 @@ async def test_a_device_that_is_no_good_is_lost_and_comes_back(gps: Gps, fault: 
 
 @pytest.mark.parametrize("fault", HARMLESS)
 async def test_a_device_that_is_a_nuisance_is_borne(gps: Gps, fault: Fault) -> None:
-    gps.process("NmeaDriver")._link._silence = 30.0  # a drip is slow, where the machine is, too
+    gps.process("NmeaDriver")._link.silence = 30.0  # a drip is slow, where the machine is, too
     gps.talker.plan([Spell(fault, 0, 600)])
     await gps.more(3)
     if fault == "flood":
@@ -69,6 +69,14 @@ async def test_a_device_that_is_a_nuisance_is_borne(gps: Gps, fault: Fault) -> N
         assert len(driver.batches._samples) < 2000
     status = await gps.status()
     assert (status.state, status.losses) == ("STREAMING", 0)
+
+
+async def test_a_device_that_was_told_to_say_little_is_not_gone(gps: Gps) -> None:
+    await gps.client.set({"rate": 2})  # a fix each half a second, and 0.3 s are its silence
+    await gps.more(3)
+    assert (await gps.status()).losses == 0
+    await gps.client.execute("reset")
+    assert gps.process("NmeaDriver")._link.silence == SILENCE
 
 
 async def test_what_was_bad_is_counted(gps: Gps) -> None:

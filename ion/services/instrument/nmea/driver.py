@@ -7,6 +7,7 @@ It knows positions (GGA, RMC, VTG), and the sentences by which the device of
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -22,14 +23,16 @@ RATE, SENTENCES, VERSION = "rate", "sentences", "version"
 KNOWN = ("host", "port", "service", "silence", "connect_timeout", "answer_timeout", "most")
 PROPRIETARY = b"$PION,"
 MAX_TEXT = 60
+FIXES = 3.0  # that may fail to come before the device counts as gone
 
 
 class NmeaDriver(Driver):
     """Speaks NMEA 0183.
 
     Settings: ``host`` and ``port``, or ``service``, whose op ``address`` tells both; ``silence``,
-    seconds without a good sentence after which the device counts as gone (5); ``connect_timeout``
-    (5); ``answer_timeout`` (2); ``most``, sentences a second that are looked at (500).
+    seconds without a good sentence after which the device counts as gone (5; the time of three
+    fixes, where it was set to a rate that is slower); ``connect_timeout`` (5); ``answer_timeout``
+    (2); ``most``, sentences a second that are looked at (500).
     """
 
     fields = FIELDS
@@ -69,7 +72,7 @@ class NmeaDriver(Driver):
         """
         await self.disconnect()
         host, port = await self._address()
-        silence = float(self.settings.get("silence", 5.0))
+        silence = self._silence()
         link = Link(
             self._take,
             self._rest,
@@ -197,7 +200,9 @@ class NmeaDriver(Driver):
     async def set(self, name: str, value: Any) -> Any:
         """Set a parameter. :raises Wrong: it cannot be. :raises DeviceError: see _ask."""
         if name == RATE and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(await self._ask("RATE", f"{value:g}"))
+            rate = float(await self._ask("RATE", f"{value:g}"))
+            self._expect(rate)
+            return rate
         if name == SENTENCES and isinstance(value, str) and 0 < len(value) <= MAX_TEXT:
             return await self._ask("SENTENCES", value)
         if name in (RATE, SENTENCES):
@@ -214,8 +219,17 @@ class NmeaDriver(Driver):
             return self._last
         if command == "reset":
             await self._ask("RESET")
+            self._expect(math.inf)
             return None
         raise _unknown(command)
+
+    def _silence(self) -> float:
+        return float(self.settings.get("silence", 5.0))
+
+    def _expect(self, rate: float) -> None:
+        """Bear the silence of a device that was told to say little: a few fixes of it."""
+        if self._link is not None and rate > 0:
+            self._link.silence = max(self._silence(), FIXES / rate)
 
     async def direct(self, data: bytes, wait: float) -> bytes:
         """Send bytes as they are, and return what came. :raises DeviceError: it is gone."""

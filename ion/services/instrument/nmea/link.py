@@ -29,6 +29,7 @@ class Link:
     :param silence: seconds without any good line after which the device counts as gone.
     :param most: lines a second that are looked at.
     :ivar dropped: lines that were not looked at.
+    :ivar silence: as given; it may be changed.
     :ivar over: why it is over; "": it is not.
     :ivar is_raw: whether bytes are kept for direct access, too.
     """
@@ -44,7 +45,7 @@ class Link:
     ) -> None:
         self._take = take
         self._rest = rest
-        self._silence = silence
+        self.silence = silence
         self._most = most
         self._tick = tick
         self._lines = Lines()
@@ -85,15 +86,15 @@ class Link:
                     return "the device has closed the connection"
                 if data is not None:
                     self._feed(data)
-                elif clock.monotonic() - self._heard > self._silence:
-                    return f"no good line for {self._silence:g} s"
+                elif clock.monotonic() - self._heard > self.silence:
+                    return f"no good line for {self.silence:g} s"
                 await self._pause()
         except OSError as error:
             return f"the connection broke: {error}"
 
     async def _piece(self) -> bytes | None:
         """Return some bytes; b"" at the end, None where there are none for a while."""
-        if clock.monotonic() - self._heard > self._silence:
+        if clock.monotonic() - self._heard > self.silence:
             return None  # what comes is no good
         reading = asyncio.ensure_future(self._reader.read(PIECE))
         try:
