@@ -351,8 +351,14 @@ class Post:
         pause = PAUSES[min(self._failures, len(PAUSES) - 1)]
         self._failures += 1
         await asyncio.sleep(pause)
-        if not self.is_retiring:
-            await self.keeper.open()
+        while not self.is_retiring:
+            try:
+                await self.keeper.open()
+            except Unavailable as error:
+                log.warning("app %s is not stood by for yet: %s", self.name, error)
+                await asyncio.sleep(max(pause, PAUSES[0]))
+            else:
+                return
 
     async def _end(self, app: RunningApp) -> None:
         await app.stop(self._container, 0.0)

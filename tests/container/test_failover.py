@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from ion import ConfigurationError, Container, IonError, StartError
+from ion import ConfigurationError, Container, IonError, StartError, Unavailable
 from ion.base.document import parse
+from ion.container import standing
 from ion.container.app import app_of, load_app
 from ion.container.membership import Beat
 from ion.messaging import codec
@@ -290,6 +291,25 @@ async def test_a_survivor_that_cannot_run_it_gives_it_on(memory, caplog):
     await until(lambda: memory.states()[1:] == ["STANDBY", "ACTIVE"])
     assert "app alone does not run here" in caplog.text
     assert "it does not run here" in caplog.text
+
+
+async def test_who_failed_stands_by_again_as_soon_as_the_broker_lets_it(memory, monkeypatch):
+    monkeypatch.setattr(standing, "PAUSES", (0.01,))
+    path = memory.write()
+    one = await memory.add()
+    await one.start_app(path)
+    keeper = one.failover.posts["alone"].keeper
+    opened, away = keeper.open, [Unavailable("the broker is away")] * 3
+
+    async def open_() -> None:
+        if away:
+            raise away.pop()
+        await opened()
+
+    monkeypatch.setattr(keeper, "open", open_)
+    with contextlib.suppress(IonError):
+        await one.rpc_send("alone", "fail", {}, 5)
+    await until(lambda: not away and memory.states() == ["ACTIVE"])
 
 
 async def test_what_fails_everywhere_stays_down_until_it_is_started_again(memory, caplog):
