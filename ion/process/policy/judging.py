@@ -158,7 +158,9 @@ class Judge:
         """Return the least roles that the subject does not have, and that the action is allowed."""
         said = {role for rule in candidates if rule.effect == ALLOW for role in rule.roles}
         roles = said - held - {KEYHOLDER}
-        least = [each for each in roles if not (self._included.get(each, roles) & roles) - {each}]
+        if AUTHENTICATED in roles:
+            return (AUTHENTICATED,)  # whoever has another role is that, too
+        least = [each for each in roles if not (self._included.get(each, set()) & roles) - {each}]
         return tuple(sorted(least))[:MAX_NEEDS]
 
     def _undecided(self, needs: tuple[str, ...]) -> Decision:

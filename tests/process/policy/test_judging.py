@@ -169,6 +169,8 @@ roles: {ADMIN: [OPERATOR], OPERATOR: []}
 rules:
   - {id: own, allow: i.set, to: [OPERATOR], when: {owner: id}}
   - {id: named, allow: i.get, to: [OPERATOR, ADMIN], actors: [mallory]}
+  - {id: known, allow: j.get, to: [authenticated]}
+  - {id: all, allow: j.*, to: [ADMIN]}
 """
     judge = Judge(parse(said, "p").rules)
     ann = Subject("ann", frozenset({"OPERATOR"}))
@@ -181,6 +183,7 @@ rules:
     decision = judge.decide(NOBODY, "i.get", GivenFacts({}, {}))
     assert decision.needs == ("OPERATOR",)
     assert "mallory" not in decision.reason
+    assert judge.decide(NOBODY, "j.get", GivenFacts({}, {})).needs == ("authenticated",)
 
 
 def test_ten_thousand_rules_are_read_and_decided():
