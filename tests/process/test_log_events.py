@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from ion import Container, Process, Service
 from ion.process.events import logged
+from ion.process.events.handing import Handing
 from ion.process.events.types import LogError, LogEvent, LogWarning
-from tests.process.hearing import Storm, listen, until
+from tests.process.hearing import Storm, Weather, listen, until
 
 _names = itertools.count(1)
 log = logging.getLogger("station.pump")
@@ -122,3 +124,22 @@ async def test_where_nobody_asks_for_it_nothing_is_told(url: str) -> None:
     async with Container(url) as container:
         await container.spawn(Plain)
         assert not any(isinstance(each, logged.LogTeller) for each in logging.getLogger().handlers)
+
+
+async def test_one_that_cannot_be_told_takes_no_other_with_it():
+    """A name of a file, in what is logged, need not be text; nor need fields be plain data."""
+    async with Container("memory://", config={"events.lifecycle": "off"}) as container:
+        listener = await listen(container, of=Weather)
+        handing = Handing(container.endpoint, "events of a test", 10)
+        for event in (
+            Weather(origin="first"),
+            Weather(origin="odd", description=os.fsdecode(b"no file \xff")),
+            Weather(origin="never", extra={"is": object()}),
+            Weather(origin="large", description="x" * 2_000_000),
+            Weather(origin="last"),
+        ):
+            handing.put(event)
+        await until(lambda: len(listener.heard) == 3)
+        await handing.close(1.0)
+        heard = [(event.origin, event.description) for event in listener.heard]
+        assert heard == [("first", ""), ("odd", "no file \\udcff"), ("last", "")]

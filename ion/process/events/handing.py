@@ -8,8 +8,9 @@ from collections import deque
 from contextvars import ContextVar
 from typing import Any
 
-from ion.base.errors import IonError, Unavailable
+from ion.base.errors import CodecError, ContentTooLarge, IonError, Unavailable
 from ion.base.tasks import Tasks
+from ion.messaging.envelope import Envelope
 from ion.observe.context import current_call
 from ion.process.endpoint import Endpoint
 from ion.process.events.event import Event
@@ -76,10 +77,34 @@ class Handing:
                 self._waiting.clear()
 
     def _publish_all(self, exchange: str) -> None:
-        endpoint = self._endpoint
         while self._waiting:
             topic, event, content = self._waiting[0]
-            agent, to = f"{endpoint.id}.0", addressed(POINT, topic)
-            envelope = endpoint.one_way(agent, event.type, content, message_id=event.id, to=to)
-            endpoint.transport.publish(exchange, topic, envelope)
+            envelope = self._envelope(topic, event, content)
+            if envelope is not None:
+                self._endpoint.transport.publish(exchange, topic, envelope)
             self._waiting.popleft()
+
+    def _envelope(self, topic: str, event: Event, content: dict[str, Any]) -> Envelope | None:
+        """Return the message that an event is; None: it can be none, and the others go on."""
+        agent, to = f"{self._endpoint.id}.0", addressed(POINT, topic)
+        one_way = self._endpoint.one_way
+        try:
+            try:
+                return one_way(agent, event.type, content, message_id=event.id, to=to)
+            except CodecError:
+                content = _legible(content)
+                return one_way(agent, event.type, content, message_id=event.id, to=to)
+        except (CodecError, ContentTooLarge) as error:
+            log.warning("%s: a %s cannot be told: %s", self._title, event.type, error)
+            self._endpoint.counts[f"{self._title} dropped"] += 1
+            return None
+
+
+def _legible(content: dict[str, Any]) -> dict[str, Any]:
+    """Return texts as they can travel: a name of a file that is no UTF-8 may be in an error."""
+    return {
+        name: value.encode("utf-8", "backslashreplace").decode()
+        if isinstance(value, str)
+        else value
+        for name, value in content.items()
+    }
