@@ -102,7 +102,8 @@ def installed(package: str) -> Installed | None:
         found = metadata.distribution(package)
     except metadata.PackageNotFoundError:
         return None
-    return Installed(found.version, found.requires or [], found.metadata["Requires-Python"] or "")
+    needs: Any = found.metadata  # a mapping with `get`, which its type is told of from 3.12 on
+    return Installed(found.version, found.requires or [], needs.get("Requires-Python", ""))
 
 
 def _split(name: str) -> tuple[str, list[str]]:

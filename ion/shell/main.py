@@ -59,7 +59,10 @@ def _main(words: Sequence[str] | None) -> int:
         print(f"ioncc: {exits.one_line(error)}", file=sys.stderr)
         return exits.code_of(error)
     except OSError as error:  # what was to be printed cannot be written: a full disk
+        is_gone = _is_terminal_gone(error)
         _close_stdout()
+        if is_gone:
+            return exits.OK
         print(f"ioncc: {exits.one_line(error)}", file=sys.stderr)
         return exits.FAILED
     return code
@@ -92,6 +95,14 @@ def _open_missing_streams() -> None:
 def _close_stdout() -> None:
     """Let what is still to be written go nowhere, or the end of Python would complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_terminal_gone(error: OSError) -> bool:
+    """Return whether standard output is a terminal that was closed: nobody reads on there, too."""
+    import errno
+    import stat
+
+    return error.errno == errno.EIO and stat.S_ISCHR(os.fstat(sys.stdout.fileno()).st_mode)
 
 
 def _version() -> str:
