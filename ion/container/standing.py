@@ -282,7 +282,7 @@ class Post:
     def over(self, keeper: Keeper, last: Token) -> None:
         """Nobody is to start it."""
         if self._decided is not None and not self._decided.done():
-            self._tasks.start(self.keeper.open(), "stand by")  # it was asked for meanwhile
+            self._tasks.start(self._open(), "stand by")  # it was asked for meanwhile
             return
         self._is_over = True
         if last.state == "failed":
@@ -351,12 +351,16 @@ class Post:
         pause = PAUSES[min(self._failures, len(PAUSES) - 1)]
         self._failures += 1
         await asyncio.sleep(pause)
+        await self._open()
+
+    async def _open(self) -> None:
+        """Stand by, as soon as the broker lets it."""
         while not self.is_retiring:
             try:
                 await self.keeper.open()
             except Unavailable as error:
                 log.warning("app %s is not stood by for yet: %s", self.name, error)
-                await asyncio.sleep(max(pause, PAUSES[0]))
+                await asyncio.sleep(PAUSES[0])
             else:
                 return
 
