@@ -516,7 +516,10 @@ async def test_a_store_without_transactions_is_refused(redis_url: str) -> None:
             await container.spawn(SchedulerService)
 
 
-async def test_a_store_that_is_away_loses_no_firing(tmp_path: Path) -> None:
+async def test_a_store_that_is_away_loses_no_firing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ticker, "PAUSE", 0.01)
     config = {"store.url": f"sqlite:///{tmp_path}/store.db", "store.timeout": 1.0}
     async with Container("memory://", config=config) as container:
         scene = Scene(container)
@@ -530,9 +533,12 @@ async def test_a_store_that_is_away_loses_no_firing(tmp_path: Path) -> None:
             with pytest.raises(Unavailable, match="tasks have to wait"):
                 await scheduler.on_health()
             count = len(scene.listener.heard)
+            first = scheduler._ticker.trouble
+            await until(lambda: scheduler._ticker.trouble is not first)
             other.execute("ROLLBACK")
         await until(lambda: len(scene.listener.heard) > count + 20)
         await scheduler.on_health()
+    assert len([record for record in caplog.records if record.name == ticker.__name__]) == 1
     dues = [event.due for event in scene.listener.heard]
     assert dues == sorted(dues)
     steps = [b - a for a, b in itertools.pairwise(dues)]

@@ -89,12 +89,15 @@ class Ticker:
             try:
                 until = await self._turn()
             except IonError as error:
-                log.warning("tasks have to wait: %s", error)
+                level = logging.WARNING if self.trouble is None else logging.DEBUG
+                log.log(level, "tasks have to wait: %s", error)
                 self.trouble = error
                 self._is_unsure = True
                 self._read_all = -math.inf
                 await clock.sleep(PAUSE)
             else:
+                if self.trouble is not None:
+                    log.info("tasks do not have to wait any more")
                 self.trouble = None
                 await self._idle(until)
 
