@@ -7,7 +7,7 @@ import itertools
 import zlib
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -167,14 +167,24 @@ class Reader:
         return await self._shelf.read(part.place, part.ref, start, size)
 
     async def _fill(self, wanted: Sequence[Held], view: memoryview) -> None:
-        in_rows: list[tuple[Held, memoryview]] = []
         rooms: list[memoryview] = []
         at = 0
-        run: list[tuple[Held, memoryview]] = []
         for held in wanted:
-            room = view[at : at + held.blob.size]
-            rooms.append(room)
+            rooms.append(view[at : at + held.blob.size])
             at += held.blob.size
+        try:
+            await self._fill_all(wanted, rooms)
+        finally:
+            # A worker may still know them, and then their bytes would be copied; what has failed
+            # does know them, and the buffer could not be closed.
+            for room in rooms:
+                with suppress(BufferError):  # given up while a worker reads into it
+                    room.release()
+
+    async def _fill_all(self, wanted: Sequence[Held], rooms: Sequence[memoryview]) -> None:
+        in_rows: list[tuple[Held, memoryview]] = []
+        run: list[tuple[Held, memoryview]] = []
+        for held, room in zip(wanted, rooms, strict=True):
             if held.blob.data is not None:
                 room[:] = held.blob.data
             elif held.part.where == ROW:
@@ -188,8 +198,6 @@ class Reader:
             await self._from_shelf(run)
         for start in range(0, len(in_rows), _ROWS):
             await self._from_rows(in_rows[start : start + _ROWS])
-        for room in rooms:  # a worker may still know it, and then its bytes would be copied
-            room.release()
 
     async def _from_shelf(self, run: list[tuple[Held, memoryview]]) -> None:
         part = run[0][0].part
