@@ -98,9 +98,10 @@ class Flaky(EventLog):
         return len(events)
 
 
-async def test_while_the_store_is_away_events_wait_in_their_order(monkeypatch):
+@pytest.mark.parametrize("batch", [1, 400])
+async def test_while_the_store_is_away_events_wait_in_their_order(monkeypatch, batch):
     monkeypatch.setattr("ion.services.events.writer.PAUSE", 0.01)
-    monkeypatch.setattr("ion.services.events.writer.BATCH", 1)
+    monkeypatch.setattr("ion.services.events.writer.BATCH", batch)
     log = Flaky()
     writer = Writer(log, lambda work, name: asyncio.create_task(work, name=name))
     waiting = [asyncio.create_task(writer.file(event(n))) for n in range(6)]

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from ion.base.errors import LifecycleError, Unavailable
+from ion.base.errors import Conflict, LifecycleError, Unavailable
 from ion.services.events.log import EventLog
 from ion.services.events.model import Arrived
 
@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 BATCH = 400  # events
 BATCH_BYTES = 8 * 1024 * 1024
 PAUSE = 0.5  # seconds before a store that is away is asked again
+Batch = list[tuple[Arrived, asyncio.Future[None]]]
 Begin = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[Any]]
 
 
@@ -58,20 +59,32 @@ class Writer:
     async def _write_all(self) -> None:
         while self._waiting:
             batch = self._next()
-            try:
-                await self._write([event for event, _ in batch])
-                error = None
-            except Exception as failure:  # noqa: BLE001 - it is those events' whose handlers wait
-                error = failure
-            for _, done in batch:
-                if not done.done():
-                    done.set_result(None) if error is None else done.set_exception(error)
+            if not await self._file(batch):  # what cannot be kept takes no other with it
+                for one in batch:
+                    if not one[1].done():
+                        await self._file([one])
             self._grown.set()
             self._grown = asyncio.Event()
 
-    def _next(self) -> list[tuple[Arrived, asyncio.Future[None]]]:
+    async def _file(self, batch: Batch) -> bool:
+        """Keep events, and tell who waits; return False where each is to be tried by itself."""
+        try:
+            await self._write([event for event, _ in batch])
+        except Exception as error:  # noqa: BLE001 - it is those events' whose handlers wait
+            if len(batch) > 1 and not isinstance(error, Conflict):
+                return False
+            for _, done in batch:
+                if not done.done():
+                    done.set_exception(error)
+            return True
+        for _, done in batch:
+            if not done.done():
+                done.set_result(None)
+        return True
+
+    def _next(self) -> Batch:
         """Return some of those that wait; who was cancelled does not wait any more."""
-        batch: list[tuple[Arrived, asyncio.Future[None]]] = []
+        batch: Batch = []
         size = 0
         while self._waiting and len(batch) < BATCH and size < BATCH_BYTES:
             event, done = self._waiting.popleft()
