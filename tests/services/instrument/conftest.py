@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -90,8 +91,17 @@ async def spawned(container: Container, talker: Talker, **args: Any) -> Gps:
 @pytest.fixture
 async def gps(talker: Talker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gps]:
     """Give an agent that streams, on the embedded bus: the device is what matters."""
+    async with streaming(talker, monkeypatch) as found:
+        yield found
+
+
+@asynccontextmanager
+async def streaming(
+    talker: Talker, monkeypatch: pytest.MonkeyPatch, **settings: Any
+) -> AsyncIterator[Gps]:
+    """Give what :func:`gps` gives, with other settings of the device."""
     monkeypatch.setattr(standing, "POST_HELD", 0.2)
     async with Container("memory://", sysname="test", config=STORE) as container:
-        found = await spawned(container, talker)
+        found = await spawned(container, talker, device=device(talker, **settings))
         await found.more()
         yield found

@@ -10,7 +10,8 @@ import pytest
 
 from ion.services.instrument.nmea.lines import MAX_LINE
 from ion.services.simulator.model import FAULTS, Fault, Spell
-from tests.services.instrument.conftest import SILENCE, Gps, until
+from ion.services.simulator.talker import Talker
+from tests.services.instrument.conftest import SILENCE, Gps, streaming, until
 
 FATAL = {  # what the device is lost by, and what the agent says then
     "half_lines": "no good line",
@@ -54,8 +55,15 @@ async def test_a_device_that_is_no_good_is_lost_and_comes_back(gps: Gps, fault: 
 
 
 @pytest.mark.parametrize("fault", HARMLESS)
-async def test_a_device_that_is_a_nuisance_is_borne(gps: Gps, fault: Fault) -> None:
-    gps.process("NmeaDriver")._link.silence = 30.0  # a drip is slow, where the machine is, too
+async def test_a_device_that_is_a_nuisance_is_borne(
+    talker: Talker, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    # a drip is slow, where the machine is, too
+    async with streaming(talker, monkeypatch, silence=30.0) as gps:
+        await _bear(gps, fault)
+
+
+async def _bear(gps: Gps, fault: Fault) -> None:
     gps.talker.plan([Spell(fault, 0, 600)])
     await gps.more(3)
     if fault == "flood":
