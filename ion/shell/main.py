@@ -7,6 +7,7 @@ that goes on there is nothing to stop in good order: Ctrl-C just ends it.
 from __future__ import annotations
 
 import atexit
+import codecs
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from ion.shell.options import Options
 
+_ESCAPE = "ion-escape"
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -39,6 +41,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _main(words: Sequence[str] | None) -> int:
     _open_missing_streams()
+    _escape_what_cannot_be_written()
     from ion.base.errors import IonError
     from ion.shell import exits
     from ion.shell.options import START, parse
@@ -90,6 +93,21 @@ def _open_missing_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - stays; light
+
+
+def _escape_what_cannot_be_written() -> None:
+    """Write what the encoding of standard output has no room for as JSON has it."""
+    codecs.register_error(_ESCAPE, _escaped)
+    stdout: Any = sys.stdout
+    if getattr(stdout, "errors", "") == "strict":
+        stdout.reconfigure(errors=_ESCAPE)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    pairs = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{pairs[n : n + 4]}" for n in range(0, len(pairs), 4)), error.end
 
 
 def _close_stdout() -> None:

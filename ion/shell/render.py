@@ -129,9 +129,19 @@ def printable(text: str) -> str:
 
 
 def to_json(value: Any, *, indent: bool = False) -> str:
-    """Return ``value`` as JSON: bytes as base64, times as ISO 8601, other things as text."""
-    encoded = msgspec.json.encode(value, enc_hook=str)
+    """Return ``value`` as JSON: bytes as base64, times as ISO 8601, messages of protobuf as maps,
+    other things as text.
+    """
+    encoded = msgspec.json.encode(value, enc_hook=_plain)
     return (msgspec.json.format(encoded, indent=2) if indent else encoded).decode()
+
+
+def _plain(value: Any) -> Any:
+    if not hasattr(value, "DESCRIPTOR"):
+        return str(value)
+    from google.protobuf import json_format  # whoever has such a message has it installed
+
+    return json_format.MessageToDict(value, preserving_proto_field_name=True)
 
 
 def show_json(value: Any, file: TextIO | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -72,6 +73,19 @@ def test_closed_streams_change_nothing(ioncc, closed):
     assert done.returncode == 0, done.stderr
     assert lock.read_text().startswith("ready ")
     assert "Traceback" not in done.stderr
+
+
+def test_what_the_terminal_has_no_letters_for_is_escaped_as_in_json(ioncc):
+    (ioncc.folder / "odd.app").write_text("type: application\nname: ü😀\nmod: x\n", "utf-8")
+    done = subprocess.run(
+        [*ioncc.command, "check", "--json", "odd.app"],
+        cwd=ioncc.folder,
+        env={**ioncc.env, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "ü😀" in json.loads(done.stdout.decode("ascii"))[0]["message"]
 
 
 def test_a_full_disk_is_told_in_one_line(ioncc):

@@ -54,6 +54,20 @@ def test_services_lists_ops_and_their_parameters(ask):
     assert "add(a: int, b: int)" in ask("services").stdout
 
 
+def test_who_may_not_look_at_containers_may_still_call(module_ioncc, rabbitmq_server):
+    url = rabbitmq_server.url(rabbitmq_server.new_vhost())
+    rules = 'type: policy\nrules: [{allow: ["hello.*", noting.any], to: anyone}]\n'
+    (module_ioncc.folder / "closed.yml").write_text(rules)
+    settings = {"identity.verify": "present", "policy.file": "closed.yml", "policy.default": "deny"}
+    sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    serving = module_ioncc.serve("-n", "-b", url, "-s", "closed", *sets, "hello", "noting.app")
+    serving.ready()
+    call = module_ioncc.run("call", "noting.any", "value=[1]", "-b", url, "-s", "closed")
+    assert (call.stdout, call.returncode) == ("[1]\n", 0), call.stderr
+    call = module_ioncc.run("call", "hello.hello", "text=5", "-b", url, "-s", "closed")
+    assert (call.returncode, "Expected `str`, got `int`" in call.stderr) == (1, True), call.stderr
+
+
 def test_apps_and_nodes(ask, system):
     apps = json.loads(ask("apps", "--json").stdout)
     assert {"hello", "noting"} <= {row["name"] for row in apps}

@@ -6,6 +6,8 @@ import datetime
 import io
 import json
 
+from google.protobuf import descriptor_pb2
+
 from ion.shell.render import Table, cell_text, show_json, to_json
 
 
@@ -75,6 +77,8 @@ def test_control_characters_of_others_never_reach_the_terminal():
 def test_json_of_what_messages_can_hold():
     value = {"b": b"\x00\xff", "t": datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC), "o": 1j}
     assert json.loads(to_json(value)) == {"b": "AP8=", "t": "2026-01-02T00:00:00Z", "o": "1j"}
+    message = descriptor_pb2.FileDescriptorProto(name="x.proto", dependency=["y"])
+    assert json.loads(to_json([message])) == [{"name": "x.proto", "dependency": ["y"]}]
 
 
 def test_json_is_one_line_in_a_file_and_indented_on_a_terminal():
