@@ -24,9 +24,12 @@ help: ## show this list
 run: $(VENV)/run.stamp ## start a container that does something to see
 	@exec $(BIN)/ioncc $(REL)
 
-test: check ## check, then run every test on real servers that the tests start themselves
+# Types are checked beside the first tests: that keeps one core busy for the better part of a minute.
+test: lint ## check, and run every test on real servers that the tests start themselves
 	@.ci/need rabbitmq redis postgresql librabbitmq cc
-	@.ci/tests $(BIN)/python $(WORKERS) $(PYTEST_ARGS)
+	@status=0; $(BIN)/mypy >$(VENV)/types.out 2>&1 & types=$$!; \
+	.ci/tests $(BIN)/python $(WORKERS) $(PYTEST_ARGS) || status=$$?; \
+	wait $$types || status=1; cat $(VENV)/types.out; exit $$status
 
 check: lint types ## lint, format and types
 
