@@ -19,7 +19,7 @@ from ion.messaging.amqp.inbound import Chunk, Inbound
 from ion.messaging.amqp.outbound import Outbound
 
 READ_LIMIT = 1 << 16
-READ_SIZE = 1 << 19
+READ_SIZE = 1 << 20  # of what is not used, the system keeps no memory
 SMALL = 1 << 15  # bytes of a read that are copied before they are taken apart
 TICK = 1.0  # how often aiormq is shown that bytes arrive which it does not see
 MISSED_HEARTBEATS = 2
