@@ -55,7 +55,7 @@ MAX_DIRECT_WAIT = 10.0
 STATUS_WAIT = 2.0
 LAST_SAMPLES = 2.0  # seconds that the driver has to hand them over, when the agent ends
 AT_ONCE = 4 * MAX_WAITING  # who waits for the session must not keep others from being heard
-LONGEST = 3600.0  # seconds between two tries to connect
+SHORTEST, LONGEST = 0.01, 3600.0  # seconds between two tries to connect
 FORBIDDEN = 403
 MAX_WORD, MAX_REASON = 50, 1000  # characters that an event tells of what was refused
 
@@ -276,9 +276,9 @@ class InstrumentAgent(
         """Set parameters of the agent; return all of them."""
         async with self._commanding("set_agent", session, values):
             for name, value in values.items():
-                if name not in self._own or not 0 < value <= LONGEST:
+                if name not in self._own or not SHORTEST <= value <= LONGEST:
                     known = ", ".join(self._own)
-                    message = f"{name}={value!r}: 0 to {LONGEST:g} s, and one of {known}"
+                    message = f"{name}={value!r}: {SHORTEST} to {LONGEST:g} s, and one of {known}"
                     raise Wrong(message)
             self._own.update(values)
             self._memory.kept.own.update(values)

@@ -27,7 +27,7 @@ from ion.services.resource_registry.client import ResourceRegistryClient
 from ion.services.simulator.client import SimulatorClient
 from ion.services.simulator.model import Spell
 from ion.services.simulator.talker import Talker
-from tests.services.instrument.conftest import STORE, Gps, device, spawned, until
+from tests.services.instrument.conftest import FAST, STORE, Gps, device, spawned, until
 
 Bus = tuple[str, dict[str, object]]
 
@@ -348,6 +348,14 @@ async def test_a_device_that_is_away_at_first_is_waited_for(talker: Talker) -> N
             await gps.client.command("go_active")
         assert wrong(raised) == "DeviceError"
         assert (await gps.status()).state == "INACTIVE"
+
+
+async def test_it_never_tries_without_a_pause(gps: Gps) -> None:
+    for values in ({"reconnect_first": 1e-9}, {"reconnect_cap": 3601}, {"patience": 1}):
+        with pytest.raises(ReceivedError) as raised:
+            await gps.container.rpc_send("gps1", "set_agent", {"values": values})
+        assert wrong(raised) == "Wrong"
+    assert await gps.container.rpc_send("gps1", "get_agent", {}) == FAST
 
 
 async def test_it_can_be_told_to_give_up_on_a_lost_device(gps: Gps) -> None:
