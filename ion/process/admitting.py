@@ -17,8 +17,6 @@ from ion.process.identity.identity import TOKEN
 from ion.process.incoming import BINDING, IncomingCall
 from ion.process.source import AT_MOST_ONCE
 
-__all__ = ["NotKnownYet", "admit_later", "admitted", "answer_ping"]
-
 log = logging.getLogger(__name__)
 
 
@@ -38,6 +36,18 @@ def admitted(call: IncomingCall, receiver: Receiver) -> Envelope:
     finally:
         current_call.reset(before)
     return call.envelope
+
+
+def admit(call: IncomingCall, receiver: Receiver) -> bool:
+    """Find out whose a call is; return whether that could be: else :func:`admit_later` does.
+
+    :raises IonError: it may not pass.
+    """
+    try:
+        call.endpoint.desk.admit(call, receiver)
+    except NotKnownYet:
+        return False
+    return True
 
 
 async def admit_later(call: IncomingCall, receiver: Receiver) -> None:

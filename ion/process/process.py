@@ -21,7 +21,7 @@ from ion.messaging import codec
 from ion.messaging.transport import Delivery
 from ion.observe.context import current_call
 from ion.process import holding, incoming, manners, outcomes, repeats, retrying, shedding
-from ion.process.admitting import NotKnownYet, admit_later, answer_ping
+from ion.process.admitting import admit, admit_later, answer_ping
 from ion.process.arriving import incoming_call
 from ion.process.calling import Calling
 from ion.process.callstack import cycle
@@ -240,11 +240,8 @@ class Process(Living, Calling, Replying, Eventing, Storing):
             if call.cause:
                 raise asyncio.CancelledError
             source, envelope = call.source, call.envelope
-            if endpoint.desk.is_strict or "token" in envelope.headers:
-                try:
-                    endpoint.desk.admit(call, self)
-                except NotKnownYet:
-                    await admit_later(call, self)
+            if (endpoint.desk.is_strict or "token" in envelope.headers) and not admit(call, self):
+                await admit_later(call, self)
             if endpoint.inbound or len(envelope.body) > endpoint.max_content:
                 envelope = call.envelope = endpoint.incoming(envelope)
             if source.careful and not await repeats.is_to_be_run(call):
