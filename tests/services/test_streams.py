@@ -398,6 +398,9 @@ async def test_what_makes_no_sense(container: Container) -> None:
     with pytest.raises(ReceivedError) as none:
         await (await spawn(container, Listener)).listen("none", after=0)
     assert none.value.code == 404
+    for place in ({"after": -1}, {"after": "1"}, {"since": float("nan")}, {"since": "now"}):
+        with pytest.raises(InvalidRequest):
+            await (await spawn(container, Listener)).listen("ctd", **place)
     plain = ServiceClient("streams", container)
     with pytest.raises(ReceivedError) as bad:
         await plain.register(stream="y", definition={"name": "y", "fields": {"x": {"dtype": "O"}}})

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
-from ion.base.errors import BadRequest
+from ion.base.errors import BadRequest, InvalidRequest
 from ion.messaging.envelope import Envelope
 from ion.process.granules.arrays import check_granule
 from ion.process.granules.definition import StreamDefinition
@@ -16,6 +18,7 @@ from ion.process.granules.granule import Granule, granule_of
 from ion.process.granules.names import POINT, checked_stream, escaped
 from ion.process.granules.ops import GranuleOp
 from ion.process.granules.tracking import Tracker
+from ion.process.granules.wire import MAX_NUMBER
 from ion.process.subscription import Subscription, handler_of
 from ion.stores.store import Store
 
@@ -25,6 +28,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 POSITIONS = "stream_positions"  # the store of how far those with a name have come
 PAUSES = (0.1, 0.5, 2.0)  # seconds before what failed is tried again
+
+
+def _check_place(since: Any, after: Any) -> None:
+    """Refuse what is no place in a stream: the service would refuse it each time it is asked."""
+    if after is not None and (after.__class__ is not int or not 0 <= after <= MAX_NUMBER):
+        message = f"after: an offset, 0 or more, not {after!r:.80}"
+        raise InvalidRequest(message)
+    with contextlib.suppress(TypeError, OverflowError):
+        if since is None or math.isfinite(since):
+            return
+    message = f"since: seconds since 1970, not {since!r:.80}"
+    raise InvalidRequest(message)
 
 
 class StreamSubscriber:
@@ -90,7 +105,7 @@ class StreamSubscriber:
             again some times before the next one, then logged and dropped.
         :param prefetch: how many granules may be in hand; the rest is kept by the broker.
         :param definition: what each granule must have; others fail.
-        :raises InvalidRequest: ``stream`` is no name.
+        :raises InvalidRequest: ``stream`` is no name, ``after`` no offset, or ``since`` no time.
         :raises ReceivedError: (with ``since`` or ``after``) there is no such stream: 404.
         :raises ServiceNotFound: (likewise) there is no service ``streams``.
         :raises TypeError: ``handler`` is no async method of the process.
@@ -99,6 +114,7 @@ class StreamSubscriber:
         checked_stream(stream)
         made = cls(process, stream, handler_of(process, handler), name, definition)
         if since is not None or after is not None:
+            _check_place(since, after)
             await made._replay(since, after or 0, prefetch or AHEAD)
             return made
         op: Any = GranuleOp(made._share if name is not None else made._hear)
