@@ -311,13 +311,9 @@ def _calling(description: str) -> Callable[[str], argparse.ArgumentParser]:
         parser = _remote_parser(f"ioncc {word}", description, _CONTENT_EPILOG.format(word=word))
         _add_timeout(parser, "deadline in seconds (default: the setting messaging.rpc_timeout)")
         parser.add_argument("target", metavar="SERVICE.OP", help="what to reach")
-        parser.add_argument(
-            "content",
-            nargs="*",
-            default=[],  # or it is named where SERVICE.OP is missing
-            metavar="KEY=VALUE | JSON",
-            help="the content of the message",
-        )
+        meta, text = "KEY=VALUE | JSON", "the content of the message"
+        # without a default, it would be asked for where SERVICE.OP is missing
+        parser.add_argument("content", nargs="*", default=[], metavar=meta, help=text)
         return parser
 
     return build
