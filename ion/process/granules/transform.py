@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ion.base.errors import ConfigurationError, IonError, Unavailable
+from ion.base.errors import ConfigurationError, IonError, NotFound, Unavailable
 from ion.base.ids import checked_name
 from ion.process import retrying
 from ion.process.granules.definition import StreamDefinition
@@ -84,11 +84,12 @@ class Transform(Process):
         if self.source == self.target:
             message = f"{type(self).__qualname__} would hear itself: {self.source!r} to itself"
             raise ConfigurationError(message)
-        self._publisher = await StreamPublisher.open(
-            self, self.target, self.definition, sparse=True
-        )
+        self._publisher = await self._open()
         self._ordered = Ordered(self, self.source, self.queue_name, self._take)
         await self._ordered.open()
+
+    async def _open(self) -> StreamPublisher:
+        return await StreamPublisher.open(self, self.target, self.definition, sparse=True)
 
     async def _take(self, batch: list[Arrival]) -> None:
         """Transform some granules, and take them off when all that became of them is confirmed."""
@@ -131,12 +132,13 @@ class Transform(Process):
         fields = await self.transform(granule)
         if fields is None:
             return
-        await self._publisher.publish_as(
-            granule.number,
-            fields,
-            publisher=derived(self.name, granule.publisher),
-            time=granule.time,
-        )
+        name = derived(self.name, granule.publisher)
+        how: dict[str, Any] = {"publisher": name, "time": granule.time}
+        try:
+            await self._publisher.publish_as(granule.number, fields, **how)
+        except NotFound:  # somebody has deleted the target: it begins anew
+            self._publisher = await self._open()
+            await self._publisher.publish_as(granule.number, fields, **how)
 
 
 def derived(name: str, publisher: str) -> str:

@@ -14,6 +14,7 @@ from ion.messaging.envelope import Envelope
 from ion.observe.context import current_call
 from ion.process.deadletters import peek
 from ion.process.granules import Granule, StreamDefinition, StreamPublisher, Transform
+from ion.process.granules.names import POINT, end_topic
 from ion.process.granules.transform import derived
 from ion.process.granules.wire import MAX_NAME
 from tests.process.granules.places import Listener, Sensor, spawn, until
@@ -93,6 +94,20 @@ async def test_what_cannot_be_done_is_a_dead_letter(container: Container) -> Non
         while len(letters) < 2:
             letters = await peek(container.endpoint, key, 10)
     assert sorted(letter.cause_type for letter in letters) == ["CodecError", "InvalidRequest"]
+
+
+async def test_a_target_that_was_deleted_begins_anew(container: Container) -> None:
+    transform, listener = await spawn(container, Even), await spawn(container, Listener)
+    publisher = await (await spawn(container, Sensor)).open("raw")
+    await listener.listen("even")
+    await fill(publisher, range(2))
+    await until(lambda: len(listener.heard) == 1)
+    first = transform._publisher
+    await container.publish(POINT, end_topic("even"), {"stream": "even"})
+    await until(lambda: first.is_closed)
+    await fill(publisher, range(2, 5))
+    await until(lambda: len(listener.heard) == 3)
+    assert values(listener) == [0.0, 4.0, 8.0]
 
 
 async def test_what_is_taken_in_order_passes_the_interceptors(container: Container) -> None:
