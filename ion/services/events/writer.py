@@ -60,11 +60,14 @@ class Writer:
         while self._waiting:
             batch = self._next()
             if not await self._file(batch):  # what cannot be kept takes no other with it
-                for one in batch:
-                    if not one[1].done():
-                        await self._file([one])
+                await self._file_each(batch)
             self._grown.set()
             self._grown = asyncio.Event()
+
+    async def _file_each(self, batch: Batch) -> None:
+        for event, done in batch:
+            if not done.done():
+                await self._file([(event, done)])
 
     async def _file(self, batch: Batch) -> bool:
         """Keep events, and tell who waits; return False where each is to be tried by itself."""
