@@ -39,6 +39,7 @@ from ion.process.tenure import Tenure
 
 log = logging.getLogger(__name__)
 PREFETCH = 1000
+QUIET = 1.0  # seconds between two lines of the log on what is no token
 PAUSE = 0.2  # seconds before what the broker did not do is tried again
 # A clock that goes on while the machine sleeps, where there is one.
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -90,6 +91,7 @@ class Keeper:
         self._core = Lease(own, new_mark, grace)
         self.grace = grace
         self._tags = itertools.count(1)
+        self._noted = float("-inf")
         self._deliveries: dict[int, Delivery] = {}
         self._consumer: Consumer | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -221,7 +223,10 @@ class Keeper:
             token = msgspec.convert(codec.decode(envelope.body, envelope.content_type), Token)
             is_sealed = self._is_sealed(envelope)
         except (IonError, msgspec.ValidationError) as error:
-            log.warning("lease %s: a message that is none is dropped: %s", self.name, error)
+            self._endpoint.counts["tokens that are none"] += 1
+            if _now() - self._noted >= QUIET:  # anybody can put any number of them there
+                self._noted = _now()
+                log.warning("lease %s: a message that is none is dropped: %s", self.name, error)
             delivery.ack()
             return
         if not is_sealed:
