@@ -107,6 +107,8 @@ class Associating(Base):
     ) -> Found:
         """Return the resources that are objects of a subject; as ``associations``.
 
+        Without a predicate, one that several associations lead to may be on several pages.
+
         :param type: those of it, or below it.
         """
         with answering():
