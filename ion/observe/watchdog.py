@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
@@ -203,13 +203,19 @@ class Watchdog:
         elif self.block is not None and silence < self._tick:  # it has turned since
             block, self.block = self.block, None
             self.last = Block(block.since, block.what, block.stack, block.seconds)
-            log.warning("the event loop turns again after %.1f s", self.last.seconds)
+            level = logging.INFO if _importer(block.stack) else logging.WARNING
+            log.log(level, "the event loop turns again after %.1f s", self.last.seconds)
 
     def _begin(self) -> None:
         if self.block is not None or not self._watches:
             return
         stack, what = stacks.of_thread(self._ident), self._what()
         self.block = Block(time.time() - (time.monotonic() - self._turned), what, stack)
+        importer = _importer(stack)
+        if importer:
+            text = "the event loop has not turned for %.1f s, as modules are imported by %s"
+            log.info(text, self.block.seconds, importer)
+            return
         log.error(
             "the event loop has not turned for %.1f s; held up by %s:\n  %s",
             self.block.seconds,
@@ -223,6 +229,14 @@ class Watchdog:
             return ""
         names = (watch.namer(task) for watch in self._watches)
         return next(filter(None, names), "") or f"task {task.get_name()!r}"
+
+
+def _importer(stack: Sequence[str]) -> str:
+    """Return the line that imports what takes so long, "" where none does.
+
+    That is so once, when something is started, and no fault of its code.
+    """
+    return next((line for line in stack if ", in <module>" in line and line[0] != "<"), "")
 
 
 _dogs: WeakValueDictionary[asyncio.AbstractEventLoop, Watchdog] = WeakValueDictionary()

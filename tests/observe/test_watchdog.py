@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
+import importlib
 import os
 import re
 import signal
@@ -11,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +68,22 @@ async def test_a_block_is_seen_while_it_lasts_and_told_once(
     assert re.match(r"the event loop has not turned for \d\.\d s; held up by", first)
     assert "in hold_up: time.sleep(0.01)" in first
     assert "turns again after" in second
+
+
+async def test_an_import_that_takes_long_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    (tmp_path / "slowly_imported.py").write_text("hold_up()\n")
+    watching = watch(LIMIT)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(builtins, "hold_up", lambda: hold_up(watching), raising=False)
+    importlib.import_module("slowly_imported")
+    await until(lambda: watching.last)
+    watching.end()
+    told = [r for r in caplog.records if "the event loop" in r.message]
+    assert {r.levelname for r in told} == {"INFO"}
+    assert re.search(r"imported by \S+slowly_imported.py:1, in <module>: hold_up", told[0].message)
 
 
 async def test_who_watches_can_name_what_holds_it_up() -> None:
