@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell.forking import Forker
+from tests.shell.forking import Forked, Forker
 
 COMMAND = [sys.executable, "-m", "ion.shell.main"]
 READY = re.compile(
@@ -91,10 +91,25 @@ class Ioncc:
         self.started: list[Serving] = []
 
     def run(
-        self, *words: str, given: str = "", timeout: float = WAIT
+        self, *words: str, given: str = "", timeout: float = WAIT, **env: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run to the end, with what is ``given`` as its standard input."""
-        return self._forker.run(words, self.folder, self.env, given, timeout)
+        """Run to the end, with what is ``given`` as its standard input, and more of ``env``."""
+        return self._forker.run(words, self.folder, {**self.env, **env}, given, timeout)
+
+    def start(self, *words: str) -> Forked | subprocess.Popen[str]:
+        """Start it, with nothing to read and pipes for what it prints."""
+        changed = (self.folder / "sitecustomize.py").exists()  # it counts for a new Python only
+        if self.command == COMMAND and not changed:
+            return self._forker.start(words, self.folder, self.env)
+        return subprocess.Popen(
+            [*self.command, *words],
+            cwd=self.folder,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def serve(self, *words: str) -> Serving:
         """Start one that serves, and return at once."""
@@ -120,15 +135,7 @@ class Serving:
     """One `ioncc` that serves; lines of its standard error as they come."""
 
     def __init__(self, ioncc: Ioncc, words: tuple[str, ...]) -> None:
-        self.process = subprocess.Popen(
-            [*ioncc.command, *words],
-            cwd=ioncc.folder,
-            env=ioncc.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self.process = ioncc.start(*words)
         self.lines: list[str] = []
         self._queue: queue.Queue[str | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -1,50 +1,124 @@
 """`ioncc` forked off a process that has imported it already.
 
-The imports take a third of a second of CPU time, and the tests run hundreds of short commands. What
-is forked is an OS process like any other, with a folder, an environment and streams of its own.
-Those that serve, and those that a test sends signals to, are started from the command line.
+The imports take a third of a second of CPU time, and the tests run hundreds of commands. What is
+forked is an OS process like any other, with a folder, an environment and streams of its own; it is
+killed when who asked for it is gone, however that ended. Some tests start `ioncc` from the command
+line, too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
 import os
 import pkgutil
 import runpy
+import select
 import signal
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 _LENGTH = struct.Struct("!I")
 _STATUS = struct.Struct("!i")
 _ROOT = Path(__file__).parents[2]
+_PR_SET_PDEATHSIG = 1
+
+
+class Forked:
+    """What runs: as much of a :class:`subprocess.Popen` as the tests use.
+
+    :ivar pid: of the process.
+    :ivar returncode: how it ended, or None.
+    :ivar stdout: what it prints, as text; None where that goes elsewhere. ``stderr`` likewise.
+    """
+
+    def __init__(self, words: Sequence[str], news: socket.socket, ours: dict[str, int]) -> None:
+        self.args = list(words)
+        self._news = news
+        (self.pid,) = _STATUS.unpack(news.recv(_STATUS.size))
+        self.returncode: int | None = None
+        self.stdout, self.stderr = (
+            os.fdopen(ours[name], encoding="utf-8") if name in ours else None
+            for name in ("stdout", "stderr")
+        )
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            if not select.select([self._news], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+            (status,) = _STATUS.unpack(self._news.recv(_STATUS.size))
+            self._news.close()
+            self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def poll(self) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+# A program that asks for `ioncc`, and passes on what signals it gets: it starts in no time.
+_PROGRAM = """#!{python} -IS
+import json, os, signal, socket, struct, sys
+pipe = socket.socket(socket.AF_UNIX)
+pipe.connect({address!r})
+text = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+socket.send_fds(pipe, [struct.pack("!I", len(text))], [0, 1, 2])
+pipe.sendall(text)
+(pid,) = struct.unpack("!i", pipe.recv(4))
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, lambda number, _: os.kill(pid, number))
+code = os.waitstatus_to_exitcode(*struct.unpack("!i", pipe.recv(4)))
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL) if code != -signal.SIGKILL else None
+    os.kill(os.getpid(), -code)
+sys.exit(code)
+"""
 
 
 class Forker:
-    """Runs commands of `ioncc`, from any thread; ends with :meth:`close` or with this process."""
+    """Runs commands of `ioncc`, from any thread; ends with :meth:`close` or with this process.
+
+    :ivar folder: with a program `ioncc`, for the PATH of scripts; it is run likewise.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pipe, theirs = socket.socketpair()
-        with theirs:
+        self._folder = tempfile.TemporaryDirectory(prefix="ion-forker-")
+        self.folder = Path(self._folder.name)
+        self._address = str(self.folder / "socket")
+        self._alive, theirs = socket.socketpair()
+        with theirs, socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(self._address)
+            listener.listen(100)
+            fds = [theirs.fileno(), listener.fileno()]
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.shell.forking", str(theirs.fileno())],
+                [sys.executable, "-m", "tests.shell.forking", *map(str, fds)],
                 cwd=_ROOT,
-                pass_fds=[theirs.fileno()],
+                pass_fds=fds,
             )
+        program = self.folder / "ioncc"
+        program.write_text(_PROGRAM.format(python=sys.executable, address=self._address))
+        program.chmod(0o755)
 
     def close(self) -> None:
-        self._pipe.close()
+        self._alive.close()
         self._process.wait()
+        self._folder.cleanup()
 
     def run(
         self, words: Sequence[str], folder: Path, env: dict[str, str], given: str, timeout: float
@@ -54,59 +128,92 @@ class Forker:
             files = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(3)]
             files[0].write(given)
             files[0].seek(0)
-            fds = [file.fileno() for file in files]
-            code = self._call([list(words), str(folder), env], fds, timeout)
+            forked = self._fork(words, folder, env, [file.fileno() for file in files], {})
+            try:
+                code = forked.wait(timeout)
+            except subprocess.TimeoutExpired:
+                forked.kill()
+                forked.wait()
+                raise
             for file in files:
                 file.seek(0)
             return subprocess.CompletedProcess(words, code, *(f.read() for f in files[1:]))
 
-    def _call(self, request: list[object], streams: list[int], timeout: float) -> int:
-        ours, theirs = socket.socketpair()
-        with ours:
-            with theirs, self._lock:
-                text = json.dumps(request).encode()
-                fds = [theirs.fileno(), *streams]
-                socket.send_fds(self._pipe, [_LENGTH.pack(len(text))], fds)
-                self._pipe.sendall(text)
-            (pid,) = _STATUS.unpack(ours.recv(_STATUS.size))
-            ours.settimeout(timeout)
-            try:
-                (status,) = _STATUS.unpack(ours.recv(_STATUS.size))
-            except TimeoutError:
-                os.kill(pid, signal.SIGKILL)
-                raise subprocess.TimeoutExpired(str(request[0]), timeout) from None
-            return os.waitstatus_to_exitcode(status)
+    def start(self, words: Sequence[str], folder: Path, env: dict[str, str]) -> Forked:
+        """Start, with pipes for what it prints and nothing to read; return at once."""
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        out, its_out = os.pipe()
+        err, its_err = os.pipe()
+        theirs = [nothing, its_out, its_err]
+        try:
+            return self._fork(words, folder, env, theirs, {"stdout": out, "stderr": err})
+        finally:
+            for fd in theirs:
+                os.close(fd)
+
+    def _fork(
+        self,
+        words: Sequence[str],
+        folder: Path,
+        env: dict[str, str],
+        streams: list[int],
+        ours: dict[str, int],
+    ) -> Forked:
+        text = json.dumps([list(words), str(folder), env]).encode()
+        pipe = socket.socket(socket.AF_UNIX)
+        pipe.connect(self._address)
+        socket.send_fds(pipe, [_LENGTH.pack(len(text))], streams)
+        pipe.sendall(text)
+        return Forked(words, pipe, ours)
 
 
-def _serve(pipe: socket.socket) -> None:
+def _serve(alive: socket.socket, listener: socket.socket) -> None:
     """Fork for each request; return in what is forked, as what shall run."""
     while True:
-        head, fds, _, _ = socket.recv_fds(pipe, _LENGTH.size, 4)
-        if not head:
+        if alive in select.select([alive, listener], [], [])[0]:
             os._exit(0)
-        (length,) = _LENGTH.unpack(head)
-        words, folder, env = json.loads(pipe.recv(length, socket.MSG_WAITALL))
-        if not os.fork():
-            pipe.close()
-            if _watched(fds[0]):
-                _become(words, folder, env, fds[1:])
+        pipe, _ = listener.accept()
+        forker = os.getpid()
+        with pipe:
+            if os.fork():
+                continue
+            _die_with(forker)
+            alive.close()
+            listener.close()
+            head, streams, _, _ = socket.recv_fds(pipe, _LENGTH.size, 3)
+            (length,) = _LENGTH.unpack(head)
+            words, folder, env = json.loads(pipe.recv(length, socket.MSG_WAITALL))
+            if _watched(pipe, streams):
+                _become(words, folder, env, streams)
                 return
-        for fd in fds:
-            os.close(fd)
 
 
-def _watched(teller: int) -> bool:
+def _watched(pipe: socket.socket, streams: list[int]) -> bool:
     """Fork once more: the child goes on, this one tells its pid and how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    watcher = os.getpid()
     child = os.fork()
     if not child:
-        os.close(teller)
+        _die_with(watcher)
         return True
-    os.write(teller, _STATUS.pack(child))
+    for fd in streams:
+        os.close(fd)
+    with contextlib.suppress(OSError):
+        pipe.send(_STATUS.pack(child))
+    ended = os.pidfd_open(child)
+    if ended not in select.select([ended, pipe], [], [])[0]:  # who asked is gone
+        os.kill(child, signal.SIGKILL)
     status = os.waitpid(child, 0)[1]
     with contextlib.suppress(OSError):
-        os.write(teller, _STATUS.pack(status))
+        pipe.send(_STATUS.pack(status))
     os._exit(0)
+
+
+def _die_with(parent: int) -> None:
+    """Be killed when the parent ends: so nothing is left of tests that are killed themselves."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _become(words: list[str], folder: str, env: dict[str, str], streams: list[int]) -> None:
@@ -134,5 +241,5 @@ if __name__ == "__main__":
     _import_all()
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    _serve(*(socket.socket(fileno=int(word)) for word in sys.argv[1:]))
     runpy.run_module("ion.shell.main", run_name="__main__")

@@ -130,7 +130,8 @@ async def test_an_op_that_is_stuck(amqp_url):
             while "stuck-op" not in (seen := await diagnose(amqp_url)).codes:
                 pass
         call.cancel()
-    assert "op 'wait' of slow" in seen.one("stuck-op")[0]
+    # on a busy machine, what answers the doctor may take as long
+    assert any("op 'wait' of slow" in each["message"] for each in seen.findings)
 
 
 @pytest.mark.parametrize("missing", ["health", "now", "key", "state", "services", "names"])

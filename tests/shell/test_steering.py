@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 
 import pytest
 
@@ -200,16 +199,7 @@ def test_what_cannot_be_done_is_one_line(ask, system, words, code, said):
 
 def as_another(module_ioncc, tmp_path, *words):
     """Run a command as a user who has not the key of the system."""
-    return subprocess.run(
-        [*module_ioncc.command, *words],
-        cwd=module_ioncc.folder,
-        env={**module_ioncc.env, "XDG_DATA_HOME": str(tmp_path)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return module_ioncc.run(*words, XDG_DATA_HOME=str(tmp_path))
 
 
 @pytest.mark.parametrize(

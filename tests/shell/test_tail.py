@@ -42,15 +42,7 @@ class Tailing:
     """`ioncc tail` that runs; lines of what it prints as they come."""
 
     def __init__(self, ioncc, *words: str) -> None:
-        self.process = subprocess.Popen(
-            [*ioncc.command, "tail", *words],
-            cwd=ioncc.folder,
-            env=ioncc.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self.process = ioncc.start("tail", *words)
         self._lines: queue.Queue[str | None] = queue.Queue()
         self.seen: list[str] = []
         self._readers: list[threading.Thread] = []
