@@ -8,6 +8,7 @@ never waits behind anything and a bad one fails only its caller.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -191,6 +192,7 @@ def later_message(
         codec.encode(content, MSGPACK)[0] if content is not None else b"",
         reply_to=reply_to,
         correlation_id=call.id,
+        timestamp=int(time.time()),
         priority=CONTROL_PRIORITY,
         headers={"performative": performative, "protocol": call.protocol.name, **more},
     )

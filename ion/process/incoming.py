@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -341,6 +342,7 @@ class IncomingCall(Talking, eq=False):
             content_type=content_type,
             correlation_id=request.correlation_id,
             message_id=endpoint.next_id(),
+            timestamp=int(time.time()),
             headers=headers,
         )
         if endpoint.outbound or len(body) > endpoint.max_content:

@@ -71,6 +71,9 @@ def main(url, sysname):
             "answered": properties.content_type,
             "content": decode(answer),
             "headers": properties.headers,
+            "type": properties.type,
+            "message_id": properties.message_id,
+            "timestamp": properties.timestamp,
         }
         print(json.dumps(row))
     caller.connection.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from pathlib import Path
 
 import pika
@@ -49,6 +50,10 @@ async def test_a_plain_pika_script_calls_hello(amqp_url: str, lean: bool) -> Non
         (415, "UnsupportedContentType"),
         (413, "ContentTooLarge"),
     ]
+    rows = good + bad
+    assert [row["type"] for row in rows] == [row["op"] for row in rows]
+    assert len({row["message_id"] for row in rows}) == len(rows)
+    assert all(abs(row["timestamp"] - time.time()) < 60 for row in rows)
     assert {row["headers"]["status"] for row in bad} == {"ERROR"}
     assert [row["headers"]["code"] for row in bad] == [row["content"]["code"] for row in bad]
     assert bad[4]["answered"] == "application/json"
