@@ -1,4 +1,4 @@
-"""Certificates for tests: an authority, and what it vouches for."""
+"""Certificates for tests: an authority, and what it vouches for; strict enough for Python 3.13."""
 
 from __future__ import annotations
 
@@ -12,6 +12,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 DAY = timedelta(days=1)
+USES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
 
 
 class Authority:
@@ -28,6 +39,8 @@ class Authority:
         own = self._builder(self._name, self._key, DAY).add_extension(
             x509.BasicConstraints(ca=True, path_length=0), critical=True
         )
+        signs = dict.fromkeys(USES, False) | {"key_cert_sign": True, "crl_sign": True}
+        own = own.add_extension(x509.KeyUsage(**signs), critical=True)
         certificate = own.sign(self._key, hashes.SHA256())
         self.ca.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
@@ -56,6 +69,8 @@ class Authority:
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, ends: timedelta
     ) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        subject_key = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -64,4 +79,6 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - 2 * DAY)
             .not_valid_after(now + ends)
+            .add_extension(issuer, critical=False)
+            .add_extension(subject_key, critical=False)
         )
