@@ -12,6 +12,7 @@ import os
 import random
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 from ion.stores.store import Put
@@ -41,7 +42,9 @@ async def write(path: Path, mark: int, name: str, callers: int) -> None:
 def killed_while_writing(path: Path, name: str, callers: int, after: int) -> set[str]:
     """Return the keys that a child has acknowledged until it was killed."""
     reads, writes = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():  # 3.12 tells of threads; what is forked here uses none of them
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if not child:
         os.close(reads)
         asyncio.run(write(path, writes, name, callers))
