@@ -27,6 +27,7 @@ from ion import (
     Unavailable,
     connect,
 )
+from ion.container.rekeying import renew_keys
 from ion.process.identity import acting, catching_up
 from ion.process.identity.extra import Ed25519PrivateKey
 from ion.process.identity.keys import pem_of, public_key, written
@@ -351,6 +352,32 @@ async def test_it_keeps_no_secret(container: Container, admin: IdentityClient, a
     for entry in rows.items:
         for secret in (ada, grant.refresh, grant.token, grant.refresh.partition(".")[2]):
             assert secret.encode() not in entry.value + entry.key.encode()
+
+
+async def test_who_gives_tokens_goes_with_the_key_of_the_system(
+    amqp_url: str, tmp_path: Path
+) -> None:
+    """After a change of the key, nobody could log in until the service was started again."""
+    file, old, new = tmp_path / "key", "ab" * 32, "cd" * 32
+
+    def write(*keys: str) -> None:
+        file.write_text("\n".join(keys))
+        file.chmod(0o600)
+
+    write(old)
+    config = {**CONFIG, "agent.key_file": str(file)}
+    async with Container(amqp_url, sysname="test", config=config) as container:
+        await container.start_app("identity")
+        await container.spawn(Roles)
+        client = IdentityClient(container)
+        await client.add_actor("ada", roles=[OPERATOR])
+        secret = (await client.add_secret("ada")).secret
+        for keys in ((old, new), (new, old), (new,)):
+            write(*keys)
+            await renew_keys(container, container.settings)
+            grant = await client.authenticate("ada", secret=secret)
+            with acting(grant.token):
+                assert await container.rpc_send("roles", "of") == [OPERATOR], keys
 
 
 async def test_the_key_of_the_system_makes_the_first_actor(amqp_url: str) -> None:

@@ -10,12 +10,14 @@ from typing import Literal
 
 import msgspec
 
-from ion.base.errors import ApplicationError, IonError
+from ion.base.errors import ApplicationError, ConfigurationError, IonError
 from ion.observe.context import current_call
 from ion.process.identity.identity import SYSTEM, SYSTEM_ROLE, Identity
 from ion.process.identity.issuer import Issuer
 from ion.process.identity.revocations import ACTOR, Revocation
 from ion.process.identity.telling import tell
+from ion.process.identity.trust import issuer_of
+from ion.process.key import Key
 from ion.process.process import Process
 from ion.services.identity import authority
 from ion.services.identity.book import Book
@@ -32,12 +34,32 @@ def _as_it_is(kept: KeptActor) -> KeptActor:
 class Office(Process):
     """Base of the parts of the service; holds nothing that is not in the store.
 
-    :ivar book: what is kept; issuer: makes the tokens.
+    :ivar book: what is kept.
     """
 
     book: Book
-    issuer: Issuer
     _max_life: float = 86_400.0
+    _own_issuer: Issuer | None = None  # of a key of its own
+    _systems: tuple[Key | None, Issuer] | None = None  # with the key that it is of
+
+    @property
+    def issuer(self) -> Issuer:
+        """What makes the tokens: of its own key, else of the system's, as that is now.
+
+        :raises ConfigurationError: there is none.
+        """
+        if self._own_issuer is not None:
+            return self._own_issuer
+        endpoint = self._endpoint
+        permission = endpoint.permission
+        key = permission.key if permission is not None else None
+        if self._systems is None or self._systems[0] is not key:
+            found = issuer_of(permission, endpoint.desk.settings, endpoint.namespace.sysname)
+            if found is None:
+                message = "there is no key of the system to sign tokens with: set agent.key_file"
+                raise ConfigurationError(message)
+            self._systems = key, found
+        return self._systems[1]
 
     # who asks
 

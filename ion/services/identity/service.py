@@ -21,7 +21,6 @@ from ion.base.errors import ConfigurationError, IonError
 from ion.process.identity.extra import Ed25519PrivateKey
 from ion.process.identity.issuer import Issuer
 from ion.process.identity.keys import found_or_made
-from ion.process.identity.trust import issuer_of
 from ion.process.service import Service
 from ion.services.identity.book import INDICES, Book
 from ion.services.identity.granting import Granting
@@ -64,7 +63,7 @@ class IdentityService(
         if self._life > self._max_life:
             message = f"token_life {self._life:g} s is over identity.max_life {self._max_life:g} s"
             raise ConfigurationError(message)
-        self.issuer = await self._issuer(config.get("key_file"))
+        await self._get_key(config.get("key_file"))
         rows = await self.index_store(str(config.get("store") or STORE), INDICES)
         self.book = Book(rows)
         desk.revoke(await self.book.revocations(time.time()))
@@ -82,19 +81,14 @@ class IdentityService(
             with contextlib.suppress(asyncio.CancelledError):
                 await self._reminding
 
-    async def _issuer(self, key_file: Any) -> Issuer:
+    async def _get_key(self, key_file: Any) -> None:
         endpoint = self._endpoint
         desk = endpoint.desk
         if key_file is not None:
             key = await asyncio.to_thread(_key_in, str(key_file))
-            issuer = Issuer(key, desk.audience, f"{endpoint.namespace.sysname}/identity")
-            desk.trust([issuer.public])
-            return issuer
-        found = issuer_of(endpoint.permission, desk.settings, endpoint.namespace.sysname)
-        if found is None:
-            message = "there is no key of the system to sign tokens with: set agent.key_file"
-            raise ConfigurationError(message)
-        return found
+            self._own_issuer = Issuer(key, desk.audience, f"{endpoint.namespace.sysname}/identity")
+            desk.trust([self.issuer.public])
+        log.debug("tokens are signed with key %s", self.issuer.public.id)  # there must be one
 
     async def _remind(self) -> None:
         """Tell all containers, now and then, what is revoked, and forget what is over."""
