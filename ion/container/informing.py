@@ -45,6 +45,7 @@ class Informing:
                 await self._settled.wait()
 
     def _begin(self) -> None:
+        self._caller._endpoint.desk.asking()  # the broker may have been away for long
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._learn(), name="what was revoked")
 

@@ -90,11 +90,15 @@ class Desk:
     @waits.setter
     def waits(self, waits: bool) -> None:
         if waits and not self._waits:
-            self._unknown_since = time.monotonic()
+            self.asking()
             self._known = asyncio.Event()
         self._waits = waits
         if not waits:
             self._known.set()
+
+    def asking(self) -> None:
+        """Note that now there is somebody to ask: from now on it is waited for the answer."""
+        self._unknown_since = time.monotonic()
 
     async def known(self) -> None:
         """Return once it is known what was revoked, or nobody can wait for that any longer."""
@@ -151,7 +155,8 @@ class Desk:
         own = msgspec.structs.replace(
             self.settings, keys=settings.keys, keys_file=settings.keys_file
         )
-        if self._verifier is not None:
+        is_used = self._mode != OFF and (own.keys or own.keys_file)
+        if self._verifier is not None or is_used:
             from ion.process.identity.trust import verifier_of  # of the extra `identity`
 
             verifier = await asyncio.to_thread(
@@ -162,8 +167,8 @@ class Desk:
         self.settings = own
 
     def trust(self, keys: Iterable[PublicKey]) -> None:
-        """Trust further keys, whatever the settings say later."""
-        self._further += keys
+        """Trust these keys, too, whatever the settings say later; not those of before."""
+        self._further = list(keys)
         self.verifier().trust(self._further)
 
     def admit(self, call: Arriving, process: Receiver) -> None:

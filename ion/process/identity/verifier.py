@@ -39,7 +39,8 @@ class Verifier:
         self.checked = 0
         self.limits = limits
         self.revocations = revocations if revocations is not None else Revocations()
-        self._keys = {key.id: key for key in keys}
+        self._own = {key.id: key for key in keys}
+        self._keys = self._own
         self._size = size
         self._now = now
         self._known: dict[str, Identity] = {}
@@ -49,8 +50,9 @@ class Verifier:
         return len(self._known)
 
     def trust(self, keys: Iterable[PublicKey]) -> None:
-        """Trust further keys."""
-        self._keys.update({key.id: key for key in keys})
+        """Trust these keys, too, in the place of those that this was told of before."""
+        self._keys = {**{key.id: key for key in keys}, **self._own}
+        self._known = {}
         self._refusals = Refusals()
 
     def knows(self, token: str) -> bool:

@@ -22,7 +22,12 @@ from ion import (
     connect,
 )
 from ion.base.config import read
+from ion.base.errors import ConfigurationError
+from ion.base.settings import IdentitySettings, Settings
+from ion.container.informing import Informing
+from ion.container.rekeying import renew_keys
 from ion.messaging.envelope import Envelope
+from ion.messaging.transport import TransportState
 from ion.observe.context import current_call
 from ion.process import deadletters
 from ion.process.events import Event
@@ -367,3 +372,34 @@ async def test_what_nobody_would_say_again_waits_until_tokens_can_be_judged(
             await party.send(pid, "note")
         await until(lambda: counts["dead-lettered"] == before + 1)
         assert teller.heard == ["ann/ann"] * 2
+
+
+async def test_messages_wait_also_after_the_broker_was_away_for_long() -> None:
+    """It is not the time without a broker that is waited, but that for an answer."""
+    bus = f"memory://identity-{next(_names)}", {}
+    async with strict(bus, "required", **{"identity.revocations": "require"}) as container:
+        pid = await container.spawn(Teller)
+        teller, desk = container.processes[pid], container.endpoint.desk
+        assert isinstance(teller, Teller)
+        party = container.processes[await container.spawn(Process)]
+        desk._unknown_since -= 3600
+        informing = Informing(container)
+        informing._was_away = True
+        informing._on_state(TransportState.CONNECTED)
+        with acting(issuer(container).token("ann")):
+            await party.send(pid, "note")
+        assert await party.rpc_send(pid, "who", {}, 20) == "system/system"
+        assert teller._begun()
+        assert teller.heard == []
+        desk.waits = False
+        await until(lambda: teller.heard == ["ann/ann"])
+        await informing.close()
+
+
+async def test_keys_that_are_wrong_change_nothing_where_none_was_needed_before() -> None:
+    async with Container("memory://", sysname="test") as container:
+        wrong = Settings(identity=IdentitySettings(keys=["junk"]))
+        with pytest.raises(ConfigurationError, match="no public key"):
+            await renew_keys(container, wrong)
+        token = issuer(container).token("ann")
+        assert container.endpoint.desk.identify(token).actor == "ann"

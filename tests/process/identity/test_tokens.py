@@ -155,6 +155,10 @@ def test_what_another_key_has_signed_is_nothing(issuer: Issuer, verifier: Verifi
     assert verifier.identify(issuer.token("ada", ["SYSTEM"])).issuer == "ion"
     other_system = Issuer.of_system(SECRET, "other", audience="demo", now=issuer._now)
     assert reason(verifier, other_system.token("ada")) == "unknown key"
+    old, other = foreign.token("ada"), Issuer(Ed25519PrivateKey.generate(), "demo", "lab")
+    assert verifier.identify(old).actor == "ada"
+    verifier.trust([other.public])  # it was changed: what the old one has signed is nothing now
+    assert reason(verifier, old) == "unknown key"
 
 
 def test_a_key_may_be_bound_to_its_issuer(issuer: Issuer, clock: Clock) -> None:
