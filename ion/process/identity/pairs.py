@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
+import os
+import secrets
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +22,7 @@ from ion.process.identity.extra import Ed25519PrivateKey, InvalidSignature
 from ion.process.identity.keys import PublicKey, found_or_made, public_key, written
 from ion.process.ring import OWN, Check, Ring, checks_of, shared
 
+log = logging.getLogger(__name__)
 SUFFIX = ".pub"
 MAX_TRUSTED = 10_000
 MAX_BYTES = 4096
@@ -80,7 +84,8 @@ def _check(public: PublicKey) -> Check:
 def pairs_of(own_key_file: str | None, trusted_keys: str | None) -> Pairs:
     """Return what two settings name; make the private key where its file is not there.
 
-    Its public half is put beside it, ``<file>.pub``, to be given to the others.
+    Its public half is put beside it, ``<file>.pub``, to be given to the others; where that cannot
+    be written, it is taken from elsewhere.
 
     :raises ConfigurationError: a file is no key, or others could have changed it; or no folder is
         given.
@@ -89,24 +94,42 @@ def pairs_of(own_key_file: str | None, trusted_keys: str | None) -> Pairs:
         message = "agent.own_key_file needs agent.trusted_keys, the folder of whom to believe"
         raise ConfigurationError(message)
     folder = Path(trusted_keys).expanduser()
-    named = _named(folder)
     if own_key_file is None:
-        return Pairs(None, named, str(folder))
+        return Pairs(None, _named(folder), str(folder))
     path = Path(own_key_file).expanduser()
     private = found_or_made(path)
-    _show(path, f"{written(private.public_key())}\n")
-    return Pairs(private, named, f"the key file {path}")
+    _show(path, written(private.public_key()))  # first: it may be in that folder, of an older key
+    return Pairs(private, _named(folder), f"the key file {path}")
 
 
-def _show(path: Path, text: str) -> None:
-    """Put a public key beside a private one, where there is none, and that can be done."""
+def _show(path: Path, own: str) -> None:
+    """Put a public key beside its private one, where there is none, or that of an older one."""
     public = path.with_name(path.name + SUFFIX)
     try:
-        if not public.exists():
-            public.write_text(text)
-    except OSError as error:
-        message = f"the public key {public} cannot be written: {error.strerror}"
-        raise ConfigurationError(message) from error
+        if not public.exists() or not _is_that(public, own):
+            _write(public, f"{own}\n")
+    except OSError as error:  # it may be where nothing can be written, as secrets often are
+        log.info("the public key %s cannot be put into %s: %s", own, public, error.strerror)
+
+
+def _is_that(public: Path, own: str) -> bool:
+    text = read_file(public, MAX_BYTES).decode("ascii", "replace")
+    try:
+        return written(public_key(text, str(public)).key) == own
+    except ConfigurationError:
+        return False
+
+
+def _write(path: Path, text: str) -> None:
+    """Make a file whole or not at all, which others cannot write."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        with os.fdopen(fd, "w") as file:
+            file.write(text)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _named(folder: Path) -> dict[str, PublicKey]:

@@ -166,6 +166,26 @@ class Teller(Service, name="teller"):
         return str(current_identity())
 
 
+def test_the_public_key_beside_a_private_one_is_of_that_one(parties: Parties) -> None:
+    private, public = (parties.folder / name for name in ("ann.key", "ann.key.pub"))
+    old, held = parties.key("ann"), public.read_text()
+    private.unlink()  # it is changed
+    before = os.umask(0o002)
+    try:
+        new = parties.key("ann")
+    finally:
+        os.umask(before)
+    assert new.id != old.id
+    assert public.read_text() != held
+    assert parties.key("bob", "ann").ring.knows(new.id)  # others cannot write it
+    assert stat.S_IMODE(public.stat().st_mode) == 0o644
+    assert parties.key("ann").id == new.id
+    public.unlink()
+    public.mkdir()  # nothing can be written there: it is taken from elsewhere
+    assert parties.key("ann").id == new.id
+    assert sorted(each.name for each in parties.folder.glob(".*")) == []
+
+
 def with_keys(agent: AgentSettings) -> Settings:
     return Settings(agent=agent)
 
