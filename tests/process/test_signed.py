@@ -132,6 +132,10 @@ async def test_any_change_is_seen() -> None:
     for foreign in (None, 5, "", "v1", b"v1", ["v1"], "v2" + header[2:]):
         with pytest.raises(Forbidden):
             check(message.replace(headers={**message.headers, "mac": foreign}))
+    odd = {"reply_to": "mine\udcff"}  # a foreign client's may be any bytes
+    check(sign(MESSAGE.replace(**odd)))
+    with pytest.raises(Forbidden):
+        check(message.replace(**odd))
 
 
 async def test_what_is_too_old_or_of_another_key_is_refused(

@@ -206,7 +206,16 @@ def _text(sysname: str, envelope: Envelope, when: int) -> bytes:
     ]
     e = envelope
     ids = (e.reply_to, e.correlation_id, e.message_id)
-    return _encode((_DOMAIN, sysname, when, e.op, e.content_type, *ids, e.body, headers))
+    parts = (_DOMAIN, sysname, when, e.op, e.content_type, *ids, e.body, headers)
+    try:
+        return _encode(parts)
+    except UnicodeEncodeError:  # of a foreign client, whose ids may be any bytes
+        return _encode([_bytes_of(part) for part in parts])  # none of the above is written so
+
+
+def _bytes_of(value: Any) -> Any:
+    """Return text that UTF-8 has no bytes for as those that it stands for."""
+    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
 
 
 def _plain(value: Any) -> Any:
