@@ -44,7 +44,7 @@ class Tenant:
         """
         if url.partition(":")[0].lower() != _SQLITE or scheme == GUEST:
             return None
-        store = StoreFile(url).path
+        store = StoreFile(url).path.resolve()  # whatever other names it has
         try:
             fd = os.open(f"{store}{_SUFFIX}", _FLAGS, 0o600)
         except OSError as error:
@@ -80,6 +80,7 @@ def _taken(store: Path, pid: int | None) -> str:
     who = f"process {pid}" if pid is not None else "another process"
     return (
         f"the store file {store} is in use by {who}, whose bus is another one: each would take the "
-        "other's work. End that one first; or give this one a system name of its own (-s NAME), "
-        "and so a file; or start that one with --listen, and join it with -b local://"
+        "other's work. End that one first; or give this one a file of its own (-s NAME, or "
+        "store.url); or join that one's bus: -b with the URL of its broker, or, where it has none, "
+        "start it with --listen, and this one with -b local://"
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 import pytest
 
-from ion import StartError
+from ion import Container, StartError
 from ion.container.tenant import Tenant
 
 
@@ -45,6 +46,46 @@ def test_one_that_has_gone_has_it_no_more_and_is_not_named(url, tmp_path):
         Tenant.move_in(url, "memory")
     one.move_out()
     assert Tenant.move_in(url, "memory") is not None
+
+
+def test_another_name_of_a_file_is_the_same_file(url, tmp_path):
+    Tenant.move_in(url, "memory")
+    (tmp_path / "link.db").symlink_to("ion.db")
+    with pytest.raises(StartError, match=r"ion\.db is in use"):
+        Tenant.move_in(f"sqlite:///{tmp_path}/link.db", "memory")
+
+
+async def test_what_was_forked_off_and_lives_longer_does_not_have_it(url):
+    container = Container("memory://", config={"store.url": url})
+    container.claims_store = True
+    async with container:
+        await container.datastore()
+        with pytest.raises(StartError):
+            Tenant.move_in(url, "memory")
+        end_it = fork()
+    try:
+        assert Tenant.move_in(url, "memory") is not None
+    finally:
+        end_it()
+
+
+def fork():
+    """Fork off what waits; return what ends it."""
+    its_end, ours = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer Pythons warn of threads
+        child = os.fork()
+    if not child:
+        os.close(ours)
+        os.read(its_end, 1)  # until the test is over, however it ends
+        os._exit(0)
+
+    def end_it():
+        os.close(ours)
+        os.close(its_end)
+        os.waitpid(child, 0)
+
+    return end_it
 
 
 def test_what_is_no_file_has_no_tenant(tmp_path):
