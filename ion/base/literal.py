@@ -16,6 +16,7 @@ from ion.base.builder import Builder, KeyPath
 _JSON_WORDS = {"true": True, "false": False, "null": None}
 _NOT_CLOSED = re.compile(r"does not match opening parenthesis ('.') on line (\d+)")
 _LINE = re.compile(r"\bline (\d+)")
+_BREAK = re.compile(r"\r\n?|\n")
 
 
 def build_literal(text: str, builder: Builder) -> Any:
@@ -29,7 +30,7 @@ def build_literal(text: str, builder: Builder) -> Any:
             warnings.simplefilter("ignore")  # of odd escapes, which mean what they say
             node = ast.parse(f"(\n{text}\n)", mode="eval").body
     except SyntaxError as error:
-        line, why = _told(error, len(text.splitlines()))
+        line, why = _told(error, len(_BREAK.findall(text.rstrip())) + 1)
         builder.fail(line, f"not a literal: {why}")
     except (ValueError, RecursionError, MemoryError) as error:
         builder.fail(1, f"not a literal: {str(error) or 'nested too deeply'}")
@@ -42,6 +43,8 @@ def _told(error: SyntaxError, lines: int) -> tuple[int, str]:
     opened = _NOT_CLOSED.search(error.msg)
     if opened is not None and line > lines:  # it was our own ")" that did not match
         return int(opened[2]) - 1, f"{opened[1]} is never closed"
+    if opened is None and line > lines and error.msg.startswith("unmatched"):
+        return lines, "there is one ')' too many"  # somewhere above: it closed our own "("
     if opened is not None and opened[2] == "1":  # it was matched with our own "("
         return line, f"{error.msg.removesuffix(opened[0]).strip()} closes nothing"
     return line, _LINE.sub(lambda found: f"line {int(found[1]) - 1}", error.msg)

@@ -101,6 +101,8 @@ def test_faults_of_yaml(text: str, said: str) -> None:
         ),
         ("\n{'a': 1,\n 'b': 2", "f:2: not a literal: '{' is never closed"),
         ("{'a': 1}}", "f:1: not a literal: closing parenthesis '}' closes nothing"),
+        ("{'a': 1})\n", "f:1: not a literal: there is one ')' too many"),
+        ("{'a': '\f',\n 'b': [1", "f:2: not a literal: '[' is never closed"),
         (
             "{'a':\n __import__('os').system('ls')}",
             "f:2: a: only literals are data here, not: Call",
