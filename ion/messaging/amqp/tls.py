@@ -94,8 +94,11 @@ def _verify(url: URL, default: bool) -> bool:
 
 
 def _trusting(ca_file: str) -> ssl.SSLContext:
-    # what stands between certificates, for people, need not be ASCII
-    pem = _content(ca_file, "ca_file").decode("ascii", "ignore") if ca_file else None
+    pem = None
+    if ca_file:
+        # What stands between certificates, for people, need not be ASCII. Of "", though, the
+        # library makes all that the system trusts: a file with nothing in it has no authorities.
+        pem = _content(ca_file, "ca_file").decode("ascii", "ignore") or "\n"
     try:
         return ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cadata=pem)
     except (ssl.SSLError, ValueError) as error:

@@ -158,6 +158,7 @@ async def test_what_is_wrong_is_said(
     [
         ("cafile=/nowhere.pem", "broker.tls.ca_file: there is no file '/nowhere.pem'"),
         ("cafile={junk}", "cannot be read as certificates in PEM"),
+        ("cafile={empty}", "cannot be read as certificates in PEM"),
         ("certfile={junk}", "cannot be used"),
         ("keyfile={junk}", "without a certificate"),
         ("cafile={pipe}", "ca_file: '.*pipe' cannot be read: it is a pipe, socket or device"),
@@ -178,11 +179,13 @@ async def test_files_that_cannot_be(tmp_path: Path, query: str, said: str) -> No
     words = (s.Encoding.PEM, s.PrivateFormat.PKCS8, s.BestAvailableEncryption(b"secret"))
     certificate = locked.read_bytes().partition(b"-----BEGIN CERT")
     locked.write_bytes(key.private_bytes(*words) + b"".join(certificate[1:]))
-    pipe, huge = tmp_path / "pipe", tmp_path / "huge"
+    pipe, huge, empty = (tmp_path / name for name in ("pipe", "huge", "empty"))
+    empty.touch()
     os.mkfifo(pipe)  # that nobody writes to
     with huge.open("wb") as file:
         file.truncate(1 << 40)
-    url = f"amqps://127.0.0.1:1/?{query.format(junk=junk, locked=locked, pipe=pipe, huge=huge)}"
+    files = {"junk": junk, "locked": locked, "pipe": pipe, "huge": huge, "empty": empty}
+    url = f"amqps://127.0.0.1:1/?{query.format(**files)}"
     with pytest.raises(ConfigurationError, match=said):
         await AmqpTransport([url]).open()
 
