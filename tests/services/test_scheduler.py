@@ -250,6 +250,18 @@ async def test_who_is_asked_about_for_long_keeps_nobody_else_waiting(
     assert (await until_of(near, "slow7", lambda task: task.trouble)).fired == 0
 
 
+async def test_what_is_added_waits_for_no_look_at_another_line(
+    near: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is called has a line of its own, which is looked at when something of it is due."""
+    monkeypatch.setattr(ticker, "LOOK", YEAR)
+    seen, first = service(near)._ticker, time.time() + 0.3
+    await near.client.add("first", at=first)
+    await until(lambda: seen._until < first + 0.1 or near.listener.heard)
+    await near.client.add("second", at=first + 0.2, call="worker.work")
+    await until(lambda: near.worker.asked)
+
+
 async def test_calls_of_one_task_do_not_overlap(near: Scene) -> None:
     await near.client.add("skip", every=0.02, call="worker.wait")
     await near.client.add("queue", every=0.02, call="worker.wait", overlap="queue")
@@ -375,10 +387,12 @@ async def test_tasks_are_found_in_order_page_by_page(near: Scene) -> None:
 async def test_large_tasks_come_in_more_pages(near: Scene) -> None:
     for n in range(20):
         await near.client.add(f"t{n}", at=time.time() + YEAR + n, content=b"x" * 60_000)
+    await service(near)._rows.put("bad", b"\xc1", index={"due": 1.0})  # which cannot be read
     page = await near.client.page()
     assert 0 < len(page.items) < 20
     assert page.cursor is not None
-    assert len([task async for task in near.client.tasks()]) == 20
+    found = [task.id async for task in near.client.tasks()]
+    assert len(found) == len(set(found)) == 20
 
 
 async def test_a_clock_set_back_and_forward(near: Scene) -> None:

@@ -110,10 +110,10 @@ async def find(
     page = await rows.query(query)
     items: list[Task] = []
     size = 0
-    for entry in page.items:
+    for number, entry in enumerate(page.items):
         size += len(entry.value)
         if size > most and items:
-            last = page.items[len(items) - 1]
+            last = page.items[number - 1]
             return Tasks(items, cursor_of(query, position(query, last)))
         try:
             items.append(decode(entry).task)

@@ -74,8 +74,12 @@ class Ticker:
 
         :param look: when what was changed is to be looked at; None: never.
         """
-        if look is not None and look < self._until:
+        if look is None:
+            return
+        if look < self._until:
             self._wake.set()
+        else:  # it is looked at later, and of the two lines perhaps only the other one by then
+            self._next = {line: min(at, look) for line, at in self._next.items()}
 
     async def run(self) -> None:
         """Have tasks fire, until this is cancelled."""
