@@ -35,7 +35,6 @@ class Line:
     """To the driver of one agent.
 
     :ivar pid: of the driver, or "" while there is none.
-    :ivar batch: number of the last batch that came from this driver.
     """
 
     def __init__(self, agent: Process, driver: str, settings: Mapping[str, Any]) -> None:
@@ -47,8 +46,8 @@ class Line:
         self._supervisor = ""
         self._up = asyncio.Event()
         self._taking = asyncio.Lock()
+        self._taken = "", 0  # the last batch: whose it was, and its number
         self.pid = ""
-        self.batch = 0
 
     async def start(self) -> None:
         """Start the driver, and keep it running.
@@ -81,7 +80,7 @@ class Line:
 
     def up(self, pid: str) -> None:
         """Hear that a driver is there."""
-        self.pid, self.batch = pid, 0
+        self.pid = pid
         self._up.set()
 
     def down(self) -> None:
@@ -96,11 +95,11 @@ class Line:
         """
         driver = self.pid
         async with self._taking:  # it may come again while the broker has no room for it
-            if driver == self.pid and number <= self.batch:
+            whose, last = self._taken
+            if driver == whose and number <= last:
                 return  # it was taken, and the driver has not heard so
             await publish()
-            if driver == self.pid:  # else it is gone, and the numbers are another one's
-                self.batch = number
+            self._taken = driver, number
 
     async def ask(self, op: str, content: Any = None, timeout: float = ANSWER) -> Any:
         """Ask the driver.

@@ -487,16 +487,20 @@ async def test_a_batch_that_comes_twice_counts_once(gps: Gps) -> None:
 
 
 async def test_what_one_driver_has_sent_last_hides_nothing_of_the_next(gps: Gps) -> None:
+    """And counts once, also where it has ended meanwhile."""
     agent, driver = gps.process("InstrumentAgent"), gps.process("NmeaDriver")
     publish, room = agent._output.publish, asyncio.Event()
     columns = dict.fromkeys(driver.fields, b"\x00" * 8)
+    numbers: list[int] = []
 
-    async def late(*words: Any) -> None:
+    async def late(batch: Batch, *words: Any) -> None:
         await room.wait()
-        await publish(*words)
+        numbers.append(batch.number)
+        await publish(batch, *words)
 
     agent._output.publish = late
-    taking = asyncio.ensure_future(agent._take(Batch(10**6, 1, columns)))
+    last = Batch(10**6, 1, columns)
+    taking = [asyncio.ensure_future(agent._take(last)) for _ in range(2)]  # it did not hear so
     await asyncio.sleep(0)
     driver.fail("it divides by zero")
 
@@ -506,9 +510,10 @@ async def test_what_one_driver_has_sent_last_hides_nothing_of_the_next(gps: Gps)
 
     await until(another)
     room.set()
-    await taking
+    await asyncio.gather(*taking)
     await gps.at("STREAMING")
     await gps.more()
+    assert numbers.count(last.number) == 1
 
 
 async def test_strangers_are_no_drivers_and_command_none(gps: Gps) -> None:
