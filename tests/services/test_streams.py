@@ -32,7 +32,7 @@ from ion.process.granules import Field, Granule, StreamDefinition, StreamPublish
 from ion.process.granules.arrays import pieces
 from ion.process.granules.names import store_of
 from ion.process.granules.tracking import Seen
-from ion.services.streams import keeping, persisting
+from ion.services.streams import keeping, persisting, registry
 from ion.services.streams import kept as keeps
 from ion.services.streams.client import StreamsClient
 from ion.services.streams.kept import HEAD, INDICES, SILENT, Log
@@ -467,6 +467,28 @@ async def test_a_publisher_whose_clock_is_far_ahead_keeps_nothing_from_being_too
     await log.append(granules)
     assert await log.expire(now + 0.5) == 1
     assert await log.expire(now + 2 * 86_400) == 3
+    await datastore.close()
+
+
+async def test_of_many_names_few_are_compared_closely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand that are alike would keep all others waiting for half a second."""
+    datastore = open_datastore("memory://")
+    await datastore.open()
+    streams = await registry.Registry.open(datastore)
+    for n in range(100):
+        await streams.change(f"station{n}-temperature", lambda made: made, make=True)
+    compared: list[str] = []
+    compare = registry.difflib.get_close_matches
+
+    def counted(name: str, names: list[str]) -> list[str]:
+        compared.extend(names)
+        return compare(name, names)
+
+    monkeypatch.setattr(registry.difflib, "get_close_matches", counted)
+    for wrong in ("station71-temperatuer", "staton71-temperature"):
+        with pytest.raises(NotFound, match="did you mean 'station71-temperature'"):
+            await streams.get(wrong)
+    assert len(compared) <= 40
     await datastore.close()
 
 

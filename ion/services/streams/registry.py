@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import heapq
 import time
 from collections.abc import AsyncIterator, Callable
+from os.path import commonprefix
 
 import msgspec
 
@@ -14,7 +16,8 @@ from ion.services.streams.model import Stream
 from ion.stores.store import ABSENT, Datastore, Store
 
 STORE = "streams"
-MOST_COMPARED = 1000  # names, with one that is none
+MOST_COMPARED = 1000  # names, with one that is none; and closely, which takes 0.5 ms of each:
+NEAREST = 20
 TRIES = 20  # a change that others come before is made once more
 _encode = msgspec.msgpack.Encoder().encode
 _stream = msgspec.msgpack.Decoder(Stream).decode
@@ -95,7 +98,14 @@ class Registry:
 
     async def _none(self, name: str) -> NotFound:
         """Return the error that there is no such stream; it names the one that may be meant."""
-        page = await self._store.scan("", limit=MOST_COMPARED)
-        near = difflib.get_close_matches(name, [entry.key for entry in page.items])
+        page = await self._store.keys("", limit=MOST_COMPARED)
+        alike = heapq.nlargest(NEAREST, page.items, key=lambda known: _shared(name, known))
+        near = difflib.get_close_matches(name, alike)
         hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
         return NotFound(f"there is no stream {name!r}{hint}", details={"stream": name})
+
+
+def _shared(one: str, other: str) -> int:
+    """Return how many characters two names share at their ends."""
+    ends = (one, other), (one[::-1], other[::-1])
+    return sum(len(commonprefix(pair)) for pair in ends)  # noqa: RUF071 - characters are meant
