@@ -73,7 +73,10 @@ class Forked:
 
 
 # A program that asks for `ioncc`, and passes on what signals it gets: it starts in no time.
-_PROGRAM = """#!{python} -IS
+# The first lines are for a shell, as a path with spaces cannot stand behind `#!`.
+_PROGRAM = """#!/bin/sh
+'''exec' '{python}' -IS "$0" "$@"
+'''
 import json, os, signal, socket, struct, sys
 pipe = socket.socket(socket.AF_UNIX)
 pipe.connect({address!r})
