@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -20,6 +21,9 @@ from ion.process.endpoint import Endpoint
 from ion.process.identity.desk import Desk
 from ion.process.identity.own import Own, with_token
 from ion.process.permission import Permission
+
+log = logging.getLogger(__name__)
+_NOBODYS = "memory://"  # without a name it is its maker's alone, and who connects hosts nothing
 
 
 class Connection(Calling):
@@ -82,6 +86,12 @@ def transport_for(
     own: dict[str, Any] = {}
     if urls and scheme_of(urls[0]) in EMBEDDED:
         own = {"sysname": sysname, "listen": broker.listen if is_host else None}
+        if not is_host and urls[0] == _NOBODYS:
+            log.warning(
+                "nobody is on the bus of this connection, %s: give the broker's URL, or set "
+                "ION_BROKER; local:// is the container that listens on this machine",
+                _NOBODYS,
+            )
     elif is_host and broker.listen is not None:
         message = "broker.listen is for memory://: a broker is reached by its own address"
         raise ConfigurationError(message)
