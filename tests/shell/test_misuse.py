@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def test_code_that_leaves_is_a_failed_start(ioncc, place):
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_change_nothing(ioncc, closed):
     lock = ioncc.folder / "lock"
-    words = " ".join([*ioncc.command, "--lockfile", "lock", "hello"])
+    words = shlex.join([*ioncc.command, "--lockfile", "lock", "hello"])
     script = (
         f"{words} {closed} & until grep -qs ready lock; do sleep 0.02; done; kill -TERM $!; wait $!"
     )

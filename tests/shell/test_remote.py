@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
-import sys
 
 import pytest
 
@@ -165,7 +165,8 @@ def test_broker_and_system_come_from_the_environment_too(module_ioncc, system, m
 
 
 def test_a_reader_that_leaves_early_is_no_error(module_ioncc, system):
-    command = f"{sys.executable} -m ion.shell.main services -b {system.url} -s sys | true"
+    ioncc = shlex.join(module_ioncc.command)
+    command = f"{ioncc} services -b {system.url} -s sys | true"
     result = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command],
         env=module_ioncc.env,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import shlex
 import signal
 import subprocess
 import threading
@@ -237,7 +238,7 @@ def test_nobody_reads_on(module_ioncc, system, say):
     """`ioncc tail | head -1` ends with its reader."""
     say("one")
     say("two")
-    command = " ".join([*module_ioncc.command, "tail", "|", "head", "-1"])
+    command = f"{shlex.join(module_ioncc.command)} tail | head -1"
     done = subprocess.Popen(
         ["/bin/bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"],
         cwd=module_ioncc.folder,
