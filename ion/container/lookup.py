@@ -108,13 +108,15 @@ def _not_found(given: Path, *, is_path: bool) -> ConfigurationError:
         message = f"there is no file {given}"
     else:
         places = ", ".join(str(root / folder) for root in _roots() for folder in _FOLDERS)
-        hint = did_you_mean(str(given), _all_names())
+        hint = did_you_mean(str(given), _all_names(given.suffix))
         message = f"there is no app or rel {str(given)!r}{hint}; looked in {places}"
     return ConfigurationError(message, details={"name": str(given)})
 
 
-def _all_names() -> set[str]:
+def _all_names(suffix: str) -> set[str]:
+    """Return what could have been written: with suffixes where there is one, else short."""
     files = [path for root in _roots() for folder in _FOLDERS for path in (root / folder).glob("*")]
+    if suffix:
+        return {path.name for path in files if path.suffix in {APP, REL}}
     apps = {path.stem for path in files if path.suffix == APP}
-    rels = {path.stem if path.stem not in apps else path.name for path in files}
-    return apps | {name for path, name in ((p, p.name) for p in files) if path.suffix == REL} | rels
+    return apps | {p.name if p.stem in apps else p.stem for p in files if p.suffix == REL}

@@ -147,6 +147,13 @@ def test_find_what_is_not_there(tree: Path, given: str, said: str) -> None:
         find(given)
 
 
+def test_each_name_that_is_known_is_told_once(tree: Path) -> None:
+    with pytest.raises(ConfigurationError, match="known: ") as raised:
+        find("qqqq")
+    known = raised.value.message.partition("known: ")[2].partition(")")[0].split(", ")
+    assert known == ["both", "both.rel", "level4", "shipped", "shipped.rel"]
+
+
 def test_an_app_is_no_release(tree: Path) -> None:
     assert load_rel("both").file == Path("res/deploy/both.rel")
     with pytest.raises(ConfigurationError, match=r"both\.app is an app, not a release"):
