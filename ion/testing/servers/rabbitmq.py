@@ -32,8 +32,10 @@ fun(V, User) ->
     Given = fun(<<>>) -> true; (<<"amq.", _/binary>>) -> true; (_) -> false end,
     try
         [] = rabbit_connection_tracking:list(V),
-        [] = rabbit_runtime_parameters:list(V),
-        [[{user, User} | _]] = rabbit_auth_backend_internal:list_vhost_permissions(V),
+        [] = rabbit_runtime_parameters:list(V) ++ rabbit_policy:list(V) ++ rabbit_policy:list_op(V),
+        [[{user, User} | Rights]] = rabbit_auth_backend_internal:list_vhost_permissions(V),
+        [<<".*">>, <<".*">>, <<".*">>] = [Right || {_, Right} <- Rights],
+        [] = rabbit_auth_backend_internal:list_vhost_topic_permissions(V),
         [rabbit_amqqueue:delete(Q, false, false, User) || Q <- rabbit_amqqueue:list(V)],
         [rabbit_exchange:delete(X, false, User)
          || {resource, _, exchange, N} = X <- Names(rabbit_exchange:list(V)), not Given(N)],
