@@ -16,6 +16,7 @@ import pytest
 
 from ion.base.errors import ConfigurationError, Damaged, IonError, Unavailable
 from ion.stores.opening import open_datastore
+from ion.stores.sqlite.file import StoreFile
 from ion.stores.store import Put, Store
 from tests.stores.sqlite_files import PATIENCE, datastore_of, locked, opened, until
 
@@ -54,6 +55,17 @@ async def refused(path: Path, error: type[IonError], timeout: float = 30.0) -> s
     await datastore.close()
     assert str(path) in raised.value.message
     return raised.value.message
+
+
+async def test_a_file_that_another_process_makes_meanwhile(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two containers that start at once, and both see no file: one is faster, and both have it."""
+    path.touch(mode=0o600)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "exists", lambda self: self != path)
+        StoreFile(f"sqlite://{path}").make()
+    await filled(path, 1)
 
 
 # what is no store file

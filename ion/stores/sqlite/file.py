@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -54,12 +55,13 @@ class StoreFile:
         """Make the file; return what is wrong with it, or nothing."""
         if not self.path.exists():
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            os.close(os.open(self.path, flags, _PRIVATE_FILE))
-        elif not self.path.is_file():
+            with contextlib.suppress(FileExistsError):  # another OS process was faster
+                os.close(os.open(self.path, flags, _PRIVATE_FILE))
+        if not self.path.is_file():
             return "it is no file (a folder, or a device)"
-        elif not os.access(self.path, os.R_OK | os.W_OK):
+        if not os.access(self.path, os.R_OK | os.W_OK):
             return "this user may not read and write it"
-        elif not os.access(self.path.parent, os.W_OK):
+        if not os.access(self.path.parent, os.W_OK):
             return "this user may not write to its folder"
         return ""
 
