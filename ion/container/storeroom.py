@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from contextvars import Context
 
 from ion.base.settings import Settings
@@ -39,8 +38,6 @@ class StoreRoom:
         self._is_silent = False
         self._bus = bus
         self._tenant: Tenant | None = None
-        if bus:  # what is forked off, as a pool of processes is, may live longer: it has no file
-            os.register_at_fork(after_in_child=self._move_out)
 
     def new_inbox(self, name: str) -> StoredInbox | None:
         """Return an inbox in the store; None where the settings name none.

@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import weakref
 from pathlib import Path
 
 from ion.base.errors import StartError
@@ -33,6 +34,7 @@ class Tenant:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        _here.add(self)
 
     @classmethod
     def move_in(cls, url: str, scheme: str) -> Tenant | None:
@@ -67,6 +69,18 @@ class Tenant:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+_here: weakref.WeakSet[Tenant] = weakref.WeakSet()  # of this OS process
+
+
+def _leave() -> None:
+    """Have no file any more, in what was forked off: a pool of processes may live longer."""
+    for tenant in list(_here):
+        tenant.move_out()
+
+
+os.register_at_fork(after_in_child=_leave)
 
 
 def _tenant(fd: int) -> int | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import warnings
+import weakref
 
 import pytest
 
@@ -67,6 +69,17 @@ async def test_what_was_forked_off_and_lives_longer_does_not_have_it(url):
         assert Tenant.move_in(url, "memory") is not None
     finally:
         end_it()
+
+
+async def test_a_container_that_has_ended_is_not_kept_for_the_next_fork(url):
+    container = Container("memory://", config={"store.url": url})
+    container.claims_store = True
+    async with container:
+        await container.datastore()
+    room = weakref.ref(container.stores)
+    del container
+    gc.collect()
+    assert room() is None
 
 
 def fork():
