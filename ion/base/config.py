@@ -21,7 +21,7 @@ from ion.base.findings import Finding, raise_errors
 from ion.base.layering import merge
 from ion.base.layers import Entry, KeyPath, Origin
 from ion.base.masking import masked
-from ion.base.schema import child_of, did_you_mean, struct_of
+from ion.base.schema import child_of, did_you_mean, nearest, struct_of
 from ion.base.settings import Settings
 
 __all__ = ["Configuration", "Explanation", "Settings", "load", "read"]
@@ -163,13 +163,31 @@ def _put(tree: dict[str, Any], path: KeyPath, value: Any) -> None:
 
 
 def _at(tree: Any, path: KeyPath, key: str) -> Any:
-    for part in path:
+    for depth, part in enumerate(path):
         if not isinstance(tree, Mapping) or part not in tree:
-            known = tree if isinstance(tree, Mapping) else ()
-            message = f"there is no setting {key!r}{did_you_mean(part, known)}"
+            known = tree if isinstance(tree, Mapping) else {}
+            hint = _meant(known, path, depth) or did_you_mean(part, known)
+            message = f"there is no setting {key!r}{hint}"
             raise ConfigurationError(message, details={"key": key})
         tree = tree[part]
     return tree
+
+
+def _meant(known: Mapping[str, Any], path: KeyPath, depth: int) -> str:
+    """Return a hint at the whole key that is meant by ``path``, or "" where none is like it.
+
+    :param known: what there is where its part at ``depth`` should be.
+    """
+    near = nearest(path[depth], known)
+    if near is None:
+        return ""
+    meant, below = [*path[:depth], near], known[near]
+    for part in path[depth + 1 :]:
+        if not isinstance(below, Mapping) or part not in below:
+            break
+        meant.append(part)
+        below = below[part]
+    return f" (did you mean {'.'.join(meant)!r}?)"
 
 
 def _default_at(path: KeyPath) -> Any:

@@ -85,11 +85,17 @@ def fields_of(struct: type[msgspec.Struct]) -> Mapping[str, Any]:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a hint at the known word that is meant, or at all of them; starts with a blank."""
     words = sorted(known)
-    folded = {name.casefold(): name for name in words}
-    near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
-    if near:
-        return f" (did you mean {folded[near[0]]!r}?)"
+    near = nearest(word, words)
+    if near is not None:
+        return f" (did you mean {near!r}?)"
     return f" (known: {', '.join(words)})" if words else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that is meant, or None where none is like it."""
+    folded = {name.casefold(): name for name in sorted(known)}
+    near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
+    return folded[near[0]] if near else None
 
 
 def _check_struct(data: Mapping[Any, Any], struct: type[msgspec.Struct], path: Path) -> list[Fault]:

@@ -242,11 +242,20 @@ def test_secrets_are_masked_wherever_they_are_shown() -> None:
     assert "sesame" not in str(caught.value)
 
 
-def test_explain_keys_that_do_not_exist() -> None:
-    with pytest.raises(ConfigurationError, match=r"no setting 'broker.ulr' \(did you mean 'url'"):
-        read(environ={}).explain("broker.ulr")
-    with pytest.raises(ConfigurationError, match="there is no setting 'nope'"):
-        read(environ={}).explain("nope")
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("broker.ulr", r"\(did you mean 'broker\.url'\?\)"),
+        ("stor.url", r"\(did you mean 'store\.url'\?\)"),
+        ("broker.tls.cafile", r"\(did you mean 'broker\.tls\.ca_file'\?\)"),
+        ("brokr.nope", r"\(did you mean 'broker'\?\)"),
+        ("store.nope", r"\(known: .*timeout"),
+        ("nope", r"\(known: agent, "),
+    ],
+)
+def test_explain_keys_that_do_not_exist(key: str, hint: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"there is no setting '{key}' {hint}"):
+        read(environ={}).explain(key)
 
 
 def test_every_key_is_explained(here: Path) -> None:
