@@ -358,12 +358,14 @@ class Lease:
         token = self.token
         if token is None or self.phase not in (Phase.WAITING, Phase.HELD):
             return []
+        unripe = self.phase is Phase.WAITING
         if not error:
-            return self._leave(self._again(token, state, unripe=self.phase is Phase.WAITING))
+            return self._leave(self._again(token, state, unripe=unripe))
         quick = 0 <= wall - token.since < QUICK
         failed = token.failed + 1 if quick else 1
         state = "failed" if failed >= token.attempts else state
-        return self._leave(self._again(token, state, failed=failed, error=error))
+        last = self._again(token, state, failed=failed, error=error, unripe=unripe)
+        return self._leave(last)
 
     def _leave(self, last: Token) -> list[Action]:
         self.phase = Phase.LEAVING

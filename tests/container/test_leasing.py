@@ -6,7 +6,8 @@ import itertools
 from collections import deque
 from typing import Any
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ion.container.leasing import PROOFS, VANISHED, Lease, Phase
@@ -297,7 +298,8 @@ def test_a_slow_handing_over_needs_no_grace():
     assert world.holder is second
 
 
-def test_what_is_given_away_within_the_grace_is_not_begun_before_its_end():
+@pytest.mark.parametrize("error", ["", "it breaks"])
+def test_what_is_given_away_within_the_grace_is_not_begun_before_its_end(error: str):
     world = World(3)
     world.bid(world.nodes[0])
     world.pass_time(1)
@@ -306,7 +308,7 @@ def test_what_is_given_away_within_the_grace_is_not_begun_before_its_end():
     world.broker.cut(first)
     world.pass_time(2 * STEP)
     assert second.core.phase is Phase.WAITING
-    second.act(second.core.release("free", 1.7e9))
+    second.act(second.core.release("free", 1.7e9, error))
     world.pass_time(2 * STEP)
     assert third.core.phase is Phase.WAITING
     world.pass_time(GRACE)
@@ -476,6 +478,7 @@ TAKEN = (Phase.WAITING, Phase.HELD)
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(STEP_OF, max_size=60))
+@example([("cut", NODES, 1), ("run", 1, 1), ("fail", 1, 7), ("run", NODES, 5)])
 def test_never_two_and_tokens_grow(steps):
     world = World(NODES)
     world.bid(world.nodes[0])
