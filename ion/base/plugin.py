@@ -81,6 +81,22 @@ def derives(name: str, root: type) -> bool | None:
     return Ancestry(sys.modules, _find_spec).derives(module_name, attributes[0], root)
 
 
+def parameters(target: str | type, root: type, kept: str) -> frozenset[str] | None:
+    """Return the names that a class derived from ``root`` is made with, as its ``__init__`` says
+    them; None: any, or they cannot be seen. Imports nothing.
+
+    :param target: the class, or its dotted name.
+    :param kept: the word that code has which reads what ``root`` was made with.
+    """
+    ancestry = Ancestry(sys.modules, _find_spec)
+    if not isinstance(target, str):
+        return ancestry.parameters_of(target, root, kept)
+    module_name, attributes = _split(target)
+    if len(attributes) != 1:
+        return None
+    return ancestry.parameters(module_name, attributes[0], root, kept)
+
+
 def module_exists(module_name: str) -> bool:
     """Tell whether there is such a module, without importing it or its packages."""
     return module_name in sys.modules or _find_spec(module_name) is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -87,15 +88,53 @@ class Ancestry:
             return None
         return self._any_base(module, node, root, steps - 1)
 
+    def parameters(
+        self, module: str, name: str, root: type, kept: str, steps: int = MAX_STEPS
+    ) -> frozenset[str] | None:
+        """Return the names that a class derived from ``root`` is made with; None: any, or unknown.
+
+        One that has no ``__init__`` but that of ``root`` takes none; but any, where the word
+        ``kept`` stands in its module: that is what ``root`` keeps them as.
+        """
+        if module in self._loaded:
+            return self.parameters_of(getattr(self._loaded[module], name, None), root, kept)
+        spec = self._find_spec(module) if steps else None
+        tree = _tree(spec) if spec is not None else None
+        if spec is None or tree is None:
+            return None
+        nodes = [node for node in tree.body if name in _bound_by(node)]
+        if nodes and isinstance(nodes[-1], ast.ImportFrom):
+            target, origin = _origin(spec, nodes[-1], name)
+            return self.parameters(target, origin, root, kept, steps - 1)
+        if not nodes or not isinstance(nodes[-1], ast.ClassDef) or nodes[-1].decorator_list:
+            return None
+        node = nodes[-1]
+        inits = [each for each in node.body if "__init__" in _bound_by(each)]
+        if inits:
+            return _names(inits[-1])
+        if len(node.bases) != 1 or not isinstance(node.bases[0], ast.Name) or _says(spec, kept):
+            return None
+        return self.parameters(module, node.bases[0].id, root, kept, steps - 1)
+
+    def parameters_of(self, cls: Any, root: type, kept: str) -> frozenset[str] | None:
+        """Return the same of a class that is there."""
+        if not (isinstance(cls, type) and issubclass(cls, root)):
+            return None
+        if cls.__init__ is root.__init__:
+            own = {each.__module__ for each in cls.__mro__ if each not in root.__mro__}
+            specs = [self._find_spec(module) for module in own]
+            is_kept = any(spec is None or _says(spec, kept) for spec in specs)
+            return None if is_kept else frozenset()
+        parameters = inspect.signature(cls).parameters.values()
+        if any(each.kind is each.VAR_KEYWORD for each in parameters):
+            return None
+        by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        return frozenset(each.name for each in parameters if each.kind in by_name)
+
     def _imported(
         self, spec: ModuleSpec, node: ast.ImportFrom, name: str, root: type, steps: int
     ) -> bool | None:
-        origin = next(a.name for a in node.names if name in (a.asname, a.name))
-        target = node.module or ""
-        if node.level:
-            package = (spec.parent or "").split(".")
-            above = package[: len(package) - node.level + 1]
-            target = ".".join([*above, *target.split(".")]).rstrip(".")
+        target, origin = _origin(spec, node, name)
         return self.derives(target, origin, root, steps)
 
     def _any_base(self, module: str, node: ast.ClassDef, root: type, steps: int) -> bool | None:
@@ -108,6 +147,32 @@ class Ancestry:
         if isinstance(base, ast.Name):
             return self.derives(module, base.id, root, steps)
         return None
+
+
+def _origin(spec: ModuleSpec, node: ast.ImportFrom, name: str) -> tuple[str, str]:
+    """Return the module that ``name`` is imported from, and what it is called there."""
+    origin = next(a.name for a in node.names if name in (a.asname, a.name))
+    target = node.module or ""
+    if node.level:
+        package = (spec.parent or "").split(".")
+        above = package[: len(package) - node.level + 1]
+        target = ".".join([*above, *target.split(".")]).rstrip(".")
+    return target, origin
+
+
+def _names(init: ast.stmt) -> frozenset[str] | None:
+    """Return the names that an ``__init__`` can be called with; None: any, or unknown."""
+    if not isinstance(init, ast.FunctionDef) or init.decorator_list or init.args.kwarg:
+        return None
+    by_place = [each.arg for each in (*init.args.posonlyargs, *init.args.args)]
+    of_self = max(1, len(init.args.posonlyargs))
+    return frozenset([*by_place[of_self:], *(each.arg for each in init.args.kwonlyargs)])
+
+
+def _says(spec: ModuleSpec, word: str) -> bool:
+    """Tell whether a word stands in the source of a module; of one that cannot be read, it may."""
+    content = _content(spec)
+    return content is None or word.encode() in content
 
 
 def _tree(spec: ModuleSpec) -> ast.Module | None:

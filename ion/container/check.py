@@ -17,6 +17,7 @@ from ion.base.errors import ConfigurationError
 from ion.base.findings import ERROR, WARNING, Finding
 from ion.base.layers import findings_of
 from ion.base.schema import did_you_mean
+from ion.container import arguments
 from ion.container.app import BUILT_IN, AppSpec, app_of, read_app
 from ion.container.lookup import APP, REL, app_names, find, find_app
 from ion.container.mod import ModSpec, not_a_process, only_keywords
@@ -123,6 +124,7 @@ class _Checker:
         if entry.version and app.version and app.version != entry.version:
             message = f"is {entry.version!r}, but {found} is version {app.version!r}"
             self.findings.append(read.finding((*place, "version"), message, WARNING))
+        self.findings += arguments.of_entry(entry, app, read)
         if entry.mult and app.takeover is not None:
             message = f"app {entry.name!r} fails over: it runs once in the system, not once more"
             self.findings.append(read.finding((*place, "mult"), message))
@@ -162,9 +164,11 @@ def _about_app(app: AppSpec, read: Document, path: Path) -> list[Finding]:
 def _missing_of_app(app: AppSpec, read: Document) -> list[Finding]:
     findings = []
     if app.mod is not None:
-        findings += _missing(app.mod.name, read, ("mod",)) or _no_mod(app.mod, read)
+        found = _missing(app.mod.name, read, ("mod",)) or _no_mod(app.mod, read)
+        findings += found or arguments.of_mod(app, app.mod, app.mod.name)
     for index, child in enumerate(app.processes):
-        findings += _no_process(child.class_, read, ("processes", index, "class"))
+        found = _no_process(child.class_, read, ("processes", index, "class"))
+        findings += found or arguments.of_child(app, index, child.class_)
     for index, pattern in enumerate(app.modules):
         module = pattern.partition("*")[0].rstrip(".")
         findings += _missing(module, read, ("modules", index))

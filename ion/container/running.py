@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 from ion.base import lifecycle
 from ion.base.errors import IonError, StartError
-from ion.base.findings import error_of
+from ion.base.findings import error_of, raise_errors
 from ion.base.settings import Settings
+from ion.container import arguments
 from ion.container.app import AppSpec
 from ion.container.mod import not_a_process, only_keywords
 from ion.container.plan import Start
@@ -115,25 +116,33 @@ class RunningApp:
 
         :raises IonError: there is no such class, or nobody takes an argument.
         """
-        arguments = _Arguments(self.name, self.args if self.spec.mod is None else {})
-        children = []
-        for index, child in enumerate(self.spec.processes):
-            place = ("processes", index, "class")
-            target = self.spec.resolved(child.class_, *place)
-            if not (isinstance(target, type) and issubclass(target, Process)):
-                raise error_of([self.spec.finding(place, not_a_process(child.class_))])
-            children.append(
-                ChildSpec(
-                    id=child.id,
-                    target=target,
-                    args=arguments.of(target, child.args),
-                    restart=child.restart,
-                    shutdown=child.shutdown,
-                    significant=child.significant,
-                )
+        given = self.args if self.spec.mod is None else {}
+        targets = [self._class_of(index) for index in range(len(self.spec.processes))]
+        if self.spec.mod is None:
+            arguments.refuse_strangers(self.begun, given, targets)
+        return [
+            ChildSpec(
+                id=child.id,
+                target=target,
+                args={**child.args, **arguments.taken(given, target)},
+                restart=child.restart,
+                shutdown=child.shutdown,
+                significant=child.significant,
             )
-        arguments.refuse_unused()
-        return children
+            for child, target in zip(self.spec.processes, targets, strict=True)
+        ]
+
+    def _class_of(self, index: int) -> type[Process]:
+        """Return the class of a process that its file lists.
+
+        :raises IonError: there is no such class, or it does not take what the file gives it.
+        """
+        child, place = self.spec.processes[index], ("processes", index, "class")
+        target = self.spec.resolved(child.class_, *place)
+        if not (isinstance(target, type) and issubclass(target, Process)):
+            raise error_of([self.spec.finding(place, not_a_process(child.class_))])
+        raise_errors(arguments.of_child(self.spec, index, target))
+        return target
 
     def _module(self, children: list[ChildSpec]) -> Any:
         """Return the module that it runs, or None; a process class is one more child."""
@@ -145,6 +154,9 @@ class RunningApp:
         if isinstance(target, type) and issubclass(target, Process):
             if mod.args:
                 raise error_of([self.spec.finding(place, only_keywords(mod.args))])
+            raise_errors(arguments.of_mod(self.spec, mod, target))
+            others = [name for name in self.args if name not in mod.kwargs]
+            arguments.refuse_strangers(self.begun, others, [target])
             name = mod.process_name or target.name
             children.append(ChildSpec(id=name, target=target, args=dict(self.args)))
             return None
@@ -254,32 +266,3 @@ class RunningApp:
         """Tell of an end that nobody asked for, once it was up."""
         if self._stopping is None and self.state == lifecycle.ACTIVE:
             self._ended(self, end)
-
-
-class _Arguments:
-    """Arguments for an app whose processes are listed: each goes to those that take it."""
-
-    def __init__(self, app: str, given: Mapping[str, Any]) -> None:
-        self._app = app
-        self._given = given
-        self._unused = set(given)
-
-    def of(self, cls: Any, own: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments for a process of class ``cls``, over its ``own``."""
-        is_process = isinstance(cls, type) and issubclass(cls, Process)
-        parameters = inspect.signature(cls).parameters.values() if is_process else ()
-        names = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
-        takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
-        taken = {k: v for k, v in self._given.items() if takes_all or k in names}
-        self._unused -= set(taken)
-        return {**own, **taken}
-
-    def refuse_unused(self) -> None:
-        """Refuse arguments that no process takes.
-
-        :raises StartError: there are any.
-        """
-        if self._unused:
-            names = ", ".join(repr(name) for name in sorted(self._unused))
-            message = f"no process of app {self._app!r} takes argument {names}"
-            raise StartError(message)

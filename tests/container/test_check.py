@@ -103,6 +103,49 @@ def test_a_class_that_is_no_process(here: Path, name: str, said: str) -> None:
     assert "checked" not in sys.modules
 
 
+TAKERS = """
+from dataclasses import dataclass
+from ion import Process
+from .base import Meter, Reader
+class Port(Process):
+    def __init__(self, port, *, rate=1): ...
+class Near(Port): ...
+class Far(Meter): ...
+class All(Process):
+    def __init__(self, **more): ...
+class Under(Reader): ...
+@dataclass
+class Data(Process):
+    unit: str = "C"
+class Mixed(Port, Meter): ...
+"""
+BASE = "from ion import Process\nclass Meter(Process): ...\n"
+READER = "from ion import Process\nclass Reader(Process):\n    def x(self): self.spawn_args\n"
+
+
+@pytest.mark.parametrize(
+    ("cls", "refused"),
+    [
+        ("Port", "(did you mean 'port'?)"),
+        ("Near", "(did you mean 'port'?)"),
+        ("Far", ": it has no __init__ that names it"),
+        ("All", ""),  # from here on, nobody can tell
+        ("Under", ""),
+        ("Data", ""),
+        ("Mixed", ""),
+    ],
+)
+def test_an_argument_that_no_class_takes(here: Path, cls: str, refused: str) -> None:
+    (here / "checked" / "takers.py").write_text(TAKERS)
+    (here / "checked" / "base.py").write_text(f"from .reader import Reader\n{BASE}")
+    (here / "checked" / "reader.py").write_text(READER)
+    name = f"checked.takers:{cls}"
+    path = app("takes", f"mod:\n  - {name}\n  - prot: 7\n")
+    message = f"error: {path}:5: mod.1.prot: {name} does not take argument 'prot'{refused}"
+    expected = [message.replace("'prot'(", "'prot' (")] if refused else []
+    assert said(path) == expected
+
+
 def test_what_a_start_would_stumble_over_in_a_module(here: Path) -> None:
     torn = app("torn", "mod: checked.torn\nprocesses: [{id: a, class: 'checked.torn:Service'}]\n")
     where = f"{here}/checked/torn.py:1: '(' was never closed"

@@ -1,0 +1,99 @@
+"""Arguments that files give to processes: one that no class takes is an error, not silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ion.base import plugin
+from ion.base.builder import KeyPath
+from ion.base.document import Document
+from ion.base.errors import StartError
+from ion.base.findings import Finding, error_of
+from ion.base.schema import did_you_mean
+from ion.container.app import AppSpec
+from ion.container.mod import ModSpec
+from ion.container.plan import Start
+from ion.container.release import RelEntry
+from ion.process.process import Process
+
+_KEPT = "spawn_args"  # what Process calls the arguments of a class without an __init__
+Target = str | type[Process]
+
+
+def strangers(given: Iterable[str], targets: Iterable[Target]) -> list[tuple[str, str]]:
+    """Return the arguments that none of the classes takes, each with what is to be said of it.
+
+    :param targets: process classes, or their dotted names; one that cannot be seen may take all.
+    """
+    known: set[str] = set()
+    names = []
+    for target in targets:
+        own = plugin.parameters(target, Process, _KEPT)
+        if own is None:
+            return []
+        known |= own
+        names.append(target if isinstance(target, str) else target.__qualname__)
+    takers = " or ".join(names) or "nobody"
+    hint = "" if known or not names else ": it has no __init__ that names it"
+    verb = "does not take" if names else "takes"
+    return [
+        (name, f"{takers} {verb} argument {name!r}{did_you_mean(name, known)}{hint}")
+        for name in given
+        if name not in known
+    ]
+
+
+def taken(given: Mapping[str, Any], target: Target) -> dict[str, Any]:
+    """Return those of the arguments that a process class takes."""
+    names = plugin.parameters(target, Process, _KEPT)
+    return {name: value for name, value in given.items() if names is None or name in names}
+
+
+def of_child(app: AppSpec, index: int, target: Target) -> list[Finding]:
+    """Return what is wrong with the arguments of a process that an app lists."""
+    place = ("processes", index, "args")
+    found = strangers(app.processes[index].args, [target])
+    return [app.finding((*place, name), message) for name, message in found]
+
+
+def of_mod(app: AppSpec, mod: ModSpec, target: Target) -> list[Finding]:
+    """Return what is wrong with the arguments of the process class that an app runs."""
+    lines = app.document.lines if app.document is not None else {}
+    findings = []
+    for name, message in strangers(mod.kwargs, [target]):
+        forms: list[KeyPath] = [("mod", part, name) for part in ("kwargs", 2, 1)]
+        place = next((form for form in forms if form in lines), ("mod",))
+        findings.append(app.finding(place, message))
+    return findings
+
+
+def of_entry(entry: RelEntry, app: AppSpec, read: Document) -> list[Finding]:
+    """Return what is wrong with the arguments that a release gives to an app.
+
+    :param read: the release.
+    """
+    if app.mod is not None and plugin.module_exists(app.mod.name):
+        return []  # its start takes what it takes
+    targets = [app.mod.name] if app.mod is not None else [c.class_ for c in app.processes]
+    place: KeyPath = ("apps", entry.index, "args")
+    found = strangers(entry.args, targets)
+    return [read.finding((*place, name), message) for name, message in found]
+
+
+def refuse_strangers(start: Start, given: Iterable[str], targets: Iterable[Target]) -> None:
+    """Refuse what a release, or whoever starts an app, gives that none of its processes takes.
+
+    :raises ConfigurationError: the release says it; the message has file, line and key.
+    :raises StartError: nobody but who starts it says it.
+    """
+    found = strangers(given, targets)
+    if not found:
+        return
+    if start.said is not None:
+        rel, entry = start.said
+        place: KeyPath = ("apps", entry.index, "args")
+        if rel.document is not None and all(name in entry.args for name, _ in found):
+            raise error_of(rel.document.finding((*place, n), said) for n, said in found)
+    message = f"app {start.name!r}: {'; '.join(said for _, said in found)}"
+    raise StartError(message)
