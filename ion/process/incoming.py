@@ -16,6 +16,7 @@ from typing import Any
 from ion.base.errors import ApplicationError, CodecError, ContentTooLarge, IonError, Unavailable
 from ion.conversation import conversation as c
 from ion.conversation.conversation import INFORM_RESULT, Protocol
+from ion.conversation.oneway import ONE_WAY
 from ion.conversation.request import REQUEST_PROTOCOL
 from ion.conversation.rpc import RPC
 from ion.messaging import codec
@@ -274,10 +275,12 @@ class IncomingCall(Talking, eq=False):
         self._final(performative if allowed else c.FAILURE, content, code)
 
     def agree(self) -> None:
-        """Say that the request is being worked on.
+        """Say that the request is being worked on; who called by rpc, or sent, is not told.
 
-        :raises ConversationError: not a request conversation, or agreed or over already.
+        :raises ConversationError: agreed or over already, or a stream.
         """
+        if self.protocol in (RPC, ONE_WAY) and not self.replied:
+            return
         self.step(c.AGREE)
         self._publish(self._envelope(c.AGREE, None))
 

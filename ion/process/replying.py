@@ -35,9 +35,9 @@ class Replying:
         msg.fail(error if isinstance(error, IonError) else outcomes.internal(error))
 
     async def reply_agree(self, msg: IncomingCall) -> None:
-        """Say that the request is being worked on.
+        """Say that the request is being worked on; who called by rpc, or sent, is not told.
 
-        :raises ConversationError: not a request conversation, or agreed or over already.
+        :raises ConversationError: agreed or over already, or a stream.
         """
         msg.agree()
 

@@ -64,6 +64,10 @@ class Archive(Service, name="archive"):
         await self.reply_agree(self.message)
         raise ApplicationError("disk full", code=409)
 
+    async def op_agree_and_wait(self) -> None:
+        await self.reply_agree(self.message)
+        await self.op_wait()
+
     async def op_wait(self) -> None:
         self.started.set()
         try:
@@ -148,10 +152,13 @@ async def test_nobody_there(container: Container) -> None:
         await conversation
 
 
-async def test_who_called_by_rpc_does_not_follow_the_progress(
+async def test_who_called_by_rpc_or_sent_it_follows_neither_agree_nor_progress(
     container: Container, archive: Archive
 ) -> None:
     assert await container.rpc_send("archive", "steps", {"n": 2}) == 2
+    assert await container.rpc_send("archive", "raw") == "agreed and done"
+    await container.send("archive", "agree_and_wait")
+    await asyncio.wait_for(archive.started.wait(), 5)
 
 
 @pytest.mark.parametrize("n", [0, 2])
