@@ -279,10 +279,9 @@ class IncomingCall(Talking, eq=False):
 
         :raises ConversationError: agreed or over already, or a stream.
         """
-        if self.protocol in (RPC, ONE_WAY) and not self.replied:
-            return
-        self.step(c.AGREE)
-        self._publish(self._envelope(c.AGREE, None))
+        if self.replied or self.protocol not in (RPC, ONE_WAY):
+            self.step(c.AGREE)
+            self._publish(self._envelope(c.AGREE, None))
 
     def report(self, content: Any) -> None:
         """Send a progress message, after an ``agree`` where none was sent yet.
