@@ -380,11 +380,6 @@ class Settings(_Section, frozen=True):
             retry_delays=own.retry_delays or self.service.retry_delays,
         )
 
-    def mailbox_of(self, service: str) -> int:
-        """Return how many messages wait for one instance of the service."""
-        own = self.services.get(service)
-        return own.mailbox if own is not None and own.mailbox else self.process.mailbox
-
     def app_config(self, name: str, *given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the configuration of the app: the maps ``given``, then ``apps.<name>`` on top."""
         result: dict[str, Any] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
@@ -21,7 +20,6 @@ from ion.process.process import Process
 from ion.process.service import Service
 from ion.process.tenure import current_lease
 
-log = logging.getLogger(__name__)
 DEPENDENCY_POLL = 0.05
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -39,7 +38,6 @@ from ion.process.source import MAIL, Source
 from ion.process.storing import Storing
 from ion.process.tenure import Tenure
 
-log = logging.getLogger(__name__)
 SERVICE_KEYWORDS = (
     "name, version, depends, concurrency, mailbox, prefetch, delivery, attempts, singleton"
 )

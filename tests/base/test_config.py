@@ -155,13 +155,10 @@ def test_the_config_of_an_app() -> None:
 
 
 def test_settings_of_one_service() -> None:
-    settings = load(
-        {"service.concurrency": 8, "services": {"a": {"queue": "quorum", "mailbox": 3}}}, environ={}
-    )
+    settings = load({"service.concurrency": 8, "services": {"a": {"queue": "quorum"}}}, environ={})
     assert settings.service_settings("a").queue == "quorum"
     assert settings.service_settings("a").concurrency == 8
     assert settings.service_settings("b") == settings.service
-    assert (settings.mailbox_of("a"), settings.mailbox_of("b")) == (3, 10_000)
 
 
 def test_the_default_store_is_a_file_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:

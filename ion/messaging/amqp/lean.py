@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine
 from typing import Any
 
@@ -16,8 +15,6 @@ from ion.messaging.amqp.paths import Mend, Wanted
 from ion.messaging.amqp.publishing import PublishChannel
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Delivery, Settled
-
-log = logging.getLogger(__name__)
 
 
 class LeanPath:

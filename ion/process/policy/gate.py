@@ -41,7 +41,6 @@ _NO_ROLES: frozenset[str] = frozenset()
 NO_OP = "<unknown op>"
 _BY_KEY = frozenset({SERVICE, KEEPER})
 Key = tuple[str, str, str, frozenset[str]]  # pid, op, actor, roles
-_HOW = "docs/how-to/policy.md"
 
 
 class Gate:

@@ -43,7 +43,6 @@ _PAGE = 1000
 
 T = TypeVar("T")
 Tags = dict[str, Tag]
-Plan = Callable[[Tags], T]
 
 
 class Change:

@@ -7,7 +7,6 @@ between the look for ids that are there and the write of those that are not, nob
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 
 from ion.base import clock
@@ -17,7 +16,6 @@ from ion.services.events.model import ROWS, Arrived, filed, key_of, offset_of
 from ion.stores.query import A, Predicate, Query
 from ion.stores.store import ABSENT, Entry, IndexStore, Page, Put, Remove, Write
 
-log = logging.getLogger(__name__)
 LAST = "last"  # key of the entry that holds the offset that was given last
 PATHS = "p/"  # in front of the keys that are paths of types
 MANY_PATHS = 10_000  # that are known; what is told beyond has none that a name leads to

@@ -7,7 +7,6 @@ from redis import exceptions as errors
 from ion.base.errors import Damaged, IonError, Unavailable
 
 _NO_SPACE = "has no memory left (maxmemory): remove something, or give it more"
-_DIED = "went away"
 _SAYS: tuple[tuple[str, str], ...] = (  # what an answer begins with, and what it means
     ("OOM", _NO_SPACE),
     ("READONLY", "is a read-only replica: give the URL of its master"),
