@@ -6,11 +6,9 @@ Made anew for each who asks; nothing is counted for it. The numbers are those of
 
 from __future__ import annotations
 
-from typing import Any
-
 from ion.container.describing import Described, stats_of
 from ion.container.reports import Health, Stats
-from ion.observe.metrics import Counter, Family, Gauge, Registry
+from ion.observe.metrics import Metrics
 
 _ATTEMPTS = 5
 
@@ -39,11 +37,11 @@ def exposition(container: Described, health: Health) -> str:
 
     :raises RuntimeError: its processes came and went too fast to be counted.
     """
-    registry = Registry({"container": container.id, "sysname": container.sysname})
+    metrics = Metrics({"container": container.id, "sysname": container.sysname})
     lag = next((check.value or 0.0 for check in health.checks if check.name == "loop"), 0.0)
-    _add_health(registry, health)
-    _add_stats(registry, _stats(container, lag))
-    return registry.render()
+    _add_health(metrics, health)
+    _add_stats(metrics, _stats(container, lag))
+    return metrics.render()
 
 
 def _stats(container: Described, lag: float) -> Stats:
@@ -56,34 +54,23 @@ def _stats(container: Described, lag: float) -> Stats:
     return stats_of(container, lag)
 
 
-def _add_health(registry: Registry, health: Health) -> None:
-    registry.gauge("ion_live", "1: the event loop turns, and the agent is there.").set(health.live)
-    registry.gauge("ion_ready", "1: work may be given to it.").set(health.ready)
-    registry.gauge("ion_slow_ops", "Ops that have run for too long.").set(len(health.stuck))
-    ok = registry.gauges("ion_check_ok", "1: a check of its health is ok.", "check")
-    value = registry.gauges("ion_check_value", "What a check has measured.", "check")
+def _add_health(metrics: Metrics, health: Health) -> None:
+    metrics.add("ion_live", "1: the event loop turns, and the agent is there.", health.live)
+    metrics.add("ion_ready", "1: work may be given to it.", health.ready)
+    metrics.add("ion_slow_ops", "Ops that have run for too long.", len(health.stuck))
     for check in health.checks:
-        ok.labels(check.name).set(check.ok)
+        metrics.add("ion_check_ok", "1: a check of its health is ok.", check.ok, check=check.name)
         if check.value is not None:
-            value.labels(check.name).set(check.value)
+            tells = "What a check has measured."
+            metrics.add("ion_check_value", tells, check.value, check=check.name)
 
 
-def _add_stats(registry: Registry, stats: Stats) -> None:
+def _add_stats(metrics: Metrics, stats: Stats) -> None:
     for name, tells, attribute in _NUMBERS:
-        _set(_family(registry, name, tells).labels(), getattr(stats, attribute))
+        metrics.add(name, tells, getattr(stats, attribute))
     for name, tells, attribute in _OF_SERVICES:
-        family = _family(registry, name, tells, "service", "version")
         for service in stats.services:
-            _set(family.labels(service.name, service.version), getattr(service, attribute))
-    events = registry.counters("ion_events_total", "Of what is rare, by its name.", "event")
+            value, version = getattr(service, attribute), service.version
+            metrics.add(name, tells, value, service=service.name, version=version)
     for event, count in stats.counts.items():
-        _set(events.labels(event), count)
-
-
-def _family(registry: Registry, name: str, tells: str, *labels: str) -> Family[Any]:
-    grows = name.endswith("_total")
-    return (registry.counters if grows else registry.gauges)(name, tells, *labels)
-
-
-def _set(metric: Counter | Gauge, value: float) -> None:
-    metric.value = float(value)
+        metrics.add("ion_events_total", "Of what is rare, by its name.", count, event=event)
