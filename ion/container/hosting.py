@@ -47,10 +47,11 @@ class Hosting:
         name: str | None,
         prefetch: int | None,
         stage: int = HEARD,
+        expires: float | None = None,
     ) -> Subscription:
         """Subscribe a process; see :meth:`Process.subscribe`, which is what to call."""
-        subscriptions = self.exchange.subscriptions
-        return await subscriptions.open(process, point, topics, handler, name, prefetch, stage)
+        opened = self.exchange.subscriptions.open
+        return await opened(process, point, topics, handler, name, prefetch, stage, expires)
 
     def fail_process(self: _Rooms, process: Process, error: BaseException | str) -> None:
         """End a process as failed; see :meth:`Process.fail`, which is what to call."""

@@ -90,6 +90,7 @@ class Subscriptions:
         name: str | None,
         prefetch: int | None,
         stage: int = HEARD,
+        expires: float | None = None,
     ) -> Subscription:
         """Subscribe a process; see :meth:`Process.subscribe`."""
         if process._state not in _BEFORE_THE_END or process._draining:
@@ -98,7 +99,10 @@ class Subscriptions:
         op = handler_op(process, handler)
         patterns = checked_patterns(topics)
         self._namespace.exchange_point(point)  # its name, before anything is made
-        spec, source = self._private() if name is None else self._durable(process, point, name)
+        if name is None:
+            spec, source = self._private(expires)
+        else:
+            spec, source = self._durable(process, point, name, expires)
         source = msgspec.structs.replace(source, handler=op, point=point, topics=patterns)
         ahead = _prefetch(process, prefetch)
         subscription = Subscription(self, process.id, point, patterns, name, source, ahead, stage)
@@ -239,14 +243,19 @@ class Subscriptions:
             for s in self._open
         ]
 
-    def _private(self) -> tuple[QueueSpec, Source]:
+    def _private(self, expires: float | None) -> tuple[QueueSpec, Source]:
+        if expires is not None:
+            message = "expires: a subscription without a name ends with its process"
+            raise ConfigurationError(message)
         serial = next(self._serial)
         spec = self._namespace.private_subscription_queue(self._id, serial, self._most)
         return spec, Source(spec.name, "")
 
-    def _durable(self, process: Process, point: str, name: str) -> tuple[QueueSpec, Source]:
+    def _durable(
+        self, process: Process, point: str, name: str, expires: float | None
+    ) -> tuple[QueueSpec, Source]:
         quorum = self._exchange.is_replicated(process)
-        spec = self._namespace.subscription_queue(point, name, quorum=quorum)
+        spec = self._namespace.subscription_queue(point, name, quorum=quorum, expires=expires)
         key = self._namespace.subscription_key(point, name)
         policy = self._exchange.policy_of(process)
         new_inbox = self._exchange.stores.new_inbox

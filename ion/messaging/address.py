@@ -20,6 +20,8 @@ PROCESSES = "processes"  # dead letters of messages that were addressed to proce
 QUORUM_DELIVERY_LIMIT = 20
 RETRY_LIMIT = 100_000
 SUBSCRIPTION_LIMIT = 100_000
+LEAST_EXPIRY = 0.001
+MAX_EXPIRY = 49 * DAY_MS // 1000  # seconds: brokers count the ms in 32 bits
 PRIVATE_LIMIT = 10_000
 PRIVATE_BYTES = 256 << 20
 REPLY_LIMIT = 100_000
@@ -130,14 +132,22 @@ class Namespace:
         above = f"xs.{space}." if slash else ""
         return f"{above}sub.{point}.{checked_name(name, 'subscription name')}"
 
-    def subscription_queue(self, point: str, name: str, *, quorum: bool = False) -> QueueSpec:
-        """Return the durable queue that all who subscribe to ``point`` as ``name`` share."""
+    def subscription_queue(
+        self, point: str, name: str, *, quorum: bool = False, expires: float | None = None
+    ) -> QueueSpec:
+        """Return the durable queue that all who subscribe to ``point`` as ``name`` share.
+
+        :param expires: seconds without a consumer after which the broker deletes it; None: never.
+        :raises ConfigurationError: it is not as long as a millisecond, or over 49 days.
+        """
         key = self.subscription_key(point, name)
         arguments: dict[str, Any] = {
             "x-dead-letter-exchange": self.dlx,
             "x-dead-letter-routing-key": key,
             "x-max-length": SUBSCRIPTION_LIMIT,
         }
+        if expires is not None:
+            arguments["x-expires"] = _expiry(expires)
         return QueueSpec(f"{self.sysname}.{key}", arguments={**arguments, **_replicated(quorum)})
 
     def private_subscription_queue(
@@ -206,6 +216,18 @@ def suspect_queue(of: QueueSpec) -> QueueSpec:
     only the one that it was working on is suspected.
     """
     return QueueSpec(f"{of.name}{SUSPECT}", arguments=of.arguments)
+
+
+def _expiry(seconds: float) -> int:
+    """Return what a queue's expiry is, in ms.
+
+    :raises ConfigurationError: it cannot be.
+    """
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if is_number and LEAST_EXPIRY <= seconds <= MAX_EXPIRY:
+        return round(seconds * 1000)
+    message = f"expires: seconds, {LEAST_EXPIRY} to {MAX_EXPIRY} (49 days), not {seconds!r:.80}"
+    raise ConfigurationError(message)
 
 
 def _replicated(quorum: bool) -> dict[str, Any]:

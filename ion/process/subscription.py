@@ -177,6 +177,7 @@ class Subscriber(Protocol):
         name: str | None,
         prefetch: int | None,
         stage: int = HEARD,
+        expires: float | None = None,
     ) -> Subscription:
         """Subscribe a process.
 
@@ -197,6 +198,7 @@ class Subscribing:
         *,
         name: str | None = None,
         prefetch: int | None = None,
+        expires: float | None = None,
     ) -> Subscription:
         """Let a method of this process hear events, until the subscription or the process ends.
 
@@ -211,10 +213,16 @@ class Subscribing:
             what is published from now on, and what fails is logged, counted and dropped.
         :param prefetch: how many events may be in hand; by default twice what is handled at a
             time, at least 10. The rest is kept by the broker.
+        :param expires: seconds without anybody who subscribes by ``name`` after which the broker
+            deletes its queue, with what waits there (no dead letters); 49 days at most. Without, it
+            waits, and collects, for ever. All who share it say the same.
         :raises BadRequest: a topic is no pattern.
-        :raises ConfigurationError: ``point``, ``name`` or ``prefetch`` cannot be.
+        :raises ConfigurationError: ``point``, ``name``, ``prefetch`` or ``expires`` cannot be; or
+            the queue is there with another ``expires``.
         :raises TypeError: ``handler`` is no async method of this process.
         :raises LifecycleError: this process ends, or has ended.
         :raises Unavailable: the broker is away.
         """
-        return await self._host.subscribe(self, point, topics, handler, name, prefetch)
+        return await self._host.subscribe(
+            self, point, topics, handler, name, prefetch, expires=expires
+        )

@@ -150,6 +150,44 @@ async def test_events_wait_for_a_durable_subscription(container: Container) -> N
     assert second.heard == list(range(5))
 
 
+async def test_one_that_expires_is_gone_when_nobody_has_come_back(container: Container) -> None:
+    first = await listener(container, name="brief", expires=0.3)
+    lasting = await listener(container, name="lasting")
+    queue, kept = first.subscription.queue, lasting.subscription.queue
+    with pytest.raises(ConfigurationError, match=r"expires|PRECONDITION"):
+        await lasting.listen(name="brief")  # without, or with another one
+    with pytest.raises(ConfigurationError, match="without a name"):
+        await lasting.listen(expires=60.0)
+    for wrong in (0, -1.0, 1e9, float("nan"), True):
+        with pytest.raises(ConfigurationError, match="expires: seconds"):
+            await lasting.listen(name="wrong", expires=wrong)
+    await asyncio.sleep(0.5)  # it is used
+    await container.publish("events", "x", {"n": 1})
+    await until(lambda: first.heard == lasting.heard == [1])
+    for each in (first, lasting):
+        await container.terminate_process(each.id)
+    await container.publish("events", "x", {"n": 2})
+    await gone(container, queue)
+    await gone(container, f"{queue}.suspect")
+    info = await container.transport.queue_info(kept)
+    assert info is not None
+    assert info.messages == 1
+    back = await listener(container, name="brief", expires=0.3)
+    await container.publish("events", "x", {"n": 3})
+    await until(lambda: back.heard)
+    assert back.heard == [3]
+
+
+async def gone(container: Container, queue: str) -> None:
+    """Return once there is no such queue; to look at it would be a use of it."""
+    publish = container.transport.publish_confirmed
+    async with asyncio.timeout(20):
+        with contextlib.suppress(Unavailable):
+            while True:
+                await publish("", queue, Envelope(), mandatory=True, timeout=10)
+                await asyncio.sleep(0.05)
+
+
 async def test_nobody_there_is_no_error(container: Container, bus: Bus) -> None:
     await container.publish("deserted", "a.b.c", {"n": 1})
     await container.publish("deserted", "a.b.c", confirm=False)

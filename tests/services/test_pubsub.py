@@ -157,6 +157,29 @@ async def test_a_subscription_collects_before_anybody_consumes_and_goes_for_good
     assert [s async for s in client.subscriptions("ctd")] == []
 
 
+async def test_a_subscription_expires_where_nobody_consumes_it(
+    client: PubsubClient, system: tuple[Container, Container]
+) -> None:
+    one, _ = system
+    await client.declare_point("ctd")
+    made = await client.subscribe("brief", "ctd", ["#"], expires=0.3)
+    assert made.expires == 0.3
+    for wrong in (-1, 0.0001, 1e10):
+        with pytest.raises(InvalidRequest, match="expires: 0"):
+            await client.subscribe("wrong", "ctd", ["#"], expires=wrong)
+    with pytest.raises(Conflict, match=r"expires after 0.3 s: unsubscribe first"):
+        await client.subscribe("brief", "ctd", ["#"], expires=0)
+    hearer = await ear(one)
+    await client.attach(hearer, "brief", "ctd", hearer.on_event)  # which knows of it
+    await one.terminate_process(hearer.id)
+    await asyncio.sleep(0.6)
+    async with asyncio.timeout(20):
+        while (await client.subscription("brief", "ctd")).messages is not None:
+            await asyncio.sleep(0.6)  # to look at it is to use it
+    assert (await client.subscribe("brief", "ctd", ["#"])).messages == 0
+    assert (await client.subscription("brief", "ctd")).expires == 0.3
+
+
 async def test_a_point_in_use_stays_and_goes_by_force_for_all(
     client: PubsubClient, system: tuple[Container, Container], bus: Bus
 ) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import time
 
 import pytest
 from yarl import URL
 
+from ion.messaging.address import Namespace
 from ion.messaging.amqp.transport import AmqpTransport
+from ion.messaging.envelope import Envelope
 from ion.messaging.transport import QueueSpec
 from ion.shell.doctor import management
 from ion.shell.doctor.faults import FAULTS
@@ -58,6 +61,34 @@ async def test_queues_without_limit_and_consumer(url):
     assert "'test.forgotten' has no limit and no consumer" in message
     assert remedy.endswith("test.forgotten")
     assert "management" not in seen.unchecked
+
+
+async def test_durable_subscriptions_that_collect_for_nobody(url):
+    names = Namespace("test")
+    specs = [
+        (names.subscription_queue("lab/ctd", "forsaken"), 2),
+        (names.subscription_queue("events", "empty"), 0),
+        (names.subscription_queue("events", "brief", expires=3600), 1),
+    ]
+    transport = AmqpTransport([url])
+    await transport.open()
+    for spec, waiting in specs:
+        await transport.declare_queue(spec)
+        for _ in range(waiting):
+            await transport.publish_confirmed("", spec.name, Envelope(), timeout=10)
+
+    def is_known() -> bool:  # the broker counts now and then
+        told = {q["name"]: q.get("messages") for q in management.ask(URL(url)).queues}
+        return told == {spec.name: waiting for spec, waiting in specs}
+
+    async with asyncio.timeout(60):
+        while not await asyncio.to_thread(is_known):
+            await asyncio.sleep(0.2)
+    seen = await diagnose(url)
+    await transport.close()
+    message, remedy = seen.one("subscription-unconsumed")
+    assert "'forsaken' to 'lab/ctd' ('test.xs.lab.sub.ctd.forsaken'), where 2 messages" in message
+    assert remedy.endswith("test.xs.lab.sub.ctd.forsaken")
 
 
 async def test_a_wrong_login_there_is_no_fault(url):

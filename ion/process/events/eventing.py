@@ -95,6 +95,7 @@ class Eventing(Subscribing):
         prefetch: int | None = None,
         since: float | None = None,
         after: int | None = None,
+        expires: float | None = None,
     ) -> EventSubscription:
         """Let a method of this process hear of events, until the subscription or the process ends.
 
@@ -112,11 +113,14 @@ class Eventing(Subscribing):
             seconds since 1970, UTC; then of what comes, each event once. With a name, that is done
             once for all that share it; until then, none of them hears what comes.
         :param after: likewise, of those with a greater offset; 0: of all.
+        :param expires: as of :meth:`subscribe`; not with ``since`` or ``after``: that all was
+            replayed is known for ever, and what the queue was deleted with would be missed.
         :raises TypeError: ``of`` is no type of event, or ``handler`` no async method of this
             process that takes one.
-        :raises BadRequest: no event can have such an origin; or ``since`` and ``after`` are given.
+        :raises BadRequest: no event can have such an origin; or two of ``since``, ``after`` and
+            ``expires`` are given.
         :raises ServiceNotFound: there is no repository to replay from.
-        :raises ConfigurationError: ``name`` or ``prefetch`` cannot be.
+        :raises ConfigurationError: ``name``, ``prefetch`` or ``expires`` cannot be.
         :raises LifecycleError: this process ends, or has ended.
         :raises Unavailable: the broker is away.
         """
@@ -124,8 +128,13 @@ class Eventing(Subscribing):
         op = event_op(self, handler, of, wanted)
         subscribe = self._host.subscribe
         if since is None and after is None:
-            plain = await subscribe(self, POINT, wanted.pattern, op, name, prefetch)
+            plain = await subscribe(
+                self, POINT, wanted.pattern, op, name, prefetch, expires=expires
+            )
             return EventSubscription(plain)
+        if expires is not None:
+            message = "a subscription that hears what was told before (since, after) cannot expire"
+            raise BadRequest(message)
         start = _start(since, after)
         topics = (wanted.pattern, MARKS)
         made = await subscribe(self, POINT, topics, op, name, prefetch, MADE)

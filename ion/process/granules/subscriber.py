@@ -30,8 +30,11 @@ POSITIONS = "stream_positions"  # the store of how far those with a name have co
 PAUSES = (0.1, 0.5, 2.0)  # seconds before what failed is tried again
 
 
-def _check_place(since: Any, after: Any) -> None:
+def _check_place(since: Any, after: Any, expires: Any) -> None:
     """Refuse what is no place in a stream: the service would refuse it each time it is asked."""
+    if expires is not None:
+        message = "expires: what is kept (since, after) is heard without a queue that could expire"
+        raise InvalidRequest(message)
     if after is not None and (after.__class__ is not int or not 0 <= after <= MAX_NUMBER):
         message = f"after: an offset, 0 or more, not {after!r:.80}"
         raise InvalidRequest(message)
@@ -89,6 +92,7 @@ class StreamSubscriber:
         after: int | None = None,
         prefetch: int | None = None,
         definition: StreamDefinition | None = None,
+        expires: float | None = None,
     ) -> Self:
         """Let a method of a process hear the granules of a stream.
 
@@ -105,7 +109,10 @@ class StreamSubscriber:
             again some times before the next one, then logged and dropped.
         :param prefetch: how many granules may be in hand; the rest is kept by the broker.
         :param definition: what each granule must have; others fail.
-        :raises InvalidRequest: ``stream`` is no name, ``after`` no offset, or ``since`` no time.
+        :param expires: as of :meth:`Process.subscribe`; not with ``since`` or ``after``, which need
+            no queue.
+        :raises InvalidRequest: ``stream`` is no name, ``after`` no offset, ``since`` no time; or
+            ``expires`` is given with one of these.
         :raises ReceivedError: (with ``since`` or ``after``) there is no such stream: 404.
         :raises ServiceNotFound: (likewise) there is no service ``streams``.
         :raises TypeError: ``handler`` is no async method of the process.
@@ -114,12 +121,12 @@ class StreamSubscriber:
         checked_stream(stream)
         made = cls(process, stream, handler_of(process, handler), name, definition)
         if since is not None or after is not None:
-            _check_place(since, after)
+            _check_place(since, after, expires)
             await made._replay(since, after or 0, prefetch or AHEAD)
             return made
         op: Any = GranuleOp(made._share if name is not None else made._hear)
         made._subscription = await process.subscribe(
-            POINT, escaped(stream), op, name=name, prefetch=prefetch
+            POINT, escaped(stream), op, name=name, prefetch=prefetch, expires=expires
         )
         return made
 

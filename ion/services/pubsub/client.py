@@ -120,6 +120,7 @@ class PubsubClient(ServiceClient, service="pubsub"):
         queue: QueueKind | None = None,
         description: str = "",
         owner: str = "",
+        expires: float | None = None,
         timeout: float | None = None,
     ) -> Registered:
         """Make a durable queue that collects from now on, consumed or not.
@@ -127,6 +128,10 @@ class PubsubClient(ServiceClient, service="pubsub"):
         :param topics: patterns; with those of ``named``, they replace what it was bound with.
         :param named: registered topics of the point.
         :param queue: of which kind; those who consume it must have the same in their settings.
+        :param expires: seconds without a consumer after which the broker deletes the queue, with
+            what waits there; 0: never; None: as it is, 0 where it is new. It stays registered, and
+            its queue is made again when it is declared again, or the service starts.
+        :raises Conflict: it is there with another ``queue`` or ``expires``: unsubscribe first.
         """
         content = {
             "name": name,
@@ -136,6 +141,7 @@ class PubsubClient(ServiceClient, service="pubsub"):
             "queue": queue,
             "description": description,
             "owner": owner,
+            "expires": expires,
         }
         return await self._ask("subscribe", content, timeout, Registered)
 
@@ -181,7 +187,12 @@ class PubsubClient(ServiceClient, service="pubsub"):
         """
         found = await self.subscription(name, point)
         return await process.subscribe(
-            found.point, found.topics, handler, name=name, prefetch=prefetch
+            found.point,
+            found.topics,
+            handler,
+            name=name,
+            prefetch=prefetch,
+            expires=found.expires or None,
         )
 
     async def _all(

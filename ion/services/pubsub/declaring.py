@@ -47,7 +47,10 @@ class Broker:
 
     def _spec(self, record: Record) -> QueueSpec:
         quorum = record.queue == "quorum"
-        return self._names.subscription_queue(record.point, record.name, quorum=quorum)
+        expires = record.expires or None
+        return self._names.subscription_queue(
+            record.point, record.name, quorum=quorum, expires=expires
+        )
 
     async def declare(self, record: Record, patterns: Sequence[str] = ()) -> None:
         """Make what a record stands for, where it is not there yet; a topic is nothing there.

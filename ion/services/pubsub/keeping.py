@@ -195,6 +195,10 @@ class Keeper:
         if before.queue != wanted.queue:
             message = f"subscription {before.name!r} has a {before.queue} queue: unsubscribe first"
             raise Conflict(message, details={"used": [before.queue]})
+        if before.expires != wanted.expires:
+            words = f"expires after {before.expires:g} s" if before.expires else "does not expire"
+            message = f"subscription {before.name!r} {words}: unsubscribe first"
+            raise Conflict(message, details={"used": ["expires"]})
         stale = before.stale
         if before.kind == "subscription":
             stale = list(dict.fromkeys([*stale, *await self.bound(before)]))

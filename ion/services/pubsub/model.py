@@ -31,6 +31,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     :ivar patterns: of a topic; or those that a subscription is bound with, besides those of
         ``named``, its registered topics.
     :ivar stale: patterns that a subscription is to be bound with no more.
+    :ivar expires: of a subscription: seconds without a consumer after which the broker deletes its
+        queue; 0: never.
     :ivar going: it is being undeclared: by force, or not.
     """
 
@@ -45,6 +47,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     named: list[str] = []
     stale: list[str] = []
     queue: QueueKind = "classic"
+    expires: float = 0.0
     going: Literal["", "unused", "forced"] = ""
 
     @property
@@ -108,6 +111,7 @@ class Registered(msgspec.Struct, frozen=True):
     :ivar messages: how many wait in it; None: there is no such queue.
     :ivar consumers: how many take from it.
     :ivar created: seconds since 1970.
+    :ivar expires: seconds without a consumer after which the broker deletes its queue; 0: never.
     """
 
     name: str
@@ -120,6 +124,7 @@ class Registered(msgspec.Struct, frozen=True):
     description: str = ""
     owner: str = ""
     created: float = 0.0
+    expires: float = 0.0
 
 
 class Gone(msgspec.Struct, frozen=True):

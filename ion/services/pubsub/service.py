@@ -6,7 +6,6 @@ What is kept is in its index store, and made again at the broker where an instan
 from __future__ import annotations
 
 import inspect
-import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import msgspec
 
 from ion.base.errors import BadRequest, InvalidRequest
+from ion.messaging.address import LEAST_EXPIRY, MAX_EXPIRY
 from ion.observe.context import current_call
 from ion.process.service import Service
 from ion.process.storeerrors import answering
@@ -34,7 +34,6 @@ from ion.services.pubsub.model import (
 )
 from ion.services.pubsub.registry import Registry
 
-log = logging.getLogger(__name__)
 STORE = "pubsub"
 LIMIT = 100
 MAX_LIMIT = 1000
@@ -180,11 +179,13 @@ class PubsubService(Service, name="pubsub", version="0.1.0", delivery="effective
         queue: QueueKind | None = None,
         description: str = "",
         owner: str = "",
+        expires: float | None = None,
     ) -> Registered:
         """Make a durable queue that collects from now on, whether anybody consumes it or not.
 
         ``topics`` are patterns, ``named`` registered topics of the point; they replace those that
-        it was bound with. ``queue`` is ``classic`` (default) or ``quorum``.
+        it was bound with. ``queue`` is ``classic`` (default) or ``quorum``. ``expires`` is seconds
+        without a consumer after which the broker deletes it; 0 (default): never.
         """
         with answering():
             path = model.path_of(point)
@@ -198,6 +199,7 @@ class PubsubService(Service, name="pubsub", version="0.1.0", delivery="effective
                 patterns=_patterns(topics) if topics or not named else [],
                 named=list(dict.fromkeys(named or [])),
                 queue=queue or (before.record.queue if before is not None else "classic"),
+                expires=_expires(expires, before.record if before is not None else None),
             )
             _check_bound(await self._keeper.bound(record))
             row = await self._keeper.declare(_worded(_new(record), description, owner))
@@ -278,6 +280,7 @@ class PubsubService(Service, name="pubsub", version="0.1.0", delivery="effective
             record.description,
             record.owner,
             record.created,
+            record.expires,
         )
 
 
@@ -321,6 +324,19 @@ def _check_bound(patterns: Sequence[str]) -> None:
             "subscription: make several"
         )
         raise InvalidRequest(message)
+
+
+def _expires(expires: float | None, before: Record | None) -> float:
+    """Return when a subscription is to expire; where nothing is said, as before, or never.
+
+    :raises InvalidRequest: it cannot.
+    """
+    if expires is None:
+        return before.expires if before is not None else 0.0
+    if expires == 0 or LEAST_EXPIRY <= expires <= MAX_EXPIRY:
+        return float(expires)
+    message = f"expires: 0 (never), or seconds, {LEAST_EXPIRY} to {MAX_EXPIRY}, not {expires!r}"
+    raise InvalidRequest(message)
 
 
 def _limit(limit: int) -> int:

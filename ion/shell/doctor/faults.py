@@ -277,6 +277,14 @@ _QUEUES = (
         "Start the service, or delete the queue where it is given up.",
     ),
     Fault(
+        "subscription-unconsumed",
+        WARNING,
+        "Events wait for a durable subscription that nobody consumes, and it has no expiry (as the "
+        "broker's management tells): it fills up.",
+        "Start who subscribes by its name; where nobody will, delete the queue; next time, "
+        "subscribe with `expires`.",
+    ),
+    Fault(
         "queue-unlimited",
         WARNING,
         "A queue of the system that nobody consumes has no limit and no expiry (as the broker's "

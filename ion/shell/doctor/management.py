@@ -7,6 +7,7 @@ import base64
 import email.utils
 import http.client
 import json
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -23,8 +24,9 @@ PORT, TLS_PORT = 15672, 15671
 _WITHIN = 2.0
 _OK, _UNAUTHORIZED = 200, 401
 _MAX_BYTES = 32 << 20
-_LIMITS = ("x-expires", "x-max-length", "x-max-length-bytes")
-_POLICY_LIMITS = ("expires", "max-length", "max-length-bytes")
+_POLICY_LIMITS = {"expires", "max-length", "max-length-bytes"}
+_LIMITS = {f"x-{limit}" for limit in _POLICY_LIMITS} | _POLICY_LIMITS
+_SUBSCRIPTION = re.compile(r"(?:xs\.([^.]+)\.)?sub\.([^.]+)\.([^.]+)")  # see Namespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ async def look(scene: Scene) -> list[Diagnosis]:
         skew = off_by(told.now, Answers((), told.asked, told.answered))
         allowed = scene.settings.messaging.clock_skew
         diagnoses += skewed(f"the clock of the broker on {url.host}", skew, allowed)
-    return [*diagnoses, *unlimited(scene, told.queues)]
+    return [*diagnoses, *unlimited(scene, told.queues), *forsaken(scene, told.queues)]
 
 
 def ask(url: URL, port: int | None = None) -> Told:
@@ -107,7 +109,31 @@ def unlimited(scene: Scene, queues: list[dict[str, Any]]) -> list[Diagnosis]:
     return diagnoses
 
 
+def forsaken(scene: Scene, queues: list[dict[str, Any]]) -> list[Diagnosis]:
+    """Return the durable subscriptions that collect for nobody, and do not end by themselves."""
+    diagnoses = []
+    for queue in queues:
+        name, waiting = str(queue.get("name", "")), queue.get("messages", 0)
+        subscription = _SUBSCRIPTION.fullmatch(name.removeprefix(f"{scene.sysname}."))
+        if subscription is None or not name.startswith(f"{scene.sysname}."):
+            continue
+        if queue.get("consumers", 0) or not waiting or _limits(queue) & {"x-expires", "expires"}:
+            continue
+        space, point, shared = subscription.groups()
+        where = f"{space}/{point}" if space else point
+        message = (
+            f"nobody consumes the durable subscription {shared!r} to {where!r} ({name!r}), where "
+            f"{waiting} messages wait"
+        )
+        remedy = remedies.delete_queue(scene.broker.vhost, name)
+        diagnoses.append(found("subscription-unconsumed", message, remedy))
+    return diagnoses
+
+
 def _is_limited(queue: dict[str, Any]) -> bool:
-    arguments = queue.get("arguments") or {}
-    policy = queue.get("effective_policy_definition") or {}
-    return any(key in arguments for key in _LIMITS) or any(key in policy for key in _POLICY_LIMITS)
+    return not _LIMITS.isdisjoint(_limits(queue))
+
+
+def _limits(queue: dict[str, Any]) -> set[str]:
+    """Return the names of what a queue's arguments and policy set."""
+    return {*(queue.get("arguments") or {}), *(queue.get("effective_policy_definition") or {})}
