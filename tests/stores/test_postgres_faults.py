@@ -230,31 +230,6 @@ async def test_a_cancelled_call_does_no_harm_to_others(opened: Open) -> None:
     assert await store.get("1") == b"x" * 100
 
 
-@pytest.mark.parametrize("how", ["put", "write"])
-async def test_what_was_given_up_is_not_done_after_what_came_later(
-    opened: Open, admin: Any, how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Wherever a large value was: the server is at work on it for long before it holds the key."""
-    monkeypatch.setattr("ion.stores.postgres.engine._QUIET", DEADLINE)  # a machine may be busy
-    store = await (await opened(timeout=10 * DEADLINE)).store("a")
-    value = bytes(20_000_000)
-    begun = time.monotonic()
-    await store.put("first", value)
-    whole = time.monotonic() - begun
-    for part in (0.4, 0.55, 0.7, 0.85):
-        key = f"k{part}"
-        put = store.put(key, value) if how == "put" else store.write([Put(key, value)])
-        given_up = asyncio.ensure_future(put)
-        await asyncio.sleep(part * whole)
-        given_up.cancel()
-        await asyncio.wait([given_up])
-        await store.put(key, b"later")
-        others = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'INSERT%' AND state = "
-        while await admin.fetchval(f"{others}'active'"):
-            await asyncio.sleep(0.01)
-        assert await store.get(key) == b"later"
-
-
 async def test_a_row_that_somebody_has_locked(opened: Open, admin: Any) -> None:
     """Whoever writes it waits, and is told in the end; nobody else waits."""
     datastore = await opened(timeout=2.0)

@@ -77,8 +77,8 @@ class PostgresDatastore:
         for rounds in every:
             rounds.flush()
         waiting = [future for rounds in every for future in rounds.waiting()]
-        if waiting:
-            await asyncio.wait(waiting, timeout=LAST_MOMENT)
+        if waiting or engine.left:
+            await asyncio.wait([*waiting, *engine.left], timeout=LAST_MOMENT)
         for rounds in every:
             rounds.close()
         await engine.pool.close()
@@ -142,7 +142,11 @@ class PostgresDatastore:
     async def _commit(self, parts: Sequence[Part]) -> None:
         committing.prepare(parts)
         tables = [part.table for part in parts]
-        await self._opened().run(lambda line: committing.commit(line, parts), tables)
+        await self._opened().run(
+            lambda line: committing.commit(line, parts),
+            tables,
+            writes=lambda: {part.table: [step.key for step in part.steps] for part in parts},
+        )
 
     def _part(self, parts: dict[str, Part], name: str) -> Part:
         part = parts.get(name)

@@ -6,15 +6,17 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ion.base.errors import IonError, Unavailable
 from ion.base.tasks import Tasks
+from ion.stores.postgres import doubts
+from ion.stores.postgres.doubts import Writes
 from ion.stores.postgres.driver import FOREIGN
 from ion.stores.postgres.failures import is_again, is_altered, is_lost, mapped
 from ion.stores.postgres.line import LOCK_MS, Line
 from ion.stores.postgres.pool import Pool
-from ion.stores.postgres.table import Table
+from ion.stores.postgres.table import Doubt, Table
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -23,7 +25,7 @@ Refresh = Callable[[Line, Table, BaseException], Awaitable[None]]
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.5
 _MOST_LOOKS = 10  # at a table that is never as it was found
-_QUIET = 1.0  # seconds that a statement that was given up has to end
+_QUIET = 1.0  # seconds that a statement that was given up has to end; then the server is told to
 _LAST_TRY = 2 * LOCK_MS / 1000  # seconds before the end
 
 
@@ -44,6 +46,7 @@ class Engine:
         self.loop = asyncio.get_running_loop()
         self.patience = patience
         self.is_closed = False
+        self.left: set[asyncio.Task[Any]] = set()  # who see to what was given up
         self._refresh = refresh
 
     async def run(
@@ -52,12 +55,14 @@ class Engine:
         tables: Sequence[Table] = (),
         *,
         is_read: bool = False,
+        writes: Writes | None = None,
         share: float = 1.0,
     ) -> T:
         """Return what ``work`` returns; it is done again where it did nothing.
 
         :param tables: that it uses.
         :param is_read: it changes nothing: it can be done again after the connection broke.
+        :param writes: what it writes of these tables, other than in a transaction of its own.
         :param share: of the patience that there is for it.
         :raises IonError: what the engine's error means; of a write that it may be done.
         """
@@ -74,7 +79,9 @@ class Engine:
             try:
                 async with asyncio.timeout_at(until):
                     await self._look_again(tables, altered, last_try)
-                    return await self.once(work, last_try)
+                    if writes is not None:
+                        await self._be_certain(tables, writes, last_try)
+                    return await self.once(work, last_try, writes)
             except NotDoneError as error:
                 cause, can_again = error.__cause__ or error, True
             except FOREIGN as error:
@@ -109,51 +116,103 @@ class Engine:
         self.pool.release(line)
         return result
 
-    async def once(self, work: Work[T], until: float) -> T:
+    async def once(self, work: Work[T], until: float, writes: Writes | None = None) -> T:
         """Return what ``work`` returns or raises; the connection is given back.
 
         :param until: the time that there must be one, on the loop's clock.
+        :param writes: as in :meth:`run`.
         """
         pool = self.pool
         line = pool.take() or await pool.acquire(until)
         try:
             result = await work(line)
-        except asyncio.CancelledError:
-            await self.settle(line)
-            raise
         except BaseException as error:
-            self.give_back(line, error)
+            self.give_back(line, error, writes)
             raise
         pool.release(line)
         return result
 
-    async def settle(self, line: Line) -> None:
-        """Give back a connection whose statement was given up, once that is over.
+    def give_back(self, line: Line, error: BaseException, writes: Writes | None = None) -> None:
+        """Give back a connection after an error.
 
-        Else it could be done after one that is begun later, and acknowledged. The driver asks the
-        server to stop it; where that takes long, the connection is cut, and nobody knows.
+        What it was to write is in doubt where nobody knows whether the server is at work on it yet:
+        nothing else is written there until that is known. Nobody waits for it here.
+
+        :param writes: as in :meth:`run`.
         """
-        is_quiet = False
+        if isinstance(error, NotDoneError) and error.__cause__ is not None:
+            error, writes = error.__cause__, None
+        if isinstance(error, IonError) or (isinstance(error, FOREIGN) and not is_lost(error)):
+            self.pool.release(line)
+            return
+        if isinstance(error, FOREIGN):  # it is broken
+            self.pool.drop(line)
+        if self.pool.is_closed or (writes is None and line.is_closed):
+            self.pool.drop(line)
+            return
+        held = doubts.begin(writes()) if writes is not None else []
+        task = self.tasks.start(self._see_to(line, held), "seeing to what was given up")
+        self.left.add(task)
+        task.add_done_callback(self.left.discard)
+
+    async def _see_to(self, line: Line, held: Sequence[tuple[Table, Doubt]]) -> None:
+        try:
+            if not await self._settle(line) and held:
+                await self._until(doubts.look_of(line.backend, [table for table, _ in held]))
+        finally:
+            doubts.end(held)
+
+    async def _settle(self, line: Line) -> bool:
+        """Give back a connection whose statement was given up; return whether that is over.
+
+        The driver asks the server to stop it; where that takes long, the connection is cut.
+        """
+        is_over = is_usable = False
         try:
             async with asyncio.timeout(min(_QUIET, self.patience / 10)):
                 await line.do("SELECT 1")  # the driver waits with it until the other is over
-            is_quiet = not line.connection.is_in_transaction()
+            is_over = is_usable = True
         except FOREIGN as error:
             log.debug("a statement that was given up: %s", error)
+            is_over = not is_lost(error)
         finally:
-            if is_quiet:
+            if is_usable and not line.is_closed and not line.connection.is_in_transaction():
                 self.pool.release(line)
             else:
                 self.pool.drop(line)
+        return is_over
 
-    def give_back(self, line: Line, error: BaseException) -> None:
-        """Give back a connection after an error."""
-        if isinstance(error, NotDoneError) and error.__cause__ is not None:
-            error = error.__cause__
-        if isinstance(error, IonError) or (isinstance(error, FOREIGN) and not is_lost(error)):
-            self.pool.release(line)
-        else:  # broken, or somebody has gone away in the middle of it
-            self.pool.drop(line)
+    async def _until(self, look: doubts.Look) -> None:
+        """Wait until a write that was given up is over; for ever, where nobody tells."""
+        pause = _FIRST_PAUSE
+        while not self.pool.is_closed:
+            try:
+                if await self.once(look, self.loop.time() + self.patience):
+                    return
+            except (IonError, *FOREIGN) as error:
+                log.debug("whether a write is over: %s", error)
+            await asyncio.sleep(pause)
+            if pause < _LONGEST_PAUSE <= 2 * pause:
+                log.warning("%s; others to the same wait", self.doubtful().message)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _be_certain(self, tables: Sequence[Table], writes: Writes, until: float) -> None:
+        """Wait until no earlier write that was given up may still be done."""
+        if not any(table.doubts for table in tables):
+            return
+        try:
+            async with asyncio.timeout_at(until):
+                await doubts.none_left(writes)
+        except TimeoutError:
+            raise self.doubtful() from None
+
+    def doubtful(self) -> Unavailable:
+        """Return the error of a write that came after one of which nobody knows."""
+        message = (
+            f"{self.pool.address.where}: an earlier write to the same was given up, and may be "
+            "under way yet: this one was not begun"
+        )
+        return Unavailable(message, details={"url": self.pool.address.shown})
 
     def is_undone(self, error: BaseException, *, is_read: bool) -> bool:
         """Tell whether what failed so did nothing, and may be tried again."""

@@ -5,29 +5,39 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from ion.stores.postgres.address import Address
 from ion.stores.postgres.driver import FOREIGN, asyncpg
 from ion.stores.postgres.failures import is_lost
 
+_BACKEND = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 CONNECT = 10.0  # seconds for one try to connect
 # A wait for a lock ends so early that a deadlock is not waited for, and that a round of many is not
 # held up by one row: whoever fails is tried again, until its time is up.
 LOCK_MS = 250
 
 
+class Backend(NamedTuple):
+    """The server's process for a connection. A number is given again: its start tells which."""
+
+    pid: int
+    start: Any
+
+
 class Line:
     """A connection. One statement at a time.
 
     :ivar connection: the driver's.
+    :ivar backend: what serves it; None: that changes, or is not known.
     :ivar began: when the statement under way was begun, on the loop's clock; 0: there is none.
     """
 
-    __slots__ = ("_held", "_most", "_time", "began", "connection", "is_late")
+    __slots__ = ("_held", "_most", "_time", "backend", "began", "connection", "is_late")
 
-    def __init__(self, connection: Any, statements: int) -> None:
+    def __init__(self, connection: Any, statements: int, backend: Backend | None = None) -> None:
         self.connection = connection
+        self.backend = backend
         self.began = 0.0
         self.is_late = False
         self._most = statements
@@ -152,17 +162,25 @@ async def connected(address: Address, timeout: float) -> Line:
     """
     settings = {"application_name": "ion"}
     if address.statements:
-        limit = str(int(timeout * 1000))
+        whole = str(int(timeout * 1000))
         settings |= {
             "lock_timeout": str(LOCK_MS),
-            "statement_timeout": limit,
-            "idle_in_transaction_session_timeout": limit,
+            "statement_timeout": whole,
+            "idle_in_transaction_session_timeout": whole,
             "jit": "off",
         }
+    limit = min(CONNECT, timeout)
     connection = await asyncpg.connect(
         address.dsn,
-        timeout=min(CONNECT, timeout),
+        timeout=limit,
         statement_cache_size=address.statements,
         server_settings=settings,
     )
-    return Line(connection, address.statements)
+    if not address.statements:
+        return Line(connection, 0)
+    try:
+        row = await connection.fetchrow(_BACKEND, timeout=limit)
+    except BaseException:
+        connection.terminate()
+        raise
+    return Line(connection, address.statements, Backend(*row) if row else None)

@@ -9,16 +9,18 @@ one that fails, or waits for a lock. Every call ends within its time.
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from ion.base.errors import IonError, Unavailable
+from ion.stores.postgres.doubts import Writes
 from ion.stores.postgres.driver import FOREIGN
 from ion.stores.postgres.engine import Engine
 from ion.stores.postgres.failures import is_again
 from ion.stores.postgres.line import Line
-from ion.stores.postgres.table import Table
+from ion.stores.postgres.table import Doubt, Table
 
 MAX_WAITING = 100_000  # calls; one more is refused
 MAX_ROUND = 1_000  # calls of one round
@@ -69,11 +71,14 @@ class Rounds(Generic[J]):
         self._is_read = is_read
         self._pending: list[J] = []
         self._busy: set[bytes] = set()
+        self._doubts: Sequence[Doubt] = () if is_read else table.doubts
         self._under_way: list[list[J]] = []
         self._flying = 0
         self._last = 0  # calls of the last round
         self._is_due = False
         self._watch: asyncio.TimerHandle | None = None
+        if not is_read:
+            table.freed = self.flush
 
     def alone(self, key: bytes) -> Line | None:
         """Return a connection for a caller who is the only one, if so it is: a task and a hop less.
@@ -84,7 +89,7 @@ class Rounds(Generic[J]):
         """
         if self._engine.is_closed:
             raise self._pool.not_open()
-        if self._last > 1 or self._flying or self._pending:
+        if self._last > 1 or self._flying or self._pending or self._doubts:
             return None
         line = self._pool.take()
         if line is not None:
@@ -102,13 +107,8 @@ class Rounds(Generic[J]):
 
         :raises BaseException: it may not be done again.
         """
-        try:
-            if isinstance(error, asyncio.CancelledError) and not self._is_read:
-                await self._engine.settle(line)
-            else:
-                self._engine.give_back(line, error)
-        finally:
-            self._free(job.key)
+        self._engine.give_back(line, error, self._writes([job]))
+        self._free(job.key)
         if not isinstance(error, FOREIGN):
             raise error
         if not self._engine.is_undone(error, is_read=self._is_read):
@@ -168,10 +168,13 @@ class Rounds(Generic[J]):
     async def _fly(self) -> None:
         """Do rounds while there is something to do."""
         engine = self._engine
+        jobs: list[J] = []  # of the round under way
+        do, writes = functools.partial(self._round, jobs), self._writes(jobs)
         try:
             while self._pending:
                 try:
-                    has_done = await engine.once(self._round, engine.loop.time() + engine.patience)
+                    until = engine.loop.time() + engine.patience
+                    has_done = await engine.once(do, until, writes)
                 except FOREIGN:
                     continue  # it is being mended
                 except IonError as error:  # no connection: so it is for all
@@ -184,9 +187,16 @@ class Rounds(Generic[J]):
         finally:
             self._flying -= 1
 
-    async def _round(self, line: Line) -> bool:
-        """Do one round; return whether there was anything to do."""
+    def _writes(self, jobs: Sequence[J]) -> Writes | None:
+        return None if self._is_read else lambda: {self._table: [job.key for job in jobs]}
+
+    async def _round(self, current: list[J], line: Line) -> bool:
+        """Do one round; return whether there was anything to do.
+
+        :param current: is made to hold its jobs.
+        """
         jobs = self._taken()
+        current[:] = jobs
         if not jobs:
             return False
         self._under_way.append(jobs)
@@ -215,6 +225,8 @@ class Rounds(Generic[J]):
         taken: list[J] = []
         left: list[J] = []
         kept = set() if self._is_read else set(self._busy)
+        for doubt in self._doubts:
+            kept.update([job.key for job in pending] if doubt.keys is None else doubt.keys)
         room, group = ROUND_BYTES, None
         for job in pending:
             is_full = len(taken) >= MAX_ROUND or room < job.size or job.size >= LARGE
@@ -249,7 +261,11 @@ class Rounds(Generic[J]):
         tables = (self._table,)
         try:
             results = await self._engine.run(
-                lambda line: self._do(line, jobs), tables, is_read=self._is_read, share=_MENDING
+                lambda line: self._do(line, jobs),
+                tables,
+                is_read=self._is_read,
+                writes=self._writes(jobs),
+                share=_MENDING,
             )
         except IonError as error:
             results = [error] * len(jobs)
@@ -272,15 +288,20 @@ class Rounds(Generic[J]):
         self._watch = None
         loop = self._engine.loop
         now = loop.time()
-        for job in itertools.chain(self._pending, *self._under_way):
-            job.since = job.since or now
-            if job.since <= now - self._engine.patience and not job.future.done():
-                error = TimeoutError()
-                is_safe = self._is_read or job.key not in self._busy
-                job.future.set_exception(self._engine.mapped(error, is_read=is_safe))
+        for jobs in (self._pending, *self._under_way):
+            for job in jobs:
+                job.since = job.since or now
+                if job.since <= now - self._engine.patience and not job.future.done():
+                    is_begun = jobs is not self._pending
+                    job.future.set_exception(self._late(job, is_begun=is_begun))
         self._pending = [job for job in self._pending if not job.future.done()]
         if self._pending or self._under_way:
             self._watch = loop.call_later(self._engine.patience / _LOOKS, self._look)
+
+    def _late(self, job: J, *, is_begun: bool) -> IonError:
+        if not is_begun and any(doubt.concerns([job.key]) for doubt in self._doubts):
+            return self._engine.doubtful()
+        return self._engine.mapped(TimeoutError(), is_read=self._is_read or not is_begun)
 
     # the end
 

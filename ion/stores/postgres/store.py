@@ -147,7 +147,10 @@ class PostgresStore:
 
     async def clear(self) -> None:
         """See :meth:`Store.clear`."""
-        await self._engine.run(lambda line: line.do(self.table.shape.clear), (self.table,))
+        table = self.table
+        await self._engine.run(
+            lambda line: line.do(table.shape.clear), (table,), writes=lambda: {table: None}
+        )
 
     async def query(self, query: Query) -> Page[Entry]:
         """See :meth:`IndexStore.query`."""

@@ -7,7 +7,8 @@ none that it has not named, and no write needs to ask.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ion.stores.entries import Rows, entries_of
@@ -151,14 +152,40 @@ def _column(name: str) -> str:
     return f"a_{name}"
 
 
+class Doubt:
+    """A write to a table that was given up: nobody knows whether it is over.
+
+    :ivar keys: what it writes; None: all there is.
+    :ivar over: done once it is.
+    """
+
+    __slots__ = ("keys", "over")
+
+    def __init__(self, keys: Collection[bytes] | None, over: asyncio.Future[None]) -> None:
+        self.keys = None if keys is None else frozenset(keys)
+        self.over = over
+
+    def concerns(self, keys: Collection[bytes] | None) -> bool:
+        """Tell whether it writes any of these; None: of all."""
+        return self.keys is None or keys is None or not self.keys.isdisjoint(keys)
+
+
 class Table:
     """A store's table.
 
     :ivar shape: what it is now, as far as is known.
+    :ivar doubts: writes that may be under way yet; their keys are not written meanwhile.
+    :ivar freed: called when there is one less.
     """
 
-    __slots__ = ("name", "shape")
+    __slots__ = ("doubts", "freed", "name", "shape")
 
     def __init__(self, name: str, shape: Shape) -> None:
         self.name = name
         self.shape = shape
+        self.doubts: list[Doubt] = []
+        self.freed: Callable[[], None] = _nothing
+
+
+def _nothing() -> None:
+    """Stand for what is to be done, where there is nothing."""

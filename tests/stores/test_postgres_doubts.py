@@ -1,0 +1,177 @@
+"""A write that was given up is over before what comes later: wherever the server was with it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from ion.base.errors import Unavailable
+from ion.stores.postgres.datastore import PostgresDatastore
+from ion.stores.postgres.store import PostgresStore
+from ion.stores.store import ABSENT, Put
+
+pytestmark = pytest.mark.postgres
+DEADLINE = 30.0
+SLOW = b"slow" + bytes(300_000)
+
+# It does not heed that it is cancelled, and holds no key yet.
+DEAF = """
+CREATE FUNCTION deaf() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF substr(NEW.value, 1, 4) = 'slow' THEN
+        BEGIN PERFORM pg_sleep({s}); EXCEPTION WHEN query_canceled THEN PERFORM pg_sleep({s}); END;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER deaf BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION deaf();
+"""
+
+
+@pytest.fixture
+async def admin(postgres_url: str) -> AsyncIterator[Any]:
+    """Give a connection of somebody else."""
+    connection = await asyncpg.connect(postgres_url)
+    yield connection
+    connection.terminate()
+
+
+@pytest.fixture
+async def datastore(
+    postgres_url: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Any]:
+    """Give a datastore that soon has the server end what it does not stop."""
+    monkeypatch.setattr("ion.stores.postgres.engine._QUIET", 0.1)
+    options, timeout = request.param
+    datastore = PostgresDatastore(postgres_url + options, timeout=timeout)
+    await datastore.open()
+    yield datastore
+    await datastore.close()
+
+
+async def slow_store(datastore: PostgresDatastore, admin: Any, seconds: float) -> PostgresStore:
+    """Return a store that is slow to take what begins with 'slow'."""
+    store = await datastore.store("a")
+    await store.put("k", b"before")
+    await admin.execute(DEAF.format(table=store.table.shape.sql, s=seconds))
+    return store
+
+
+async def at_work(admin: Any) -> list[int]:
+    """Return the servers' processes that insert."""
+    rows = await admin.fetch(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
+        "AND query LIKE 'INSERT%' AND state = 'active'"
+    )
+    return [row[0] for row in rows]
+
+
+async def until(admin: Any, *, busy: bool) -> list[int]:
+    """Wait until the server is at work on a write; or no longer."""
+    end = time.monotonic() + DEADLINE
+    while bool(pids := await at_work(admin)) != busy:
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
+    return pids
+
+
+async def give_up(store: PostgresStore, call: asyncio.Future[Any], how: str) -> None:
+    """Have a call end at once, and leave the server at work."""
+    if how == "cancelled":
+        call.cancel()
+    else:
+        for line in list(store._engine.pool._lines):
+            line.end()
+    for _ in range(5):  # that is: nobody waits for the server
+        await asyncio.sleep(0)
+    assert call.done()
+    assert call.cancelled() or "not known whether" in str(call.exception())
+
+
+DIRECT = ("", 2 * DEADLINE)
+POOLER = ("?statement_cache_size=0", 2 * DEADLINE)
+
+
+@pytest.mark.parametrize(
+    ("datastore", "what", "how"),
+    [
+        (DIRECT, "put", "cancelled"),
+        (DIRECT, "put", "cut"),
+        (DIRECT, "batch", "cancelled"),
+        (DIRECT, "new", "cut"),
+        (POOLER, "put", "cut"),
+        (POOLER, "batch", "cancelled"),
+    ],
+    indirect=["datastore"],
+)
+async def test_what_was_given_up_is_not_done_after_what_came_later(
+    datastore: PostgresDatastore, admin: Any, what: str, how: str
+) -> None:
+    store = await slow_store(datastore, admin, 0.4)
+    calls = {
+        "put": lambda: store.put("k", SLOW),
+        "batch": lambda: store.write([Put("k", SLOW), Put("l", b"slow")]),
+        "new": lambda: store.put("n", SLOW, revision=ABSENT),
+    }
+    call = asyncio.ensure_future(calls[what]())
+    await until(admin, busy=True)
+    await give_up(store, call, how)
+    await asyncio.gather(store.put("k", b"later"), store.remove("n"))
+    await until(admin, busy=False)
+    assert await store.get("k") == b"later"
+    assert await store.get("n") is None
+
+
+@pytest.mark.parametrize("datastore", [("?pool=1", 2 * DEADLINE)], indirect=True)
+async def test_a_large_value_that_is_given_up(datastore: PostgresDatastore, admin: Any) -> None:
+    """The server reads it for long, and is at work on it for long before it holds the key."""
+    store = await datastore.store("a")
+    value = bytes(20_000_000)
+    begun = time.monotonic()
+    await store.put("first", value)
+    whole = time.monotonic() - begun
+    for number, part in enumerate((0.3, 0.5, 0.7, 0.9)):
+        key = f"k{number}"
+        put = store.put(key, value) if number % 2 else store.write([Put(key, value)])
+        call = asyncio.ensure_future(put)
+        await asyncio.sleep(part * whole)
+        call.cancel()
+        await asyncio.wait([call])
+        await store.put(key, b"later")
+        await until(admin, busy=False)
+        assert await store.get(key) == b"later"
+
+
+@pytest.mark.parametrize("datastore", [("", 2.0)], indirect=True)
+@pytest.mark.parametrize("what", ["put", "batch"])
+async def test_what_nobody_knows_of_holds_up_its_key_and_no_other(
+    datastore: PostgresDatastore, admin: Any, what: str
+) -> None:
+    """A frozen server process may go on at any time: until then its key is not written."""
+    store = await slow_store(datastore, admin, 0.2)
+    given_up = asyncio.ensure_future(store.put("k", SLOW))
+    (pid,) = await until(admin, busy=True)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        await give_up(store, given_up, "cut")
+        later = store.put("k", b"2") if what == "put" else store.write([Put("k", b"2")])
+        called = asyncio.ensure_future(later)
+        await store.put("other", b"1")
+        await store.write([Put("other", b"2")])
+        with pytest.raises(Unavailable, match=r"was given up.*not begun"):
+            await asyncio.wait_for(called, DEADLINE)
+        assert await store.get("k") == b"before"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    end = time.monotonic() + DEADLINE
+    while store.table.doubts:
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
+    await store.put("k", b"later")
+    await until(admin, busy=False)
+    assert await store.get("k") == b"later"
