@@ -23,8 +23,10 @@ from ion.base.errors import (
     Unavailable,
 )
 from ion.process.contention import Contended
+from ion.stores.conflicts import StaleRead
 
 _CALLERS = (Conflict, NotFound, InvalidRequest, ContentTooLarge, Unavailable)
+_AGAIN = (Contended, StaleRead)  # no answers yet
 _KNOWN: dict[str, type[StoreError]] = {
     cls.__name__: cls for cls in (Conflict, NotFound, InvalidRequest, Damaged, NewerSchema)
 }
@@ -55,7 +57,7 @@ class Instead:
 
 def answer_of(error: BaseException) -> IonError | None:
     """Return the answer that an error of a store is; None: it is none."""
-    if not isinstance(error, _CALLERS) or isinstance(error, Contended):
+    if not isinstance(error, _CALLERS) or isinstance(error, _AGAIN):
         return None
     return ApplicationError(error.message, code=error.code, type=error.type, details=error.details)
 

@@ -33,6 +33,7 @@ from ion.process.publishing import EVENT
 from ion.process.relay import Relay
 from ion.process.repeats import inbox_key
 from ion.process.topics import addressed, checked_topic
+from ion.stores.conflicts import StaleRead
 from ion.stores.store import ABSENT, IndexStore, Store, UnitOfWork
 
 LOST = "ResultLost"
@@ -96,7 +97,8 @@ class Unit:
     ) -> None:
         """Commit; where the block raises, drop all of it.
 
-        :raises Conflict: others have written what was read here by key; nothing was done. Where it
+        :raises Conflict: others have written what was read here by key, be it found out at the end
+            or when it was read once more; nothing was done. Where it
             leaves the op, the runtime runs that again, some times.
         :raises Unavailable: the store went away: whether it is done is not known. The message, when
             it comes again, is handled or answered accordingly.
@@ -109,6 +111,9 @@ class Unit:
         if kind is not None:
             self._relay.drop(keys, perhaps_kept=False)
             await self._inner.__aexit__(kind, error, at)
+            if isinstance(error, StaleRead):
+                await self._raise_if_known()
+                raise Contended(error) from error
             return
         try:
             await self._keep_message()

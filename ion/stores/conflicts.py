@@ -6,6 +6,15 @@ from ion.base.errors import Conflict, NotFound
 from ion.stores.store import ABSENT
 
 
+class StaleRead(Conflict):
+    """A unit of work has read a key a second time, and somebody has written it in between: its
+    end would fail. To those who are told, it is a Conflict.
+    """
+
+    def __init__(self, error: Conflict) -> None:
+        super().__init__(error.message, type=Conflict.__name__, details=error.details)
+
+
 def conflict(store: str, key: str, expected: int, found: int | None) -> Conflict:
     """Return the error of a write that expects another revision than is there.
 

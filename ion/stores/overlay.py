@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from ion.stores.conflicts import conflict, not_there
+from ion.stores.conflicts import StaleRead, conflict, not_there
 from ion.stores.limits import (
     PAGE_BYTES,
     check_attributes,
@@ -71,12 +71,12 @@ class Overlay:
     def record(self, key: str, found: Entry | None) -> None:
         """Take down what the engine has for a key.
 
-        :raises Conflict: it had something else before.
+        :raises StaleRead: it had something else before.
         """
         revision = found.revision if found is not None else ABSENT
         first = self.reads.setdefault(key_bytes(key), revision)
         if first != revision:
-            raise conflict(self.name, key, first, revision)
+            raise StaleRead(conflict(self.name, key, first, revision))
 
     def applied(self, write: Write, before: Entry | None) -> Own:
         """Return what a write makes of a key; nothing is changed yet.

@@ -18,6 +18,8 @@ from ion import (
     Unavailable,
 )
 from ion.base.errors import Conflict, InvalidRequest, LifecycleError
+from ion.process.contention import Contended
+from ion.process.storeerrors import answering
 from tests.process.delivery import Bus, config, dead_letters, is_empty, until
 from tests.process.keeping import Bank, Receiver, add, eventually, known, number, store_url, unsent
 
@@ -245,6 +247,39 @@ async def test_events_go_out_and_come_in_once(bus: Bus, store_url: str) -> None:
 
 async def _is(container: Container, store: str, key: str, count: int) -> bool:
     return await number(container, store, key) == count and not await unsent(container)
+
+
+class Looks(Service, name="looks"):
+    """Reads a key twice in one unit; before the second time, somebody writes it."""
+
+    async def on_init(self) -> None:
+        self.accounts = await self.store("accounts")
+
+    async def op_twice(self, others: int) -> list[bytes | None]:
+        async with self.unit_of_work() as uow:
+            with answering():
+                seen = [await uow.store("accounts").get("a")]
+                if int(seen[0] or b"0") < others:
+                    await add(self.accounts, "a")
+                seen.append(await uow.store("accounts").get("a"))
+            await uow.reply(seen)
+        return seen
+
+
+async def test_what_was_written_between_two_reads_is_no_failure_of_the_caller() -> None:
+    config = {"store.url": "memory://"}
+    async with Container("memory://", config=config) as container:
+        looks = await spawned(container, Looks)
+        assert await container.rpc_send("looks", "twice", {"others": 3}) == [b"3", b"3"]
+        uow = looks.unit_of_work()
+        await uow.__aenter__()
+        assert await uow.store("accounts").get("b") is None
+        await add(looks.accounts, "b")
+        with pytest.raises(Conflict, match="there is a value already") as told:
+            await uow.store("accounts").get("b")
+        with pytest.raises(Contended):  # as what is found out at the end
+            await uow.__aexit__(Conflict, told.value, None)
+        assert told.value.type == "Conflict"
 
 
 class Raw(Service, name="raw"):
