@@ -181,7 +181,7 @@ class Watchdog:
 
     def _was_late(self, late: float, worked: float) -> None:
         """Find out what has held up this thread itself."""
-        if worked > late / 2:
+        if worked > min(late / 2, self._limit):  # on a busy machine it is no large part of the time
             return  # somebody worked, and kept the interpreter to itself: the loop's is the fault
         self._give_time()
         log.warning(
