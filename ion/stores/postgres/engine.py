@@ -79,8 +79,7 @@ class Engine:
             try:
                 async with asyncio.timeout_at(until):
                     await self._look_again(tables, altered, last_try)
-                    if writes is not None:
-                        await self._be_certain(tables, writes, last_try)
+                    await self._be_certain(tables, writes, last_try)
                     return await self.once(work, last_try, writes)
             except NotDoneError as error:
                 cause, can_again = error.__cause__ or error, True
@@ -196,9 +195,11 @@ class Engine:
                 log.warning("%s; others to the same wait", self.doubtful().message)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def _be_certain(self, tables: Sequence[Table], writes: Writes, until: float) -> None:
+    async def _be_certain(
+        self, tables: Sequence[Table], writes: Writes | None, until: float
+    ) -> None:
         """Wait until no earlier write that was given up may still be done."""
-        if not any(table.doubts for table in tables):
+        if writes is None or not any(table.doubts for table in tables):
             return
         try:
             async with asyncio.timeout_at(until):
