@@ -15,7 +15,9 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ion.base import imports
 from ion.base.errors import ConfigurationError
+from ion.base.imports import Need
 from ion.base.source import Ancestry, binds, syntax_error
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*)?\Z")
@@ -95,6 +97,12 @@ def parameters(target: str | type, root: type, kept: str) -> frozenset[str] | No
     if len(attributes) != 1:
         return None
     return ancestry.parameters(module_name, attributes[0], root, kept)
+
+
+def needs(name: str) -> list[Need]:
+    """Return what the module that ``name`` is in needs, and is not installed; imports nothing."""
+    module_name, _ = _split(name)
+    return imports.needs(module_name, sys.modules, _find_spec)
 
 
 def module_exists(module_name: str) -> bool:

@@ -47,7 +47,7 @@ def syntax_error(spec: ModuleSpec) -> str | None:
 
 def binds(spec: ModuleSpec, name: str) -> bool:
     """Tell whether a module binds ``name``, as far as can be seen."""
-    tree = _tree(spec)
+    tree = tree_of(spec)
     if tree is None:
         return True
     bound: set[str] = set()
@@ -73,7 +73,7 @@ class Ancestry:
             value = getattr(self._loaded[module], name, None)
             return None if value is None else isinstance(value, type) and issubclass(value, root)
         spec = self._find_spec(module) if steps else None
-        tree = _tree(spec) if spec is not None else None
+        tree = tree_of(spec) if spec is not None else None
         if spec is None or tree is None:
             return None
         nodes = [node for node in tree.body if name in _bound_by(node)]
@@ -99,7 +99,7 @@ class Ancestry:
         if module in self._loaded:
             return self.parameters_of(getattr(self._loaded[module], name, None), root, kept)
         spec = self._find_spec(module) if steps else None
-        tree = _tree(spec) if spec is not None else None
+        tree = tree_of(spec) if spec is not None else None
         if spec is None or tree is None:
             return None
         nodes = [node for node in tree.body if name in _bound_by(node)]
@@ -120,7 +120,7 @@ class Ancestry:
         """Return the same of a class that is there."""
         if not (isinstance(cls, type) and issubclass(cls, root)):
             return None
-        if cls.__init__ is root.__init__:
+        if inspect.getattr_static(cls, "__init__") is inspect.getattr_static(root, "__init__"):
             own = {each.__module__ for each in cls.__mro__ if each not in root.__mro__}
             specs = [self._find_spec(module) for module in own]
             is_kept = any(spec is None or _says(spec, kept) for spec in specs)
@@ -152,12 +152,17 @@ class Ancestry:
 def _origin(spec: ModuleSpec, node: ast.ImportFrom, name: str) -> tuple[str, str]:
     """Return the module that ``name`` is imported from, and what it is called there."""
     origin = next(a.name for a in node.names if name in (a.asname, a.name))
+    return absolute(spec, node), origin
+
+
+def absolute(spec: ModuleSpec, node: ast.ImportFrom) -> str:
+    """Return the module that something is imported from."""
     target = node.module or ""
     if node.level:
         package = (spec.parent or "").split(".")
         above = package[: len(package) - node.level + 1]
         target = ".".join([*above, *target.split(".")]).rstrip(".")
-    return target, origin
+    return target
 
 
 def _names(init: ast.stmt) -> frozenset[str] | None:
@@ -175,7 +180,8 @@ def _says(spec: ModuleSpec, word: str) -> bool:
     return content is None or word.encode() in content
 
 
-def _tree(spec: ModuleSpec) -> ast.Module | None:
+def tree_of(spec: ModuleSpec) -> ast.Module | None:
+    """Return the source of a module, parsed; None where it cannot be."""
     content = _content(spec)
     try:
         return None if content is None else ast.parse(content)

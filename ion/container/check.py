@@ -15,7 +15,7 @@ from ion.base.config import findings_in
 from ion.base.document import Document
 from ion.base.errors import ConfigurationError
 from ion.base.findings import ERROR, WARNING, Finding
-from ion.base.layers import findings_of
+from ion.base.layers import findings_of, from_file
 from ion.base.schema import did_you_mean
 from ion.container import arguments
 from ion.container.app import BUILT_IN, AppSpec, app_of, read_app
@@ -25,6 +25,7 @@ from ion.container.plan import plan
 from ion.container.release import RelEntry, RelSpec, read_rel, rel_of
 from ion.process.policy import reading
 from ion.process.process import Process
+from ion.stores.opening import SCHEMES, checked_scheme
 
 __all__ = ["Finding", "check"]
 
@@ -165,10 +166,16 @@ def _missing_of_app(app: AppSpec, read: Document) -> list[Finding]:
     findings = []
     if app.mod is not None:
         found = _missing(app.mod.name, read, ("mod",)) or _no_mod(app.mod, read)
-        findings += found or arguments.of_mod(app, app.mod, app.mod.name)
+        findings += found or [
+            *_lacking(app.mod.name, read, ("mod",)),
+            *arguments.of_mod(app, app.mod, app.mod.name),
+        ]
     for index, child in enumerate(app.processes):
         found = _no_process(child.class_, read, ("processes", index, "class"))
-        findings += found or arguments.of_child(app, index, child.class_)
+        findings += found or [
+            *_lacking(child.class_, read, ("processes", index, "class")),
+            *arguments.of_child(app, index, child.class_),
+        ]
     for index, pattern in enumerate(app.modules):
         module = pattern.partition("*")[0].rstrip(".")
         findings += _missing(module, read, ("modules", index))
@@ -189,6 +196,16 @@ def _no_process(name: str, read: Document, place: KeyPath) -> list[Finding]:
     if missing or plugin.derives(name, Process) is not False:
         return missing
     return [read.finding(place, not_a_process(name))]
+
+
+def _lacking(name: str, read: Document, place: KeyPath) -> list[Finding]:
+    """Check that what the module of a class needs is installed; what only some of its functions
+    need is a warning.
+    """
+    return [
+        read.finding(place, need.message, ERROR if need.always else WARNING)
+        for need in plugin.needs(name)
+    ]
 
 
 def _no_mod(mod: ModSpec, read: Document) -> list[Finding]:
@@ -217,7 +234,7 @@ def _in_yaml(path: Path) -> list[Finding]:
         return findings_in(path)
     if reading.is_policy(read):
         return reading.findings_in(read)
-    return findings_in(path) or _interceptors(read)
+    return findings_in(path) or [*_interceptors(read), *_store(path)]
 
 
 def _interceptors(read: Document) -> list[Finding]:
@@ -228,5 +245,22 @@ def _interceptors(read: Document) -> list[Finding]:
     findings = []
     for way in ("in", "out"):
         for index, name in enumerate(named.get(way) or ()):
-            findings += _missing(name, read, ("messaging", "interceptors", way, index))
+            place = ("messaging", "interceptors", way, index)
+            findings += _missing(name, read, place) or _lacking(name, read, place)
+    return findings
+
+
+def _store(path: Path) -> list[Finding]:
+    """Check that there is an engine for the store that a file of settings names."""
+    said = [entry for entry in from_file(path).entries if entry.path == ("store", "url")]
+    findings = []
+    for entry in said[-1:]:
+        where = entry.origin.place, entry.origin.line, "store.url"
+        try:
+            engine = SCHEMES[checked_scheme(entry.value)] if entry.value else ""
+        except ConfigurationError as error:
+            findings.append(Finding(error.message, *where))
+            continue
+        lacking = plugin.needs(engine) if engine else []
+        findings += [Finding(need.message, *where) for need in lacking if need.always]
     return findings

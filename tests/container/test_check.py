@@ -221,6 +221,22 @@ def test_files_of_settings(here: Path) -> None:
     ]
 
 
+def test_an_extra_that_is_not_installed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    for name in [each for each in sys.modules if each.startswith("ion.stores.postgres")]:
+        monkeypatch.delitem(sys.modules, name)
+    Path("pg.yml").write_text("store:\n  url: postgresql://h/d\n")
+    needs = "postgresql:// needs asyncpg: pip install 'ioncore[postgres]'"
+    assert said("pg.yml") == [f"error: pg.yml:2: store.url: {needs}"]
+    (here / "checked" / "half.py").write_text(
+        "import no_such_thing\nfrom .service import Service\n"
+    )
+    (here / "checked" / "__init__.py").write_text("")
+    path = app("child", "processes: [{id: x, class: 'checked.half:Service'}]\n")
+    lacks = "checked.half imports 'no_such_thing', which is not installed"
+    assert said(path) == [f"error: {path}:3: processes.0.class: {lacks}"]
+
+
 def test_files_that_are_none(here: Path) -> None:
     Path("x.txt").write_text("")
     Path("bad.app").write_text("a: ]")
