@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,29 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ion import Container, DeadlineExceeded, Forbidden, Process, Service, connect
+from ion import (
+    Container,
+    DeadlineExceeded,
+    Forbidden,
+    Process,
+    Service,
+    Unauthorized,
+    acting,
+    connect,
+)
 from ion.base.config import load
 from ion.base.settings import AgentSettings, MessagingSettings, SigningSettings
 from ion.messaging.address import Namespace
+from ion.messaging.codec import decode
 from ion.messaging.envelope import Envelope
 from ion.messaging.memory.transport import MemoryTransport
 from ion.process.discovery import survey
 from ion.process.endpoint import Endpoint
 from ion.process.granules import Granule, StreamPublisher, StreamSubscriber
-from ion.process.identity import signed
+from ion.process.identity import current_identity, signed
+from ion.process.identity.trust import issuer_of
 from ion.process.permission import Permission
+from tests.process.delivery import dead_letters, until
 
 pytestmark = pytest.mark.amqp
 KEY, OTHER_KEY = "ab" * 32, "cd" * 32
@@ -331,3 +344,48 @@ async def _until(condition: Any) -> None:
     async with asyncio.timeout(15):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+class Late(Process):
+    """Hears durably of what was told before it came, and says on whose behalf."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    async def on_activate(self) -> None:
+        await self.subscribe("news", "#", self.on_news, name="late")
+
+    async def on_news(self, content: Any, headers: Any, msg: Any) -> None:
+        identity = current_identity()
+        self.heard.append(f"{content} of {identity.actor if identity else None}")
+
+
+@pytest.mark.parametrize("is_signed", [True, False])
+async def test_what_waits_for_longer_than_its_token_is_judged_by_when_it_was_sent(
+    amqp_url: str, is_signed: bool
+) -> None:
+    """Only where messages are signed is that known."""
+    more = {"identity.verify": "required", "identity.leeway": 0.0}
+    settings = {**SIGNED, **more} if is_signed else {**more, "agent.key": KEY}
+    async with Container(amqp_url, sysname="test", config=settings) as container:
+        await container.spawn(Desk)
+        await container.terminate_process(await container.spawn(Late))  # its queue collects
+        desk, permission = container.endpoint.desk, container.endpoint.permission
+        issuer = issuer_of(permission, container.settings.identity, "test")
+        assert issuer is not None
+        token = issuer.token("ada", life=0.5)
+        with acting(token):
+            await container.publish("news", "a", "in time")
+        over = desk.identify(token).expires
+        await until(lambda: time.time() > over)
+        with acting(token):
+            await container.publish("news", "a", "too late")
+            with pytest.raises(Unauthorized, match="expired"):  # who waits can ask again
+                await container.rpc_send("desk", "tell", {"text": "a"})
+        late = container.processes[await container.spawn(Late)]
+        assert isinstance(late, Late)
+        refused = ["too late"] if is_signed else ["in time", "too late"]
+        letters = await dead_letters(container, "sub.news.late", len(refused))
+        assert [decode(each.envelope.body) for each in letters] == refused
+        assert {each.envelope.headers["cause-type"] for each in letters} == {"Unauthorized"}
+        await until(lambda: late.heard == (["in time of ada"] if is_signed else []))

@@ -221,7 +221,10 @@ class Desk:
             screen = call.endpoint.screen
             if screen is not None and not verifier.knows(token):
                 screen(call.envelope)  # costs less than the token of somebody who has no key
-            identity = verifier.identify(token)
+            try:
+                identity = verifier.identify(token)
+            except Unauthorized as error:
+                identity = _when_sent(verifier, token, call, error)
         except ConfigurationError as error:
             message = f"tokens cannot be checked here: {error.message}"
             raise Unauthorized(message, details={"reason": "unchecked"}) from error
@@ -258,3 +261,22 @@ class Desk:
             self._noted = now
             sender = str(call.envelope.headers.get("sender", ""))[:100]
             log.warning("refused %r of %s, from %r: %s", call.op, name, sender, error.message)
+
+
+def _when_sent(verifier: Verifier, token: str, call: Arriving, error: Unauthorized) -> Identity:
+    """Return whom a token that has ended was of when its message was sent, one way.
+
+    That may wait for longer than any token lasts: in a queue that nobody takes from, in an outbox,
+    or for its next attempt. When it was sent is known where messages are signed.
+
+    :raises Unauthorized: that is not known, or it had ended by then; or somebody waits for an
+        answer, and can ask again with a new one.
+    :raises Forbidden: the message is not signed as it should be.
+    """
+    sent = getattr(call.endpoint.screen, "sent", None)
+    if sent is None or call.envelope.reply_to or error.details.get("reason") != "expired":
+        raise error
+    at = sent(call.envelope)
+    if at is None:
+        raise error
+    return verifier.identified(token, min(at, time.time()))

@@ -115,6 +115,17 @@ class _Checker:
             raise
         return envelope
 
+    def sent(self, envelope: Envelope) -> float | None:
+        """Return when a message was sent, as it was signed: seconds since 1970.
+
+        None: it is not signed, or nothing is on this bus.
+
+        :raises Forbidden: it is signed, and is not good.
+        """
+        self(envelope)
+        match = _FORM.match(str(envelope.headers.get(HEADER)))
+        return int(match[3]) / 1000 if match and self._permission.ring() is not None else None
+
     def _check(self, ring: Ring, header: Any, envelope: Envelope) -> None:
         match = _FORM.match(header) if isinstance(header, str) else None
         if match is None or not is_form(match[1], match[2], match[4]):

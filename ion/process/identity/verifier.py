@@ -73,6 +73,18 @@ class Verifier:
             judge_time(identity, self.limits, now)
         return identity
 
+    def identified(self, token: str, at: float) -> Identity:
+        """Return whom a token was of at a former time, seconds since 1970.
+
+        :raises Unauthorized: as :meth:`identify`, then.
+        """
+        identity = self._known.get(token)
+        if identity is None:
+            identity = self._read(token, key_of(token, self._keys), at)
+            self._remember(token, identity)
+        judge_time(identity, self.limits, at)
+        return identity
+
     def revoke(self, told: Iterable[Revocation]) -> None:
         """Take what was revoked; what is remembered of it is forgotten."""
         if not self.revocations.learn(told, self._now()):
@@ -93,10 +105,13 @@ class Verifier:
             if len(token) <= MAX_TOKEN:
                 refusals.note(token, error, now, checked=checked)
             raise
+        self._remember(token, identity)
+        return identity
+
+    def _remember(self, token: str, identity: Identity) -> None:
         if len(self._known) >= self._size:
             del self._known[next(iter(self._known))]
         self._known[token] = identity
-        return identity
 
     def _read(self, token: str, key: PublicKey, now: float) -> Identity:
         self.checked += 1
