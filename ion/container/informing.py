@@ -15,6 +15,7 @@ import itertools
 import logging
 
 from ion.base.errors import IonError, ServiceNotFound
+from ion.base.tasks import Tasks
 from ion.messaging.transport import TransportState
 from ion.process.calling import Calling
 from ion.process.identity.catching_up import SERVICE, catch_up
@@ -30,6 +31,7 @@ class Informing:
 
     def __init__(self, caller: Calling) -> None:
         self._caller = caller
+        self._tasks = Tasks("informing")
         self._task: asyncio.Task[None] | None = None
         self._was_away = self._is_closed = False
         self._settled = asyncio.Event()  # there is an answer, or nobody to give one
@@ -47,7 +49,7 @@ class Informing:
     def _begin(self) -> None:
         self._caller._endpoint.desk.asking()  # the broker may have been away for long
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._learn(), name="what was revoked")
+            self._task = self._tasks.start(self._learn(), "what was revoked")
 
     def _on_state(self, state: TransportState) -> None:
         """Ask anew where the broker was away: what was revoked meanwhile was not heard."""
@@ -62,10 +64,7 @@ class Informing:
     async def close(self) -> None:
         """Ask no more. Never raises."""
         self._is_closed = True
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await self._tasks.stop()
 
     async def _learn(self) -> None:
         endpoint, said = self._caller._endpoint, ""

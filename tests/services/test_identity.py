@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import msgspec
@@ -36,9 +37,11 @@ from ion.process.identity.tokens import Limits, key_of, read
 from ion.process.identity.trust import issuer_of
 from ion.services.identity.client import IdentityClient, Session
 from ion.services.identity.guessing import Guesses
+from ion.services.identity.model import Grant
 from ion.services.identity.proving import assertion
 from ion.services.identity.service import IdentityService
 from ion.shell.helpers import Helpers
+from tests.process.delivery import until
 
 _names = itertools.count(1)
 CONFIG = {"identity.verify": "required", "store.url": "memory://", "identity.token": "system"}
@@ -590,3 +593,34 @@ async def test_nobody_without_the_key_says_what_is_revoked(
                     await asyncio.sleep(0.02)
             assert await asked(container, told(container, "ann")) == [OPERATOR]
     assert "is not sealed with the system's key" in caplog.text
+
+
+class Proving:
+    """A client that takes the assertions that it is given, and no refreshing."""
+
+    async def authenticate(self, actor: str, *, assertion: str, **_: Any) -> Grant:
+        return Grant(assertion, actor, (), time.time() + 0.01)
+
+    async def refresh(self, refresh: str) -> Grant:
+        raise Unauthorized(refresh)
+
+    async def end_session(self, refresh: str) -> None:
+        """Nothing."""
+
+
+async def test_a_session_outlives_a_proof_that_cannot_be_had() -> None:
+    proofs = iter(["first", "", "second"])
+
+    def prove() -> str:
+        proof = next(proofs, "more")
+        if not proof:
+            raise OSError("the card is not in the reader")
+        return proof
+
+    caller: Any = SimpleNamespace(_endpoint=SimpleNamespace(token="before"))
+    session = Session(caller, "ada", prove=prove)
+    session._client = Proving()  # type: ignore[assignment]
+    async with session:
+        assert caller._endpoint.token == "first"
+        await until(lambda: caller._endpoint.token in ("second", "more"))
+    assert caller._endpoint.token == "before"

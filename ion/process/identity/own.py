@@ -6,8 +6,9 @@ It is given, or in a file that somebody else renews, or made here with the key o
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -16,13 +17,14 @@ import msgspec
 from ion.base.errors import ConfigurationError, IonError
 from ion.base.files import read_file
 from ion.base.settings import IdentitySettings, Settings
+from ion.base.tasks import Tasks
 from ion.process.identity.identity import SYSTEM
 from ion.process.permission import Permission
 
 log = logging.getLogger(__name__)
 NONE = "none"
 STRICT = ("present", "required")
-LOOK_EVERY = 2.0  # seconds between two looks at the file
+LOOK_EVERY = 2.0  # seconds between two looks at the file, or for a token that cannot be had now
 SYSTEM_LIFE = 3600.0
 _MAX_BYTES = 16_384
 
@@ -61,7 +63,7 @@ class Own:
         self._party = party
         self._sysname = sysname
         self._is_made = False
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = Tasks(party.id)
 
     async def open(self) -> None:
         """Get the token. The key of the system was looked for before, or is looked for here.
@@ -76,11 +78,12 @@ class Own:
         elif settings.token == SYSTEM or self._is_systems_by_default:
             await self._make()
             self._is_made = True
-            self._task = asyncio.create_task(self._remake(), name="own token")
+            every = min(SYSTEM_LIFE, settings.max_life) / 2
+            self._tasks.start(self._keep(self._make, every), "own token")
         elif settings.token_file is not None:
             path = Path(settings.token_file)
-            self._party.token = await asyncio.to_thread(_read, path)
-            self._task = asyncio.create_task(self._reread(path), name="own token")
+            await self._read(path)
+            self._tasks.start(self._keep(partial(self._read, path), LOOK_EVERY), "own token")
 
     async def renew(self) -> None:
         """Make the token anew, where it was made here: it may be of a key that is to go.
@@ -92,10 +95,7 @@ class Own:
 
     async def close(self) -> None:
         """Stop renewing it. Never raises."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await self._tasks.stop()
 
     @property
     def _is_systems_by_default(self) -> bool:
@@ -117,22 +117,21 @@ class Own:
         life = min(SYSTEM_LIFE, self._settings.max_life)
         self._party.token = issuer.system_token(self._party.id, life=life)
 
-    async def _remake(self) -> None:
-        while True:
-            await asyncio.sleep(min(SYSTEM_LIFE, self._settings.max_life) / 2)
-            await self._make()
+    async def _read(self, path: Path) -> None:
+        self._party.token = await asyncio.to_thread(_read, path)
 
-    async def _reread(self, path: Path) -> None:
-        said = ""
+    async def _keep(self, get: Callable[[], Awaitable[None]], every: float) -> None:
+        """Get the token anew from time to time."""
+        said, pause = "", every
         while True:
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(pause)
             try:
-                self._party.token = await asyncio.to_thread(_read, path)
-                said = ""
+                await get()
+                said, pause = "", every
             except IonError as error:  # perhaps it is being replaced; the old one goes on
                 if error.message != said:
                     log.warning("%s; the token of before is used", error.message)
-                said = error.message
+                said, pause = error.message, min(every, LOOK_EVERY)
 
 
 def _read(path: Path) -> str:

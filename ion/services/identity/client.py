@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 import msgspec
 
 from ion.base.errors import CodecError, IonError, Unauthorized
+from ion.base.tasks import Tasks
 from ion.process.client import Caller, ServiceClient
 from ion.process.identity.acting import acting
 from ion.process.operator import Operator
@@ -221,7 +222,8 @@ class Session:
     at :meth:`renew`.
 
     :param caller: what ``ion.connect`` gives, or a container.
-    :param secret: of the actor; or ``prove``: returns a new assertion each time.
+    :param secret: of the actor; or ``prove``: returns a new assertion each time. What it raises is
+        logged, and it is called again, once the session has begun.
     :ivar grant: the last one.
     """
 
@@ -242,20 +244,19 @@ class Session:
         self._secret = secret
         self._prove = prove
         self._roles = roles
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = Tasks(f"session of {actor}")
 
     async def __aenter__(self) -> Self:
         self._before = self._endpoint.token
         await self._take(self._begin)
-        self._task = asyncio.create_task(self._keep(), name="identity session")
+        self._tasks.start(self._keep(), "renewal")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        self._endpoint.token = self._before
+        try:
+            await self._tasks.stop()
+        finally:
+            self._endpoint.token = self._before
         with contextlib.suppress(IonError), acting(""):
             await self._client.end_session(self.grant.refresh)
 
@@ -285,8 +286,8 @@ class Session:
             await asyncio.sleep(max(left * 2 / 3, 0.5) if left > 0 else 1.0)
             try:
                 await self.renew()
-            except IonError as error:  # it is tried again while the token lasts, and after
-                log.warning("the token of %r is not renewed yet: %s", self._actor, error.message)
+            except Exception as error:  # noqa: BLE001 - `prove` may raise anything; it is tried again
+                log.warning("the token of %r is not renewed yet: %s", self._actor, error)
 
 
 def _listed(values: Sequence[str] | None) -> list[str] | None:

@@ -11,7 +11,6 @@ between two reminders of what is revoked) and ``store``, the name of its index s
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from pathlib import Path
@@ -47,7 +46,6 @@ class IdentityService(
 
     def __init__(self, **config: Any) -> None:
         self._config = config
-        self._reminding: asyncio.Task[None] | None = None
 
     async def on_init(self) -> None:
         """Open the book, and get the key that tokens are signed with.
@@ -72,14 +70,7 @@ class IdentityService(
 
     async def on_activate(self) -> None:
         """Begin to remind all containers of what is revoked."""
-        self._reminding = asyncio.create_task(self._remind(), name="identity reminder")
-
-    async def on_terminate(self) -> None:
-        """Stop reminding."""
-        if self._reminding is not None:
-            self._reminding.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reminding
+        self.run(self._remind(), "reminder")
 
     async def _get_key(self, key_file: Any) -> None:
         endpoint = self._endpoint
