@@ -41,6 +41,7 @@ from ion.process.customs import Customs, checked_message_id
 from ion.process.deadlines import Begun, Deadlines, end_of
 from ion.process.farewell import Farewell
 from ion.process.gate import Gate
+from ion.process.mishaps import Mishaps
 from ion.process.moving import Mover
 from ion.process.notes import MAX_UNBEGUN, Notes
 from ion.process.points import Points
@@ -63,6 +64,7 @@ class Endpoint(Customs):
         that will come again and were not begun.
     :ivar at_work: (dead-letter key, id) of messages at work that must be handled once.
     :ivar counts: how often what is rare has happened here, by its name.
+    :ivar mishaps: the log of what ops raise that they should not.
     :param id: container id, unique; names the reply queue.
     :param rpc_timeout: default deadline of a call, seconds.
     :param max_content: the largest content either way, bytes.
@@ -104,6 +106,7 @@ class Endpoint(Customs):
         self.mover = Mover(transport, namespace, self.loop)
         self.points = Points(transport, namespace)
         self.counts: Counter[str] = Counter()
+        self.mishaps = Mishaps(self.loop)
         self._gate = Gate(transport, max_waiting)
         self.deadlines = Deadlines(self.loop, self.conversations.open, self.calls)
         self._open = self.conversations.open

@@ -22,12 +22,11 @@ from ion.process.incoming import IncomingCall
 
 log = logging.getLogger(__name__)
 MAX_MESSAGE = 4000  # characters of an exception's text that travel
-MAX_LOGGED = 1000
 _RUNTIME = (streaming.__file__, contention.__file__)
 
 
 def failure_of(call: IncomingCall, error: BaseException, name: str) -> IonError:
-    """Return the error to answer with; a handler's own failure is logged, once.
+    """Return the error to answer with; a handler's own failure is logged.
 
     Before the handler ran, an error is about the request and goes as it is. What a handler raises
     is a 500, whatever its class, unless it is an ApplicationError or a refusal: an error of a
@@ -44,10 +43,8 @@ def failure_of(call: IncomingCall, error: BaseException, name: str) -> IonError:
     if isinstance(error, ConversationError) and call.replied:
         log.debug("op %r of %s ended: %s", call.op, name, error)  # it spoke after the end
         return error
-    cause = (type(error), error, _below_runtime(error))
     failure = internal(error)
-    text = failure.message[:MAX_LOGGED]
-    log.error("op %r of %s failed: %s: %s", call.op, name, failure.type, text, exc_info=cause)
+    call.endpoint.mishaps.note(call.op, name, error, failure.message, _below_runtime(error))
     return failure
 
 

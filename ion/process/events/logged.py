@@ -12,6 +12,7 @@ import logging
 import os
 
 from ion.base import clock
+from ion.base.allowance import Allowance
 from ion.base.masking import mask_urls
 from ion.observe.context import current_call
 from ion.observe.logging import context
@@ -42,8 +43,7 @@ class LogTeller(logging.Handler):
         super().__init__(least)
         self._endpoint = endpoint
         self._handing = Handing(endpoint, "log events", MOST)
-        self._left = float(BURST)
-        self._filled = clock.monotonic()
+        self._allowance = Allowance(BURST, RATE, clock.monotonic())
         self._omitted = 0
 
     def begin(self) -> None:
@@ -78,14 +78,9 @@ class LogTeller(logging.Handler):
 
     def _may(self) -> bool:
         """Return whether one more can be told now; called under the lock of the handler."""
-        now = clock.monotonic()
-        self._left = min(self._left + (now - self._filled) * RATE, BURST)
-        self._filled = now
-        if self._left < 1:
-            self._omitted += 1
-            return False
-        self._left -= 1
-        return True
+        may = self._allowance.take(clock.monotonic())
+        self._omitted += not may
+        return may
 
     def _event(self, record: logging.LogRecord) -> LogEvent:
         who = context()

@@ -12,6 +12,7 @@ import logging
 import time
 from collections import Counter
 
+from ion.base.allowance import Allowance
 from ion.process.policy.model import Decision, Subject
 
 log = logging.getLogger("ion.policy")
@@ -35,7 +36,7 @@ class Journal:
         self.is_verbose = log.isEnabledFor(logging.DEBUG)
         self._counts = counts
         self._noted: dict[tuple[str, str], tuple[float, int]] = {}  # -> when, how many since
-        self._left, self._filled = float(BURST), time.monotonic()
+        self._lines = Allowance(BURST, RATE, time.monotonic())
         self._omitted = 0
 
     def allow(self, subject: Subject, action: str, decision: Decision) -> None:
@@ -54,7 +55,7 @@ class Journal:
         if len(self._noted) >= MAX_NOTED:
             self._noted.clear()
         self._noted[key] = (now, 0)
-        if not self._may(now):
+        if not self._lines.take(now):
             self._omitted += 1
             return
         told = _told(subject, action, decision)
@@ -71,15 +72,6 @@ class Journal:
         if self._omitted:
             log.warning(_OMITTED, self._omitted)
             self._omitted = 0
-
-    def _may(self, now: float) -> bool:
-        """Return whether one more can be logged now."""
-        self._left = min(self._left + (now - self._filled) * RATE, BURST)
-        self._filled = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
 
 
 def _shown(value: object) -> str:
