@@ -326,14 +326,14 @@ async def test_the_readers_container_stops(
 ) -> None:
     url, config = bus
     async with Container(url, sysname="test", config=config) as reader:
-        items = reader.stream("tail", "count", {"n": 1000}, credit=1, timeout=0.5)
+        items = reader.stream("tail", "count", {"n": 1000}, credit=1, timeout=1.5)
         assert await anext(items) == 0
     await asyncio.wait_for(tail.closed.wait(), 10)
     await until(lambda: nothing_is_left(container))
 
 
 async def test_silence_of_the_generator(container: Container, tail: Tail) -> None:
-    items = container.stream("tail", "then", {"n": 2, "how": "wait"}, timeout=0.6)
+    items = container.stream("tail", "then", {"n": 2, "how": "wait"}, timeout=1.5)
     assert [await anext(items), await anext(items)] == [0, 1]
     with pytest.raises(DeadlineExceeded):
         await anext(items)
@@ -342,7 +342,7 @@ async def test_silence_of_the_generator(container: Container, tail: Tail) -> Non
 
 
 async def test_a_reader_that_stops_loses_the_stream(container: Container, tail: Tail) -> None:
-    items = container.stream("tail", "count", {"n": 100}, timeout=0.6, credit=4)
+    items = container.stream("tail", "count", {"n": 100}, timeout=1.5, credit=4)
     assert await anext(items) == 0
     await asyncio.wait_for(tail.closed.wait(), 10)
     await until(lambda: nothing_is_left(container))
@@ -355,10 +355,10 @@ async def test_a_reader_that_stops_loses_the_stream(container: Container, tail: 
 
 async def test_items_put_the_deadline_off(container: Container, tail: Tail) -> None:
     seen = []
-    async with asyncio.timeout(20), container.stream("tail", "count", {"n": 12}, timeout=1.0) as i:
+    async with asyncio.timeout(20), container.stream("tail", "count", {"n": 12}, timeout=2.0) as i:
         async for item in i:
             seen.append(item)
-            await asyncio.sleep(0.15)  # all in all, longer than the limit of silence
+            await asyncio.sleep(0.18)  # all in all, longer than the limit of silence
     assert seen == list(range(12))
 
 
@@ -412,7 +412,7 @@ async def test_the_deadline_of_a_call_is_that_of_the_streams_it_reads(
     relay = container.processes[await container.spawn(Relay)]
     assert isinstance(relay, Relay)
     with pytest.raises(DeadlineExceeded):
-        await container.rpc_send("relay", "read", timeout=1.5)
+        await container.rpc_send("relay", "read", timeout=2.5)
     await asyncio.wait_for(tail.closed.wait(), 10)
     await until(lambda: nothing_is_left(container))
     assert isinstance(relay.error, (asyncio.CancelledError, DeadlineExceeded))

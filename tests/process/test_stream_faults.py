@@ -208,7 +208,7 @@ async def test_the_container_of_the_source_is_killed(wire: Bus) -> None:
         await container.start()
         source = container.processes[await container.spawn(Source)]
         assert isinstance(source, Source)
-        items = reader.stream("source", "count", {"n": 100, "hold": 5}, timeout=1.0)
+        items = reader.stream("source", "count", {"n": 100, "hold": 5}, timeout=2.0)
         seen = [await anext(items) for _ in range(5)]
         await container.kill()
         with pytest.raises((DeadlineExceeded, Unavailable)):
