@@ -19,6 +19,7 @@ from ion.messaging.transport import Delivery, ExchangeSpec, QueueSpec, Transport
 log = logging.getLogger(__name__)
 PAUSE = 0.5  # seconds before a copy that the broker did not take is tried again
 FLUSHED = 0.005  # seconds in which an ack has left this OS process
+SELDOM = 60.0  # seconds between two lines of the log on one queue that takes no copies
 
 
 class Mover:
@@ -35,6 +36,7 @@ class Mover:
         self._namespace = namespace
         self._loop = loop
         self._mending: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._told: dict[str, float] = {}  # where copies were not taken -> when that was said
         self.waiting = 0
         self.moving = 0
         self._when_still: list[Callable[[], None]] = []
@@ -92,11 +94,21 @@ class Mover:
         is_back = delivery.lost and not delivery.settled
         if is_back or self._transport.state is TransportState.CLOSED or self._loop.is_closed():
             return
-        where = f"{exchange} {key}".strip()
-        log.warning("message %s is not moved to %r yet: %s", copy.message_id, where, error)
+        self._tell(f"{exchange} {key}".strip(), copy, error)
         self._mend(exchange, key)
         self.waiting += 1
         self._loop.call_later(PAUSE, self._resume, delivery, exchange, key, copy)
+
+    def _tell(self, where: str, copy: Envelope, error: IonError) -> None:
+        """Say that a copy was not taken: all that are to go there fail, again and again."""
+        now = self._loop.time()
+        before = self._told.get(where)
+        is_told = before is not None and now - before < SELDOM
+        if not is_told:
+            self._told[where] = now
+        text = "message %s is not moved to %r yet (%d more wait so): %s"
+        level = logging.DEBUG if is_told else logging.WARNING
+        log.log(level, text, copy.message_id, where, self.waiting, error)
 
     def _resume(self, delivery: Delivery, exchange: str, key: str, copy: Envelope) -> None:
         self.waiting -= 1
