@@ -36,6 +36,26 @@ MAX_PAUSE = 30.0
 FAREWELL = 2.0  # seconds to send what is left when the container stops
 
 
+class _Trouble:
+    """What goes wrong again and again: said once, and when it is over."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._since: float | None = None
+
+    def goes_on(self, error: IonError) -> None:
+        """Take note of it."""
+        if self._since is None:
+            self._since = clock.monotonic()
+            log.warning("%s: %s", self._what, error)
+
+    def is_over(self) -> None:
+        """Take note that it is well, where it was not."""
+        if self._since is not None:
+            lasted, self._since = clock.monotonic() - self._since, None
+            log.warning("over, after %.0f s: %s", lasted, self._what)
+
+
 class _Sweep:
     """A pass through all that one owner has in the outbox.
 
@@ -149,12 +169,15 @@ class Relay:
     # sending
 
     async def _run(self) -> None:
+        waiting = _Trouble("what is in the outbox has to wait")
         while not (self._is_closing and not (self._fresh or self._sent)):
             try:
                 await self._step()
             except IonError as error:
-                log.warning("what is in the outbox has to wait: %s", error)
+                waiting.goes_on(error)
                 await self._idle(1.0)
+            else:
+                waiting.is_over()
 
     async def _step(self) -> None:
         """Do the next thing that is to be done, or wait for it."""
@@ -257,11 +280,14 @@ class Relay:
 
     async def _look(self) -> None:
         """Renew the claims, and take those of containers that are gone."""
+        blind = _Trouble("the claims to what is in the outbox cannot be looked at")
         while True:
             try:
                 await self._look_once()
             except IonError as error:
-                log.warning("the claims to what is in the outbox cannot be looked at: %s", error)
+                blind.goes_on(error)
+            else:
+                blind.is_over()
             await clock.sleep(self._lease / 3)
 
     async def _look_once(self) -> None:

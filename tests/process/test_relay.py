@@ -287,6 +287,29 @@ async def test_a_store_that_went_away_and_came_back(
         )
 
 
+async def test_a_store_that_is_full_for_long_is_told_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told() -> list[str]:
+        return [r.getMessage() for r in caplog.records if r.name == relays.log.name]
+
+    async with made(("memory://", {}), f"sqlite:///{tmp_path}/store.db") as container:
+        relay = (await container.mailroom()).relay
+        looks = 0
+
+        async def full() -> list[str]:
+            nonlocal looks
+            looks += 1
+            raise Unavailable("the disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(relay._claims, "renew", full)
+            await until(lambda: looks > 3)
+        await until(lambda: len(told()) > 1)
+        looked = "the claims to what is in the outbox cannot be looked at"
+        assert told() == [f"{looked}: the disk is full", f"over, after 0 s: {looked}"]
+
+
 def test_a_parcel_comes_back_as_it_was() -> None:
     envelope = Envelope("op", b"\0\xff", message_id="m", persistent=True, headers={"a": [1, "é"]})
     made_ = parcel("", "there", 12.5, envelope)
