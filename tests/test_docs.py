@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
 import os
 import subprocess
 import sys
@@ -14,25 +12,19 @@ from pathlib import Path
 import pytest
 
 from tests.docs import BROKER, blocks, pages
-from tests.shell.forking import Forker
+from tests.shell.forking import shared
 
 ROOT = Path(__file__).parent.parent
 PAGES = pages(ROOT)
 NEEDS = "<!-- needs: rabbitmq -->"
 
 
-@functools.cache
-def programs() -> str:
-    """Return the folder of an `ioncc` that starts in no time."""
-    forker = Forker()
-    atexit.register(forker.close)
-    return str(forker.folder)
-
-
 def run(page: Path, sandbox: Path, broker: str = "") -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
-        "PATH": os.pathsep.join([programs(), sysconfig.get_path("scripts"), os.environ["PATH"]]),
+        "PATH": os.pathsep.join(
+            [str(shared().folder), sysconfig.get_path("scripts"), os.environ["PATH"]]
+        ),
         "PYTHONPATH": f"{sandbox}{os.pathsep}{ROOT}",
         "HOME": str(sandbox),
         "XDG_DATA_HOME": str(sandbox / ".local"),

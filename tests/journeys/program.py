@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from tests.journeys.faults.fleet import PATIENCE, ROOT
+from tests.shell.forking import Forked, shared
 
 
 class Program:
@@ -31,7 +31,7 @@ class Program:
         self.folder = folder
         self.url = url
         self.store = f"sqlite:///{folder}/store.db"
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: Forked | None = None
         self.said: list[str] = []
         self._reading: asyncio.Task[None] | None = None
         options = ["-n", "-b", url, "-s", sysname]
@@ -47,13 +47,9 @@ class Program:
     async def start(self) -> None:
         """Start it; return when it is ready."""
         await self.close()
-        self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "ion.shell.main"),
-            *self._words,
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(self.folder)},
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(self.folder)}
+        self.process = await asyncio.to_thread(
+            lambda: shared().start(self._words, self.folder, env, mute=True)
         )
         ready = asyncio.get_running_loop().create_future()
         self._reading = asyncio.create_task(self._read(ready))
@@ -62,8 +58,11 @@ class Program:
 
     async def _read(self, ready: asyncio.Future[bool]) -> None:
         assert self.process is not None
-        assert self.process.stderr is not None
-        async for line in self.process.stderr:
+        lines = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(lines), self.process.stderr
+        )
+        async for line in lines:
             self.said.append(line.decode())
             if line.startswith(b"ready ") and not ready.done():
                 ready.set_result(True)
@@ -75,8 +74,8 @@ class Program:
         assert self.process is not None
         assert self._reading is not None
         async with asyncio.timeout(PATIENCE):
-            await self._reading
-            return await self.process.wait()
+            await asyncio.shield(self._reading)
+        return await asyncio.to_thread(self.process.wait, PATIENCE)
 
     async def stop(self) -> int:
         """End it as an operator does; return its exit code."""
@@ -86,9 +85,9 @@ class Program:
 
     async def kill(self) -> None:
         """Kill it where it runs."""
-        if self.process is not None and self.process.returncode is None:
-            self.process.send_signal(signal.SIGKILL)
-            await self.process.wait()
+        if self.process is not None:
+            self.process.kill()
+            await asyncio.to_thread(self.process.wait, PATIENCE)
 
     async def close(self) -> None:
         """Leave nothing of it behind."""

@@ -195,7 +195,7 @@ async def test_a_holder_that_is_suspended_does_not_serve_beside_the_next(scene, 
         assert book.last().pid == second.pid
     assert book.check() == [first.token, second.token]
     assert load.lost == 0
-    assert sleeper.process.returncode is None
+    assert sleeper.process.poll() is None
     os.kill(first.pid, signal.SIGTERM)
     assert await sleeper.over() == 0
 

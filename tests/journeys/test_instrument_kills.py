@@ -7,10 +7,7 @@ ION_SOAK=1 each is killed ten times.
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,8 +18,8 @@ from ion.process.connection import Connection
 from ion.services.instrument.client import InstrumentClient
 from ion.services.instrument.model import Status
 from ion.services.streams.client import StreamsClient
-from tests.journeys.faults.fleet import PATIENCE, ROOT
 from tests.journeys.faults.waiting import until
+from tests.journeys.program import Program
 
 pytestmark = [pytest.mark.amqp, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -45,59 +42,26 @@ apps:
 """
 
 
-class Node:
-    """An `ioncc` with a release, that can be killed and started again."""
-
-    def __init__(self, folder: Path, url: str, name: str) -> None:
-        self.folder = folder
-        self.name = name
-        store = f"store.url=sqlite:///{folder}/{name}.db"
-        self._words = ["-n", "-b", url, "-s", "kills", "--set", store, f"{name}.rel"]
-        self._process: asyncio.subprocess.Process | None = None
-        self._log: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        process = self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "ion.shell.main", *self._words),
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(self.folder)},
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        lines: list[bytes] = []
-        assert process.stderr is not None
-        async with asyncio.timeout(PATIENCE):
-            async for line in process.stderr:
-                lines.append(line)
-                if line.startswith(b"ready "):
-                    self._log = asyncio.ensure_future(self._read(process.stderr))
-                    return
-        raise AssertionError(b"".join(lines).decode())
-
-    async def _read(self, stderr: asyncio.StreamReader) -> None:
-        async for _ in stderr:
-            pass
-
-    async def kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(signal.SIGKILL)
-            await self._process.wait()
-        if self._log is not None:
-            await self._log
-
-
 @pytest.fixture
-async def nodes(tmp_path: Path, amqp_url: str) -> AsyncIterator[tuple[Node, Node]]:
+async def nodes(tmp_path: Path, amqp_url: str) -> AsyncIterator[tuple[Program, Program]]:
     for name, text in (("device.rel", DEVICE), ("agent.rel", AGENT)):
         (tmp_path / name).write_text(text)
-    device, agent = Node(tmp_path, amqp_url, "device"), Node(tmp_path, amqp_url, "agent")
+    device, agent = (
+        Program(
+            tmp_path,
+            amqp_url,
+            f"{name}.rel",
+            settings={"store.url": f"sqlite:///{tmp_path}/{name}.db"},
+        )
+        for name in ("device", "agent")
+    )
     try:
         await device.start()
         await agent.start()
         yield device, agent
     finally:
-        await agent.kill()
-        await device.kill()
+        await agent.close()
+        await device.close()
 
 
 class Watch:
@@ -130,7 +94,9 @@ class Watch:
         await until(check, "it does not see that its device is gone")
 
 
-async def test_an_agent_and_its_device_are_killed(nodes: tuple[Node, Node], amqp_url: str) -> None:
+async def test_an_agent_and_its_device_are_killed(
+    nodes: tuple[Program, Program], amqp_url: str
+) -> None:
     device, agent = nodes
     async with connect(amqp_url, sysname="kills") as caller:
         watch = Watch(caller)

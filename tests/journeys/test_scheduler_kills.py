@@ -151,7 +151,7 @@ async def members(tmp_path: Path, amqp_url: str) -> AsyncIterator[list[Program]]
 
 async def killed(members: list[Program]) -> Program:
     """Return the member that dies next."""
-    waiting = {asyncio.create_task(member.process.wait()): member for member in members}
+    waiting = {asyncio.create_task(member.over()): member for member in members}
     done, others = await asyncio.wait(
         waiting, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED
     )

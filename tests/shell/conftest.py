@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
 import re
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell.forking import Forked, Forker
+from tests.shell.forking import Forked, Forker, shared
 
 COMMAND = [sys.executable, "-m", "ion.shell.main"]
 READY = re.compile(
@@ -186,8 +185,7 @@ class Serving:
 @pytest.fixture(scope="session")
 def forker():
     """What runs the short commands."""
-    with contextlib.closing(Forker()) as running:
-        yield running
+    return shared()
 
 
 def _opened(folder: Path, forker: Forker):

@@ -8,8 +8,10 @@ line, too.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
+import functools
 import gc
 import importlib
 import json
@@ -23,12 +25,15 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 _LENGTH = struct.Struct("!I")
 _STATUS = struct.Struct("!i")
 _ROOT = Path(__file__).parents[2]
+_ROOMS = ("ion.shell", "ion.messaging", "ion.container", "ion.stores.sqlite", "ion.services.hello")
 _PR_SET_PDEATHSIG = 1
 
 
@@ -142,16 +147,22 @@ class Forker:
                 file.seek(0)
             return subprocess.CompletedProcess(words, code, *(f.read() for f in files[1:]))
 
-    def start(self, words: Sequence[str], folder: Path, env: dict[str, str]) -> Forked:
-        """Start, with pipes for what it prints and nothing to read; return at once."""
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        out, its_out = os.pipe()
+    def start(
+        self, words: Sequence[str], folder: Path, env: dict[str, str], *, mute: bool = False
+    ) -> Forked:
+        """Start, with nothing to read and pipes for what it prints; return at once.
+
+        :param mute: nobody reads its standard output.
+        """
+        nothing = os.open(os.devnull, os.O_RDWR)
         err, its_err = os.pipe()
-        theirs = [nothing, its_out, its_err]
+        ours, theirs = {"stderr": err}, [nothing, nothing, its_err]
+        if not mute:
+            ours["stdout"], theirs[1] = os.pipe()
         try:
-            return self._fork(words, folder, env, theirs, {"stdout": out, "stderr": err})
+            return self._fork(words, folder, env, theirs, ours)
         finally:
-            for fd in theirs:
+            for fd in set(theirs):
                 os.close(fd)
 
     def _fork(
@@ -170,46 +181,83 @@ class Forker:
         return Forked(words, pipe, ours)
 
 
+@functools.cache
+def shared() -> Forker:
+    """Return the one of this process, that lives as long."""
+    forker = Forker()
+    atexit.register(forker.close)
+    return forker
+
+
+@dataclass(frozen=True)
+class _Child:
+    """One that runs: its number, what tells its end, and who asked for it."""
+
+    pid: int
+    ended: int
+    pipe: socket.socket
+
+    def close(self) -> None:
+        os.close(self.ended)
+        self.pipe.close()
+
+
 def _serve(alive: socket.socket, listener: socket.socket) -> None:
     """Fork for each request; return in what is forked, as what shall run."""
+    children: dict[int, _Child] = {}  # by the file descriptors that tell something of them
+    poll = select.poll()
+    poll.register(alive, select.POLLIN)
+    poll.register(listener, select.POLLIN)
     while True:
-        if alive in select.select([alive, listener], [], [])[0]:
-            os._exit(0)
-        pipe, _ = listener.accept()
-        forker = os.getpid()
-        with pipe:
-            if os.fork():
-                continue
-            _die_with(forker)
-            alive.close()
-            listener.close()
-            head, streams, _, _ = socket.recv_fds(pipe, _LENGTH.size, 3)
-            (length,) = _LENGTH.unpack(head)
-            words, folder, env = json.loads(pipe.recv(length, socket.MSG_WAITALL))
-            if _watched(pipe, streams):
-                _become(words, folder, env, streams)
-                return
+        for fd, _ in poll.poll():
+            if fd == alive.fileno():
+                os._exit(0)
+            if fd in children:
+                _heard(fd, children, poll)
+            elif fd == listener.fileno():
+                pipe, _ = listener.accept()
+                forker = os.getpid()
+                pid = os.fork()
+                if not pid:
+                    _die_with(forker)
+                    for one in {alive, listener, *children.values()}:
+                        one.close()
+                    _begin(pipe)
+                    return
+                _watch(_Child(pid, os.pidfd_open(pid), pipe), children, poll)
 
 
-def _watched(pipe: socket.socket, streams: list[int]) -> bool:
-    """Fork once more: the child goes on, this one tells its pid and how it ended."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    watcher = os.getpid()
-    child = os.fork()
-    if not child:
-        _die_with(watcher)
-        return True
-    for fd in streams:
-        os.close(fd)
+def _watch(child: _Child, children: dict[int, _Child], poll: select.poll) -> None:
     with contextlib.suppress(OSError):
-        pipe.send(_STATUS.pack(child))
-    ended = os.pidfd_open(child)
-    if ended not in select.select([ended, pipe], [], [])[0]:  # who asked is gone
-        os.kill(child, signal.SIGKILL)
-    status = os.waitpid(child, 0)[1]
+        child.pipe.send(_STATUS.pack(child.pid))
+    children[child.ended] = children[child.pipe.fileno()] = child
+    poll.register(child.ended, select.POLLIN)
+    poll.register(child.pipe, select.POLLRDHUP)  # what there is to read is for the child
+
+
+def _heard(fd: int, children: dict[int, _Child], poll: select.poll) -> None:
+    """Tell how a child ended, or kill one that nobody asks for any more."""
+    child = children.pop(fd)
+    poll.unregister(fd)
+    if fd != child.ended:
+        os.kill(child.pid, signal.SIGKILL)
+        return
+    if children.pop(child.pipe.fileno(), None):
+        poll.unregister(child.pipe)
+    status = os.waitpid(child.pid, 0)[1]
     with contextlib.suppress(OSError):
-        pipe.send(_STATUS.pack(status))
-    os._exit(0)
+        child.pipe.send(_STATUS.pack(status))
+    child.close()
+
+
+def _begin(pipe: socket.socket) -> None:
+    """Read what is asked for, and become it."""
+    with pipe:
+        head, streams, _, _ = socket.recv_fds(pipe, _LENGTH.size, 3)
+        if len(head) < _LENGTH.size:  # who asked is gone
+            os._exit(1)
+        words, folder, env = json.loads(pipe.recv(*_LENGTH.unpack(head), socket.MSG_WAITALL))
+    _become(words, folder, env, streams)
 
 
 def _die_with(parent: int) -> None:
@@ -231,18 +279,35 @@ def _become(words: list[str], folder: str, env: dict[str, str], streams: list[in
     sys.argv = ["ioncc", *words]
 
 
-def _import_all() -> None:
-    import ion.shell
+def _run() -> None:
+    """Run it as `ioncc` runs; end without taking all modules apart, which takes longest of all."""
+    try:
+        runpy.run_module("ion.shell.main", run_name="__main__")
+    except SystemExit as end:
+        if not isinstance(end.code, int):
+            raise
+        threading._shutdown()  # waits for threads, as the end of a Python does
+        atexit._run_exitfuncs()
+        gc.collect()  # what was left behind complains now
+        sys.stderr.flush()
+        sys.stdout.flush()
+        os._exit(end.code)
 
-    for module in pkgutil.iter_modules(ion.shell.__path__, "ion.shell."):
-        if not module.ispkg and not module.name.startswith("ion.shell.prompt_"):
-            importlib.import_module(module.name)
+
+def _import_all() -> None:
+    """Import what commands import, also what only some of them do, such as the way to a broker."""
+    for room in _ROOMS:
+        package = importlib.import_module(room)
+        for module in pkgutil.walk_packages(package.__path__, f"{room}."):
+            if "prompt_" not in module.name:
+                with contextlib.suppress(ImportError):  # whoever needs it will say so
+                    importlib.import_module(module.name)
+    importlib.import_module("yaml")
     del sys.modules["ion.shell.main"]  # it is run, not imported
 
 
 if __name__ == "__main__":
     _import_all()
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     _serve(*(socket.socket(fileno=int(word)) for word in sys.argv[1:]))
-    runpy.run_module("ion.shell.main", run_name="__main__")
+    _run()
