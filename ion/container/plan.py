@@ -145,7 +145,10 @@ class _Planner:
         return other is not None or app.name in self.running
 
     def refuse_cycle(self, app: AppSpec) -> None:
-        """Raise where the app is on the way to itself."""
+        """Check that an app is not on the way to itself.
+
+        :raises ConfigurationError: it is; the message names all of that circle.
+        """
         on_trail = [index for index, other in enumerate(self.trail) if _same(other, app)]
         if not on_trail:
             return

@@ -214,6 +214,7 @@ class Post:
 
         :param final: no other container is to start it.
         :param declined: this one is not to stand by for it again.
+        :raises Unavailable: it was ``final``, and the others were not told.
         """
         if app is not self._app or self._taking is asyncio.current_task():
             return

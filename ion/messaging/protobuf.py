@@ -41,7 +41,10 @@ class ProtobufCodec:
     """Reads and writes protobuf messages, and plain data as well-known types."""
 
     def encode(self, content: Any, content_type: str = PROTOBUF) -> tuple[bytes, str]:
-        """Write a message as itself, plain data as ``google.protobuf.Value``."""
+        """Write a message as itself, plain data as ``google.protobuf.Value``.
+
+        :raises CodecError: it cannot be encoded.
+        """
         message = content if hasattr(content, "DESCRIPTOR") else _as_value(content)
         name = message.DESCRIPTOR.full_name
         try:
@@ -51,7 +54,11 @@ class ProtobufCodec:
             raise CodecError(text) from error
 
     def decode(self, body: bytes, content_type: str) -> Any:
-        """Read a message of the named type; well-known types become plain data."""
+        """Read a message of the named type; well-known types become plain data.
+
+        :raises UnsupportedContentType: there is no such type here.
+        :raises CodecError: the content is none of it.
+        """
         name = _type_name(content_type)
         message = message_class(name)()
         try:

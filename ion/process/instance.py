@@ -62,7 +62,10 @@ class Instance:
             self.task.cancel()
 
     def begins(self, process: Any) -> None:
-        """Give it the state that was saved last; where it does not take it, that is dropped."""
+        """Give it the state that was saved last; where it does not take it, that is dropped.
+
+        :raises StartError: it did not take it; the next one begins without.
+        """
         self.process = process
         process._restarts = self.restarts
         process._keep_state = functools.partial(self._saved.__setitem__, self.id)

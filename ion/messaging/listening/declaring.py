@@ -30,6 +30,8 @@ from ion.messaging.transport import ExchangeSpec, QueueSpec
 class Declarations:
     """What one channel declares.
 
+    What cannot be done raises a ChannelFault, which ends the channel, or a ConnectionFault.
+
     :ivar latest: name of the queue last declared here, or "".
     """
 

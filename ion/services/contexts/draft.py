@@ -106,7 +106,11 @@ class _Measure:
         self._blobs: list[Blob] = []
 
     def note(self, piece: bytes) -> None:
-        """Note a piece: a blob of its own, or, of a content that is one blob, more of it."""
+        """Note a piece: a blob of its own, or, of a content that is one blob, more of it.
+
+        :raises Stopped: nobody wants it any more.
+        :raises ItemError: the content is too large.
+        """
         if self._meter.stop.is_set():
             raise Stopped
         blobs, name, size = self._blobs, self._draft.name, len(piece)
@@ -121,7 +125,10 @@ class _Measure:
         check_size(self._draft, self._offset, self._most)
 
     def end(self) -> None:
-        """Note that it is over."""
+        """Note that it is over.
+
+        :raises ItemError: less has come, or more, than was said to be there.
+        """
         draft = self._draft
         if draft.size is not None and self._offset != draft.size:
             message = f"{draft.origin} has changed while it was read: {self._offset} bytes came"

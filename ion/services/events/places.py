@@ -23,6 +23,7 @@ class Places:
         """Let a process replay, unless it is done, or another does; return the place as it is then.
 
         :param lease: seconds that it may be silent for.
+        :raises Conflict: others claim it all the time.
         """
         for _ in range(TRIES):
             place, revision = await self._read(name)

@@ -90,9 +90,10 @@ class Keeping:
     async def items(
         self, stream: str, kept: Log, after: int, *, follow: bool
     ) -> AsyncIterator[Kept]:
-        """Iterate what is kept behind an offset; with ``follow``, until this instance ends.
+        """Iterate what is kept behind an offset; with ``follow``, as it comes, without an end.
 
         :raises NotFound: the stream was deleted.
+        :raises Unavailable: this instance ends; another one goes on where this was.
         """
         heard = time.monotonic()
         while True:

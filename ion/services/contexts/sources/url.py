@@ -95,14 +95,20 @@ class _Http:
         self._opener = urllib.request.build_opener(_Redirects(roots))
 
     def look(self) -> tuple[int | None, float]:
-        """Return its size, None where it does not say, and when it was changed, or 0."""
+        """Return its size, None where it does not say, and when it was changed, or 0.
+
+        :raises ItemError: it cannot be reached, or is no content.
+        """
         with _mapped(self._url), self._ask("HEAD", 0) as answer:
             length, changed = answer.headers["Content-Length"], answer.headers["Last-Modified"]
         return int(length) if (length or "").isdigit() else None, _time(changed)
 
     @contextmanager
     def opened(self, offset: int) -> Iterator[IO[bytes]]:
-        """Open it for reading from ``offset`` on."""
+        """Open it for reading from ``offset`` on.
+
+        :raises ItemError: it cannot be reached, read, or entered in the middle.
+        """
         with _mapped(self._url), self._ask("GET", offset) as answer:
             if offset and answer.status != 206:  # noqa: PLR2004 (partial content)
                 message = f"{shown(self._url)} gives no ranges"
@@ -151,7 +157,10 @@ class _Far:
             )
 
     def look(self) -> tuple[int | None, float]:
-        """Return its size, None where it does not say, and when it was changed, or 0."""
+        """Return its size, None where it does not say, and when it was changed, or 0.
+
+        :raises ItemError: it cannot be reached, or is no content.
+        """
         with _mapped(self._url):
             info = self._system.info(self._path)
         size, changed = info.get("size"), info.get("mtime")
@@ -161,7 +170,10 @@ class _Far:
 
     @contextmanager
     def opened(self, offset: int) -> Iterator[IO[bytes]]:
-        """Open it for reading from ``offset`` on."""
+        """Open it for reading from ``offset`` on.
+
+        :raises ItemError: it cannot be reached, read, or entered in the middle.
+        """
         with _mapped(self._url), self._system.open(self._path, "rb") as file:
             if offset:
                 file.seek(offset)

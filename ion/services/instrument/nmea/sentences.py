@@ -160,7 +160,10 @@ def _when(moment: time, day: date | None, now: datetime) -> float:
 
 
 def sentence(*words: str) -> bytes:
-    """Return a sentence of these words, with checksum and end; empty ones at its end left out."""
+    """Return a sentence of these words, with checksum and end; empty ones at its end left out.
+
+    :raises Wrong: a word has characters that stand for something else, or none of ASCII.
+    """
     body = ",".join(words).rstrip(",")
     if not body.isascii() or not body.isprintable() or set(body) & {"$", "*", "!"}:
         message = f"what a sentence cannot hold: {body!r}"
