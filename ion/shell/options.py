@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from ion.base.errors import IonError
 from ion.base.ids import checked_name
-from ion.shell import attachwords, dlqwords, operatewords
+from ion.shell import attachwords, callwords, dlqwords, operatewords
 from ion.shell.arguments import AppArguments
-from ion.shell.content import parse_content, split_target
+from ion.shell.content import check_content, split_target
 from ion.shell.doctor import words as doctorwords
 
 START = "start"  # the command where no reserved word was given
@@ -32,7 +32,7 @@ LEVELS = operatewords.LEVELS
 
 
 @dataclass
-class Options(operatewords.Fields, attachwords.Fields):
+class Options(operatewords.Fields, attachwords.Fields, callwords.Fields):
     """What was asked for. Optional values are None (or empty) where nothing was said.
 
     :ivar command: ``start`` or a reserved word.
@@ -40,8 +40,6 @@ class Options(operatewords.Fields, attachwords.Fields):
     :ivar listen: where the memory bus is to listen, ``HOST:PORT``.
     :ivar args: ``key=value`` words for the apps.
     :ivar settings: ``section.key=value`` words.
-    :ivar target: ``SERVICE.OP`` of ``call`` and ``send``.
-    :ivar content: the words after the target.
     :ivar timeout: seconds.
     :ivar plan: whether ``check`` shows what would be started.
     :ivar action: what ``dlq`` is to do, with the queues of ``keys``; ``ids``, ``limit`` and ``yes``
@@ -64,8 +62,6 @@ class Options(operatewords.Fields, attachwords.Fields):
     no_history: bool = False
     lockfile: str | None = None
     files: Sequence[str] = ()
-    target: str = ""
-    content: Sequence[str] = ()
     timeout: float | None = None
     explain: str | None = None
     plan: bool = False
@@ -135,7 +131,7 @@ def _checked(options: Options, parser: argparse.ArgumentParser) -> Options:
             checked_name(options.sysname, "sysname")
         if options.target:
             split_target(options.target)
-            parse_content(options.content)
+            check_content(options.content)
         AppArguments(options.args)
         if options.command == DLQ:
             dlqwords.check(options)
@@ -295,28 +291,12 @@ def _listing(what: str) -> Callable[[str], argparse.ArgumentParser]:
     return build
 
 
-_CONTENT_EPILOG = """\
-The last dot separates the op: "hello.v2.greet" is op greet of version 2 of hello, and
-"<pid>.op" an op of one process. Content is given as key=value words, or as one JSON text.
-A value that is JSON is taken as JSON where the op's annotation is not str, else as text.
-
-examples:
-  ioncc {word} hello.hello text=you -b amqp://guest:guest@localhost:5672/
-  ioncc {word} hello.hello '{{"text": "you"}}' -b amqp://guest:guest@localhost:5672/
-"""
-
-
-def _calling(description: str) -> Callable[[str], argparse.ArgumentParser]:
-    def build(word: str) -> argparse.ArgumentParser:
-        parser = _remote_parser(f"ioncc {word}", description, _CONTENT_EPILOG.format(word=word))
-        _add_timeout(parser, "deadline in seconds (default: the setting messaging.rpc_timeout)")
-        parser.add_argument("target", metavar="SERVICE.OP", help="what to reach")
-        meta, text = "KEY=VALUE | JSON", "the content of the message"
-        # without a default, it would be asked for where SERVICE.OP is missing
-        parser.add_argument("content", nargs="*", default=[], metavar=meta, help=text)
-        return parser
-
-    return build
+def _calling_parser(word: str) -> argparse.ArgumentParser:
+    said, epilog = callwords.DESCRIPTIONS[word], callwords.epilog(word)
+    parser = _remote_parser(f"ioncc {word}", said, epilog)
+    _add_timeout(parser, callwords.TIMEOUT)
+    callwords.add_arguments(parser, word)
+    return parser
 
 
 def _add_timeout(parser: argparse.ArgumentParser, text: str) -> None:
@@ -386,8 +366,7 @@ _COMMANDS: dict[str, Callable[[str], argparse.ArgumentParser]] = {
     "services": _listing("the services"),
     "apps": _listing("the running apps"),
     "nodes": _listing("the containers"),
-    "call": _calling("Call an op of a service and print its answer as JSON."),
-    "send": _calling("Send a message one way: it is handed to the broker, nothing is awaited."),
+    **dict.fromkeys(callwords.DESCRIPTIONS, _calling_parser),
     "check": _check_parser,
     "config": _config_parser,
     DLQ: _dlq_parser,

@@ -8,19 +8,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
 
-from ion.base.errors import Forbidden, IonError, Unauthorized, Unavailable
+from ion.base.errors import IonError, Unavailable
 from ion.messaging import runtime
 from ion.observe.logging import hush_library
 from ion.process.connection import Connection, connect
-from ion.shell import exits, steering
+from ion.shell import calling, callwords, exits, steering
 from ion.shell.attachwords import ATTACH
 from ion.shell.config import read_settings
-from ion.shell.content import needs_types, parse_content, split_target
 from ion.shell.dlq import dead_letters
 from ion.shell.health import HEALTH, health
 from ion.shell.nodes import need_some
@@ -42,6 +40,8 @@ async def run(options: Options) -> int:
     command = _COMMANDS[options.command]
     hush_library()
     try:
+        if options.command in callwords.DESCRIPTIONS:
+            calling.prepare(options)
         with quietly() if options.command in _QUIET else contextlib.nullcontext():
             async with _connected(options) as connection:
                 return await command(connection, options)
@@ -93,56 +93,6 @@ async def _list(connection: Connection, options: Options) -> int:
     return exits.OK
 
 
-async def _call(connection: Connection, options: Options) -> int:
-    to, op = split_target(options.target)
-    content = await _content(connection, options, to, op)
-    answer = await connection.rpc_send(to, op, content, options.timeout)
-    if options.json:
-        print(to_json(answer))
-    else:
-        show_json(answer)
-    return exits.OK
-
-
-async def _send(connection: Connection, options: Options) -> int:
-    to, op = split_target(options.target)
-    content = await _content(connection, options, to, op)
-    await connection.send(to, op, content, timeout=options.timeout)
-    return exits.OK
-
-
-async def _content(connection: Connection, options: Options, to: str, op: str) -> Any:
-    """Return the message's content; the op's annotations are asked for where they matter.
-
-    Who may call the op, but not look at containers, has what is JSON taken as JSON.
-    """
-    if not needs_types(options.content):
-        return parse_content(options.content)
-    try:
-        infos = await ask(connection.endpoint)
-    except (Forbidden, Unauthorized):
-        infos = []
-    return parse_content(options.content, types_of(infos, to, op))
-
-
-def types_of(infos: Sequence[Mapping[str, Any]], to: str, op: str) -> dict[str, str]:
-    """Return the annotations of an op's parameters as text; empty where nobody knows the op.
-
-    :param to: a service (``name`` or ``name.v2``) or a pid.
-    """
-    found: dict[str, str] = {}
-    for info in infos:
-        services = info.get("services", [])
-        names = {to, *(p.get("service") for p in info.get("processes", []) if p.get("pid") == to)}
-        for service in services:
-            major = str(service.get("version", "")).partition(".")[0]
-            known = {service.get("name"), f"{service.get('name')}.v{major}"}
-            if names & known:
-                params = service.get("ops", {}).get(op, {}).get("params", [])
-                found.update({p["name"]: str(p.get("type", "")) for p in params})
-    return found
-
-
 async def _attach(connection: Connection, options: Options) -> int:
     from ion.shell.attach import attach  # brings the prompt, which takes long to load
 
@@ -163,8 +113,8 @@ def _told(error: IonError) -> str:
 
 _COMMANDS: dict[str, _Command] = {
     **dict.fromkeys(LISTINGS, _list),
-    "call": _call,
-    "send": _send,
+    callwords.CALL: calling.call,
+    callwords.SEND: calling.send,
     DLQ: dead_letters,
     ATTACH: _attach,
     HEALTH: health,

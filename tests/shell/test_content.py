@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from ion.shell.content import ContentError, needs_types, parse_content, split_target
+from ion.shell.content import (
+    ContentError,
+    check_content,
+    files_in,
+    needs_types,
+    parse_content,
+    split_target,
+)
 
 
 @pytest.mark.parametrize(
@@ -82,3 +89,37 @@ def test_words_that_are_no_content_are_named(words):
 def test_a_key_given_twice_is_refused():
     with pytest.raises(ContentError, match="twice"):
         parse_content(["a=1", "a=2"])
+
+
+@pytest.mark.parametrize(
+    ("word", "annotation", "value"),
+    [
+        ("x@a/b.jpg", "bytes", b"\xc3\xa9"),
+        ("x@a/b.jpg", "", b"\xc3\xa9"),
+        ("x@a/b.jpg", "str", "é"),
+        ("x@a/b.jpg", "str | None", "é"),
+        ("x=base64:AAE=", "bytes | None", b"\0\1"),
+        ("x=base64:AAE=", "any", b"\0\1"),
+        ("x=base64:", "bytes", b""),
+        ("x=base64:AAE=", "str", "base64:AAE="),
+        ("x=@a/b.jpg", "", "@a/b.jpg"),
+        ("x=you@home", "", "you@home"),
+    ],
+)
+def test_bytes(word, annotation, value):
+    given = {"a/b.jpg": "é".encode()}
+    check_content([word])
+    assert set(files_in([word])) <= set(given)
+    assert parse_content([word], {"x": annotation}, given) == {"x": value}
+    assert needs_types([word]) is (word[1] == "@" or "base64:" in word)
+
+
+def test_bytes_that_are_none():
+    with pytest.raises(ContentError, match=r"'x' is no base64 .*x@FILE"):
+        parse_content(["x=base64:AA"], {}, {})
+    with pytest.raises(ContentError, match="'x' is to be text, and 'f' is no UTF-8"):
+        parse_content(["x@f"], {"x": "str"}, {"f": b"\xff"})
+    with pytest.raises(ContentError, match="'x' is given twice"):
+        check_content(["x@f", "x=1"])
+    with pytest.raises(ContentError, match="key=value"):  # as of a spawn
+        parse_content(["x@f"])

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from ion.shell.remote import types_of
+from ion.shell.calling import types_of
 
 pytestmark = pytest.mark.amqp
 
@@ -30,8 +30,8 @@ def system(module_ioncc, rabbitmq_server):
 def ask(module_ioncc, system):
     """Run a command against the system."""
 
-    def run(*words):
-        return module_ioncc.run("-b", system.url, "-s", "sys", *words)
+    def run(*words, **how):
+        return module_ioncc.run("-b", system.url, "-s", "sys", *words, **how)
 
     return run
 
@@ -95,6 +95,30 @@ def test_call_prints_the_answer_as_json(ask, words, answer):
     result = ask("call", *words)
     assert (result.returncode, result.stderr) == (0, "")
     assert json.loads(result.stdout) == answer
+
+
+def test_bytes_go_in_from_a_file_and_come_out_into_one(ask, module_ioncc):
+    every = bytes(range(256))
+    (module_ioncc.folder / "every").write_bytes(every)
+    answer = module_ioncc.folder / "answer"
+    assert ask("call", "noting.any", "value@every", "--out", "answer").stdout == ""
+    assert answer.read_bytes() == every
+    assert ask("call", "noting.any", "value=base64:AAE=").stdout == '"AAE="\n'
+    assert ask("call", "noting.echo", "text@-", "--out", "-", given="no\nJSON").stdout == "no\nJSON"
+    assert ask("call", "noting.any", "value=[1]", "--out", "-").stdout == "[1]\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["text@nowhere"], "'nowhere' cannot be read: No such file"),
+        (["text=x", "--out", "."], "--out .: it is a folder"),
+        (["text=x", "--out", "no/such/file"], "nothing can be written there"),
+    ],
+)
+def test_a_file_that_is_none_is_told_before_anything_is_sent(ask, words, said):
+    result = ask("call", "nobody.echo", *words)
+    assert (result.returncode, result.stdout, said in result.stderr) == (2, "", True), result
 
 
 def test_call_of_one_process(ask, system):
