@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ from ion.messaging import codec
 from ion.messaging.envelope import MSGPACK
 from ion.observe.context import current_call
 from ion.process import signing
+from ion.process.identity import acting
 from ion.process.incoming import IncomingCall
 from ion.process.process import Process
 
@@ -42,6 +44,9 @@ class Bond:
     ) -> Any:
         """Call an op of the other end; errors as :meth:`Process.rpc_send`.
 
+        Either end speaks for itself, not for whose call it handles: he may command the agent, but
+        not its driver, and his token ends long before the samples do that he has asked for.
+
         :param process: this end.
         :param to: pid of the other one.
         """
@@ -50,7 +55,9 @@ class Bond:
         said = signing.sign(self._secret, command, _now(), secrets.token_hex(16))
         call = process._endpoint.rpc
         raw = msgspec.Raw(body)
-        return await call(process.id, to, op, raw, timeout, MSGPACK, {HEADER: said})
+        own = process._endpoint.token
+        with acting(own) if own else nullcontext():
+            return await call(process.id, to, op, raw, timeout, MSGPACK, {HEADER: said})
 
     def holds(self) -> bool:
         """Tell whether what is being handled was said by the other end, and not before."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from ion.base import clock
 from ion.base.errors import ApplicationError, IonError, StoreError, Unavailable
+from ion.messaging.transport import TransportState
 from ion.process.events import types
 from ion.process.service import Service
 from ion.process.supervision.spec import Backoff
@@ -33,6 +34,8 @@ from ion.services.instrument.output import Output
 log = logging.getLogger(__name__)
 ORIGIN_TYPE = "Instrument"
 POST_HELD, POST_WANTED = 5.0, 1.0  # seconds between two looks at who is the agent
+POST_STEP = 0.25  # seconds between two looks whether this side was away, and may be it no more
+POST_LATE = 1.0  # seconds that such a pause may take longer; else all here stood still
 POST_ANSWER = 5.0
 STEADY = 10.0  # seconds after which a connection counts as good: the next wait is a short one again
 
@@ -215,7 +218,18 @@ class Standing(Service):
             elif pid not in ("", self.id) and self._is_at_post:
                 self._is_at_post = False
                 await self._retreat(pid)
-            await clock.sleep(POST_HELD if self._is_at_post else POST_WANTED)
+            await self._rest(POST_HELD if self._is_at_post and pid else POST_WANTED)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait, but no longer than until this side is back: it was cut off, or stood still."""
+        transport = self._endpoint.transport
+        end = clock.monotonic() + seconds
+        while (now := clock.monotonic()) < end:
+            was_there = transport.state is TransportState.CONNECTED
+            await clock.sleep(min(POST_STEP, end - now))
+            stood_still = clock.monotonic() - now > POST_STEP + POST_LATE
+            if stood_still or (not was_there and transport.state is TransportState.CONNECTED):
+                return
 
     async def _who(self) -> str:
         """Return the pid of the instance at the post, "" where nobody says so."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,8 +12,9 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from ion import Container, Process, ReceivedError, StartError
+from ion import Container, Forbidden, Process, ReceivedError, StartError, acting
 from ion.messaging.envelope import Envelope
+from ion.messaging.transport import TransportState
 from ion.process.events.types import AgentEvent
 from ion.process.granules.granule import Granule
 from ion.process.granules.subscriber import StreamSubscriber
@@ -27,6 +29,7 @@ from ion.services.resource_registry.client import ResourceRegistryClient
 from ion.services.simulator.client import SimulatorClient
 from ion.services.simulator.model import Spell
 from ion.services.simulator.talker import Talker
+from tests.process.policy.policed import policed, token, write
 from tests.services.instrument.conftest import FAST, STORE, Gps, device, spawned, until
 
 Bus = tuple[str, dict[str, object]]
@@ -400,6 +403,55 @@ async def test_one_that_was_replaced_lets_the_device_go(
     said = agent.id
     await gps.at("STREAMING")
     await gps.more()
+
+
+async def test_one_that_was_cut_off_looks_at_once_whether_it_is_still_the_agent(
+    gps: Gps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For five seconds two had sampled the device after each loss of the broker."""
+    agent, said = gps.process("InstrumentAgent"), [0]
+
+    async def who() -> str:
+        said[0] += 1
+        return str(agent.id)
+
+    monkeypatch.setattr(standing, "POST_HELD", 3600)
+    agent._who = who
+    await until(_asked(said, 1))  # the pause before was a short one
+    transport = gps.container.transport
+    transport.state = TransportState.LOST
+    await asyncio.sleep(2 * standing.POST_STEP)  # it could ask, if it would
+    assert said == [1]
+    transport.state = TransportState.CONNECTED
+    await until(_asked(said, 2))
+
+
+def _asked(said: list[int], times: int) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return said[0] >= times
+
+    return check
+
+
+async def test_who_may_command_the_agent_needs_no_right_to_its_driver(
+    talker: Talker, tmp_path: Path
+) -> None:
+    """And the samples that he has asked for do not end with his token."""
+    rules = write(tmp_path / "policy.yml", "{id: operate, allow: 'gps1.*', to: [OPERATOR]}")
+    bus = ("memory://", {**STORE, "identity.leeway": 0.0})
+    async with policed(bus, rules) as container:
+        gps = await spawned(container, talker, start="INACTIVE")
+        ada = token(container, "ada", ["OPERATOR"], life=1.0)
+        with acting(ada):
+            assert await gps.client.go("STREAMING") == "STREAMING"
+            assert await gps.client.set({"rate": 50.0}) == {"rate": 50.0}
+        over = container.endpoint.desk.identify(ada).expires
+        while time.time() < over:
+            await gps.more(1)
+        await gps.more()
+        driver = gps.process("NmeaDriver")
+        with pytest.raises(Forbidden), acting(token(container, "ada", ["OPERATOR"])):
+            await container.rpc_send(driver.id, "set", {"values": {"rate": 1.0}})
 
 
 def _nobody_listens(gps: Gps) -> Callable[[], Awaitable[bool]]:
