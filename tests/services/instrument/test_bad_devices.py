@@ -112,6 +112,26 @@ async def test_a_command_that_the_device_does_not_answer_fails(gps: Gps) -> None
     assert (await gps.status()).state == "STREAMING"
 
 
+async def test_an_answer_that_comes_too_late_is_not_that_of_the_next_command(gps: Gps) -> None:
+    settings = gps.process("NmeaDriver").settings
+    answer, late = gps.talker._answer, list[bytes]()
+
+    def keep(line: bytes) -> None:
+        late.append(answer(line) or b"")
+
+    def overtaken(line: bytes) -> bytes:
+        return late.pop() + (answer(line) or b"") if late else answer(line) or b""
+
+    settings["answer_timeout"] = 0.1
+    gps.talker._answer = keep  # type: ignore[method-assign]
+    with pytest.raises(Exception, match="does not answer RATE"):
+        await gps.client.set({"rate": 20})
+    settings["answer_timeout"] = 10
+    gps.talker._answer = overtaken  # type: ignore[method-assign, assignment]
+    assert await gps.client.set({"rate": 10}) == {"rate": 10}
+    assert await gps.client.get(["rate"]) == {"rate": 10}
+
+
 async def test_nobody_waits_on_a_device_that_goes_away_in_mid_command(gps: Gps) -> None:
     def gone(line: bytes) -> Any:
         for writer in list(gps.talker._writers):

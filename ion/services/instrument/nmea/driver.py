@@ -16,6 +16,7 @@ from ion.base import clock
 from ion.base.errors import ConfigurationError, IonError
 from ion.services.instrument.driver import Driver
 from ion.services.instrument.model import Capability, DeviceError, Wrong
+from ion.services.instrument.nmea.answers import Answers
 from ion.services.instrument.nmea.link import Link
 from ion.services.instrument.nmea.sentences import FIELDS, BadSentence, Epochs, Parser, sentence
 
@@ -59,7 +60,8 @@ class NmeaDriver(Driver):
         self._parser = Parser()
         self._epochs = Epochs()
         self._asking = asyncio.Lock()
-        self._answer: tuple[str, asyncio.Future[list[str]]] | None = None
+        self._answers = Answers()
+        self._answer: asyncio.Future[list[str]] | None = None
         self._last: dict[str, float] | None = None
         self._counts = {"sentences": 0, "bad": 0, "overlong": 0, "dropped": 0}
 
@@ -81,7 +83,7 @@ class NmeaDriver(Driver):
             tick=min(silence / 4, 0.5),
         )
         await link.open(host, port, float(self.settings.get("connect_timeout", 5.0)))
-        self._link, self._epochs = link, Epochs()
+        self._link, self._epochs, self._answers = link, Epochs(), Answers()
         self._reading = self.run(self._read(link), "reader")
         good = asyncio.ensure_future(link.good.wait())
         try:
@@ -117,8 +119,8 @@ class NmeaDriver(Driver):
 
     def _tally(self, link: Link) -> None:
         """Count what a connection has seen that is over, and answer who waits for its device."""
-        if self._answer is not None and not self._answer[1].done():
-            self._answer[1].set_exception(DeviceError("the device is gone"))
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(DeviceError("the device is gone"))
         self._counts["overlong"] += link.overlong
         self._counts["dropped"] += link.dropped
 
@@ -155,12 +157,11 @@ class NmeaDriver(Driver):
     def _heed(self, line: bytes) -> None:
         """Take an answer, where one is waited for."""
         body = line[line.rfind(b"$") : line.rfind(b"*")]  # as the parser: noise may stand before
-        if self._answer is None or not body.startswith(PROPRIETARY):
+        if not body.startswith(PROPRIETARY):
             return
-        name, future = self._answer
-        words = body.decode("ascii").split(",")[1:]
-        if words[0] in (name, "ERROR") and not future.done():
-            future.set_result(words[1:])
+        answer = self._answers.hear(body.decode("ascii").split(",")[1:])
+        if answer is not None and self._answer is not None and not self._answer.done():
+            self._answer.set_result(answer)
 
     async def _ask(self, name: str, value: str = "") -> str:
         """Send a sentence of the device's own and return the value that it answers.
@@ -172,21 +173,29 @@ class NmeaDriver(Driver):
             message = "the device is not connected"
             raise DeviceError(message)
         async with self._asking:
-            future: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
-            self._answer = (name, future)
-            try:
-                await link.write(sentence("PION", name, value), timeout)
-                async with asyncio.timeout(timeout):
-                    words = await future
-            except TimeoutError:
-                message = f"the device does not answer {name}"
-                raise DeviceError(message) from None
-            finally:
-                self._answer = None
+            words = await self._answer_to(link, name, value, timeout)
         if words[-1:] != ["OK"]:
             message = f"the device says no to {name} {value}"
             raise DeviceError(message)
         return ",".join(words[:-1])
+
+    async def _answer_to(self, link: Link, name: str, value: str, timeout: float) -> list[str]:
+        """Return the words that the device answers; raises as :meth:`_ask`."""
+        answers = self._answers
+        answers.ask(name, value)
+        future = self._answer = asyncio.get_running_loop().create_future()
+        try:
+            await link.write(sentence("PION", name, value), timeout)
+            async with asyncio.timeout(timeout):
+                return await future
+        except TimeoutError:
+            if answers.likely is not None:
+                return answers.likely
+            message = f"the device does not answer {name}"
+            raise DeviceError(message) from None
+        finally:
+            self._answer = None
+            answers.end()
 
     # what is said to it
 
