@@ -183,7 +183,8 @@ class NmeaDriver(Driver):
         """Return the words that the device answers; raises as :meth:`_ask`."""
         answers = self._answers
         answers.ask(name, value)
-        future = self._answer = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+        self._answer = future
         try:
             await link.write(sentence("PION", name, value), timeout)
             async with asyncio.timeout(timeout):
