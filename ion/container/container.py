@@ -35,6 +35,7 @@ from ion.container.pulse import Pulse
 from ion.container.running import RunningApp
 from ion.container.spawner import Spawner
 from ion.container.storeroom import StoreRoom
+from ion.container.tenant import bus_of
 from ion.container.tidings import Tidings
 from ion.messaging.address import Namespace
 from ion.messaging.transport import Transport
@@ -364,7 +365,8 @@ class Container(Calling, Hosting, Conditioned):
         await police(self)
 
     def _exchange_manager(self) -> ExchangeManager:
-        bus = self.transport.scheme if self.claims_store else ""
+        listens = self.settings.broker.listen is not None
+        bus = bus_of(self.transport, self.sysname, listens=listens) if self.claims_store else ""
         self.stores = StoreRoom(self.endpoint, self.settings, copy_context(), bus)
         return ExchangeManager(self.endpoint, self.id, self.processes, self.settings, self.stores)
 

@@ -21,7 +21,7 @@ class StoreRoom:
     """The datastore that the settings name; a container that uses none opens none.
 
     :param context: of the container: what runs on behalf of the store is on no message's.
-    :param bus: scheme of the broker, where its file is to be of one bus alone; see
+    :param bus: what it is known by, where the file is to be of one bus alone; see
         :mod:`ion.container.tenant`.
     :raises ConfigurationError: ``store.url`` names no engine there is; said now, not at first use.
     """

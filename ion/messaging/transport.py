@@ -123,10 +123,13 @@ class Transport(Protocol):
 
     :ivar scheme: of its URLs.
     :ivar broker: URL of the broker that it is connected to, or was last, password masked.
+    :ivar bus: what the brokers of one cluster say they are, and the virtual host: the same by
+        whichever of them one is connected; "" where they do not say, or it is in this OS process.
     """
 
     scheme: str
     broker: str
+    bus: str
     state: TransportState
 
     @property

@@ -1,11 +1,13 @@
-"""Who has a store file: one bus in memory alone, or any that are on brokers."""
+"""Who has a store file: the containers of one bus."""
 
 from __future__ import annotations
 
 import gc
 import os
+import re
 import warnings
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -22,39 +24,82 @@ def url(tmp_path):
 @pytest.mark.parametrize(
     ("first", "second", "fits"),
     [
-        ("memory", "memory", False),
-        ("memory", "amqp", False),
-        ("amqps", "memory", False),
-        ("amqp", "amqp", True),
-        ("memory", "local", True),
+        ("memory 7 a", "memory 7 b", False),
+        ("memory 7 a", "rabbit@here//", False),
+        ("rabbit@here//", "local ion", False),
+        ("rabbit@here//", "rabbit@there//", False),
+        ("rabbit@here//", "rabbit@here/lab", False),
+        ("rabbit@here//", "rabbit@here//", True),
+        ("rabbit@here//", "", True),  # who cannot tell is let in
+        ("local ion", "local ion", True),
     ],
 )
-def test_a_bus_in_memory_has_it_alone_and_brokers_share_it(url, first, second, fits):
+def test_those_on_one_bus_share_it_and_others_are_refused(url, first, second, fits):
     one = Tenant.move_in(url, first)
     if fits:
-        Tenant.move_in(url, second)
+        two = Tenant.move_in(url, second)
+        one.move_out()
+        with pytest.raises(StartError):  # the one who is left still has it
+            Tenant.move_in(url, "memory 7 c")
+        two.move_out()
     else:
         with pytest.raises(StartError, match=f"ion.db is in use by process {os.getpid()}, "):
             Tenant.move_in(url, second)
         one.move_out()
         one.move_out()
-        Tenant.move_in(url, second).move_out()
+    Tenant.move_in(url, "memory 7 d").move_out()
+
+
+def test_many_that_come_at_once_share_it_or_not(url):
+    """Whoever is the first has it alone for a moment: all of its bus wait, and are let in."""
+    with ThreadPoolExecutor(8) as pool:
+        same = list(pool.map(lambda _: Tenant.move_in(url, "local ion"), range(24)))
+    assert None not in same
 
 
 def test_one_that_has_gone_has_it_no_more_and_is_not_named(url, tmp_path):
-    one = Tenant.move_in(url, "memory")
-    (tmp_path / "ion.db.bus").write_text("no number")
+    one = Tenant.move_in(url, "memory 7 a")
+    (tmp_path / "ion.db.bus").write_text("no number\nmemory 7 a")
     with pytest.raises(StartError, match="by another process"):
-        Tenant.move_in(url, "memory")
+        Tenant.move_in(url, "memory 7 b")
     one.move_out()
-    assert Tenant.move_in(url, "memory") is not None
+    assert Tenant.move_in(url, "memory 7 b") is not None
 
 
 def test_another_name_of_a_file_is_the_same_file(url, tmp_path):
-    Tenant.move_in(url, "memory")
+    one = Tenant.move_in(url, "memory 7 a")
     (tmp_path / "link.db").symlink_to("ion.db")
     with pytest.raises(StartError, match=r"ion\.db is in use"):
-        Tenant.move_in(f"sqlite:///{tmp_path}/link.db", "memory")
+        Tenant.move_in(f"sqlite:///{tmp_path}/link.db", "memory 7 b")
+    one.move_out()
+
+
+@pytest.mark.amqp
+async def test_a_broker_is_known_by_its_cluster_and_virtual_host(amqp_url, url):
+    container = Container(amqp_url, sysname="test", config={"store.url": url})
+    container.claims_store = True
+    async with container:
+        await container.datastore()
+        bus = container.transport.bus
+        cluster, _, vhost = bus.partition("/")
+        assert ("@" in cluster, vhost) == (True, amqp_url.rpartition("/")[2])
+        with pytest.raises(StartError, match=re.escape(f"another one ({bus})")):
+            Tenant.move_in(url, f"{cluster}/other")
+        Tenant.move_in(url, bus).move_out()
+
+
+async def test_a_guest_has_the_file_of_its_host_s_bus(url, tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    config = {"store.url": url}
+    host = Container("memory://", sysname="h", config={**config, "broker.listen": "127.0.0.1:0"})
+    guest = Container("local://", sysname="h", config=config)
+    host.claims_store = guest.claims_store = True
+    async with host, guest:
+        await guest.datastore()
+        with pytest.raises(StartError):  # it had been nobody's
+            Tenant.move_in(url, "memory 7 a")
+        await host.datastore()
 
 
 async def test_what_was_forked_off_and_lives_longer_does_not_have_it(url):
@@ -63,10 +108,10 @@ async def test_what_was_forked_off_and_lives_longer_does_not_have_it(url):
     async with container:
         await container.datastore()
         with pytest.raises(StartError):
-            Tenant.move_in(url, "memory")
+            Tenant.move_in(url, "memory 7 b")
         end_it = fork()
     try:
-        assert Tenant.move_in(url, "memory") is not None
+        assert Tenant.move_in(url, "memory 7 b") is not None
     finally:
         end_it()
 
@@ -103,4 +148,4 @@ def fork():
 
 def test_what_is_no_file_has_no_tenant(tmp_path):
     for url in ("memory://", "postgresql://h/d", f"sqlite:///{tmp_path}/nowhere/x.db"):
-        assert Tenant.move_in(url, "memory") is None
+        assert Tenant.move_in(url, "memory 7 a") is None

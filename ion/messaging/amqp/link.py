@@ -109,6 +109,13 @@ class Link:
         """The broker's version; None where it is no RabbitMQ."""
         return version_of(self.properties)
 
+    @property
+    def bus(self) -> str:
+        """The cluster's name and the virtual host; "" where the broker has no such name."""
+        cluster = self.properties.get("cluster_name")
+        name = cluster.decode("utf-8", "replace") if isinstance(cluster, bytes) else cluster
+        return f"{name}/{URL(self.broker).path[1:] or '/'}" if name else ""
+
     async def channel(self, what: str, timeout: float, *, confirms: bool = False) -> Channel:
         """Open a channel.
 

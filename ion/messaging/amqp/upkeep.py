@@ -101,6 +101,7 @@ class Upkeep:
         self._timeout = operation_timeout
         self.state = TransportState.CLOSED
         self.broker = shown(self._urls[0])
+        self.bus = ""
         self._callbacks: list[OnState] = []
         self._connected = asyncio.Event()
         self._topology = Topology()
@@ -130,6 +131,7 @@ class Upkeep:
         link = await open_link(self._urls, self._settings, self._new_events)
         self._link = link
         self.broker = link.broker
+        self.bus = link.bus
         path = self._path_class(link, self._timeout, self._mend)
         try:
             await path.open()

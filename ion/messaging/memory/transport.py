@@ -87,6 +87,7 @@ class MemoryTransport:
             raise ConfigurationError(message)
         self.state = TransportState.CLOSED
         self.broker = url
+        self.bus = ""
         self._name = match["name"]
         self._listen = listen
         self._sysname = sysname
