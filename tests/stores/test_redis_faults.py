@@ -236,6 +236,35 @@ async def test_what_was_given_up_is_not_done_after_what_came_later(
         assert await store.get("k") == b"later"
 
 
+async def connected(client: Redis) -> set[str]:
+    """Return the numbers of the connections that there are."""
+    return {found["id"] for found in await client.client_list()}
+
+
+@pytest.mark.parametrize("size", [1_000_000, 20_000_000])
+async def test_what_it_was_too_slow_for_is_not_done_after_what_came_later(
+    server: RedisServer, size: int
+) -> None:
+    """In part it is in the server's buffers, in part in ours, while nobody waits for it."""
+    async with opened(server, timeout=1.0) as datastore, admin(server) as client:
+        store = await datastore.store("things")
+        await store.put("k", bytes(size))
+        await store.put("other", b"")
+        before = await connected(client)
+        server.suspend()
+        with pytest.raises(Unavailable, match="in time"):
+            await store.put("k", bytes(size))
+        later = asyncio.ensure_future(store.put("k", b"later"))
+        await asyncio.sleep(0.01)  # it is on its way by then
+        server.resume()
+        await later
+        end = time.monotonic() + PATIENCE
+        while len(before - await connected(client)) < 1:
+            assert time.monotonic() < end, "the connection that was given up is there"
+            await asyncio.sleep(0.005)
+        assert await store.get("k") == b"later"
+
+
 @pytest.mark.parametrize("how", ["put", "write"])
 async def test_what_is_small_and_given_up_is_not_done_after_what_is_large(
     server: RedisServer, how: str

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ion.stores.redis.lane import Lane, closed
 from ion.stores.redis.layout import Space
-from ion.stores.redis.link import ClusterLink, SingleLink
+from ion.stores.redis.link import ClusterLink, Session, SingleLink
 
 SIDE_LANES = 3
 
@@ -29,8 +29,9 @@ class SingleLanes:
     """Four connections to one server."""
 
     def __init__(self, url: str, where: str, timeout: float) -> None:
-        self._main = Lane(SingleLink(url), where, timeout)
-        self._side = [Lane(SingleLink(url), where, timeout) for _ in range(SIDE_LANES)]
+        given_up: set[Session] = set()
+        self._main = Lane(SingleLink(url, given_up), where, timeout)
+        self._side = [Lane(SingleLink(url, given_up), where, timeout) for _ in range(SIDE_LANES)]
 
     def main(self, space: Space) -> Lane:
         """See :meth:`Lanes.main`."""

@@ -2,13 +2,18 @@
 
 One task at a time uses a link, and waits for all answers: whoever gives up waiting for one of them
 does so elsewhere (:mod:`.lane`), so that no answer is ever taken for another's.
+
+What was sent may be done after its connection was cut: it is in buffers, here and there. So the
+next that is sent to that server, by whatever link, has it forget that connection first.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from redis import exceptions as errors
@@ -19,10 +24,23 @@ from redis.backoff import NoBackoff
 
 from ion.base.errors import ConfigurationError
 
+log = logging.getLogger(__name__)
 Command = Sequence[bytes]
 Reply = Any  # bytes, int, None, a list of these, or the error that it was answered with
 _PROTOCOL = 2
 _CONNECT = 10.0  # seconds
+_WHO = ((b"CLIENT", b"ID"), (b"INFO", b"server"))
+_RUN = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
+
+
+class Session(NamedTuple):
+    """A connection as the server knows it.
+
+    :ivar run: of the server: another one, after it was restarted, numbers anew.
+    """
+
+    run: bytes
+    number: int
 
 
 class Link(Protocol):
@@ -40,10 +58,16 @@ class Link(Protocol):
 
 
 class SingleLink:
-    """A connection to one server, made when it is needed."""
+    """A connection to one server, made when it is needed.
 
-    def __init__(self, url: str) -> None:
+    :param given_up: connections that were cut while the server may have been at work for them; all
+        links to that server share it.
+    """
+
+    def __init__(self, url: str, given_up: set[Session] | None = None) -> None:
         self._connection = connection_of(url)
+        self._given_up = set() if given_up is None else given_up
+        self._session: Session | None = None  # None: it does not tell us
 
     async def exchange(self, commands: Sequence[Command]) -> list[Reply]:
         """See :meth:`Link.exchange`."""
@@ -52,13 +76,50 @@ class SingleLink:
             if connection.is_connected and await connection.can_read():
                 await connection.disconnect(nowait=True)  # it was closed, or says what nobody asked
             if not connection.is_connected:
+                self._session = None
                 await connection.connect()  # type: ignore[no-untyped-call]
+                self._session = await self._introduced()
+            if self._given_up:
+                return await self._exchanged_after(list(self._given_up), commands)
             await connection.send_packed_command(packed(commands), check_health=False)
             return [await self._answer() for _ in commands]
         except BaseException:
             # also where it is cancelled: answers may still come, and belong to nobody
-            await connection.disconnect(nowait=True)
+            await self._cut()
             raise
+
+    async def _introduced(self) -> Session | None:
+        """Return what the server calls this connection, where it says so."""
+        await self._connection.send_packed_command(packed(_WHO), check_health=False)
+        number, info = [await self._answer() for _ in _WHO]
+        run = _RUN.search(info) if isinstance(info, bytes) else None
+        return Session(run[1], number) if run and isinstance(number, int) else None
+
+    async def _exchanged_after(
+        self, given_up: list[Session], commands: Sequence[Command]
+    ) -> list[Reply]:
+        """Have the server forget these connections, and then do commands."""
+        own = self._session
+        known = [session for session in given_up if own is not None and session.run == own.run]
+        kills = [(b"CLIENT", b"KILL", b"ID", b"%d" % session.number) for session in known]
+        together = packed([*kills, *commands])
+        await self._connection.send_packed_command(together, check_health=False)
+        replies = [await self._answer() for _ in (*kills, *commands)]
+        for reply in replies[: len(kills)]:
+            if isinstance(reply, Exception):
+                log.warning("a write that was given up may be done later: %s", reply)
+        self._given_up.difference_update(given_up)
+        return replies[len(kills) :]
+
+    async def _cut(self) -> None:
+        """Disconnect, in the middle of something."""
+        if self._session is not None:
+            self._given_up.add(self._session)
+            self._session = None
+        writer = self._connection._writer  # closed alone, it would send all there is yet
+        if writer is not None:
+            writer.transport.abort()
+        await self._connection.disconnect(nowait=True)
 
     async def _answer(self) -> Reply:
         try:
