@@ -126,17 +126,22 @@ def _imports(body: list[ast.stmt], always: bool, remedy: str | None) -> Iterator
             yield _Import(node, always, remedy or "")
         elif isinstance(node, ast.Try):
             yield from _tried(node, always, remedy)
-        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            yield from _imports(node.orelse, always, remedy)
-        elif isinstance(node, ast.With | ast.AsyncWith):
-            if not any("suppress" in ast.dump(item.context_expr) for item in node.items):
-                yield from _imports(node.body, always, remedy)
         else:
-            is_class = isinstance(node, ast.ClassDef)
-            for name in ("body", "orelse"):
-                below = getattr(node, name, None)
-                if isinstance(below, list):
-                    yield from _imports(below, always and is_class, remedy)
+            is_done = always and isinstance(node, ast.ClassDef | ast.With)
+            for below in _below(node):
+                yield from _imports(below, is_done, remedy)
+
+
+def _below(node: ast.stmt) -> Iterator[list[ast.stmt]]:
+    """Give the statements in a statement, but those that are for types, or that may fail."""
+    is_for_types = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+    may_fail = isinstance(node, ast.With | ast.AsyncWith) and any(
+        "suppress" in ast.dump(item.context_expr) for item in node.items
+    )
+    for name in ("body", "orelse"):
+        below = getattr(node, name, None)
+        if isinstance(below, list) and not (may_fail or (is_for_types and name == "body")):
+            yield below
 
 
 def _tried(node: ast.Try, always: bool, remedy: str | None) -> Iterator[_Import]:
