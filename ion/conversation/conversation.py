@@ -78,6 +78,10 @@ class Protocol:
         self.answered = self._part(answers)
         self.said = self._part(says)
 
+    def negative(self, state: str, performative: str) -> str:
+        """Return what the participant says no with: ``failure`` where it may not say that now."""
+        return performative if (state, performative) in self.answered else FAILURE
+
     def _part(self, events: Set[str]) -> Table:
         return {(state, e): target for (state, e), target in self.table.items() if e in events}
 

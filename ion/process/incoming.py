@@ -239,12 +239,13 @@ class IncomingCall(Talking, eq=False):
             self.step(c.FAILURE)
             retrying.unanswered(self, error)
             return
-        code = code_of(error)
+        code, no = code_of(error), c.REFUSE if error.type == "Refused" else c.FAILURE
+        no = self.protocol.negative(self.state, no)
         try:
             try:
-                self._final(c.FAILURE, {**error.as_content(), "code": code}, code)
+                self._final(no, {**error.as_content(), "code": code}, code)
             except (CodecError, ContentTooLarge):  # what a handler says must not cost the answer
-                self._final(c.FAILURE, plain_failure(error, code), code)
+                self._final(no, plain_failure(error, code), code)
         except Exception:  # what an interceptor raises: without an answer, it is a dead letter
             log.exception("failure of %r of %s could not be answered", self.op, self.process)
             self.state = c.FAILED
@@ -270,9 +271,8 @@ class IncomingCall(Talking, eq=False):
         if not self.envelope.reply_to:
             self.fail(ApplicationError(reason, code=code, type=type))
             return
-        allowed = (self.state, performative) in self.protocol.answered
         content = {"code": code, "type": type, "message": reason, "details": {}}
-        self._final(performative if allowed else c.FAILURE, content, code)
+        self._final(self.protocol.negative(self.state, performative), content, code)
 
     def agree(self) -> None:
         """Say that the request is being worked on; who called by rpc, or sent, is not told.

@@ -109,6 +109,7 @@ async def test_a_refusal_carries_its_reason(
     conversation = container.request("archive", op)
     with pytest.raises(Refused, match=reason):
         await conversation
+    assert conversation.state == "REFUSED"
     with pytest.raises(Refused, match=reason):
         await container.rpc_send("archive", op)
 
