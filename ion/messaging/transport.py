@@ -109,6 +109,13 @@ class Consumer(Protocol):
     async def cancel(self) -> None:
         """Stop taking. Deliveries already handed out can still be settled; never raises."""
 
+    async def give_back(self) -> None:
+        """Stop taking, and put back what was handed out and is not settled; never raises.
+
+        Each is at its old place before another consumer gets anything. (After :meth:`cancel`, the
+        next one of a queue with a single active consumer begins with what is behind them.)
+        """
+
 
 OnDelivery = Callable[[Delivery], None]
 Settled = Callable[[IonError | None], None]

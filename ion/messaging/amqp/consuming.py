@@ -93,6 +93,16 @@ class ConsumeChannel:
             log.debug("%s", error)
         self.drain()
 
+    async def give_back(self, timeout: float = TIMEOUT) -> None:
+        """Stop taking by closing the channel: the broker takes all back before it goes on.
+
+        Never raises.
+        """
+        self._cancelling = self._draining = True
+        self._link.outbound.collect()  # what was settled before is
+        self._settlements.close(lost=not self._no_ack)
+        await self._channel.close(timeout)
+
     def drain(self) -> None:
         """Close the channel as soon as nothing that was handed out is unsettled."""
         self._cancelling = self._draining = True

@@ -31,6 +31,9 @@ class Running(Protocol):
     async def cancel(self) -> None:
         """Stop taking; what was handed out can still be settled. Never raises."""
 
+    async def give_back(self) -> None:
+        """Stop taking, and put all back that is not settled, before others get more."""
+
     def drain(self) -> None:
         """The same where the broker has no consumer any more: it is not told.
 

@@ -74,6 +74,7 @@ class _Settler:
         self.channel = channel
         self.open_count = 0
         self.ending = False
+        self._settling: set[asyncio.Task[None]] = set()
 
     @property
     def lost(self) -> bool:
@@ -85,7 +86,9 @@ class _Settler:
         """Ack (``requeue`` None) or nack."""
         if not self.channel.is_closed:
             self._path.settling += 1
-            self._path.spawn(self._settle(tag, requeue))
+            task = self._path.spawn(self._settle(tag, requeue))
+            self._settling.add(task)
+            task.add_done_callback(self._settling.discard)
 
     async def _settle(self, tag: int, requeue: bool | None) -> None:
         raw = self.channel.raw
@@ -98,6 +101,11 @@ class _Settler:
             self._path.settling -= 1
         self.open_count -= 1
         await self.close_when_done()
+
+    async def settled(self) -> None:
+        """Return when the broker was told of all that was settled by now."""
+        if self._settling:
+            await asyncio.wait(self._settling)
 
     async def close_when_done(self) -> None:
         """Close the channel once it is ending and nothing is unsettled."""
@@ -116,6 +124,7 @@ class PlainConsumer:
         self._waits = channel.waits
         self._tag = f"ion-{channel.number}"
         self._started = False
+        self._leaves = False
 
     async def start(self) -> None:
         """Begin to consume. Raises ServiceNotFound, Unavailable."""
@@ -136,7 +145,8 @@ class PlainConsumer:
         settler.open_count += not no_ack
         delivery = PlainDelivery(message, settler, no_ack=no_ack)
         if settler.ending and not no_ack:
-            delivery.nack(requeue=True)
+            if not self._leaves:
+                delivery.nack(requeue=True)
             return
         try:
             self._wanted.on_delivery(delivery)
@@ -172,6 +182,12 @@ class PlainConsumer:
             log.debug("%s", error)
         self._settler.ending = True
         await self._settler.close_when_done()
+
+    async def give_back(self) -> None:
+        """Stop taking by closing the channel: the broker takes all back before it goes on."""
+        self._leaves = self._settler.ending = True
+        await self._settler.settled()
+        await self._settler.channel.close(self._path.timeout)
 
 
 class PlainPath:
@@ -220,11 +236,12 @@ class PlainPath:
         async with self._order[confirms]:
             await self._mend(reason)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run ``work`` as a task of this connection."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def publish(
         self,

@@ -54,12 +54,23 @@ class Subscription:
 
     async def cancel(self) -> None:
         """Stop taking. Deliveries already handed out can still be settled; never raises."""
+        running = self._end()
+        if running is not None:
+            await running.cancel()
+
+    async def give_back(self) -> None:
+        """Stop taking, and put back what is not settled; never raises."""
+        running = self._end()
+        if running is not None:
+            await running.give_back()
+
+    def _end(self) -> Running | None:
+        """Let it not come back; return what runs."""
         if self.cancelled:
-            return
+            return None
         self.cancelled = True
         self._on_cancelled(self)
         if self.resuming is not None:
             self.resuming.cancel()
         running, self.running = self.running, None
-        if running is not None:
-            await running.cancel()
+        return running

@@ -138,12 +138,12 @@ class Session:
         for holder in [*self._takers, *self._getters.values()]:
             for delivery in holder.let_go():
                 held[delivery.queue].append(delivery)
+        for queue, deliveries in held.items():  # before others take what is behind them
+            queue.take_back(deliveries)
         for taker in self._takers:
             taker.queue.unsubscribe(taker)
         for queue in self._exclusive.values():
             self._broker.remove_queue(queue)
-        for queue, deliveries in held.items():
-            queue.take_back(deliveries)
         self._takers.clear()
         self._getters.clear()
         self._exclusive.clear()

@@ -58,6 +58,12 @@ class MemoryConsumer:
         """Stop taking. Deliveries already handed out can still be settled; never raises."""
         self._taker.queue.unsubscribe(self._taker)
 
+    async def give_back(self) -> None:
+        """Stop taking, and put back what is not settled; never raises."""
+        taker = self._taker
+        taker.queue.take_back(taker.let_go())
+        taker.queue.unsubscribe(taker)
+
 
 class MemoryTransport:
     """A transport to a broker in memory; see :class:`~ion.messaging.transport.Transport`.

@@ -147,11 +147,8 @@ class Ordered:
                 else:
                     await self._some.wait()
         finally:
-            await self._endpoint.farewell.tell(self._consumer.cancel())
-            for arrival in self._waiting:
-                arrival.delivery.nack(requeue=True)
-            for delivery in self._held:
-                delivery.nack(requeue=True)
+            # Not one by one: who takes over would begin with what is behind them.
+            await self._endpoint.farewell.tell(self._consumer.give_back())
             self._waiting.clear()
             self._held.clear()
 

@@ -121,6 +121,25 @@ class ConsumingContract(Bench):
         assert inbox.waiting == 0
         assert await drain(transport, "q") == [b"2", b"3"]
 
+    async def test_what_is_given_back_comes_first(
+        self, transport: Transport, other: Transport
+    ) -> None:
+        """The next consumer begins where this one ended; what was settled is settled."""
+        first, second = Inbox(), Inbox(ack=True)
+        arguments = {"x-single-active-consumer": True}
+        await transport.declare_queue(QueueSpec("q", arguments=arguments))
+        consumer = await transport.consume("q", first, prefetch=3)
+        await other.consume("q", second, prefetch=10)
+        await send(transport, "q", b"1", b"2", b"3", b"4", b"5")
+        done, *held = [await first.next() for _ in range(3)]
+        done.ack()
+        assert (await first.next()).envelope.body == b"4"
+        await consumer.give_back()
+        await consumer.give_back()
+        assert await second.take(4) == [b"2", b"3", b"4", b"5"]
+        assert all(delivery.lost for delivery in held)
+        held[0].ack()  # does nothing
+
     async def test_a_consumer_that_raises_does_not_matter(self, transport: Transport) -> None:
         """What it raises is logged; it still holds the message, and gets the next."""
         inbox = Inbox()

@@ -37,6 +37,24 @@ async def test_without_a_name_a_broker_is_private():
     await second.close()
 
 
+async def test_what_who_leaves_had_in_hand_comes_first_to_the_next():
+    first, second = MemoryTransport("memory://left"), MemoryTransport("memory://left")
+    await first.open()
+    await second.open()
+    await first.declare_queue(QueueSpec("q", arguments={"x-single-active-consumer": True}))
+    heard: list[bytes] = []
+    await first.consume("q", lambda _: None, prefetch=3)
+    await second.consume("q", lambda delivery: heard.append(delivery.envelope.body), prefetch=10)
+    for body in (b"1", b"2", b"3", b"4", b"5"):
+        await first.publish_confirmed("", "q", Envelope(body=body), timeout=5)
+    await first.close()
+    async with asyncio.timeout(20):
+        while len(heard) < 5:
+            await asyncio.sleep(0.005)
+    assert heard == [b"1", b"2", b"3", b"4", b"5"]
+    await second.close()
+
+
 async def test_a_name_is_shared_until_the_last_one_leaves():
     first, second = MemoryTransport("memory://shared"), MemoryTransport("memory://shared")
     await first.open()

@@ -15,6 +15,7 @@ from ion.observe.context import current_call
 from ion.process.deadletters import peek
 from ion.process.granules import Granule, StreamDefinition, StreamPublisher, Transform
 from ion.process.granules.names import POINT, end_topic
+from ion.process.granules.ordered import PREFETCH
 from ion.process.granules.transform import derived
 from ion.process.granules.wire import MAX_NAME
 from tests.process.granules.places import Listener, Sensor, spawn, until
@@ -168,3 +169,19 @@ async def test_a_transform_says_what_it_needs(container: Container) -> None:
     with pytest.raises(InvalidRequest):
         await StreamPublisher.open(await spawn(container, Sensor), "x", window=0)
     assert np.__name__ == "numpy"
+
+
+async def test_who_takes_over_begins_with_what_was_in_hand(
+    container: Container, other: Container
+) -> None:
+    """It had begun with what is behind that: 64 granules came late at each stop in order."""
+    first = await spawn(container, Even)
+    first.gate.clear()
+    publisher = await (await spawn(other, Sensor)).open("raw")
+    await fill(publisher, range(100))
+    await publisher.flush()
+    await until(lambda: len(first._ordered._waiting) == PREFETCH)
+    second = await spawn(other, Even)
+    await container.terminate_process(first.id)
+    await until(lambda: len(second.tried) == 100)
+    assert second.tried == [float(n) for n in range(100)]
