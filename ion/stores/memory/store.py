@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -22,8 +23,8 @@ from ion.stores.limits import (
     prefix_bytes,
 )
 from ion.stores.memory.table import Row, Table
-from ion.stores.ordering import sorted_after
-from ion.stores.query import Query, checked, is_true
+from ion.stores.ordering import page_of, sort_key
+from ion.stores.query import Position, Query, checked, is_true, position_of
 from ion.stores.store import (
     ABSENT,
     Attributes,
@@ -138,17 +139,39 @@ class MemoryStore:
     async def query(self, query: Query) -> Page[Entry]:
         """See :meth:`IndexStore.query`."""
         query = checked(query, self.indices)
-        return sorted_after(query, self._found(query))
+        found = self._by_rank(query) if query.order else self._by_key(query)
+        rows = self._table.rows
+        return page_of(query, [_entry(key_text(data), rows[data]) for data in found])
 
     async def count(self, query: Query) -> int:
         """See :meth:`IndexStore.count`."""
-        return sum(1 for _ in self._found(checked(query, self.indices)))
-
-    def _found(self, query: Query) -> Iterable[Entry]:
+        where = checked(query, self.indices).where
         self._check()
-        for data, row in self._table.rows.items():
-            if is_true(query.where, row.index):
-                yield _entry(key_text(data), row)
+        return sum(is_true(where, row.index) for row in self._table.rows.values())
+
+    def _by_key(self, query: Query) -> Iterable[bytes]:
+        """Return the keys of a page, and one more, of a query without an order of its own."""
+        start, where = position_of(query), query.where
+        self._check()
+        rows = self._table.rows
+        keys = self._table.keys(b"", start.key if start is not None else None)
+        found = (key for key in keys if where is None or is_true(where, rows[key].index))
+        return itertools.islice(found, query.limit + 1)
+
+    def _by_rank(self, query: Query) -> Iterable[bytes]:
+        """Return the keys of a page, and one more, in the order of a query."""
+        start, where, rank = position_of(query), query.where, sort_key(query)
+        names = [name.removeprefix("-") for name in query.order]
+        self._check()
+        ranked: Iterable[tuple[Any, bytes]] = (
+            (rank(Position(tuple(map(row.index.get, names)), key)), key)
+            for key, row in self._table.rows.items()
+            if is_true(where, row.index)
+        )
+        if start is not None:
+            least = rank(start)
+            ranked = (pair for pair in ranked if least < pair[0])
+        return [key for _, key in heapq.nsmallest(query.limit + 1, ranked)]
 
     def _row(self, key: str) -> Row | None:
         self._check()
