@@ -15,7 +15,7 @@ import pytest
 from ion.base.errors import Unavailable
 from ion.stores.postgres.datastore import PostgresDatastore
 from ion.stores.postgres.store import PostgresStore
-from ion.stores.store import ABSENT, Put
+from ion.stores.store import ABSENT, Put, Remove
 
 pytestmark = pytest.mark.postgres
 DEADLINE = 30.0
@@ -125,6 +125,20 @@ async def test_what_was_given_up_is_not_done_after_what_came_later(
     await until(admin, busy=False)
     assert await store.get("k") == b"later"
     assert await store.get("n") is None
+
+
+@pytest.mark.parametrize("datastore", [DIRECT], indirect=True)
+async def test_a_batch_comes_after_a_put_that_waited_with_others(
+    datastore: PostgresDatastore, admin: Any
+) -> None:
+    store = await slow_store(datastore, admin, 0.2)
+    one, given_up = (asyncio.ensure_future(store.put(key, SLOW)) for key in ("o", "k"))
+    while len(await until(admin, busy=True)) < 2:
+        await asyncio.sleep(0)
+    given_up.cancel()
+    await store.write([Put("k", b"later"), Remove("n")])
+    await one
+    assert await store.get("k") == b"later"
 
 
 @pytest.mark.parametrize("datastore", [("?pool=1", 2 * DEADLINE)], indirect=True)

@@ -15,8 +15,8 @@ from ion.stores.postgres.driver import asyncpg
 from ion.stores.postgres.line import Backend, Line
 from ion.stores.postgres.table import Doubt, Table
 
-# Table -> keys that are written, None: all. A function: it is asked only where that is needed.
-Writes = Callable[[], Mapping[Table, Collection[bytes] | None]]
+Wanted = Mapping[Table, Collection[bytes] | None]  # keys that are written; None: all of the table
+Writes = Callable[[], Wanted]  # it is asked only where that is needed
 Look = Callable[[Line], Awaitable[bool]]
 
 _WHO = "FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2"
@@ -29,10 +29,9 @@ _WRITERS = (
 )
 
 
-def begin(writes: Mapping[Table, Collection[bytes] | None]) -> list[tuple[Table, Doubt]]:
+def begin(wanted: Wanted) -> list[tuple[Table, Doubt]]:
     """Hold up what would be written there, until :func:`end`."""
-    over = asyncio.get_running_loop().create_future()
-    doubts = [(table, Doubt(keys, over)) for table, keys in writes.items()]
+    doubts = [(table, Doubt(keys)) for table, keys in wanted.items()]
     for table, doubt in doubts:
         table.doubts.append(doubt)
     return doubts
@@ -42,21 +41,21 @@ def end(doubts: Sequence[tuple[Table, Doubt]]) -> None:
     """Let go on what was held up."""
     for table, doubt in doubts:
         table.doubts.remove(doubt)
-        if not doubt.over.done():
-            doubt.over.set_result(None)
-        table.freed()
+        table.wake()
+        table.flush()
 
 
-async def none_left(writes: Writes) -> None:
-    """Wait until nothing is in doubt there."""
-    wanted = writes()
-    while doubts := [
-        doubt.over
-        for table, keys in wanted.items()
-        for doubt in table.doubts
-        if doubt.concerns(keys)
-    ]:
-        await asyncio.wait(doubts)
+def held(wanted: Wanted) -> list[Table]:
+    """Return the tables where something that was given up may yet be done."""
+    return [table for table, keys in wanted.items() if table.is_held(keys)]
+
+
+async def none_held(wanted: Wanted) -> None:
+    """Wait until there is nothing of that kind."""
+    while tables := held(wanted):
+        some_are_free = asyncio.get_running_loop().create_future()
+        tables[0].waiting.append(some_are_free)
+        await some_are_free
 
 
 def look_of(backend: Backend | None, tables: Sequence[Table]) -> Look:

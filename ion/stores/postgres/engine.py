@@ -13,7 +13,14 @@ from ion.base.tasks import Tasks
 from ion.stores.postgres import doubts
 from ion.stores.postgres.doubts import Writes
 from ion.stores.postgres.driver import FOREIGN
-from ion.stores.postgres.failures import is_again, is_altered, is_lost, mapped
+from ion.stores.postgres.failures import (
+    is_again,
+    is_altered,
+    is_lost,
+    is_unknown,
+    is_untold,
+    mapped,
+)
 from ion.stores.postgres.line import LOCK_MS, Line
 from ion.stores.postgres.pool import Pool
 from ion.stores.postgres.table import Doubt, Table
@@ -146,6 +153,7 @@ class Engine:
             return
         if isinstance(error, FOREIGN):  # it is broken
             self.pool.drop(line)
+            writes = writes if is_unknown(error) else None
         if self.pool.is_closed or (writes is None and line.is_closed):
             self.pool.drop(line)
             return
@@ -182,7 +190,7 @@ class Engine:
         return is_over
 
     async def _until(self, look: doubts.Look) -> None:
-        """Wait until a write that was given up is over; for ever, where nobody tells."""
+        """Wait until a write that was given up is over; for ever, where the server is away."""
         pause = _FIRST_PAUSE
         while not self.pool.is_closed:
             try:
@@ -190,20 +198,27 @@ class Engine:
                     return
             except (IonError, *FOREIGN) as error:
                 log.debug("whether a write is over: %s", error)
+                if is_untold(error):
+                    log.warning("a write that was given up may be done later: %s", error)
+                    return
             await asyncio.sleep(pause)
             if pause < _LONGEST_PAUSE <= 2 * pause:
-                log.warning("%s; others to the same wait", self.doubtful().message)
+                where = self.pool.address.where
+                log.warning("%s: a write that was given up goes on; others to its keys wait", where)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _be_certain(
         self, tables: Sequence[Table], writes: Writes | None, until: float
     ) -> None:
         """Wait until no earlier write that was given up may still be done."""
-        if writes is None or not any(table.doubts for table in tables):
+        if writes is None or not any(table.doubts or table.busy for table in tables):
+            return
+        wanted = writes()
+        if not doubts.held(wanted):
             return
         try:
             async with asyncio.timeout_at(until):
-                await doubts.none_left(writes)
+                await doubts.none_held(wanted)
         except TimeoutError:
             raise self.doubtful() from None
 
@@ -222,7 +237,7 @@ class Engine:
     def mapped(self, error: BaseException, *, is_read: bool) -> IonError:
         """Return our error for one of the driver's."""
         ours = mapped(error, self.pool.address)
-        if is_read or not is_lost(error) or not isinstance(ours, Unavailable):
+        if is_read or not is_unknown(error) or not isinstance(ours, Unavailable):
             return ours
         message = f"{ours.message}; it is not known whether the write was done"
         return Unavailable(message, details=ours.details)

@@ -15,6 +15,7 @@ from ion.stores.postgres.driver import asyncpg
 _AGAIN = {"40001", "40P01", "55P03"}  # serialization, deadlock, a lock not had in time
 _ALTERED = {"42P01", "42703", "42804", "42P10", "3F000", "22P04"}  # tables, columns, keys
 _NO_SUCH_SETTING = {"42704", "55P02", "22023"}
+_NOT_TOLD = ("42", "0A")  # no such function, table or right; not supported
 _READ_ONLY = "25006"
 _STARTING = "57P03"
 _FULL = "53300"
@@ -99,6 +100,16 @@ def is_lost(error: BaseException) -> bool:
     if not isinstance(error, asyncpg.PostgresError):
         return True
     return _state(error).startswith("08") or _state(error) in _ENDS_THE_SESSION
+
+
+def is_unknown(error: BaseException) -> bool:
+    """Tell whether nobody knows what became of a write."""
+    return is_lost(error) and _state(error) != _READ_ONLY
+
+
+def is_untold(error: BaseException) -> bool:
+    """Tell whether the server answers, and will never say what was asked."""
+    return _state(error).startswith(_NOT_TOLD)
 
 
 def is_starting(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Generic, TypeVar
 
 from ion.base.errors import IonError, Unavailable
@@ -70,7 +70,7 @@ class Rounds(Generic[J]):
         self._do = do
         self._is_read = is_read
         self._pending: list[J] = []
-        self._busy: set[bytes] = set()
+        self._busy: set[bytes] = set() if is_read else table.busy
         self._doubts: Sequence[Doubt] = () if is_read else table.doubts
         self._under_way: list[list[J]] = []
         self._flying = 0
@@ -78,7 +78,7 @@ class Rounds(Generic[J]):
         self._is_due = False
         self._watch: asyncio.TimerHandle | None = None
         if not is_read:
-            table.freed = self.flush
+            table.flush, table.is_left = self.flush, self._is_left
 
     def alone(self, key: bytes) -> Line | None:
         """Return a connection for a caller who is the only one, if so it is: a task and a hop less.
@@ -205,6 +205,11 @@ class Rounds(Generic[J]):
         except FOREIGN as error:
             self._engine.tasks.start(self._mend(jobs, error), f"mending {self._table.name}")
             raise
+        except BaseException as error:  # nobody does them again
+            self._under_way.remove(jobs)
+            ours = self._engine.mapped(error, is_read=self._is_read)
+            self._end(jobs, [ours] * len(jobs))
+            raise
         self._under_way.remove(jobs)
         self._end(jobs, results)
         return True
@@ -271,9 +276,19 @@ class Rounds(Generic[J]):
             results = [error] * len(jobs)
         self._end(jobs, results)
 
+    def _is_left(self, keys: Collection[bytes] | None) -> bool:
+        busy = self._busy
+        if not busy or (keys is not None and busy.isdisjoint(keys)):
+            return False
+        wanted = busy if keys is None else busy.intersection(keys)
+        under_way = itertools.chain.from_iterable(self._under_way)
+        return any(job.future.done() and job.key in wanted for job in under_way)
+
     def _end(self, jobs: Sequence[J], results: Sequence[Any]) -> None:
         if not self._is_read:
             self._busy.difference_update([job.key for job in jobs])
+            if self._table.waiting:
+                self._table.wake()
         for job, result in zip(jobs, results, strict=True):
             future = job.future
             if future.done():

@@ -156,14 +156,12 @@ class Doubt:
     """A write to a table that was given up: nobody knows whether it is over.
 
     :ivar keys: what it writes; None: all there is.
-    :ivar over: done once it is.
     """
 
-    __slots__ = ("keys", "over")
+    __slots__ = ("keys",)
 
-    def __init__(self, keys: Collection[bytes] | None, over: asyncio.Future[None]) -> None:
+    def __init__(self, keys: Collection[bytes] | None) -> None:
         self.keys = None if keys is None else frozenset(keys)
-        self.over = over
 
     def concerns(self, keys: Collection[bytes] | None) -> bool:
         """Tell whether it writes any of these; None: of all."""
@@ -174,18 +172,39 @@ class Table:
     """A store's table.
 
     :ivar shape: what it is now, as far as is known.
+    :ivar busy: keys that rounds of calls write now.
     :ivar doubts: writes that may be under way yet; their keys are not written meanwhile.
-    :ivar freed: called when there is one less.
+    :ivar flush: begins what waits for that.
+    :ivar is_left: tells whether what nobody waits for any more is to be written there.
+    :ivar waiting: who wait for keys; each is done when some are free.
     """
 
-    __slots__ = ("doubts", "freed", "name", "shape")
+    __slots__ = ("busy", "doubts", "flush", "is_left", "name", "shape", "waiting")
 
     def __init__(self, name: str, shape: Shape) -> None:
         self.name = name
         self.shape = shape
+        self.busy: set[bytes] = set()
         self.doubts: list[Doubt] = []
-        self.freed: Callable[[], None] = _nothing
+        self.flush: Callable[[], None] = _nothing
+        self.is_left: Callable[[Collection[bytes] | None], bool] = _nowhere
+        self.waiting: list[asyncio.Future[None]] = []
+
+    def is_held(self, keys: Collection[bytes] | None) -> bool:
+        """Tell whether a write to any of these that was given up may yet be done; None: to any."""
+        return any(doubt.concerns(keys) for doubt in self.doubts) or self.is_left(keys)
+
+    def wake(self) -> None:
+        """Have those who wait for keys look again."""
+        waiting, self.waiting = self.waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
 
 
 def _nothing() -> None:
     """Stand for what is to be done, where there is nothing."""
+
+
+def _nowhere(_keys: Collection[bytes] | None) -> bool:
+    return False
