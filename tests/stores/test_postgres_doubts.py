@@ -138,6 +138,7 @@ async def test_a_batch_comes_after_a_put_that_waited_with_others(
     given_up.cancel()
     await store.write([Put("k", b"later"), Remove("n")])
     await one
+    await until(admin, busy=False)
     assert await store.get("k") == b"later"
 
 
