@@ -93,6 +93,33 @@ class Transform(Process):
 
     async def _take(self, batch: list[Arrival]) -> None:
         """Transform some granules, and take them off when all that became of them is confirmed."""
+        while batch:
+            publisher = self._publisher
+            batch = await self._made_of(batch)
+            sure = await self._confirmed(publisher)
+            if self._publisher is not publisher:  # the target was deleted in between
+                sure = await self._confirmed(self._publisher) and sure
+            if sure:
+                break
+            await asyncio.sleep(PAUSE)  # all of it once more: who has some already drops these
+        for arrival in batch:
+            arrival.delivery.ack()
+
+    async def _confirmed(self, publisher: StreamPublisher) -> bool:
+        """Return once the broker has all that was published; False: some was given up."""
+        while True:
+            try:
+                await publisher.flush()
+            except Unavailable as error:
+                if "lost" in error.details:
+                    return False
+                log.warning("%r waits: %s", self, error)
+                await asyncio.sleep(PAUSE)
+            else:
+                return True
+
+    async def _made_of(self, batch: list[Arrival]) -> list[Arrival]:
+        """Publish what becomes of some granules; return those that are done, unless it is lost."""
         done: list[Arrival] = []
         for arrival in batch:
             try:
@@ -102,15 +129,7 @@ class Transform(Process):
                 continue
             if await self._try(arrival, granule):
                 done.append(arrival)
-        while True:
-            try:
-                await self._publisher.flush()
-                break
-            except Unavailable as error:
-                log.warning("%r waits: %s", self, error)
-                await asyncio.sleep(PAUSE)
-        for arrival in done:
-            arrival.delivery.ack()
+        return done
 
     async def _try(self, arrival: Arrival, granule: Granule) -> bool:
         """Transform a granule, more than once where need be; return whether that was done."""

@@ -111,6 +111,33 @@ async def test_a_target_that_was_deleted_begins_anew(container: Container) -> No
     assert values(listener) == [0.0, 4.0, 8.0]
 
 
+async def test_what_was_on_its_way_when_the_target_was_deleted_is_published_anew(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Durable subscriptions of others stay theirs, and get it."""
+    transform, listener = await spawn(container, Even), await spawn(container, Listener)
+    publisher = await (await spawn(container, Sensor)).open("raw")
+    await listener.listen("even", name="foreign")
+    publish, lost = container.transport.publish, list[str]()
+
+    def lose(exchange: str, key: str, *args: Any, **kwargs: Any) -> None:
+        if key == "even" and len(lost) < 2:  # as where the connection goes just then
+            lost.append(key)
+        else:
+            publish(exchange, key, *args, **kwargs)
+
+    monkeypatch.setattr(container.transport, "publish", lose)
+    await fill(publisher, range(4))
+    await until(lambda: len(lost) == 2)
+    await container.publish(POINT, end_topic("even"), {"stream": "even"})
+    await fill(publisher, range(4, 7))
+    await until(lambda: len(listener.heard) == 4)
+    assert values(listener) == [0.0, 4.0, 8.0, 12.0]
+    info = await container.transport.queue_info(transform._ordered.spec.name)
+    assert info is not None
+    assert info.messages == 0
+
+
 async def test_what_is_taken_in_order_passes_the_interceptors(container: Container) -> None:
     transform, listener = await spawn(container, Even), await spawn(container, Listener)
     sensor = await spawn(container, Sensor)
