@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ion.base.errors import ConfigurationError, Forbidden, IonError, Unauthorized
+from ion.base.errors import BadRequest, ConfigurationError, Forbidden, IonError, Unauthorized
 from ion.process.connection import Connection
 from ion.shell import exits
 from ion.shell.content import files_in, needs_types, parse_content, split_target
@@ -20,6 +20,8 @@ from ion.shell.render import show_json, to_json
 from ion.shell.system import ask
 
 STANDARD = "-"  # standard input, or output
+_WANTED = "Expected `bytes`"
+_BYTES = "ioncc takes bytes as KEY@FILE or KEY=base64:..."
 MAX_READ = 268_435_456  # bytes; what a message may have, settings say
 
 
@@ -37,7 +39,12 @@ async def call(connection: Connection, options: Options) -> int:
     """Call, and show the answer."""
     to, op = split_target(options.target)
     content = await _content(connection, options)
-    answer = await connection.rpc_send(to, op, content, options.timeout)
+    try:
+        answer = await connection.rpc_send(to, op, content, options.timeout)
+    except BadRequest as error:
+        if _WANTED in error.message:
+            error.message = f"{error.message}; {_BYTES}"
+        raise
     if options.out is not None:
         _write(options.out, answer)
     elif options.json:

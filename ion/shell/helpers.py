@@ -13,6 +13,7 @@ import inspect
 import logging
 import time
 from collections.abc import Mapping
+from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ion.base.errors import ApplicationError
@@ -271,6 +272,23 @@ class Helpers(Common):
             f"{headline(await self._place.describe())}\n"
             "info() tells what else there is; exit() or Ctrl-D stops the container."
         )
+
+
+class Uncalled:
+    """A helper that was typed without its parentheses."""
+
+    def __init__(self, helper: MethodType) -> None:
+        self._helper = helper
+
+    def __repr__(self) -> str:
+        name = self._helper.__name__
+        return f"{_first_line(self._helper)} It is called: {_usage(name, self._helper)}"
+
+
+def shown_as(value: Any) -> Any:
+    """Return what is shown of a value: of a helper itself, what it does."""
+    is_helper = isinstance(value, MethodType) and isinstance(value.__self__, Common)
+    return Uncalled(value) if is_helper else value
 
 
 _WAITING = frozenset(

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from ion.base.errors import IonError
 from ion.shell.evaluation import Evaluator, Interrupted
 from ion.shell.exits import one_line
+from ion.shell.helpers import shown_as
 from ion.shell.render import Table, printable
 
 
@@ -103,7 +104,7 @@ class Session:
             return Outcome(error=error)
         if isinstance(value, Leave):
             return Outcome(leaving=True)
-        return Outcome(value)
+        return Outcome(shown_as(value))
 
 
 class _Tee(io.StringIO):

@@ -60,6 +60,9 @@ class Noting(Service, name="noting"):
     async def op_blob(self) -> bytes:
         return b"\\x00\\x01"
 
+    async def op_take(self, data: bytes) -> int:
+        return len(data)
+
     async def op_refuse(self) -> None:
         raise ApplicationError("not today", code=409, details={"day": 3})
 

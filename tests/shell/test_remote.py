@@ -134,6 +134,7 @@ def test_call_of_one_process(ask, system):
         (["noting.nonsense"], 4, "nonsense"),
         (["noting.add", "a=x", "b=1"], 1, "BadRequest"),
         (["noting.add", "c=1"], 1, "c"),
+        (["noting.take", "data=abc"], 1, "ioncc takes bytes as KEY@FILE or KEY=base64:..."),
         (["noting.refuse"], 1, "not today"),
         (["noting.fail"], 1, "broken"),
         (["nodots"], 2, "SERVICE.OP"),
