@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import sys
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -431,3 +433,26 @@ async def test_state_is_saved_where_there_is_something_to_save() -> None:
             process.save_state()
         with pytest.raises(ProcessNotFound):
             await container.terminate_process("nobody.1")
+
+
+class Hoarder(Service, name="hoarder"):
+    """Keeps what it handles, as a task does that a handler begins."""
+
+    async def op_keep(self) -> None:
+        self.kept = self.message
+
+
+async def test_a_service_that_has_ended_is_freed_whatever_it_keeps(container: Container) -> None:
+    """What was delivered is not tracked: it led back to its channel's taker, for ever."""
+    ended = []
+    for _ in range(3):
+        pid = await container.spawn(Hoarder)
+        await container.rpc_send("hoarder", "keep")
+        ended.append(weakref.ref(container.processes[pid]))
+        await container.terminate_process(pid)
+
+    def is_freed() -> bool:
+        gc.collect()  # the memory bus forgets the last one that took when there is another
+        return sum(process() is not None for process in ended) <= 1
+
+    await until(is_freed)

@@ -137,12 +137,18 @@ class Settlements:
         if self._number:
             self.lost = lost
         self._number = 0
+        self._on_drained = _nothing  # or a delivery that its handler keeps would lead back to that
         self._acks.clear()
         self._backs.clear()
         self._ahead.clear()
 
 
-# Made as an envelope is, and untracked likewise: nothing that it holds leads back to it.
+def _nothing() -> None:
+    """Stand for what was to be told."""
+
+
+# Made as an envelope is, and untracked likewise: once its channel is closed, nothing that it holds
+# leads back to it. What is not tracked, and in a cycle, is never freed, nor is all behind it.
 class LeanDelivery(msgspec.Struct, gc=False, eq=False):
     """A delivery of the lean path; see :class:`~ion.messaging.transport.Delivery`."""
 
