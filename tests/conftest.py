@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import itertools
 import logging
 import os
@@ -61,6 +62,20 @@ async def other(bus: tuple[str, dict[str, object]]) -> AsyncIterator[Container]:
     url, config = bus
     async with Container(url, sysname="test", config=config) as running:
         yield running
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Spare the garbage collector what stays to the end: the thousands of tests, and all modules.
+
+    It would go through it again and again, while they are collected and in each test.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -30,6 +30,7 @@ import sys
 import tempfile
 import tomllib
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -246,4 +247,5 @@ def main(page: str, sandbox: str) -> int:
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("error")
     sys.exit(main(*sys.argv[1:]))

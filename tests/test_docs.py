@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import sysconfig
 import time
 from pathlib import Path
@@ -33,16 +32,7 @@ def run(page: Path, sandbox: Path, broker: str = "") -> subprocess.CompletedProc
         "COLUMNS": "100",
         "DOCS_AMQP": broker,
     }
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "tests.docs", str(page), str(sandbox)],
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    return shared().run([str(page), str(sandbox)], ROOT, environment, "", 110, "tests.docs")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -1,4 +1,4 @@
-"""`ioncc` forked off a process that has imported it already.
+"""`ioncc`, and what else runs often, forked off a process that has imported it already.
 
 The imports take a third of a second of CPU time, and the tests run hundreds of commands. What is
 forked is an OS process like any other, with a folder, an environment and streams of its own; it is
@@ -35,6 +35,7 @@ _STATUS = struct.Struct("!i")
 _ROOT = Path(__file__).parents[2]
 _ROOMS = ("ion.shell", "ion.messaging", "ion.container", "ion.stores.sqlite", "ion.services.hello")
 _PR_SET_PDEATHSIG = 1
+IONCC = "ion.shell.main"
 
 
 class Forked:
@@ -43,6 +44,7 @@ class Forked:
     :ivar pid: of the process.
     :ivar returncode: how it ended, or None.
     :ivar stdout: what it prints, as text; None where that goes elsewhere. ``stderr`` likewise.
+    :ivar stdin: what it reads, likewise.
     """
 
     def __init__(self, words: Sequence[str], news: socket.socket, ours: dict[str, int]) -> None:
@@ -50,9 +52,9 @@ class Forked:
         self._news = news
         (self.pid,) = _STATUS.unpack(news.recv(_STATUS.size))
         self.returncode: int | None = None
-        self.stdout, self.stderr = (
-            os.fdopen(ours[name], encoding="utf-8") if name in ours else None
-            for name in ("stdout", "stderr")
+        self.stdin, self.stdout, self.stderr = (
+            os.fdopen(ours[name], mode, encoding="utf-8") if name in ours else None
+            for name, mode in (("stdin", "w"), ("stdout", "r"), ("stderr", "r"))
         )
 
     def wait(self, timeout: float | None = None) -> int:
@@ -129,14 +131,23 @@ class Forker:
         self._folder.cleanup()
 
     def run(
-        self, words: Sequence[str], folder: Path, env: dict[str, str], given: str, timeout: float
+        self,
+        words: Sequence[str],
+        folder: Path,
+        env: dict[str, str],
+        given: str,
+        timeout: float,
+        program: str = IONCC,
     ) -> subprocess.CompletedProcess[str]:
-        """Run to the end, as :func:`subprocess.run` does with what it captures."""
+        """Run to the end, as :func:`subprocess.run` does with what it captures.
+
+        :param program: the module that is run, as with ``python -m``.
+        """
         with contextlib.ExitStack() as stack:
             files = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(3)]
             files[0].write(given)
             files[0].seek(0)
-            forked = self._fork(words, folder, env, [file.fileno() for file in files], {})
+            forked = self._fork(words, folder, env, [file.fileno() for file in files], {}, program)
             try:
                 code = forked.wait(timeout)
             except subprocess.TimeoutExpired:
@@ -165,6 +176,18 @@ class Forker:
             for fd in set(theirs):
                 os.close(fd)
 
+    def feed(self, words: Sequence[str], folder: Path, program: str) -> Forked:
+        """Start, with pipes for what it reads and for its standard output."""
+        its_in, given = os.pipe()
+        out, its_out = os.pipe()
+        ours = {"stdin": given, "stdout": out}
+        try:
+            env = dict(os.environ)
+            return self._fork(words, folder, env, [its_in, its_out, 2], ours, program)
+        finally:
+            os.close(its_in)
+            os.close(its_out)
+
     def _fork(
         self,
         words: Sequence[str],
@@ -172,8 +195,9 @@ class Forker:
         env: dict[str, str],
         streams: list[int],
         ours: dict[str, int],
+        program: str = IONCC,
     ) -> Forked:
-        text = json.dumps([list(words), str(folder), env]).encode()
+        text = json.dumps([program, list(words), str(folder), env]).encode()
         pipe = socket.socket(socket.AF_UNIX)
         pipe.connect(self._address)
         socket.send_fds(pipe, [_LENGTH.pack(len(text))], streams)
@@ -202,8 +226,8 @@ class _Child:
         self.pipe.close()
 
 
-def _serve(alive: socket.socket, listener: socket.socket) -> None:
-    """Fork for each request; return in what is forked, as what shall run."""
+def _serve(alive: socket.socket, listener: socket.socket) -> str:
+    """Fork for each request; return in what is forked, with the module that it is to run."""
     children: dict[int, _Child] = {}  # by the file descriptors that tell something of them
     poll = select.poll()
     poll.register(alive, select.POLLIN)
@@ -222,8 +246,7 @@ def _serve(alive: socket.socket, listener: socket.socket) -> None:
                     _die_with(forker)
                     for one in {alive, listener, *children.values()}:
                         one.close()
-                    _begin(pipe)
-                    return
+                    return _begin(pipe)
                 _watch(_Child(pid, os.pidfd_open(pid), pipe), children, poll)
 
 
@@ -250,14 +273,16 @@ def _heard(fd: int, children: dict[int, _Child], poll: select.poll) -> None:
     child.close()
 
 
-def _begin(pipe: socket.socket) -> None:
-    """Read what is asked for, and become it."""
+def _begin(pipe: socket.socket) -> str:
+    """Read what is asked for, and become it; return the module to run."""
     with pipe:
         head, streams, _, _ = socket.recv_fds(pipe, _LENGTH.size, 3)
         if len(head) < _LENGTH.size:  # who asked is gone
             os._exit(1)
-        words, folder, env = json.loads(pipe.recv(*_LENGTH.unpack(head), socket.MSG_WAITALL))
+        asked = json.loads(pipe.recv(*_LENGTH.unpack(head), socket.MSG_WAITALL))
+    program, words, folder, env = asked
     _become(words, folder, env, streams)
+    return program
 
 
 def _die_with(parent: int) -> None:
@@ -279,19 +304,21 @@ def _become(words: list[str], folder: str, env: dict[str, str], streams: list[in
     sys.argv = ["ioncc", *words]
 
 
-def _run() -> None:
-    """Run it as `ioncc` runs; end without taking all modules apart, which takes longest of all."""
+def _run(program: str) -> None:
+    """Run it as it runs itself; end without taking all modules apart, which takes longest."""
+    code: object = 0
     try:
-        runpy.run_module("ion.shell.main", run_name="__main__")
+        runpy.run_module(program, run_name="__main__")
     except SystemExit as end:
-        if not isinstance(end.code, int):
+        code = end.code
+        if not isinstance(code, int):
             raise
-        threading._shutdown()  # waits for threads, as the end of a Python does
-        atexit._run_exitfuncs()
-        gc.collect()  # what was left behind complains now
-        sys.stderr.flush()
-        sys.stdout.flush()
-        os._exit(end.code)
+    threading._shutdown()  # waits for threads, as the end of a Python does
+    atexit._run_exitfuncs()
+    gc.collect()  # what was left behind complains now
+    sys.stderr.flush()
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _import_all() -> None:
@@ -303,11 +330,10 @@ def _import_all() -> None:
                 with contextlib.suppress(ImportError):  # whoever needs it will say so
                     importlib.import_module(module.name)
     importlib.import_module("yaml")
-    del sys.modules["ion.shell.main"]  # it is run, not imported
+    del sys.modules[IONCC]  # it is run, not imported
 
 
 if __name__ == "__main__":
     _import_all()
     gc.freeze()
-    _serve(*(socket.socket(fileno=int(word)) for word in sys.argv[1:]))
-    _run()
+    _run(_serve(*(socket.socket(fileno=int(word)) for word in sys.argv[1:])))

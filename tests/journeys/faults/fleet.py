@@ -7,13 +7,15 @@ import itertools
 import json
 import os
 import signal
-import sys
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.shell.forking import Forked, shared
+
+ZYGOTE = "tests.journeys.faults.zygote"
 ROOT = Path(__file__).parents[3]
 PATIENCE = 30.0  # seconds for what takes milliseconds on a machine with nothing else to do
 LIFETIME = 7200.0
@@ -108,18 +110,11 @@ class Fleet:
         self._numbers = itertools.count(1)
         self._members: dict[int, Member] = {}
         self._begun: dict[int, asyncio.Future[Member]] = {}
-        self._zygote: asyncio.subprocess.Process
+        self._zygote: Forked
         self._reading: asyncio.Task[None]
 
     async def __aenter__(self) -> Self:
-        self._zygote = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tests.journeys.faults.zygote",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            cwd=ROOT,
-        )
+        self._zygote = await asyncio.to_thread(shared().feed, [], ROOT, ZYGOTE)
         self._reading = asyncio.create_task(self._read())
         return self
 
@@ -131,14 +126,16 @@ class Fleet:
     ) -> None:
         for member in self._members.values():
             member.signal(signal.SIGKILL)
-        assert self._zygote.stdin is not None
         self._zygote.stdin.close()
-        await self._zygote.wait()
+        await asyncio.to_thread(self._zygote.wait, PATIENCE)
         await self._reading
 
     async def _read(self) -> None:
-        assert self._zygote.stdout is not None
-        async for line in self._zygote.stdout:
+        lines = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(lines), self._zygote.stdout
+        )
+        async for line in lines:
             pid, word, value = json.loads(line)
             if word == "started":
                 member = self._members.setdefault(pid, Member())
@@ -155,8 +152,7 @@ class Fleet:
         begun: asyncio.Future[Member] = asyncio.get_running_loop().create_future()
         self._begun[number] = begun
         order = {"number": number, "role": f"tests.journeys.faults.roles:{role}", "args": args}
-        assert self._zygote.stdin is not None
-        self._zygote.stdin.write(json.dumps(order).encode() + b"\n")
+        print(json.dumps(order), file=self._zygote.stdin, flush=True)
         async with asyncio.timeout(PATIENCE):
             return await begun
 

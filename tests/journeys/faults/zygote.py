@@ -1,9 +1,10 @@
 """A process that has ION imported, and forks one that does something, at each order.
 
 A new Python with ION in it takes half a second; a fork takes some milliseconds, so that a journey
-can kill a thousand. Orders come as JSON lines on standard input; what becomes of the children goes
-as JSON lines to standard output, which they share: ``[pid, word, value]``. A child is killed
-when this process dies, and this process ends with its input.
+can kill a thousand. It is forked itself (:mod:`tests.shell.forking`). Orders come as JSON lines on
+standard input; what becomes of the children goes as JSON lines to standard output, which they
+share: ``[pid, word, value]``. A child is killed when this process dies, and this process ends with
+its input.
 """
 
 from __future__ import annotations
@@ -19,9 +20,14 @@ import signal
 import sys
 from typing import Any
 
-import ion.messaging.amqp.transport
-import ion.public  # noqa: F401 - imported once, for all children
-
+PRELOADED = (
+    "ion.public",
+    "ion.messaging.amqp.transport",
+    "ion.stores.postgres.datastore",
+    "ion.stores.sqlite.datastore",
+    "tests.journeys.faults.roles",
+    "yaml",
+)
 _PR_SET_PDEATHSIG = 1
 _FATES = os.WUNTRACED | os.WCONTINUED | os.WNOHANG
 
@@ -33,6 +39,8 @@ def say(word: str, value: Any = None, pid: int = 0) -> None:
 
 def main() -> None:
     """Take orders until the input ends."""
+    for module in PRELOADED:
+        importlib.import_module(module)
     gc.collect()
     gc.freeze()
     woken, wake = os.pipe()
