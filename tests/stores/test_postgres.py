@@ -312,6 +312,27 @@ async def test_an_old_client_goes_on(opened: Open, how: str) -> None:
         assert await old.get("k") is None
 
 
+async def test_many_calls_at_once_where_another_has_added_an_attribute(opened: Open) -> None:
+    """The first one finds out; the others were told that the table was altered by hand."""
+    one, two = await opened(), await opened()
+    store = await one.index_store("a", {"i": "int"})
+    await store.put("k", b"1", index={"i": 1})
+    for attribute in ("j", "l"):
+        await two.index_store("a", {attribute: "int"})
+        reads = [store.get_many(["k", "n"]) for _ in range(20)]
+        writes = [store.put(f"w{n}", b"2", index={"i": n}) for n in range(20)]
+        found, _ = await asyncio.gather(asyncio.gather(*reads), asyncio.gather(*writes))
+        assert found == [{"k": b"1"}] * 20
+
+
+async def test_a_table_that_was_taken_away_by_hand(opened: Open, admin: Any) -> None:
+    store = await (await opened()).index_store("a", {"i": "int"})
+    await admin.execute(f"DROP TABLE {store.table.shape.sql}")
+    for call in (lambda: store.get_many(["k"]), lambda: store.put("k", b"2")):
+        with pytest.raises(Damaged, match="by hand"):
+            await call()  # type: ignore[no-untyped-call]
+
+
 async def test_a_store_that_another_has_dropped(opened: Open) -> None:
     """Whoever has it open is told, and can open it anew."""
     one, two = await opened(), await opened()

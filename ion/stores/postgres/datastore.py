@@ -173,7 +173,7 @@ class PostgresDatastore:
     def _made(self, name: str, shape: Shape) -> PostgresStore:
         return PostgresStore(Table(name, shape), self._opened(), self.commit)
 
-    async def _refresh(self, line: Line, table: Table, why: BaseException) -> None:
+    async def _refresh(self, line: Line, table: Table, why: BaseException | None) -> None:
         """Look how a table is now; see :class:`Engine`."""
         shape = await self._schema.find(line, table.name)
         if shape is None:
@@ -183,9 +183,10 @@ class PostgresDatastore:
             self._stores.pop(table.name, None)
             message = f"store {table.name!r} was dropped, and is of another kind now: open it again"
             raise InvalidRequest(message)
-        if shape.generation == table.shape.generation:
+        if shape.generation != table.shape.generation:
+            table.shape = shape
+        elif why is not None:
             raise failures.damaged(why, self._address)
-        table.shape = shape
 
     def _dropped(self, name: str) -> InvalidRequest:
         self._stores.pop(name, None)

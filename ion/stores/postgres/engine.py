@@ -28,10 +28,11 @@ from ion.stores.postgres.table import Doubt, Table
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 Work = Callable[[Line], Awaitable[T]]
-Refresh = Callable[[Line, Table, BaseException], Awaitable[None]]
+Refresh = Callable[[Line, Table, BaseException | None], Awaitable[None]]
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.5
 _MOST_LOOKS = 10  # at a table that is never as it was found
+_UNSURE_LOOKS = 3  # the first ones: others may have begun to use meanwhile what is new
 _QUIET = 1.0  # seconds that a statement that was given up has to end; then the server is told to
 _LAST_TRY = 2 * LOCK_MS / 1000  # seconds before the end
 
@@ -44,7 +45,8 @@ class Engine:
     """The connections, and how work is done on them.
 
     :param patience: seconds after which a call is given up.
-    :param refresh: looks how a table that is not as it was is now; raises where it is gone.
+    :param refresh: looks how a table that is not as it was is now; raises where it is gone, and,
+        given an error, where it is as it was.
     """
 
     def __init__(self, pool: Pool, tasks: Tasks, patience: float, refresh: Refresh) -> None:
@@ -85,7 +87,8 @@ class Engine:
         while True:
             try:
                 async with asyncio.timeout_at(until):
-                    await self._look_again(tables, altered, last_try)
+                    is_sure = looks < _MOST_LOOKS - _UNSURE_LOOKS
+                    await self._look_again(tables, altered, last_try, is_sure=is_sure)
                     await self._be_certain(tables, writes, last_try)
                     return await self.once(work, last_try, writes)
             except NotDoneError as error:
@@ -243,14 +246,19 @@ class Engine:
         return Unavailable(message, details=ours.details)
 
     async def _look_again(
-        self, tables: Sequence[Table], why: BaseException | None, until: float
+        self, tables: Sequence[Table], why: BaseException | None, until: float, *, is_sure: bool
     ) -> None:
+        """Look how tables are now, where work has failed as if they were altered.
+
+        :param is_sure: a table that is as it was used is damaged; before, what has failed may have
+            been made for what it was before.
+        """
         if why is None:
             return
         error = why
 
         async def look(line: Line) -> None:
             for table in tables:
-                await self._refresh(line, table, error)
+                await self._refresh(line, table, error if is_sure else None)
 
         await self.once(look, until)
