@@ -87,7 +87,7 @@ _PROGRAM = """#!/bin/sh
 import json, os, signal, socket, struct, sys
 pipe = socket.socket(socket.AF_UNIX)
 pipe.connect({address!r})
-text = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+text = json.dumps([{ioncc!r}, sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
 socket.send_fds(pipe, [struct.pack("!I", len(text))], [0, 1, 2])
 pipe.sendall(text)
 (pid,) = struct.unpack("!i", pipe.recv(4))
@@ -122,7 +122,8 @@ class Forker:
                 pass_fds=fds,
             )
         program = self.folder / "ioncc"
-        program.write_text(_PROGRAM.format(python=sys.executable, address=self._address))
+        parts = {"python": sys.executable, "address": self._address, "ioncc": IONCC}
+        program.write_text(_PROGRAM.format(**parts))
         program.chmod(0o755)
 
     def close(self) -> None:
