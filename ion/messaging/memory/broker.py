@@ -135,6 +135,10 @@ class Broker:
         queue = self._queues.get(name)
         return queue is not None and queue.owner in {None, session}
 
+    def owned_by(self, session: object) -> list[Queue]:
+        """Return the queues that are exclusive to a session, in the order of their making."""
+        return [queue for queue in self._queues.values() if queue.owner is session]
+
     def queue(self, name: str, session: object) -> Queue:
         """Return the queue of that name.
 

@@ -21,7 +21,6 @@ class Session:
     def __init__(self, broker: Broker, owner: Session | None = None) -> None:
         self._broker = broker
         self._owner = self if owner is None else owner
-        self._exclusive: dict[str, Queue] = {}
         self._exchanges: dict[str, ExchangeSpec] = {}
         self._bindings: dict[tuple[str, str, str], None] = {}
         self._takers: dict[Taker, None] = {}
@@ -61,10 +60,7 @@ class Session:
 
     def declare_queue(self, spec: QueueSpec) -> str:
         """Declare a queue, and own it where it is exclusive; return its name."""
-        queue = self._broker.declare_queue(spec, self._owner)
-        if spec.exclusive:
-            self._exclusive[queue.name] = queue
-        return queue.name
+        return self._broker.declare_queue(spec, self._owner).name
 
     def delete_queue(self, name: str) -> int:
         """Delete a queue; return how many messages were ready in it."""
@@ -142,11 +138,10 @@ class Session:
             queue.take_back(deliveries)
         for taker in self._takers:
             taker.queue.unsubscribe(taker)
-        for queue in self._exclusive.values():
+        for queue in self._broker.owned_by(self):
             self._broker.remove_queue(queue)
         self._takers.clear()
         self._getters.clear()
-        self._exclusive.clear()
 
     def _forget_idle(self) -> None:
         """Drop cancelled consumers and getters that hold nothing any more."""

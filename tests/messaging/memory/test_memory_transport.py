@@ -13,7 +13,7 @@ from ion.base.errors import ConfigurationError, Unavailable
 from ion.messaging.envelope import Envelope
 from ion.messaging.memory.broker import MAX_ROUTES, Broker
 from ion.messaging.memory.exchange import matches, words
-from ion.messaging.memory.queue import NESTED
+from ion.messaging.memory.queue import NESTED, Queue
 from ion.messaging.memory.transport import MemoryTransport
 from ion.messaging.opening import open_transport
 from ion.messaging.transport import Delivery, ExchangeSpec, QueueSpec
@@ -304,3 +304,13 @@ async def test_nothing_grows(transport: MemoryTransport):
 )
 def test_patterns(pattern: str, key: str, expected: bool):
     assert matches(words(pattern), words(key)) is expected
+
+
+async def test_an_exclusive_queue_that_was_deleted_is_forgotten(transport: MemoryTransport) -> None:
+    """Each event that somebody waits for makes one: they stayed until the transport was closed."""
+    for number in range(10):
+        await transport.declare_queue(QueueSpec(f"own.{number}", durable=False, exclusive=True))
+        await transport.delete_queue(f"own.{number}")
+    gc.collect()
+    left = [each for each in gc.get_objects() if isinstance(each, Queue) and each.deleted]
+    assert not [queue for queue in left if queue.name.startswith("own.")]
