@@ -229,6 +229,9 @@ class Pool:
     def _late(self) -> Unavailable:
         if isinstance(self._failure, Unavailable):
             return Unavailable(self._failure.message, details=self._failure.details)
+        if not self._lines:
+            frozen = mapped(TimeoutError(), self.address)
+            return Unavailable(frozen.message, details=frozen.details)
         message = (
             f"{self.address.where}: no connection was free in time: "
             f"all {len(self._lines)} are in use; raise ?pool= in store.url"
