@@ -11,6 +11,7 @@ import codecs
 import os
 import signal
 import sys
+import threading
 from collections.abc import Coroutine, Sequence
 
 TYPE_CHECKING = False  # as typing's, which takes long to load
@@ -36,6 +37,10 @@ def main(words: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGINT, _leave)
     # What is done is done: while Python takes itself down, Ctrl-C would change the exit code.
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    if threading.active_count() > 1:
+        from ion.shell.ending import end_soon
+
+        end_soon(code)
     return code
 
 
@@ -84,8 +89,14 @@ def _heed_interrupts() -> None:
 def _run(main: Coroutine[Any, Any, int]) -> int:
     import asyncio
 
+    from ion.shell.ending import end_soon
+
     _heed_interrupts()
-    return asyncio.run(main)
+    with asyncio.Runner() as runner:
+        code = runner.run(main)
+        ending = end_soon(code, runner.get_loop())
+    ending.cancel()
+    return code
 
 
 def _open_missing_streams() -> None:

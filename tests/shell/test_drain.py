@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal
 import time
 
 import pytest
 
-from ion import ReceivedContainerError, connect
+from ion import DeadlineExceeded, ReceivedContainerError, connect
 from ion.testing.servers import RabbitServer
 
 pytestmark = pytest.mark.amqp
@@ -176,6 +177,38 @@ async def test_a_hook_that_hangs_does_not_hold_it(system):
     began = time.monotonic()
     assert await asyncio.to_thread(serving.end) == 0
     assert time.monotonic() - began < 10
+
+
+DEAF = """import asyncio, threading
+from ion import Service
+
+class Deaf(Service, name="deaf"):
+    async def op_task(self):
+        while True:
+            try:
+                await asyncio.sleep(600)
+            except asyncio.CancelledError:
+                pass
+
+    async def op_thread(self):
+        await asyncio.to_thread(threading.Event().wait)
+"""
+
+
+@pytest.mark.parametrize("op", ["task", "thread"])
+async def test_what_heeds_no_cancellation_does_not_hold_it(ioncc, amqp_url, op: str):
+    (ioncc.folder / "deaf.py").write_text(DEAF)
+    app = "type: application\nname: deaf\nmod: deaf:Deaf\n"
+    (ioncc.folder / "deaf.app").write_text(app)
+    serving = ioncc.serve("-n", "-b", amqp_url, "deaf.app", "--set", "container.drain_timeout=0.2")
+    await asyncio.to_thread(serving.ready)
+    async with connect(amqp_url) as connection:
+        with pytest.raises(DeadlineExceeded):
+            await connection.rpc_send("deaf", op, timeout=0.2)
+    began = time.monotonic()
+    assert await asyncio.to_thread(serving.end) == 0
+    assert time.monotonic() - began < 20
+    assert any(re.search(f"left behind, as it does not end:.* {op} ", li) for li in serving.lines)
 
 
 @pytest.mark.parametrize("fault", ["kill", "suspend", "alarm"])
