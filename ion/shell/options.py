@@ -252,7 +252,7 @@ def _start_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
             "--args",
             action="append",
             metavar="KEY=VALUE",
-            help="argument for the apps; apparg_<app>.<key>=value reaches one app",
+            help="argument for the apps named here; apparg_<app>.<key>=value: of any one app",
         ),
         add(
             "--lockfile",

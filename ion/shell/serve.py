@@ -108,6 +108,9 @@ async def _bring_up(container: Container, options: Options) -> None:
             await container.start_app(path, args=own, args_of=arguments.by_app)
         else:
             await container.start_rel(path, args=arguments.by_app)
+    if arguments.general and not any(path.suffix == APP for path in found):
+        keys = ", ".join(arguments.general)
+        log.warning("-a %s: no app is named here; say apparg_<app>.<key>=value to reach one", keys)
     for name in sorted(set(arguments.by_app) - set(container.apps)):
         log.warning("-a apparg_%s...: no app of that name was started", name)
 

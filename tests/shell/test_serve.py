@@ -70,6 +70,11 @@ def test_arguments_reach_the_apps(ioncc):
     assert serving.end() == 0
     assert ioncc.notes()[:2] == ["start all", "start 2"]
 
+    (ioncc.folder / "r.rel").write_text("type: release\nname: r\napps: [{name: one}]\n")
+    serving = ioncc.serve("-n", "r.rel", "-a", "text=lost")  # as in the original, it is for apps
+    serving.wait_for("WARNING.* -a text: .*apparg_<app>.<key>=value")
+    assert serving.end() == 0
+
 
 @pytest.mark.parametrize(
     ("words", "said"),
