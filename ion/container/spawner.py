@@ -60,19 +60,12 @@ class Spawner:
         if parent is not None and self._find(parent) is None:
             raise StartError(_orphan(parent), details={"parent": parent})
         process = _make(cls, args or {})
-        process._host = self._host
         process.id = f"{self._host.id}.{next(self._serial) if number is None else number}"
-        process.parent = parent
         process._guardian = guardian
         if name is not None:
             process.name = name
-        owner = self._find(parent) if parent is not None else None
-        inherited = owner.app_config if owner is not None else {}
-        process.app_config = app_config if app_config is not None else inherited
+        self._place(process, parent, app_config)
         self._configure(process)
-        process.lease = owner.lease if owner is not None else current_lease.get()
-        if process.lease is not None:
-            process.lease.guard(process)
         self._starting[process.id] = process
         try:
             await self._bring_up(process)
@@ -91,6 +84,19 @@ class Spawner:
         finally:
             self._starting.pop(process.id, None)
         return process.id
+
+    def _place(
+        self, process: Process, parent: str | None, app_config: Mapping[str, Any] | None
+    ) -> None:
+        """Give a process its host, and what it has of its parent where that is not given."""
+        owner = self._find(parent) if parent is not None else None
+        inherited = owner.app_config if owner is not None else {}
+        process._host = self._host
+        process.parent = parent
+        process.app_config = app_config if app_config is not None else inherited
+        process.lease = owner.lease if owner is not None else current_lease.get()
+        if process.lease is not None:
+            process.lease.guard(process)
 
     def _find(self, pid: str) -> Process | None:
         """Return a process that runs, or that is being started: its hooks may have children."""

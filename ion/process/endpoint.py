@@ -60,8 +60,7 @@ class Endpoint(Customs):
     :ivar calls: those that others began, being handled or waiting, by (reply queue, id).
     :ivar cancelled: cancels that came before their request.
     :ivar points: exchange points that it has declared.
-    :ivar answers: to messages that will come again, though they were done; unbegun: the messages
-        that will come again and were not begun.
+    :ivar answers: to messages that were done and will come again; unbegun: those that were not.
     :ivar at_work: (dead-letter key, id) of messages at work that must be handled once.
     :ivar counts: how often what is rare has happened here, by its name.
     :ivar mishaps: the log of what ops raise that they should not.
@@ -116,12 +115,14 @@ class Endpoint(Customs):
         self._probes = Probes(transport, PROBE_BUDGET)
         self.farewell = Farewell(transport)
         self._consumer: Consumer | None = None
+        self._has_queue = False
 
     async def open(self) -> None:
         """Declare the exchange space and the reply queue, and take answers.
 
         :raises Unavailable: the broker is away.
         """
+        self._has_queue = True  # or will have, where this is cut off
         await self.transport.declare_exchange(self.namespace.exchange_space())
         await self.transport.declare_queue(self.namespace.reply_queue(self.id))
         self._consumer = await self.transport.consume(
@@ -134,9 +135,10 @@ class Endpoint(Customs):
             call.fail(Unavailable("the container is stopping"))
         self.deadlines.close()
         self._probes.close()
-        if self._consumer is not None:
-            await self.farewell.tell(self._consumer.cancel())
-            self._consumer = None
+        if self._has_queue:
+            if self._consumer is not None:
+                await self.farewell.tell(self._consumer.cancel())
+            self._consumer, self._has_queue = None, False
             await self.farewell.tell(self.transport.delete_queue(self.reply_queue))
 
     def next_id(self) -> str:
@@ -356,8 +358,6 @@ class Endpoint(Customs):
             headers=headers,
         )
         return self.outgoing(envelope, to)
-
-    # helpers of the above
 
     def content_of(self, reply: Envelope) -> Any:
         """Return the content of a final answer, or raise the error it stands for."""
