@@ -7,9 +7,9 @@ say the same place, whatever words they have for it; neither may do anything but
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from ion import Container, IonError
 from ion.base import config
 from ion.base.document import MAX_BYTES
 from ion.shell.main import main
+from tests.shell.forking import shared
 
 BROKEN = Path(__file__).parents[1] / "data" / "broken"
 GENERATED = "huge.app"  # a megabyte of comments is not kept
@@ -235,8 +236,7 @@ async def test_an_interceptor_that_is_not_there_is_told_by_key() -> None:
     ids=lambda words: words[-1] if "-c" not in words else words[1],
 )
 def test_ioncc_says_it_in_one_line(here: Path, words: list[str], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "ion.shell.main", "-n", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = shared().run(["-n", *words], Path.cwd(), dict(os.environ), "", 60)
     assert done.returncode == 1
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
