@@ -73,4 +73,3 @@ def pulse() -> Iterator[Pulse]:
     gc.freeze()
     with Pulse() as beating:
         yield beating
-    gc.unfreeze()
