@@ -35,7 +35,7 @@ _LOG_TAIL = 2_000
 # than once, as what is dying may still write.
 _GUARD = """
 while read -r line; do groups=$line; done
-for g in $groups; do kill -9 -- "-$g" 2>/dev/null; done
+for g in $groups; do kill -9 "-$g" 2>/dev/null; done
 for pause in 0.2 0.5 1 2; do rm -rf "$1" 2>/dev/null; [ -e "$1" ] || break; sleep $pause; done
 """
 
