@@ -1,12 +1,14 @@
 """What a module needs that is not installed: read from its source, never imported.
 
-Followed is what its own package, and ION, import. Contract: a guess is no answer. What is tried,
-and done without, is not needed; what only some function imports may be.
+Followed is what its own package, and ION, import, and what its own package names as text
+("package.module:Name"). Contract: a guess is no answer. What is tried, and done without, is not
+needed; what only some function imports may be.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -16,6 +18,7 @@ from ion.base.source import FindSpec, ModuleSpec, absolute, tree_of
 _OURS = __name__.partition(".")[0]
 _MISSING = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 _REMEDY = "pip install "
+_NAMED = re.compile(r"([^\W\d][\w.]*):[^\W\d][\w.]*")
 
 
 class Need(NamedTuple):
@@ -39,6 +42,17 @@ class _Import(NamedTuple):
     node: ast.Import | ast.ImportFrom
     always: bool
     remedy: str
+
+
+class _Source(NamedTuple):
+    """What a module's source says.
+
+    :param named: the modules that it may name as text.
+    """
+
+    spec: ModuleSpec
+    imports: list[_Import]
+    named: frozenset[str]
 
 
 def needs(module: str, loaded: Mapping[str, Any], find_spec: FindSpec) -> list[Need]:
@@ -69,34 +83,44 @@ class _Walk:
         self._package = module.rpartition(".")[0] or module
         self._loaded = loaded
         self._find_spec = find_spec
-        self._seen: dict[str, bool] = {}
+        self._seen: set[tuple[str, bool, bool]] = set()
+        self._read: dict[str, _Source | None] = {}
 
-    def follow(self, module: str, *, always: bool) -> None:
-        """Look at a module of ours, or of its own package, and at what that imports."""
-        if module in self._seen and (self._seen[module] or not always):
+    def follow(self, module: str, *, always: bool, is_near: bool = False) -> None:
+        """Look at a module of ours, or of its own package, and at what that imports.
+
+        :param is_near: whether its own package imports it: what its functions say to install is
+            for who calls them.
+        """
+        if not self._seen.isdisjoint({(module, always, is_near), (module, True, True)}):
             return
-        self._seen[module] = always
-        spec = self._find_spec(module)
-        tree = tree_of(spec) if spec is not None else None
-        if spec is None or tree is None:
+        self._seen.add((module, always, is_near))
+        if module not in self._read:
+            self._read[module] = _source(self._find_spec(module))
+        source = self._read[module]
+        if source is None:
             return
         is_own = module == self._package or module.startswith(f"{self._package}.")
-        for each in _imports(tree.body, True, None):
+        for each in source.imports:
             if each.always and module in self._loaded:
                 continue  # it has them
-            if each.always or is_own:
-                self._imported(spec, each, always=always and each.always)
+            if each.always or is_own or (is_near and each.remedy):
+                self._imported(source.spec, each, always=always and each.always, is_near=is_own)
+        for name in source.named if is_own else ():
+            if name.partition(".")[0] in (self._top, _OURS):
+                self.follow(name, always=False, is_near=True)
 
-    def _imported(self, spec: ModuleSpec, each: _Import, *, always: bool) -> None:
+    def _imported(self, spec: ModuleSpec, each: _Import, *, always: bool, is_near: bool) -> None:
         for target in _targets(spec, each.node):
             top = target.partition(".")[0]
             if top in sys.stdlib_module_names:
                 continue
-            if self._find_spec(top) is None:
+            if self._loaded.get(top) is None and self._find_spec(top) is None:
                 self._lacks(top, spec.name, each.remedy, always=always)
             elif top in (self._top, _OURS):
                 for end in range(1, target.count(".") + 2):  # the packages above are imported, too
-                    self.follow(".".join(target.split(".")[:end]), always=always)
+                    above = ".".join(target.split(".")[:end])
+                    self.follow(above, always=always, is_near=is_near)
 
     def _lacks(self, package: str, module: str, remedy: str, *, always: bool) -> None:
         if remedy:
@@ -106,6 +130,17 @@ class _Walk:
         elif package not in self._said and not (package in self.bare and not always):
             said = f"{module} imports {package!r}, which is not installed"
             self.bare[package] = Need(said, always)
+
+
+def _source(spec: ModuleSpec | None) -> _Source | None:
+    """Return what is to be known of a module; None where it cannot be read."""
+    tree = tree_of(spec) if spec is not None else None
+    if spec is None or tree is None:
+        return None
+    texts = [each.value for each in ast.walk(tree) if isinstance(each, ast.Constant)]
+    found = [_NAMED.fullmatch(text) for text in texts if isinstance(text, str)]
+    named = frozenset(match[1] for match in found if match is not None)
+    return _Source(spec, list(_imports(tree.body, True, None)), named)
 
 
 def _targets(spec: ModuleSpec, node: ast.Import | ast.ImportFrom) -> list[str]:

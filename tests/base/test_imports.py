@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -24,6 +25,7 @@ except ImportError:
 def draw():
     import for_drawing.lines
     from lab_imports.late import x
+DRIVER = "lab_imports.driver:Driver"
 class Meter: ...
 """
 ENGINE = """
@@ -45,9 +47,11 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (package / "parts" / "__init__.py").write_text("import needed_by_parts\n")
     (package / "parts" / "engine.py").write_text(ENGINE)
     (package / "helper.py").write_text("from lab_imports import service\n")
+    (package / "driver.py").write_text("import needed_by_driver, made_by_hand\n")
     (package / "late.py").write_text("import needed_later\n")
     (package / "service.py").write_text(SERVICE)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(sys.modules, "made_by_hand", ModuleType("made_by_hand"))  # has no spec
     return package
 
 
@@ -58,6 +62,7 @@ def test_what_is_needed_at_once_and_what_only_somewhere(lab: Path) -> None:
         ("lab_imports.parts imports 'needed_by_parts', which is not installed", True),
         ("lab_imports.service imports 'for_drawing', which is not installed", False),
         ("lab_imports.late imports 'needed_later', which is not installed", False),
+        ("lab_imports.driver imports 'needed_by_driver', which is not installed", False),
     ]
     assert "lab_imports" not in sys.modules
 
@@ -67,6 +72,8 @@ def test_what_is_needed_at_once_and_what_only_somewhere(lab: Path) -> None:
     [
         ("redis", "ion.stores.redis.datastore:RedisDatastore", "'ioncore[redis]'", True),
         ("h5py", "ion.services.contexts.service:ContextsService", "'ioncore[contexts]'", False),
+        ("re2", "ion.services.contexts.service", "'ioncore[patterns]'", False),
+        ("pynmeagps", "ion.services.instrument.agent", "'ioncore[instruments]'", False),
         ("cronsim", "ion.services.scheduler.service", "'ioncore[scheduler]'", False),
     ],
 )
