@@ -102,14 +102,14 @@ class Ancestry:
         tree = tree_of(spec) if spec is not None else None
         if spec is None or tree is None:
             return None
-        nodes = [node for node in tree.body if name in _bound_by(node)]
+        nodes = _binding(tree.body, name)
         if nodes and isinstance(nodes[-1], ast.ImportFrom):
             target, origin = _origin(spec, nodes[-1], name)
             return self.parameters(target, origin, root, kept, steps - 1)
         if not nodes or not isinstance(nodes[-1], ast.ClassDef) or nodes[-1].decorator_list:
             return None
         node = nodes[-1]
-        inits = [each for each in node.body if "__init__" in _bound_by(each)]
+        inits = _binding(node.body, "__init__")
         if inits:
             return _names(inits[-1])
         if len(node.bases) != 1 or not isinstance(node.bases[0], ast.Name) or _says(spec, kept):
@@ -163,6 +163,17 @@ def absolute(spec: ModuleSpec, node: ast.ImportFrom) -> str:
         above = package[: len(package) - node.level + 1]
         target = ".".join([*above, *target.split(".")]).rstrip(".")
     return target
+
+
+def _binding(body: list[ast.stmt], name: str) -> list[ast.stmt]:
+    """Return the statements that bind ``name``, or may, somewhere below."""
+    scopes = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = []
+    for node in body:
+        below = [node] if isinstance(node, scopes) else ast.walk(node)
+        if any({name, "*"} & set(_bound_by(each)) for each in below):
+            found.append(node)
+    return found
 
 
 def _names(init: ast.stmt) -> frozenset[str] | None:

@@ -118,6 +118,13 @@ class Under(Reader): ...
 class Data(Process):
     unit: str = "C"
 class Mixed(Port, Meter): ...
+class Either(Process):
+    if hasattr(Process, "port"):
+        def __init__(self, **more): ...
+class Lent(Process):
+    __init__ = All.__init__
+class Made(Process): ...
+Made = dataclass(Made)
 """
 BASE = "from ion import Process\nclass Meter(Process): ...\n"
 READER = "from ion import Process\nclass Reader(Process):\n    def x(self): self.spawn_args\n"
@@ -133,6 +140,9 @@ READER = "from ion import Process\nclass Reader(Process):\n    def x(self): self
         ("Under", ""),
         ("Data", ""),
         ("Mixed", ""),
+        ("Either", ""),
+        ("Lent", ""),
+        ("Made", ""),
     ],
 )
 def test_an_argument_that_no_class_takes(here: Path, cls: str, refused: str) -> None:
