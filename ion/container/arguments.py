@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ion.base import plugin
 from ion.base.builder import KeyPath
@@ -42,6 +43,29 @@ def strangers(given: Iterable[str], targets: Iterable[Target]) -> list[tuple[str
         for name in given
         if name not in known
     ]
+
+
+class Heedless:
+    """Looks after classes without an ``__init__``: made with anything, they would say nothing.
+
+    What was found out of a class is kept, for as long as there is the class.
+    """
+
+    def __init__(self) -> None:
+        self._takes: WeakKeyDictionary[type[Process], bool] = WeakKeyDictionary()
+
+    def refuse(self, cls: type[Process], given: Mapping[str, Any]) -> None:
+        """Check that a class takes what it is to be made with, unless its ``__init__`` does.
+
+        :raises StartError: it does not.
+        """
+        if cls.__init__ is not Process.__init__:
+            return
+        takes = self._takes.get(cls)
+        if takes is None:
+            takes = self._takes[cls] = plugin.parameters(cls, Process, _KEPT) is None
+        if not takes:
+            raise StartError("; ".join(said for _, said in strangers(given, [cls])))
 
 
 def taken(given: Mapping[str, Any], target: Target) -> dict[str, Any]:

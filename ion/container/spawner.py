@@ -11,6 +11,7 @@ from ion.base.errors import ConfigurationError, StartError
 from ion.base.plugin import resolve
 from ion.base.settings import ServiceOverride, Settings
 from ion.base.tasks import Interrupted, Overdue, contained, within
+from ion.container.arguments import Heedless
 from ion.container.endings import Endings, title_of
 from ion.container.exchange import ExchangeManager
 from ion.container.tidings import Tidings
@@ -36,6 +37,7 @@ class Spawner:
         self._settings = settings
         self._start_timeout = settings.container.start_timeout
         self._serial = itertools.count(1)
+        self._heedless = Heedless()
         self._starting: dict[str, Process] = {}
         self.exchange: ExchangeManager
         self.tidings: Tidings
@@ -59,6 +61,8 @@ class Spawner:
         cls = _process_class(target)
         if parent is not None and self._find(parent) is None:
             raise StartError(_orphan(parent), details={"parent": parent})
+        if args:
+            self._heedless.refuse(cls, args)
         process = _make(cls, args or {})
         process.id = f"{self._host.id}.{next(self._serial) if number is None else number}"
         process._guardian = guardian

@@ -373,6 +373,18 @@ async def test_what_cannot_be_spawned_is_named(
 async def test_wrong_spawn_arguments_are_named(container: Container) -> None:
     with pytest.raises(StartError, match="colour"):
         await container.spawn(Worker, args={"colour": "red"})
+    before = set(container.processes)
+    for _ in range(2):  # it is known, then
+        with pytest.raises(StartError, match="HelloService does not take argument 'text': it has"):
+            await container.spawn(HelloService, args={"text": "lost"})
+    assert set(container.processes) == before
+
+
+async def test_a_class_without_an_init_keeps_what_it_looks_for(container: Container) -> None:
+    class Keeper(Process): ...
+
+    pid = await container.spawn(Keeper, args={"colour": "red"})
+    assert container.processes[pid].spawn_args == {"colour": "red"}
 
 
 async def test_a_service_waits_for_what_it_depends_on(container: Container) -> None:
