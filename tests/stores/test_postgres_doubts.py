@@ -190,3 +190,64 @@ async def test_what_nobody_knows_of_holds_up_its_key_and_no_other(
     await store.put("k", b"later")
     await until(admin, busy=False)
     assert await store.get("k") == b"later"
+
+
+@pytest.mark.parametrize("datastore", [DIRECT], indirect=True)
+@pytest.mark.parametrize("how", ["cut", "cancelled"])
+async def test_what_the_end_cuts_off_is_not_done_after_what_came_later(
+    datastore: PostgresDatastore,
+    admin: Any,
+    how: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in ("datastore", "pool"):
+        monkeypatch.setattr(f"ion.stores.postgres.{module}.LAST_MOMENT", 0.1)
+    store = await slow_store(datastore, admin, 0.4)
+    calls = [store.put("k", SLOW), store.put("l", SLOW), store.write([Put("m", SLOW)])]
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    while len(await until(admin, busy=True)) < 3:
+        await asyncio.sleep(0)
+    closing = asyncio.ensure_future(datastore.close())
+    while how == "cancelled" and not store._engine.pool.is_closed:
+        await asyncio.sleep(0.01)
+    for task in tasks:
+        if how == "cancelled":
+            task.cancel()
+    await closing
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(end, Unavailable | asyncio.CancelledError) for end in ends), ends
+    await datastore.open()
+    again = await datastore.store("a")
+    for key in "klm":
+        await again.put(key, b"later")
+    await until(admin, busy=False)
+    assert await again.get_many(["k", "l", "m"]) == dict.fromkeys("klm", b"later")
+
+
+@pytest.mark.parametrize("datastore", [("", 2 * DEADLINE)], indirect=True)
+@pytest.mark.parametrize("count", [1, 4])
+async def test_what_waited_for_a_lock_and_was_given_up_is_not_done_after_what_came_later(
+    datastore: PostgresDatastore, admin: Any, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it wait for itself."""
+    monkeypatch.setattr("ion.stores.postgres.engine._FIRST_PAUSE", 0.5)
+    monkeypatch.setattr("random.random", lambda: 1.0)
+    store = await datastore.store("a")
+    keys = [f"k{number}" for number in range(count)]
+    await store.write([Put(key, b"before") for key in keys])
+    end = time.monotonic() + DEADLINE
+    async with admin.transaction():
+        await admin.execute(f"SELECT 1 FROM {store.table.shape.sql} FOR UPDATE")
+        given_up = [asyncio.ensure_future(store.put(key, b"1")) for key in keys]
+        writes, pool = store._writes, store._engine.pool
+        while not writes._under_way or writes._flying or len(pool._idle) < len(pool._lines):
+            assert time.monotonic() < end
+            await asyncio.sleep(0.01)
+        for call in given_up:
+            call.cancel()
+        await asyncio.wait(given_up)
+    async with asyncio.timeout(DEADLINE / 2):
+        await asyncio.gather(*(store.put(key, b"later") for key in keys))
+        while writes._under_way:
+            await asyncio.sleep(0.01)
+    assert await store.get_many(keys) == dict.fromkeys(keys, b"later")

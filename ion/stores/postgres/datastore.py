@@ -10,7 +10,7 @@ from typing import TypeVar
 from ion.base.errors import InvalidRequest, Unavailable
 from ion.base.tasks import Tasks
 from ion.stores.limits import check_changes, check_indices, check_name, merged_indices
-from ion.stores.postgres import committing, failures
+from ion.stores.postgres import committing, doubts, failures
 from ion.stores.postgres.address import address_of
 from ion.stores.postgres.committing import Part
 from ion.stores.postgres.engine import Engine, Work
@@ -82,6 +82,8 @@ class PostgresDatastore:
         for rounds in every:
             rounds.close()
         await engine.pool.close()
+        if engine.pool.unsure:
+            await doubts.ended(self._address, engine.pool.unsure)
         await engine.tasks.stop()
 
     async def store(self, name: str) -> PostgresStore:

@@ -65,6 +65,7 @@ class Engine:
         *,
         is_read: bool = False,
         writes: Writes | None = None,
+        has_turn: bool = False,
         share: float = 1.0,
     ) -> T:
         """Return what ``work`` returns; it is done again where it did nothing.
@@ -72,6 +73,7 @@ class Engine:
         :param tables: that it uses.
         :param is_read: it changes nothing: it can be done again after the connection broke.
         :param writes: what it writes of these tables, other than in a transaction of its own.
+        :param has_turn: it is a round's, and has come before what others put there since.
         :param share: of the patience that there is for it.
         :raises IonError: what the engine's error means; of a write that it may be done.
         """
@@ -89,7 +91,7 @@ class Engine:
                 async with asyncio.timeout_at(until):
                     is_sure = looks < _MOST_LOOKS - _UNSURE_LOOKS
                     await self._look_again(tables, altered, last_try, is_sure=is_sure)
-                    await self._be_certain(tables, writes, last_try)
+                    await self._be_certain(tables, writes, last_try, has_turn=has_turn)
                     return await self.once(work, last_try, writes)
             except NotDoneError as error:
                 cause, can_again = error.__cause__ or error, True
@@ -155,10 +157,10 @@ class Engine:
             self.pool.release(line)
             return
         if isinstance(error, FOREIGN):  # it is broken
-            self.pool.drop(line)
             writes = writes if is_unknown(error) else None
+            self.pool.drop(line, is_at_work=writes is not None)
         if self.pool.is_closed or (writes is None and line.is_closed):
-            self.pool.drop(line)
+            self.pool.drop(line, is_at_work=writes is not None)
             return
         held = doubts.begin(writes()) if writes is not None else []
         task = self.tasks.start(self._see_to(line, held), "seeing to what was given up")
@@ -168,7 +170,10 @@ class Engine:
     async def _see_to(self, line: Line, held: Sequence[tuple[Table, Doubt]]) -> None:
         try:
             if not await self._settle(line) and held:
+                self.pool.unsure.add(line.backend)
                 await self._until(doubts.look_of(line.backend, [table for table, _ in held]))
+                if not self.pool.is_closed:
+                    self.pool.unsure.discard(line.backend)
         finally:
             doubts.end(held)
 
@@ -211,17 +216,22 @@ class Engine:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _be_certain(
-        self, tables: Sequence[Table], writes: Writes | None, until: float
+        self,
+        tables: Sequence[Table],
+        writes: Writes | None,
+        until: float,
+        *,
+        has_turn: bool,
     ) -> None:
         """Wait until no earlier write that was given up may still be done."""
         if writes is None or not any(table.doubts or table.busy for table in tables):
             return
         wanted = writes()
-        if not doubts.held(wanted):
+        if not doubts.held(wanted, has_turn=has_turn):
             return
         try:
             async with asyncio.timeout_at(until):
-                await doubts.none_held(wanted)
+                await doubts.none_held(wanted, has_turn=has_turn)
         except TimeoutError:
             raise self.doubtful() from None
 

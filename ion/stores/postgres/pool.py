@@ -14,7 +14,7 @@ from ion.base.tasks import Tasks
 from ion.stores.postgres.address import Address
 from ion.stores.postgres.driver import FOREIGN
 from ion.stores.postgres.failures import is_full, is_starting, mapped, unusable
-from ion.stores.postgres.line import Line, connected
+from ion.stores.postgres.line import Backend, Line, connected
 
 log = logging.getLogger(__name__)
 MAX_WAITING = 10_000  # who waits for a connection; one more is refused
@@ -31,6 +31,7 @@ class Pool:
 
     :param timeout: seconds for one statement; a connection that takes longer is cut.
     :param tasks: where it connects.
+    :ivar unsure: what may be at work for connections that are cut.
     """
 
     def __init__(self, address: Address, timeout: float, tasks: Tasks) -> None:
@@ -48,6 +49,7 @@ class Pool:
         self._all_back = asyncio.Event()
         self._watch: asyncio.TimerHandle | None = None
         self.is_closed = False
+        self.unsure: set[Backend | None] = set()
 
     async def open(self) -> None:
         """Connect once.
@@ -125,9 +127,15 @@ class Pool:
                 return
         self._idle.append(line)
 
-    def drop(self, line: Line) -> None:
-        """Give back a connection that cannot; the server ends what it did on it."""
+    def drop(self, line: Line, *, is_at_work: bool = False) -> None:
+        """Give back a connection that cannot.
+
+        :param is_at_work: the server may go on with what it did on it; nobody sees to it when we
+            are closed.
+        """
         if line in self._lines:
+            if self.is_closed and is_at_work:
+                self.unsure.add(line.backend)
             self._lines.discard(line)
             line.end()
         if self.is_closed and not self._lines:
@@ -147,7 +155,7 @@ class Pool:
             if not future.done():
                 future.set_exception(self.not_open())
         for line in list(self._lines):
-            self.drop(line)
+            self.drop(line, is_at_work=line.began > 0.0)
         if self._watch is not None:
             self._watch.cancel()
         idle, self._idle = self._idle, []

@@ -89,7 +89,7 @@ class Rounds(Generic[J]):
         """
         if self._engine.is_closed:
             raise self._pool.not_open()
-        if self._last > 1 or self._flying or self._pending or self._doubts:
+        if self._last > 1 or self._flying or self._pending or self._under_way or self._doubts:
             return None
         line = self._pool.take()
         if line is not None:
@@ -179,7 +179,7 @@ class Rounds(Generic[J]):
                     continue  # it is being mended
                 except IonError as error:  # no connection: so it is for all
                     jobs, self._pending = self._pending, []
-                    self._end(jobs, [error] * len(jobs))
+                    _tell(jobs, [error] * len(jobs))
                     return
                 if not has_done:
                     return
@@ -270,11 +270,13 @@ class Rounds(Generic[J]):
                 tables,
                 is_read=self._is_read,
                 writes=self._writes(jobs),
+                has_turn=True,
                 share=_MENDING,
             )
         except IonError as error:
             results = [error] * len(jobs)
         self._end(jobs, results)
+        self.flush()
 
     def _is_left(self, keys: Collection[bytes] | None) -> bool:
         busy = self._busy
@@ -289,14 +291,7 @@ class Rounds(Generic[J]):
             self._busy.difference_update([job.key for job in jobs])
             if self._table.waiting:
                 self._table.wake()
-        for job, result in zip(jobs, results, strict=True):
-            future = job.future
-            if future.done():
-                continue
-            if isinstance(result, IonError):
-                future.set_exception(again(result))
-            else:
-                future.set_result(result)
+        _tell(jobs, results)
 
     def _look(self) -> None:
         """Give up what takes too long."""
@@ -332,6 +327,17 @@ class Rounds(Generic[J]):
         for future in self.waiting():
             future.set_exception(self._pool.not_open())
         self._pending = []
+
+
+def _tell(jobs: Sequence[Job], results: Sequence[Any]) -> None:
+    for job, result in zip(jobs, results, strict=True):
+        future = job.future
+        if future.done():
+            continue
+        if isinstance(result, IonError):
+            future.set_exception(again(result))
+        else:
+            future.set_result(result)
 
 
 def again(error: IonError) -> IonError:

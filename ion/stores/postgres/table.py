@@ -190,9 +190,13 @@ class Table:
         self.is_left: Callable[[Collection[bytes] | None], bool] = _nowhere
         self.waiting: list[asyncio.Future[None]] = []
 
-    def is_held(self, keys: Collection[bytes] | None) -> bool:
-        """Tell whether a write to any of these that was given up may yet be done; None: to any."""
-        return any(doubt.concerns(keys) for doubt in self.doubts) or self.is_left(keys)
+    def is_held(self, keys: Collection[bytes] | None, *, has_turn: bool) -> bool:
+        """Tell whether a write to any of these that was given up may yet be done; None: to any.
+
+        :param has_turn: whoever asks is of a round: what is left there comes later, or is its own.
+        """
+        is_in_doubt = any(doubt.concerns(keys) for doubt in self.doubts)
+        return is_in_doubt or (not has_turn and self.is_left(keys))
 
     def wake(self) -> None:
         """Have those who wait for keys look again."""
