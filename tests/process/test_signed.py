@@ -33,8 +33,10 @@ from ion.process.discovery import survey
 from ion.process.endpoint import Endpoint
 from ion.process.granules import Granule, StreamPublisher, StreamSubscriber
 from ion.process.identity import current_identity, signed
+from ion.process.identity.revocations import Revocation
 from ion.process.identity.trust import issuer_of
 from ion.process.permission import Permission
+from ion.services.identity.client import IdentityClient
 from tests.process.delivery import dead_letters, until
 
 pytestmark = pytest.mark.amqp
@@ -389,3 +391,28 @@ async def test_what_waits_for_longer_than_its_token_is_judged_by_when_it_was_sen
         assert [decode(each.envelope.body) for each in letters] == refused
         assert {each.envelope.headers["cause-type"] for each in letters} == {"Unauthorized"}
         await until(lambda: late.heard == (["in time of ada"] if is_signed else []))
+
+
+async def test_what_was_revoked_is_known_for_as_long_as_messages_may_wait(amqp_url: str) -> None:
+    """It was forgotten when the token had ended; and then what had been said with it was taken."""
+    settings = {**SIGNED, "identity.verify": "required", "identity.leeway": 0.0}
+    settings["store.url"] = "memory://"
+    async with Container(amqp_url, sysname="test", config=settings) as container:
+        await container.start_app("identity")
+        await container.terminate_process(await container.spawn(Late))
+        desk = container.endpoint.desk
+        issuer = issuer_of(container.endpoint.permission, container.settings.identity, "test")
+        assert issuer is not None
+        token = issuer.token("ada", life=0.5)
+        over = desk.identify(token).expires
+        await IdentityClient(container).revoke(actor="ada", reason="it was stolen")
+        with acting(token):
+            await container.publish("news", "a", "stolen")
+        await until(lambda: time.time() > over)
+        later = time.time() + desk.max_life + 3600.0  # what is over by then is forgotten
+        desk._revocations.learn([Revocation("token", "another", 0.0, later + 1.0)], later)
+        late = container.processes[await container.spawn(Late)]
+        assert isinstance(late, Late)
+        letters = await dead_letters(container, "sub.news.late", 1)
+        assert "was revoked (it was stolen)" in letters[0].envelope.headers["cause"]
+        assert late.heard == []

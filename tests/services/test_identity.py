@@ -624,3 +624,6 @@ async def test_a_session_outlives_a_proof_that_cannot_be_had() -> None:
         assert caller._endpoint.token == "first"
         await until(lambda: caller._endpoint.token in ("second", "more"))
     assert caller._endpoint.token == "before"
+    async with session:  # once more
+        assert caller._endpoint.token == "more"
+    assert caller._endpoint.token == "before"

@@ -86,6 +86,8 @@ class _Checker:
     """Refuses what is not signed, was altered, is too old, or was meant for somebody else.
 
     What is sent here again by this side itself, to be tried later, is as it was signed.
+
+    :ivar keeps: how long what nobody answers may wait, seconds.
     """
 
     is_screen = True
@@ -98,6 +100,7 @@ class _Checker:
         self._ahead = int(settings.clock_skew * 1000)
         self._max_age = int(settings.signing.max_age * 1000) + self._ahead
         self._keep = int(settings.signing.keep * 1000) + self._ahead
+        self.keeps = self._keep / 1000
         self._noted = 0.0
 
     def __call__(self, envelope: Envelope) -> Envelope:

@@ -244,11 +244,11 @@ class Session:
         self._secret = secret
         self._prove = prove
         self._roles = roles
-        self._tasks = Tasks(f"session of {actor}")
 
     async def __aenter__(self) -> Self:
         self._before = self._endpoint.token
         await self._take(self._begin)
+        self._tasks = Tasks(f"session of {self._actor}")  # new ones: it may be entered again
         self._tasks.start(self._keep(), "renewal")
         return self
 

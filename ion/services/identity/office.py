@@ -103,9 +103,14 @@ class Office(Process):
     # what was revoked
 
     def ending(self, kind: Literal["token", "actor"], name: str, reason: str) -> Revocation:
-        """Return what revokes a token, or an actor's tokens so far."""
+        """Return what revokes a token, or an actor's tokens so far.
+
+        It is known for as long as one may be taken: where messages are signed, one that waits is
+        judged by the token that was good when it was sent.
+        """
         now = time.time()
-        return Revocation(kind, name, now, now + self._max_life + 60.0, reason)
+        longest = self._max_life + getattr(self._endpoint.screen, "keeps", 0.0)
+        return Revocation(kind, name, now, now + longest + 60.0, reason)
 
     async def end_of(
         self, actor: str, reason: str, change: Callable[[KeptActor], KeptActor] = _as_it_is
