@@ -103,7 +103,8 @@ def _check_out(name: str | None) -> None:
         return
     path = Path(name)
     place = path if path.exists() else path.absolute().parent
-    if path.is_dir() or not os.access(place, os.W_OK):
+    is_place = place == path or place.is_dir()
+    if path.is_dir() or not is_place or not os.access(place, os.W_OK):
         reason = "it is a folder" if path.is_dir() else "nothing can be written there"
         message = f"--out {name}: {reason}"
         raise ConfigurationError(message)

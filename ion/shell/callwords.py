@@ -17,7 +17,7 @@ The last dot separates the op: "hello.v2.greet" is op greet of version 2 of hell
 "<pid>.op" an op of one process. Content is given as key=value words, or as one JSON text.
 A value that is JSON is taken as JSON where the op's annotation is not str, else as text.
 Bytes: KEY@FILE is what the file holds (KEY@- what standard input gives; as text where the op's
-annotation is str), KEY=base64:TEXT is short ones, where the annotation is not str.
+annotation is str), KEY=base64:TEXT is short ones, where the annotation is bytes.
 
 examples:
   ioncc {word} hello.hello text=you -b amqp://guest:guest@localhost:5672/

@@ -1,7 +1,8 @@
 """What the words after ``call SERVICE.OP`` mean: pure functions from words to content.
 
 A value that is JSON is taken as JSON where the op's annotation is not ``str``, else as text.
-``key@file`` is what a file holds, ``key=base64:...`` bytes where the annotation is not ``str``.
+``key@file`` is what a file holds, ``key=base64:...`` bytes where the annotation is of bytes and
+takes no text: what was text, or a key with an ``@``, before there were these two, still is.
 What the annotations are is asked for only where it matters (:func:`needs_types`).
 """
 
@@ -17,7 +18,7 @@ import msgspec
 from ion.base.errors import IonError
 
 BASE64 = "base64:"
-_FILE = re.compile(r"([^\W\d]\w*)@(.+)", re.DOTALL)
+_FILE = re.compile(r"([^\W\d]\w*)@([^=]+)")
 _TEXT = {"str", "None"}
 
 
@@ -49,8 +50,9 @@ def needs_types(words: Sequence[str]) -> bool:
 
 
 def files_in(words: Sequence[str]) -> list[str]:
-    """Return the names of the files that ``words`` stand for."""
-    return [part[2] for word in words if (part := _FILE.fullmatch(word)) is not None]
+    """Return the names of the files that ``words`` stand for, each once."""
+    parts = [_FILE.fullmatch(word) for word in words]
+    return list(dict.fromkeys(part[2] for part in parts if part is not None))
 
 
 def parse_content(
@@ -73,7 +75,7 @@ def parse_content(
             content[part.key] = parse_value(part.text, annotation)
         elif part.is_file:
             content[part.key] = _of_file(files[part.text], part, annotation)
-        elif part.text.startswith(BASE64) and not _is_text(annotation):
+        elif part.text.startswith(BASE64) and _is_bytes(annotation):
             content[part.key] = _of_base64(part)
         else:
             content[part.key] = parse_value(part.text, annotation)
@@ -125,6 +127,12 @@ def _is_text(annotation: str | None) -> bool:
     """Tell whether an annotation leaves nothing but text, or nothing."""
     members = {member.strip() for member in (annotation or "").split("|")}
     return "str" in members and members <= _TEXT
+
+
+def _is_bytes(annotation: str | None) -> bool:
+    """Tell whether an annotation takes bytes, and no text."""
+    words = re.findall(r"\w+", annotation or "")
+    return "bytes" in words and "str" not in words
 
 
 def _of_file(content: bytes, part: _Part, annotation: str | None) -> bytes | str:

@@ -99,9 +99,12 @@ def test_a_key_given_twice_is_refused():
         ("x@a/b.jpg", "str", "é"),
         ("x@a/b.jpg", "str | None", "é"),
         ("x=base64:AAE=", "bytes | None", b"\0\1"),
-        ("x=base64:AAE=", "any", b"\0\1"),
         ("x=base64:", "bytes", b""),
         ("x=base64:AAE=", "str", "base64:AAE="),
+        ("x=base64:AAE=", "str | bytes", "base64:AAE="),  # as before there was this
+        ("x=base64:AAE=", "str | int", "base64:AAE="),
+        ("x=base64:AAE=", "any", "base64:AAE="),
+        ("x=base64:AAE=", "", "base64:AAE="),
         ("x=@a/b.jpg", "", "@a/b.jpg"),
         ("x=you@home", "", "you@home"),
     ],
@@ -114,9 +117,20 @@ def test_bytes(word, annotation, value):
     assert needs_types([word]) is (word[1] == "@" or "base64:" in word)
 
 
+def test_a_key_may_have_an_at():
+    assert parse_content(["you@home=b@c"], {}, {}) == {"you@home": "b@c"}
+    assert files_in(["you@home=b@c"]) == []
+
+
+def test_two_keys_of_one_file():
+    words = ["x@-", "y@-"]
+    assert files_in(words) == ["-"]  # standard input gives it once
+    assert parse_content(words, {}, {"-": b"1"}) == {"x": b"1", "y": b"1"}
+
+
 def test_bytes_that_are_none():
     with pytest.raises(ContentError, match=r"'x' is no base64 .*x@FILE"):
-        parse_content(["x=base64:AA"], {}, {})
+        parse_content(["x=base64:AA"], {"x": "bytes"}, {})
     with pytest.raises(ContentError, match="'x' is to be text, and 'f' is no UTF-8"):
         parse_content(["x@f"], {"x": "str"}, {"f": b"\xff"})
     with pytest.raises(ContentError, match="'x' is given twice"):

@@ -103,7 +103,8 @@ def test_bytes_go_in_from_a_file_and_come_out_into_one(ask, module_ioncc):
     answer = module_ioncc.folder / "answer"
     assert ask("call", "noting.any", "value@every", "--out", "answer").stdout == ""
     assert answer.read_bytes() == every
-    assert ask("call", "noting.any", "value=base64:AAE=").stdout == '"AAE="\n'
+    assert ask("call", "noting.any", "value=base64:AAE=").stdout == '"base64:AAE="\n'
+    assert ask("call", "noting.take", "data=base64:AAE=").stdout == "2\n"
     assert ask("call", "noting.echo", "text@-", "--out", "-", given="no\nJSON").stdout == "no\nJSON"
     assert ask("call", "noting.any", "value=[1]", "--out", "-").stdout == "[1]\n"
 
@@ -114,9 +115,11 @@ def test_bytes_go_in_from_a_file_and_come_out_into_one(ask, module_ioncc):
         (["text@nowhere"], "'nowhere' cannot be read: No such file"),
         (["text=x", "--out", "."], "--out .: it is a folder"),
         (["text=x", "--out", "no/such/file"], "nothing can be written there"),
+        (["text=x", "--out", "res.txt/file"], "nothing can be written there"),
     ],
 )
-def test_a_file_that_is_none_is_told_before_anything_is_sent(ask, words, said):
+def test_a_file_that_is_none_is_told_before_anything_is_sent(ask, module_ioncc, words, said):
+    (module_ioncc.folder / "res.txt").touch()
     result = ask("call", "nobody.echo", *words)
     assert (result.returncode, result.stdout, said in result.stderr) == (2, "", True), result
 
