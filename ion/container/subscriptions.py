@@ -129,12 +129,27 @@ class Subscriptions:
             await self._exchange.stores.ready_for(source.policy)
             await self._exchange.declare_ladder(source.policy)
             await self._exchange.declare_dead_letters(source.key)
-            for queue in (suspect_queue(feed.spec), feed.spec):
-                await self._exchange.declare_tried(queue, replicated=source.policy.replicated)
+            replicated = source.policy.replicated
+            await self._exchange.declare_tried(feed.spec, replicated=replicated)
+            await self._declare_suspects(suspect_queue(feed.spec), replicated=replicated)
         if subscription.stage >= BOUND:
             await self._bind(subscription, exchange)
         if subscription.stage >= HEARD:
             await feed.begin(self._transport)
+
+    async def _declare_suspects(self, queue: QueueSpec, *, replicated: bool) -> None:
+        """Declare the suspects of a queue; where it was deleted alone, its old ones give way.
+
+        :raises ConfigurationError: they are of another kind, and not empty.
+        """
+        try:
+            await self._exchange.declare_tried(queue, replicated=replicated)
+        except ConfigurationError:
+            info = await self._transport.queue_info(queue.name)
+            if info is None or info.messages or info.consumers:
+                raise
+            await self._transport.delete_queue(queue.name)
+            await self._exchange.declare_tried(queue, replicated=replicated)
 
     async def _bind(self, subscription: Subscription, exchange: str) -> None:
         for pattern in subscription.topics:

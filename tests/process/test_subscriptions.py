@@ -178,6 +178,23 @@ async def test_one_that_expires_is_gone_when_nobody_has_come_back(container: Con
     assert back.heard == [3]
 
 
+async def test_it_can_be_made_otherwise_once_its_queue_was_deleted(container: Container) -> None:
+    """As the doctor says; its suspects were left, and who was refused left some of another kind."""
+    other = await listener(container)
+    first, transport = await listener(container, name="brief"), container.transport
+    queue = first.subscription.queue
+    await container.terminate_process(first.id)
+    await transport.delete_queue(queue)
+    second = await listener(container, name="brief", expires=60.0)
+    await container.terminate_process(second.id)
+    await transport.delete_queue(f"{queue}.suspect")  # there is none where pubsub has made it
+    with pytest.raises(ConfigurationError, match=r"expires|PRECONDITION"):
+        await other.listen(name="brief")
+    third = await listener(container, name="brief", expires=60.0)
+    await container.publish("events", "x", {"n": 1})
+    await until(lambda: third.heard == [1])
+
+
 async def gone(container: Container, queue: str) -> None:
     """Return once there is no such queue; to look at it would be a use of it."""
     publish = container.transport.publish_confirmed
