@@ -94,6 +94,7 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
     _heed_interrupts()
     with asyncio.Runner() as runner:
         code = runner.run(main)
+        sys.stdout.flush()  # what was printed is not left behind
         ending = end_soon(code, runner.get_loop())
     ending.cancel()
     return code
@@ -155,9 +156,10 @@ def _start(options: Options) -> int:
 
 
 def _remote(options: Options) -> int:
-    from ion.shell.remote import run
+    from ion.shell.remote import prepare, run
 
-    return _run(run(options))
+    _heed_interrupts()
+    return prepare(options) or _run(run(options))
 
 
 def _check(options: Options) -> int:

@@ -35,13 +35,24 @@ LOCAL = "local://"
 _QUIET = ("tail", "top", "drain")  # they tell themselves what becomes of their connection
 
 
+def prepare(options: Options) -> int:
+    """Read what is to be sent, and return an exit code. Blocks: there is no loop yet, which would
+    take the first Ctrl-C for itself while standard input has nothing to read.
+    """
+    try:
+        if options.command in callwords.DESCRIPTIONS:
+            calling.prepare(options)
+    except IonError as error:
+        _show_error(error, options)
+        return exits.code_of(error)
+    return exits.OK
+
+
 async def run(options: Options) -> int:
     """Run the command that ``options`` name and return its exit code."""
     command = _COMMANDS[options.command]
     hush_library()
     try:
-        if options.command in callwords.DESCRIPTIONS:
-            calling.prepare(options)
         with quietly() if options.command in _QUIET else contextlib.nullcontext():
             async with _connected(options) as connection:
                 return await command(connection, options)

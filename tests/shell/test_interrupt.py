@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -26,6 +28,19 @@ import atexit, os, runpy, signal, sys
 atexit.register(os.kill, os.getpid(), signal.SIGINT)
 sys.argv[1:] = {words!r}
 runpy.run_module("ion.shell.main", run_name="__main__", alter_sys=True)
+"""
+# A thread that does not return holds the loop's end.
+STUCK = """
+import asyncio, threading
+from ion.shell import ending, main
+
+async def work():
+    asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
+    print("the answer")
+    return 3
+
+ending.GRACE = 0.05
+main._run(work())
 """
 
 
@@ -70,6 +85,33 @@ def test_an_interrupt_while_python_ends_changes_nothing(ioncc, words, code):
     )
     assert done.returncode == code
     assert "KeyboardInterrupt" not in done.stderr
+
+
+def test_an_interrupt_while_it_waits_for_what_is_to_be_sent_ends_it(ioncc):
+    os.mkfifo(ioncc.folder / "given")
+    with subprocess.Popen(
+        [sys.executable, "-m", "ion.shell.main", "call", "hello.hello", "text@given"],
+        cwd=ioncc.folder,
+        env=ioncc.env,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as calling:
+        end = os.open(ioncc.folder / "given", os.O_WRONLY)  # once the other end is open
+        try:
+            calling.send_signal(signal.SIGINT)
+            _, said = calling.communicate(timeout=30)
+        finally:
+            os.close(end)
+    assert (calling.returncode, said) == (130, "")
+
+
+def test_what_was_printed_is_not_left_behind():
+    done = subprocess.run(
+        [sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (3, "the answer\n")
+    assert "left behind, as it does not end: " in done.stderr
 
 
 def test_the_package_alone_loads_next_to_nothing():
