@@ -108,7 +108,12 @@ def test_an_interrupt_while_it_waits_for_what_is_to_be_sent_ends_it(ioncc):
 
 def test_what_was_printed_is_not_left_behind():
     done = subprocess.run(
-        [sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", STUCK],
+        env={key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (done.returncode, done.stdout) == (3, "the answer\n")
     assert "left behind, as it does not end: " in done.stderr
