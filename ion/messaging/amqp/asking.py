@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from pamqp import commands as spec
 from pamqp.base import Frame
 
-from ion.base.errors import ConfigurationError, Conflict, ServiceNotFound
+from ion.base.errors import ConfigurationError, Conflict, ServiceNotFound, Unavailable
 from ion.messaging.amqp.dialect import compile_queue
 from ion.messaging.amqp.failures import guarded
 from ion.messaging.amqp.link import Channel, Link
@@ -103,7 +103,12 @@ class Asker:
             channel, self._channel = self._channel, None
             left = max(deadline - loop.time(), 0.001)
             call = channel.raw.rpc(frame, timeout=left)
-            answer = await guarded(what, call, left, channel.waits)
+            try:
+                answer = await channel.ask(what, call, left)
+            except (asyncio.CancelledError, Unavailable):
+                # The answer may still come: the channel cannot be asked again.
+                self._link.close_later(channel)
+                raise
             self._channel = channel
             return answer
         finally:

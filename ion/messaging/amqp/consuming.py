@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from struct import Struct
@@ -11,7 +12,7 @@ from pamqp import commands as spec
 
 from ion.base.errors import IonError
 from ion.messaging.amqp.asking import consume_frame
-from ion.messaging.amqp.failures import guarded
+from ion.messaging.amqp.failures import begun
 from ion.messaging.amqp.link import Channel, Link
 from ion.messaging.amqp.paths import Wanted
 from ion.messaging.amqp.properties import decode_envelope
@@ -66,29 +67,34 @@ class ConsumeChannel:
         :raises ServiceNotFound: there is no such queue.
         :raises Unavailable: somebody consumes it exclusively, or the connection was lost.
         """
-        wanted, raw, waits = self._wanted, self._channel.raw, self._channel.waits
+        wanted, channel, raw = self._wanted, self._channel, self._channel.raw
         what = f"consume queue {wanted.queue!r}"
-        self._link.wire.inbound.channels[self._channel.number] = self
+        self._link.wire.inbound.channels[channel.number] = self
         raw.on_consumer_cancel_callbacks.add(self._on_broker_cancel)
         if not wanted.no_ack:
             qos = raw.basic_qos(prefetch_count=wanted.prefetch, timeout=timeout)
-            await guarded(what, qos, timeout, waits)
+            await channel.ask(what, qos, timeout)
         raw.consumers[self._tag] = _not_here
         call = raw.rpc(consume_frame(wanted, self._tag), timeout=timeout)
-        await guarded(what, call, timeout, waits)
+        await channel.ask(what, call, timeout)
         self._started = True
 
     async def cancel(self, timeout: float = TIMEOUT) -> None:
         """Stop taking; the channel stays until what was handed out is settled. Never raises.
 
+        It is done to its end, though whoever awaits it be cancelled.
+
         What the broker sends until it has said that it stops is handed over as before: given back,
         it would come again as if somebody had failed with it.
         """
         self._cancelling = True
+        await asyncio.wait({begun(self._cancel(timeout))})
+
+    async def _cancel(self, timeout: float) -> None:
         try:
             call = self._channel.raw.basic_cancel(self._tag, timeout=timeout)
             what = f"cancel the consumer of {self._wanted.queue!r}"
-            await guarded(what, call, timeout, self._channel.waits)
+            await self._channel.ask(what, call, timeout)
         except IonError as error:
             log.debug("%s", error)
         self.drain()

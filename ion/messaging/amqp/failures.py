@@ -11,9 +11,9 @@ import logging
 import re
 import socket
 import ssl
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from aiormq.exceptions import (
     AMQPError,
@@ -195,6 +195,18 @@ class Waits:
     def _end(self, limit: asyncio.Timeout) -> None:
         if not limit.expired():
             limit.reschedule(asyncio.get_running_loop().time())
+
+
+def begun(call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Begin a call that is not cut off with whoever awaits it: what it raises may go unheard."""
+    task = asyncio.get_running_loop().create_task(call)
+    task.add_done_callback(_hear)
+    return task
+
+
+def _hear(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 async def guarded(what: str, call: Awaitable[T], timeout: float, waits: Waits | None = None) -> T:

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
 
 import aio_pika
 from aiormq.channel import Channel as RawChannel
 from yarl import URL
 
-from ion.base.errors import ConfigurationError, Unavailable
+from ion.base.errors import ConfigurationError, IonError, Unavailable
 from ion.base.masking import mask_urls
 from ion.base.settings import BrokerTlsSettings
+from ion.base.tasks import Tasks
 from ion.messaging.amqp import outbound as out
 from ion.messaging.amqp.dialect import Version, version_of
 from ion.messaging.amqp.failures import (
     Waits,
+    begun,
     cannot_connect,
     guarded,
     is_ended,
@@ -31,6 +33,8 @@ from ion.messaging.amqp.failures import (
 )
 from ion.messaging.amqp.tls import NO_TLS, SCHEME, EndedAtOnce, tls_of
 from ion.messaging.amqp.wire import Wire, WireEvents, WireFactory
+
+T = TypeVar("T")
 
 CLOSE_TIMEOUT = 5.0
 
@@ -79,6 +83,7 @@ class Link:
         self._connection = connection
         self.wire = wire
         self.outbound = wire.outbound
+        self._tasks = Tasks(f"connection to {broker}")
 
     @property
     def is_lost(self) -> bool:
@@ -130,14 +135,32 @@ class Link:
         connection = self._connection.transport.connection
         token = is_ours.set(True)  # the channel's tasks log as ours
         try:
-            opening = connection.channel(
+            raw = connection.channel(
                 publisher_confirms=confirms, on_return_raises=False, timeout=timeout
             )
-            raw = await guarded(what, opening, timeout, self.wire.waits)
+            opening = begun(guarded(what, raw, timeout, self.wire.waits))
         finally:
             is_ours.reset(token)
+        try:
+            await asyncio.wait({opening})
+        except asyncio.CancelledError:
+            opening.add_done_callback(self._untaken)
+            raise
+        return self._opened(opening)
+
+    def _untaken(self, opening: asyncio.Task[Any]) -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            self.close_later(self._opened(opening))
+
+    def _opened(self, opening: asyncio.Task[Any]) -> Channel:
+        raw = opening.result()
         assert isinstance(raw, RawChannel)
         return Channel(raw, self.wire.waits)
+
+    def close_later(self, channel: Channel) -> None:
+        """Close a channel that nobody uses any more: there is a limit to those that are open."""
+        if not self.is_lost and not channel.is_closed:
+            self._tasks.start(channel.close(CLOSE_TIMEOUT), f"close channel {channel.number}")
 
     async def close(self) -> None:
         """Say goodbye to the broker; where it does not answer, just go."""
@@ -147,17 +170,24 @@ class Link:
             pass
         finally:
             self.wire.abort("closed")
+            await self._tasks.stop()
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
     """An open channel of aiormq.
 
+    What is begun on it is awaited to its end, though whoever began it be cancelled: aiormq, when
+    cancelled, would send a channel.close of its own, and where the channel is closed already
+    (the broker did not like the question, or we have asked it to) the broker ends the connection.
+
     :ivar waits: the calls that wait for an answer on its connection.
+    :ivar asking: those on this channel.
     """
 
     raw: RawChannel
     waits: Waits
+    asking: set[asyncio.Task[Any]] = field(default_factory=set, compare=False)
 
     @property
     def number(self) -> int:
@@ -169,11 +199,27 @@ class Channel:
         """Whether it is of no more use."""
         return self.raw.is_closed
 
+    async def ask(self, what: str, call: Awaitable[T], timeout: float) -> T:
+        """Await a call of aiormq on this channel; where that is given up, the call goes on.
+
+        :raises IonError: as :func:`~ion.messaging.amqp.failures.guarded` says.
+        """
+        asking = begun(guarded(what, call, timeout, self.waits))
+        self.asking.add(asking)
+        asking.add_done_callback(self.asking.discard)
+        await asyncio.wait({asking})
+        return asking.result()
+
     async def close(self, timeout: float) -> None:
-        """Close it; never raises."""
+        """Close it, once what was asked is answered; never raises."""
+        await asyncio.wait({begun(self._close(timeout))})
+
+    async def _close(self, timeout: float) -> None:
+        if self.asking:
+            await asyncio.wait(self.asking)
         try:
             await guarded("close a channel", self.raw.close(), timeout, self.waits)
-        except (Unavailable, ConfigurationError):
+        except IonError:
             return
 
 

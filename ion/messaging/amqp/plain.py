@@ -18,7 +18,7 @@ from pamqp import commands as spec
 from ion.base.errors import IonError, Unavailable, Unroutable
 from ion.messaging.amqp.asking import consume_frame
 from ion.messaging.amqp.confirms import call
-from ion.messaging.amqp.failures import guarded
+from ion.messaging.amqp.failures import begun, guarded
 from ion.messaging.amqp.frames import header_limit
 from ion.messaging.amqp.link import Channel, Link
 from ion.messaging.amqp.paths import Mend, Wanted
@@ -121,7 +121,6 @@ class PlainConsumer:
         self._wanted = wanted
         self._settler = _Settler(path, channel)
         self._raw = channel.raw
-        self._waits = channel.waits
         self._tag = f"ion-{channel.number}"
         self._started = False
         self._leaves = False
@@ -129,13 +128,14 @@ class PlainConsumer:
     async def start(self) -> None:
         """Begin to consume. Raises ServiceNotFound, Unavailable."""
         wanted, raw, timeout = self._wanted, self._raw, self._path.timeout
+        channel = self._settler.channel
         what = f"consume queue {wanted.queue!r}"
         if not wanted.no_ack:
             qos = raw.basic_qos(prefetch_count=wanted.prefetch)
-            await guarded(what, qos, timeout, self._waits)
+            await channel.ask(what, qos, timeout)
         raw.consumers[self._tag] = self._deliver
         call_ = raw.rpc(consume_frame(wanted, self._tag), timeout=timeout)
-        await guarded(what, call_, timeout, self._waits)
+        await channel.ask(what, call_, timeout)
         self._started = True
         raw.on_consumer_cancel_callbacks.add(self._on_broker_cancel)
         raw.closing.add_done_callback(self._on_closed)
@@ -175,9 +175,12 @@ class PlainConsumer:
 
     async def cancel(self) -> None:
         """Stop taking; what comes until the broker has stopped is handed over. Never raises."""
+        await asyncio.wait({begun(self._cancel())})
+
+    async def _cancel(self) -> None:
         try:
             call_ = self._raw.basic_cancel(self._tag)
-            await guarded("cancel", call_, self._path.timeout, self._waits)
+            await self._settler.channel.ask("cancel", call_, self._path.timeout)
         except IonError as error:
             log.debug("%s", error)
         self._settler.ending = True
@@ -186,6 +189,9 @@ class PlainConsumer:
     async def give_back(self) -> None:
         """Stop taking by closing the channel: the broker takes all back before it goes on."""
         self._leaves = self._settler.ending = True
+        await asyncio.wait({begun(self._give_back())})
+
+    async def _give_back(self) -> None:
         await self._settler.settled()
         await self._settler.channel.close(self._path.timeout)
 
@@ -347,7 +353,7 @@ class PlainPath:
             raw = getter.channel.raw
             try:
                 call_ = raw.basic_get(queue, no_ack=no_ack)
-                message = await guarded(what, call_, self.timeout, getter.channel.waits)
+                message = await getter.channel.ask(what, call_, self.timeout)
             except BaseException:
                 # The answer may still come: the channel cannot be asked again.
                 self.spawn(getter.channel.close(self.timeout))
