@@ -49,7 +49,7 @@ class Answers:
         return words[1:]
 
     def end(self) -> None:
-        """Ask no more; where there was no answer, or only a likely one, that may still come."""
+        """Ask no more; where there was no answer, not even a likely one, that may still come."""
         if self._asked is not None and not self._is_answered and self.likely is None:
             self._owed.append(self._asked)
         self._asked = self.likely = None
