@@ -129,18 +129,19 @@ def _read(name: str) -> bytes:
 def _write(name: str, answer: Any) -> None:
     """Write an answer as it is.
 
-    :raises IonError: it cannot be written.
+    :raises IonError: it cannot be written to a file.
+    :raises OSError: or to standard output, of which all commands tell alike.
     """
     text = answer if isinstance(answer, str) else ""
     data = answer if isinstance(answer, bytes) else text.encode("utf-8", "surrogateescape")
     if not isinstance(answer, bytes | str):
         data = f"{to_json(answer)}\n".encode()
+    if name == STANDARD:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
     try:
-        if name == STANDARD:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-        else:
-            Path(name).write_bytes(data)
+        Path(name).write_bytes(data)
     except OSError as error:
         message = f"the answer cannot be written to {name!r}: {error.strerror}"
         raise IonError(message) from error

@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -107,6 +108,23 @@ def test_bytes_go_in_from_a_file_and_come_out_into_one(ask, module_ioncc):
     assert ask("call", "noting.take", "data=base64:AAE=").stdout == "2\n"
     assert ask("call", "noting.echo", "text@-", "--out", "-", given="no\nJSON").stdout == "no\nJSON"
     assert ask("call", "noting.any", "value=[1]", "--out", "-").stdout == "[1]\n"
+
+
+def test_an_answer_that_nobody_reads_on_is_no_error(module_ioncc, system):
+    end, given = os.pipe()
+    os.close(end)
+    words = ["-b", system.url, "-s", "sys", "call", "noting.echo", "text=x", "--out", "-"]
+    done = subprocess.run(
+        [sys.executable, "-m", "ion.shell.main", *words],
+        cwd=module_ioncc.folder,
+        env=module_ioncc.env,
+        stdout=given,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    os.close(given)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize(
