@@ -92,14 +92,17 @@ def of_mod(app: AppSpec, mod: ModSpec, target: Target) -> list[Finding]:
     return findings
 
 
-def of_entry(entry: RelEntry, app: AppSpec, read: Document) -> list[Finding]:
+def of_entry(entry: RelEntry, app: AppSpec | None, read: Document) -> list[Finding]:
     """Return what is wrong with the arguments that a release gives to an app.
 
+    :param app: None: the release names a process in its place.
     :param read: the release.
     """
-    if app.mod is not None and plugin.module_exists(app.mod.name):
+    mod = app.mod if app is not None else entry.processapp
+    if mod is not None and plugin.module_exists(mod.name):
         return []  # its start takes what it takes
-    targets = [app.mod.name] if app.mod is not None else [c.class_ for c in app.processes]
+    children = app.processes if app is not None else ()
+    targets = [mod.name] if mod is not None else [child.class_ for child in children]
     place: KeyPath = ("apps", entry.index, "args")
     found = strangers(entry.args, targets)
     return [read.finding((*place, name), message) for name, message in found]

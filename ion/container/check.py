@@ -106,7 +106,11 @@ class _Checker:
                 self.findings.append(read.finding((*place, "name"), message, WARNING))
             names.add(entry.name)
             if entry.processapp is not None:
-                self.findings += _no_process(entry.processapp.name, read, (*place, "processapp"))
+                name, key = entry.processapp.name, (*place, "processapp")
+                self.findings += _no_process(name, read, key) or [
+                    *_lacking(name, read, key),
+                    *arguments.of_entry(entry, None, read),
+                ]
             else:
                 self.entry(entry, read, path)
 

@@ -130,6 +130,7 @@ CASES = [
     Case("bad_mult.rel", 5, "apps.0.mult", "must be true or false, not 'twice'"),
     Case("bad_config.rel", 5, "apps.0.config", "must be a map"),
     Case("misspelt_argument.rel", 6, "apps.0.args.txt", "no __init__ that names it"),
+    Case("misspelt_argument_of_process.rel", 7, "apps.0.args.txt", "no __init__ that names it"),
     Case("bad_processapp.rel", 5, "apps.0.processapp", "must be (process name, module, class)"),
     Case("missing_processapp.rel", 5, "apps.0.processapp", "no module 'no_such_package.one'"),
     Case("names_a_broken_app.rel", 6, "processes.0.shutdown", "not -1", at="negative_shutdown.app"),
