@@ -18,6 +18,7 @@ from ion.base.source import FindSpec, ModuleSpec, absolute, tree_of
 _OURS = __name__.partition(".")[0]
 _MISSING = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 _REMEDY = "pip install "
+_PLACES = {"sys.path", "sys.meta_path", "sys.modules", "site.addsitedir"}
 _NAMED = re.compile(r"([^\W\d][\w.]*):[^\W\d][\w.]*")
 
 
@@ -47,12 +48,13 @@ class _Import(NamedTuple):
 class _Source(NamedTuple):
     """What a module's source says.
 
-    :param named: the modules that it may name as text.
+    :param named: the modules that it may name as text; finds: whether it says where modules are.
     """
 
     spec: ModuleSpec
     imports: list[_Import]
     named: frozenset[str]
+    finds: bool
 
 
 def needs(module: str, loaded: Mapping[str, Any], find_spec: FindSpec) -> list[Need]:
@@ -65,7 +67,7 @@ def needs(module: str, loaded: Mapping[str, Any], find_spec: FindSpec) -> list[N
     walk.follow(module, always=True)
     found: dict[str, Need] = {}
     for need in sorted([*walk.told, *walk.bare.values()], key=lambda need: not need.always):
-        found.setdefault(need.message, need)
+        found.setdefault(need.message, need._replace(always=need.always and not walk.is_open))
     return list(found.values())
 
 
@@ -73,11 +75,13 @@ class _Walk:
     """Goes from module to module.
 
     :ivar told: what is not there, as those say it that need it; bare: by package, what nobody says.
+    :ivar is_open: whether modules may be in places that are not known yet.
     """
 
     def __init__(self, module: str, loaded: Mapping[str, Any], find_spec: FindSpec) -> None:
         self.told: list[Need] = []
         self.bare: dict[str, Need] = {}
+        self.is_open = False
         self._said: set[str] = set()
         self._top = module.partition(".")[0]
         self._package = module.rpartition(".")[0] or module
@@ -100,6 +104,7 @@ class _Walk:
         source = self._read[module]
         if source is None:
             return
+        self.is_open |= source.finds and module.partition(".")[0] != _OURS
         is_own = module == self._package or module.startswith(f"{self._package}.")
         for each in source.imports:
             if each.always and module in self._loaded:
@@ -137,10 +142,15 @@ def _source(spec: ModuleSpec | None) -> _Source | None:
     tree = tree_of(spec) if spec is not None else None
     if spec is None or tree is None:
         return None
-    texts = [each.value for each in ast.walk(tree) if isinstance(each, ast.Constant)]
-    found = [_NAMED.fullmatch(text) for text in texts if isinstance(text, str)]
-    named = frozenset(match[1] for match in found if match is not None)
-    return _Source(spec, list(_imports(tree.body, True, None)), named)
+    texts: list[str] = []
+    finds = False
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            texts.append(node.value)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            finds |= f"{node.value.id}.{node.attr}" in _PLACES
+    named = frozenset(match[1] for text in texts if (match := _NAMED.fullmatch(text)) is not None)
+    return _Source(spec, list(_imports(tree.body, True, None)), named, finds)
 
 
 def _targets(spec: ModuleSpec, node: ast.Import | ast.ImportFrom) -> list[str]:
@@ -187,7 +197,8 @@ def _tried(node: ast.Try, always: bool, remedy: str | None) -> Iterator[_Import]
         yield from _imports(node.body, always, remedy)
     elif raising:
         yield from _imports(node.body, always, _said(raising[0]))
-    yield from _imports(node.orelse, always, remedy)
+    if raising or not handlers:
+        yield from _imports(node.orelse, always, remedy)
     yield from _imports(node.finalbody, always, remedy)
 
 

@@ -22,6 +22,8 @@ try:
     import nice_to_have
 except ImportError:
     nice_to_have = None
+else:
+    import nice_to_have.more
 def draw():
     import for_drawing.lines
     from lab_imports.late import x
@@ -65,6 +67,11 @@ def test_what_is_needed_at_once_and_what_only_somewhere(lab: Path) -> None:
         ("lab_imports.driver imports 'needed_by_driver', which is not installed", False),
     ]
     assert "lab_imports" not in sys.modules
+
+
+def test_where_a_package_says_itself_where_modules_are_nothing_is_sure(lab: Path) -> None:
+    (lab / "places.py").write_text("import sys\nsys.path.append('/lab')\nimport from_there\n")
+    assert [need.always for need in plugin.needs("lab_imports.places")] == [False]
 
 
 @pytest.mark.parametrize(
