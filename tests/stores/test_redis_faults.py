@@ -265,6 +265,37 @@ async def test_what_it_was_too_slow_for_is_not_done_after_what_came_later(
         assert await store.get("k") == b"later"
 
 
+async def kills(client: Redis) -> int:
+    """Return how many connections the server was told to forget."""
+    return int((await client.info("commandstats"))["cmdstat_client|kill"]["calls"])
+
+
+async def test_a_connection_that_was_made_while_it_was_busy_is_forgotten_like_others(
+    server: RedisServer,
+) -> None:
+    """It did not say then what it calls it."""
+    async with opened(server, timeout=0.5) as datastore, admin(server) as client:
+        store = await datastore.store("things")
+        await client.config_set("lua-time-limit", 1)
+        await client.client_kill_filter(_type="normal", skipme=True)
+        script = asyncio.ensure_future(client.eval("while true do end", 0))
+        end = time.monotonic() + PATIENCE
+        error = None
+        while "busy" not in str(error):
+            assert time.monotonic() < end
+            (error,) = await asyncio.gather(store.put("k", b""), return_exceptions=True)
+        await client.script_kill()
+        await asyncio.gather(script, return_exceptions=True)
+        await store.put("k", b"")
+        before = await kills(client)
+        server.suspend()
+        with pytest.raises(Unavailable, match="in time"):
+            await store.put("k", b"given up")
+        server.resume()
+        await store.put("k", b"later")
+        assert await kills(client) == before + 1
+
+
 @pytest.mark.parametrize("how", ["put", "write"])
 async def test_what_is_small_and_given_up_is_not_done_after_what_is_large(
     server: RedisServer, how: str

@@ -66,6 +66,11 @@ def mapped(error: Exception, where: str) -> IonError:
     return Unavailable(f"{server} does not do it: {error}", details=details)
 
 
+def is_busy(error: Exception) -> bool:
+    """Tell whether the server answers nothing for now."""
+    return _word(error) == "BUSY"
+
+
 def _is_wrong_type(error: Exception) -> bool:
     # as it comes from a command, or from a script that met it
     return isinstance(error, errors.ResponseError) and "WRONGTYPE" in str(error)

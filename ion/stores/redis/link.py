@@ -3,8 +3,8 @@
 One task at a time uses a link, and waits for all answers: whoever gives up waiting for one of them
 does so elsewhere (:mod:`.lane`), so that no answer is ever taken for another's.
 
-What was sent may be done after its connection was cut: it is in buffers, here and there. So the
-next that is sent to that server, by whatever link, has it forget that connection first.
+What was sent may be done after its connection was cut: it is in buffers, here and there. So before
+anything else is sent to that server, by whatever link, it is to forget that connection.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from ion.base.errors import ConfigurationError
+from ion.stores.redis.failures import is_busy
 
 log = logging.getLogger(__name__)
 Command = Sequence[bytes]
@@ -30,6 +31,7 @@ Reply = Any  # bytes, int, None, a list of these, or the error that it was answe
 _PROTOCOL = 2
 _CONNECT = 10.0  # seconds
 _WHO = ((b"CLIENT", b"ID"), (b"INFO", b"server"))
+_KILL = (b"CLIENT", b"KILL", b"ID")
 _RUN = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
 
 
@@ -80,7 +82,7 @@ class SingleLink:
                 await connection.connect()  # type: ignore[no-untyped-call]
                 self._session = await self._introduced()
             if self._given_up:
-                return await self._exchanged_after(list(self._given_up), commands)
+                await self._forget(list(self._given_up))
             await connection.send_packed_command(packed(commands), check_health=False)
             return [await self._answer() for _ in commands]
         except BaseException:
@@ -90,26 +92,30 @@ class SingleLink:
 
     async def _introduced(self) -> Session | None:
         """Return what the server calls this connection, where it says so."""
-        await self._connection.send_packed_command(packed(_WHO), check_health=False)
-        number, info = [await self._answer() for _ in _WHO]
+        number, info = await self._told(_WHO)
         run = _RUN.search(info) if isinstance(info, bytes) else None
         return Session(run[1], number) if run and isinstance(number, int) else None
 
-    async def _exchanged_after(
-        self, given_up: list[Session], commands: Sequence[Command]
-    ) -> list[Reply]:
-        """Have the server forget these connections, and then do commands."""
+    async def _forget(self, given_up: list[Session]) -> None:
+        """Have the server forget these connections; what they have sent is done by then, or never.
+
+        Those of a server that was restarted are forgotten.
+        """
         own = self._session
         known = [session for session in given_up if own is not None and session.run == own.run]
-        kills = [(b"CLIENT", b"KILL", b"ID", b"%d" % session.number) for session in known]
-        together = packed([*kills, *commands])
-        await self._connection.send_packed_command(together, check_health=False)
-        replies = [await self._answer() for _ in (*kills, *commands)]
-        for reply in replies[: len(kills)]:
+        for reply in await self._told([(*_KILL, b"%d" % session.number) for session in known]):
             if isinstance(reply, Exception):
                 log.warning("a write that was given up may be done later: %s", reply)
         self._given_up.difference_update(given_up)
-        return replies[len(kills) :]
+
+    async def _told(self, commands: Sequence[Command]) -> list[Reply]:
+        """Return the answers; a server that is busy for a while will give others."""
+        await self._connection.send_packed_command(packed(commands), check_health=False)
+        replies = [await self._answer() for _ in commands]
+        for reply in replies:
+            if isinstance(reply, Exception) and is_busy(reply):
+                raise reply
+        return replies
 
     async def _cut(self) -> None:
         """Disconnect, in the middle of something."""
