@@ -188,7 +188,7 @@ class Subscriptions:
             await self._endpoint.farewell.tell(self._transport.delete_queue(subscription.queue))
 
     async def delete(self, subscription: Subscription) -> None:
-        """Cancel a subscription, and delete its queue.
+        """Cancel a subscription, and delete its queue; that of its dead letters where it is empty.
 
         Others of the container that share it begin anew, with an empty queue and their own topics.
 
@@ -205,6 +205,10 @@ class Subscriptions:
             await release(self._transport, subscription.queue, exchange, subscription.topics)
         await self._transport.delete_queue(subscription.queue)
         await self._transport.delete_queue(subscription.source.suspects)
+        dead = self._namespace.dead_letter_queue(subscription.source.key).name
+        letters = await self._transport.queue_info(dead)
+        if letters is not None and not letters.messages:
+            await self._transport.delete_queue(dead)
         self._inboxes.pop(subscription.source.key, None)
         for feed in shared:
             await self._begin(feed)

@@ -121,7 +121,8 @@ class Subscription:
     async def delete(self) -> None:
         """Cancel it, and take its queue from the broker with all that waits there.
 
-        Whoever else shares a durable subscription hears nothing any more until it subscribes again.
+        The queue of its dead letters stays where there are any. Whoever else shares a durable
+        subscription hears nothing any more until it subscribes again.
 
         :raises Unavailable: the broker is away for long.
         """
