@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -10,7 +10,7 @@ from ion.base import plugin
 from ion.base.builder import KeyPath
 from ion.base.document import Document
 from ion.base.errors import StartError
-from ion.base.findings import Finding, error_of
+from ion.base.findings import ERROR, WARNING, Finding, error_of
 from ion.base.schema import did_you_mean
 from ion.container.app import AppSpec
 from ion.container.mod import ModSpec
@@ -22,11 +22,17 @@ _KEPT = "spawn_args"  # what Process calls the arguments of a class without an _
 Target = str | type[Process]
 
 
-def strangers(given: Iterable[str], targets: Iterable[Target]) -> list[tuple[str, str]]:
+class Kept(dict[str, Any]):
+    """Arguments that a class without an ``__init__`` keeps, whether it looks for them or not."""
+
+
+def strangers(given: Collection[str], targets: Iterable[Target]) -> list[tuple[str, str]]:
     """Return the arguments that none of the classes takes, each with what is to be said of it.
 
     :param targets: process classes, or their dotted names; one that cannot be seen may take all.
     """
+    if not given:
+        return []
     known: set[str] = set()
     names = []
     for target in targets:
@@ -59,7 +65,7 @@ class Heedless:
 
         :raises StartError: it does not.
         """
-        if cls.__init__ is not Process.__init__:
+        if isinstance(given, Kept) or cls.__init__ is not Process.__init__:
             return
         takes = self._takes.get(cls)
         if takes is None:
@@ -88,7 +94,7 @@ def of_mod(app: AppSpec, mod: ModSpec, target: Target) -> list[Finding]:
     for name, message in strangers(mod.kwargs, [target]):
         forms: list[KeyPath] = [("mod", part, name) for part in ("kwargs", 2, 1)]
         place = next((form for form in forms if form in lines), ("mod",))
-        findings.append(app.finding(place, message))
+        findings.append(app.finding(place, message, WARNING if mod.keeps else ERROR))
     return findings
 
 
@@ -104,11 +110,12 @@ def of_entry(entry: RelEntry, app: AppSpec | None, read: Document) -> list[Findi
     children = app.processes if app is not None else ()
     targets = [mod.name] if mod is not None else [child.class_ for child in children]
     place: KeyPath = ("apps", entry.index, "args")
+    severity = WARNING if mod is not None and mod.keeps else ERROR
     found = strangers(entry.args, targets)
-    return [read.finding((*place, name), message) for name, message in found]
+    return [read.finding((*place, name), message, severity) for name, message in found]
 
 
-def refuse_strangers(start: Start, given: Iterable[str], targets: Iterable[Target]) -> None:
+def refuse_strangers(start: Start, given: Collection[str], targets: Iterable[Target]) -> None:
     """Refuse what a release, or whoever starts an app, gives that none of its processes takes.
 
     :raises ConfigurationError: the release says it; the message has file, line and key.

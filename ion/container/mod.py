@@ -6,7 +6,7 @@ Contract: a form is read into one :class:`ModSpec`, or into faults that tell whe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ion.base.builder import KeyPath
@@ -29,12 +29,15 @@ class ModSpec:
     :param args: positional arguments of a module's ``start``.
     :param kwargs: keyword arguments of it, or the arguments of the process.
     :param process_name: the process's name, where the file gives one.
+    :param keeps: whether a class without an ``__init__`` keeps what it never looks for, as the
+        original's did: its app files give such arguments.
     """
 
     name: str
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     process_name: str | None = None
+    keeps: bool = False
 
 
 Reading = tuple[ModSpec | None, list[Fault]]
@@ -82,7 +85,8 @@ def _mod(name: Any, args: Any, kwargs: Any, places: Sequence[KeyPath]) -> Readin
     if faults:
         return None, faults
     if name == PROCESS_APP:
-        return process_mod(args, kwargs, places[1])
+        mod, faults = process_mod(args, kwargs, places[1])
+        return (mod and replace(mod, keeps=True)), faults
     return ModSpec(name, tuple(args), kwargs), []
 
 

@@ -156,9 +156,11 @@ class RunningApp:
                 raise error_of([self.spec.finding(place, only_keywords(mod.args))])
             raise_errors(arguments.of_mod(self.spec, mod, target))
             others = [name for name in self.args if name not in mod.kwargs]
-            arguments.refuse_strangers(self.begun, others, [target])
+            if not mod.keeps:
+                arguments.refuse_strangers(self.begun, others, [target])
+            given = arguments.Kept(self.args) if mod.keeps else dict(self.args)
             name = mod.process_name or target.name
-            children.append(ChildSpec(id=name, target=target, args=dict(self.args)))
+            children.append(ChildSpec(id=name, target=target, args=given))
             return None
         if not callable(getattr(target, "start", None)) or not callable(
             getattr(target, "stop", None)

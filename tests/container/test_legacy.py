@@ -139,3 +139,15 @@ async def test_a_start_of_one_says_what_is_missing_and_leaves_nothing() -> None:
             await container.start_rel(LEGACY / "deploy" / "bootlevel4.rel")
         assert not container.apps
         assert len(container.processes) == 1
+
+
+async def test_a_class_keeps_what_an_app_gives_it_as_it_did(tmp_path: Path) -> None:
+    text = (LEGACY / "apps" / "example_std.app").read_text()
+    path = tmp_path / "example_std.app"
+    path.write_text(text.replace("ion.play.hello_service", "ion.services.hello.service"))
+    (finding,) = check([path])
+    assert (finding.severity, finding.key) == ("warning", "mod.2.firstSpawnArg")
+    async with Container("memory://") as container:
+        await container.start_app(path)
+        (pid,) = container.apps["example_std"].pids
+        assert container.processes[pid].spawn_args == {"firstSpawnArg": "Here"}
