@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
 
 from ion.base.errors import IonError
+from ion.base.tasks import Tasks
 from ion.messaging.amqp.confirms import Confirms
 from ion.messaging.amqp.consuming import ConsumeChannel
 from ion.messaging.amqp.getting import GetChannel
@@ -29,7 +28,7 @@ class LeanPath:
         self._link = link
         self._timeout = timeout
         self._mend = mend
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(f"messages over {link.broker}")
         self._consumers: set[ConsumeChannel] = set()
         self._channels: list[Channel] = []
         self._getter: GetChannel | None = None
@@ -52,10 +51,10 @@ class LeanPath:
         publisher.attach(channel.number)
 
     def _reopen_sure(self, reason: str) -> None:
-        self._spawn(self._reopen(self._sure, reason))
+        self._tasks.start(self._reopen(self._sure, reason), "reopen")
 
     def _reopen_unsure(self, reason: str) -> None:
-        self._spawn(self._reopen(self._unsure, reason))
+        self._tasks.start(self._reopen(self._unsure, reason), "reopen")
 
     async def _reopen(self, publisher: PublishChannel, reason: str) -> None:
         await self._mend(reason)
@@ -65,11 +64,6 @@ class LeanPath:
             if not self._link.is_lost:
                 # Without the channel nothing can be published: begin with a new connection.
                 self._link.wire.abort(f"cannot open a publishing channel: {error}")
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def publish(
         self,
@@ -116,7 +110,7 @@ class LeanPath:
 
     def _close_later(self, channel: Channel) -> None:
         self._consumers = {c for c in self._consumers if c.number != channel.number}
-        self._spawn(channel.close(self._timeout))
+        self._tasks.start(channel.close(self._timeout), "close")
 
     async def get(self, queue: str, *, no_ack: bool) -> Delivery | None:
         """Take one message."""
@@ -129,7 +123,8 @@ class LeanPath:
             return await getter.get(queue, no_ack=no_ack, timeout=self._timeout)
         finally:
             if getter.is_closed and not getter.channel.is_closed:
-                self._spawn(getter.channel.close(self._timeout))  # the broker takes all back
+                # The broker takes all back.
+                self._tasks.start(getter.channel.close(self._timeout), "close")
 
     @property
     def holds_gets(self) -> bool:

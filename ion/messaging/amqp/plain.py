@@ -16,6 +16,7 @@ from aiormq.abc import DeliveredMessage
 from pamqp import commands as spec
 
 from ion.base.errors import IonError, Unavailable, Unroutable
+from ion.base.tasks import Tasks
 from ion.messaging.amqp.asking import consume_frame
 from ion.messaging.amqp.confirms import call
 from ion.messaging.amqp.failures import begun, guarded
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 MAX_PENDING = 10_000
 PUBLISH_TIMEOUT = 600.0
+_OWNER = "messages"
 
 
 class PlainDelivery:
@@ -204,7 +206,7 @@ class PlainPath:
         self.timeout = timeout
         self._mend = mend
         self.settling = 0  # deliveries that are being settled now
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(_OWNER)
         self._channels: dict[bool, Channel] = {}  # for publishes, by whether confirmed
         self._order = {True: asyncio.Lock(), False: asyncio.Lock()}
         self._getter: _Settler | None = None
@@ -244,10 +246,7 @@ class PlainPath:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run ``work`` as a task of this connection."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self._tasks.start(work, "work")
 
     def publish(
         self,
@@ -372,8 +371,8 @@ class PlainPath:
     def fail(self, reason: str) -> None:
         """The connection is gone."""
         waiting, self._waiting = self._waiting, {}
-        for task in list(self._tasks):
-            task.cancel()
+        tasks, self._tasks = self._tasks, Tasks(_OWNER)
+        tasks.cancel()
         for settled in waiting.values():
             call(settled, Unavailable(f"{reason}; the message may or may not have arrived"))
         self._progress.set()

@@ -11,6 +11,7 @@ import pytest
 from ion.base.errors import IonError
 from ion.messaging.amqp.link import Link
 from ion.messaging.amqp.transport import AmqpTransport
+from ion.messaging.envelope import Envelope
 from ion.messaging.transport import QueueSpec
 from tests.messaging.amqp.inbox import Inbox, until
 
@@ -106,3 +107,19 @@ async def test_a_cancellation_at_any_step(transport: AmqpTransport, begin: Begin
     assert await transport.queue_info("q") is not None
     assert transport._link is link
     assert not link.is_lost
+
+
+async def test_what_fails_in_the_background_is_heard(
+    transport: AmqpTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails(reason: str) -> None:
+        raise LookupError("not mended")
+
+    path: Any = transport._path
+    path._mend = fails
+    transport.publish("none", "key", Envelope("op"))  # the broker closes the channel
+
+    async def heard() -> bool:
+        return "failed: not mended" in caplog.text
+
+    await until(heard)
