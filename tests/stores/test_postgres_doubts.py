@@ -224,6 +224,27 @@ async def test_what_the_end_cuts_off_is_not_done_after_what_came_later(
     assert await again.get_many(["k", "l", "m"]) == dict.fromkeys("klm", b"later")
 
 
+@pytest.mark.parametrize("datastore", [("?pool=1", 2 * DEADLINE)], indirect=True)
+async def test_a_read_that_the_end_cuts_off_is_told_at_once(
+    datastore: PostgresDatastore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("datastore", "pool"):
+        monkeypatch.setattr(f"ion.stores.postgres.{module}.LAST_MOMENT", 0.1)
+    store = await datastore.store("a")
+    (line,) = store._engine.pool._lines
+    assert line.backend is not None
+    os.kill(line.backend.pid, signal.SIGSTOP)
+    try:
+        call = asyncio.ensure_future(store.get("k"))
+        await asyncio.sleep(0)
+        await datastore.close()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert "not open" in str(call.done() and call.exception())
+    finally:
+        os.kill(line.backend.pid, signal.SIGCONT)
+
+
 @pytest.mark.parametrize("datastore", [("", 2 * DEADLINE)], indirect=True)
 @pytest.mark.parametrize("count", [1, 4])
 async def test_what_waited_for_a_lock_and_was_given_up_is_not_done_after_what_came_later(

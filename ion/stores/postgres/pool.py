@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 MAX_WAITING = 10_000  # who waits for a connection; one more is refused
 OUTAGE = 5.0  # seconds without a connection; from then on calls fail at once, until there is one
 LAST_MOMENT = 5.0  # seconds for what is under way when the pool is closed
+_HAND_BACK = 1.0  # seconds to give back a connection that was cut then
 _LOOKS = 10  # a statement is cut at most a tenth of its time too late
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 2.0
@@ -155,7 +156,13 @@ class Pool:
             if not future.done():
                 future.set_exception(self.not_open())
         for line in list(self._lines):
-            self.drop(line, is_at_work=line.began > 0.0)
+            line.end()  # who is at work on it fails, and gives it back: if it is a write, we know
+        if self._lines:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_HAND_BACK):
+                    await self._all_back.wait()
+        for line in list(self._lines):
+            self.drop(line)
         if self._watch is not None:
             self._watch.cancel()
         idle, self._idle = self._idle, []

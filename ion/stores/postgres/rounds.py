@@ -113,6 +113,8 @@ class Rounds(Generic[J]):
             raise error
         if not self._engine.is_undone(error, is_read=self._is_read):
             raise self._engine.mapped(error, is_read=self._is_read) from error
+        if self._engine.is_closed:
+            raise self._pool.not_open() from error
         self._last = MANY
         return await self.queued(job)
 
