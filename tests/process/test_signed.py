@@ -403,11 +403,11 @@ async def test_what_was_revoked_is_known_for_as_long_as_messages_may_wait(amqp_u
         desk = container.endpoint.desk
         issuer = issuer_of(container.endpoint.permission, container.settings.identity, "test")
         assert issuer is not None
-        token = issuer.token("ada", life=0.5)
-        over = desk.identify(token).expires
-        await IdentityClient(container).revoke(actor="ada", reason="it was stolen")
+        token = issuer.token("ada", life=1.0)
         with acting(token):
             await container.publish("news", "a", "stolen")
+        over = desk.identify(token).expires
+        await IdentityClient(container).revoke(actor="ada", reason="it was stolen")
         await until(lambda: time.time() > over)
         later = time.time() + desk.max_life + 3600.0  # what is over by then is forgotten
         desk._revocations.learn([Revocation("token", "another", 0.0, later + 1.0)], later)
