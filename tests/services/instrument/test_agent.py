@@ -416,6 +416,7 @@ async def test_one_that_was_cut_off_looks_at_once_whether_it_is_still_the_agent(
         return str(agent.id)
 
     monkeypatch.setattr(standing, "POST_HELD", 3600)
+    monkeypatch.setattr(standing, "POST_LATE", 3600)  # a machine that stands still is another case
     agent._who = who
     await until(_asked(said, 1))  # the pause before was a short one
     transport = gps.container.transport
