@@ -241,7 +241,7 @@ class StoreMachine(RuleBasedStateMachine):
         try:
             done = self.run(call)
         except IonError as error:
-            assert type(error) in errors, f"{error!r} is none of {errors}"
+            assert isinstance(error, tuple(errors)), f"{error!r} is none of {errors}"
             return None
         assert not errors, f"it returned {done!r}, and not one of {errors}"
         return done
