@@ -87,7 +87,8 @@ def test_where_a_package_says_itself_where_modules_are_nothing_is_sure(lab: Path
 def test_which_extra_ion_lacks(
     monkeypatch: pytest.MonkeyPatch, package: str, name: str, said: str, always: bool
 ) -> None:
-    for module in [each for each in sys.modules if each.startswith(("ion.stores.redis", package))]:
+    there = ("ion.stores.redis", "ion.services", package)  # others may have imported them
+    for module in [each for each in sys.modules if each.startswith(there)]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not there
     (need,) = plugin.needs(name)

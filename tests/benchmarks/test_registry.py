@@ -17,8 +17,8 @@ async def test_the_sides_find_the_same(tmp_path: Path) -> None:
             found = await program.measure(ion, bare, 200, 0.01)
     finally:
         bare.close()
-    assert len(found) == 7
+    assert len(found) == 13
     assert all(figures[RATIO]["p99_us"] > 0 for figures in found.values())
     table = program.table({"sqlite": found})
-    assert len(table.splitlines()) == 9
+    assert len(table.splitlines()) == 15
     assert "sqlite, by model, served" in table

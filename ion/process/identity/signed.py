@@ -119,7 +119,7 @@ class _Checker:
         return envelope
 
     def sent(self, envelope: Envelope) -> float | None:
-        """Return when a message was sent, as it was signed: seconds since 1970.
+        """Return when a message was sent at the latest, as it was signed: seconds since 1970.
 
         None: it is not signed, or nothing is on this bus.
 
@@ -127,7 +127,9 @@ class _Checker:
         """
         self(envelope)
         match = _FORM.match(str(envelope.headers.get(HEADER)))
-        return int(match[3]) / 1000 if match and self._permission.ring() is not None else None
+        if match is None or self._permission.ring() is None:
+            return None
+        return (int(match[3]) + 1) / 1000  # the end of that millisecond: a token may be of it
 
     def _check(self, ring: Ring, header: Any, envelope: Envelope) -> None:
         match = _FORM.match(header) if isinstance(header, str) else None

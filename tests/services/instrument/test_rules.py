@@ -160,8 +160,8 @@ async def test_an_answer_is_found_behind_noise() -> None:
     driver = NmeaDriver("agent", {"port": 1})
     await driver.on_init()
     for noise in (b"", b"$PION,RA", b"$PION,\xff"):
-        answer = asyncio.get_running_loop().create_future()
-        driver._answer = ("RATE", answer)
+        answer = driver._answer = asyncio.get_running_loop().create_future()
+        driver._answers.ask("RATE", "5")
         assert driver._take(noise + sentence("PION", "RATE", "5", "OK").strip())
         assert answer.result() == ["5", "OK"]
 
