@@ -204,6 +204,8 @@ class Keeper:
     async def _keep(self, place: int) -> None:
         while not self._is_over:
             member = self._members[place] = await self._fleet.start("host", **self._options)
+            if self._is_over:  # it was told to nobody that was there
+                member.signal(signal.SIGTERM)
             code = await member.over(LIFETIME)
             if code == -signal.SIGKILL:
                 self.deaths += 1
