@@ -37,18 +37,18 @@ from ion.base.errors import (
 from ion.base.version import __version__
 from ion.container.container import Container
 from ion.process.client import ServiceClient
+from ion.process.command.operator import Operator
 from ion.process.connection import Connection, connect
-from ion.process.dialogue import Dialogue
-from ion.process.ending import DownNotice
+from ion.process.conversations.dialogue import Dialogue
+from ion.process.conversations.request import RequestConversation
+from ion.process.conversations.stream import StreamConversation
 from ion.process.events.event import Event
 from ion.process.identity import Identity, acting
-from ion.process.operator import Operator
 from ion.process.process import Process
-from ion.process.publishing import Answer
-from ion.process.request import RequestConversation
+from ion.process.pubsub.publishing import Answer
+from ion.process.pubsub.subscription import Subscription
 from ion.process.service import Service
-from ion.process.stream import StreamConversation
-from ion.process.subscription import Subscription
+from ion.process.supervision.ending import DownNotice
 from ion.process.supervision.spec import Backoff, ChildSpec, Flags
 from ion.process.supervisor import Supervisor
 

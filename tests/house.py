@@ -39,7 +39,7 @@ IMPORTS_BY_NAME = {"ion/base/plugin.py"}
 IMPORTERS = {"importlib", "imp", "pkgutil", "runpy"}
 UNPICKLERS = {"pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "jsonpickle"}
 EVALUATORS = {"eval", "exec", "compile", "__import__"}
-MAY_EVALUATE = {"ion/shell/evaluation.py"}  # the shell runs what the person at it types
+MAY_EVALUATE = {"ion/shell/prompt/evaluation.py"}  # the shell runs what the person at it types
 
 # A service knows another one by these of its modules only.
 OPEN_TO_SERVICES = {"client", "model"}

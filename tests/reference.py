@@ -22,8 +22,8 @@ from ion.base.fsm import MachineSpec
 from ion.base.lifecycle import LIFECYCLE
 from ion.base.schema import NAME_PATTERN
 from ion.base.settings import ServiceOverride, Settings
-from ion.container.agent import ContainerAgent
-from ion.container.reports import REPORTS
+from ion.container.agent.agent import ContainerAgent
+from ion.container.agent.reports import REPORTS
 from ion.conversation.generic import GENERIC
 from ion.conversation.oneway import ONE_WAY
 from ion.conversation.request import REQUEST_PROTOCOL

@@ -7,7 +7,7 @@ import re
 import pytest
 
 import ion
-from ion.shell import options
+from ion.shell.commandline import options
 from tests.reference import GENERATED, REFERENCE, ROOT, pages, renewed
 
 PAGES = list(pages())

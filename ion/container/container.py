@@ -21,18 +21,18 @@ from ion.base.config import load
 from ion.base.errors import LifecycleError
 from ion.base.ids import checked_name, new_container_id
 from ion.base.settings import Settings
-from ion.container.agent import ContainerAgent
-from ion.container.condition import Conditioned
+from ion.container.agent.agent import ContainerAgent
+from ion.container.apps.launcher import Launcher
+from ion.container.apps.running import RunningApp
 from ion.container.exchange import AGENT, ExchangeManager
-from ion.container.failover import Failover
-from ion.container.health import Health
+from ion.container.failover.failover import Failover
+from ion.container.health.condition import Conditioned
+from ion.container.health.health import Health
 from ion.container.hosting import Hosting
 from ion.container.informing import Informing
-from ion.container.launcher import Launcher
-from ion.container.notices import Notices
+from ion.container.membership.notices import Notices
+from ion.container.membership.pulse import Pulse
 from ion.container.policing import keep, police
-from ion.container.pulse import Pulse
-from ion.container.running import RunningApp
 from ion.container.spawner import Spawner
 from ion.container.storeroom import StoreRoom
 from ion.container.tenant import bus_of
@@ -41,11 +41,11 @@ from ion.messaging.address import Namespace
 from ion.messaging.transport import Transport
 from ion.process.calling import Calling
 from ion.process.connection import endpoint_for, transport_for
-from ion.process.ending import STOPPED, End, Guardian
-from ion.process.endpoint import Endpoint
+from ion.process.endpoint.endpoint import Endpoint
 from ion.process.identity.own import Own, with_token
 from ion.process.process import Process
-from ion.process.workers import Workers
+from ion.process.serving.workers import Workers
+from ion.process.supervision.ending import STOPPED, End, Guardian
 
 log = logging.getLogger(__name__)
 LAST_MOMENT = 1.0  # seconds that hooks have where a drain has taken all its time

@@ -12,11 +12,11 @@ from ion.base.errors import IonError, ProcessNotFound
 from ion.base.tasks import contained, within
 from ion.container.exchange import ExchangeManager
 from ion.observe.context import current_call
-from ion.process import incoming
-from ion.process.ending import ERROR, STOPPED, End, failed
 from ion.process.host import Host
 from ion.process.process import Process
 from ion.process.service import Service
+from ion.process.serving import incoming
+from ion.process.supervision.ending import ERROR, STOPPED, End, failed
 
 log = logging.getLogger(__name__)
 LAST_MOMENT = 1.0  # seconds that on_terminate has at least

@@ -21,14 +21,14 @@ from ion.container.subscriptions import Subscriptions
 from ion.conversation import conversation as c
 from ion.messaging.address import BEAT, PROCESSES, Namespace, suspect_queue
 from ion.messaging.transport import Consumer, Delivery, QueueSpec, Transport
-from ion.process.admitting import answer_ping
-from ion.process.arriving import incoming_call
-from ion.process.endpoint import Endpoint
-from ion.process.inbox import Inbox
-from ion.process.incoming import CALLER, IncomingCall
+from ion.process.endpoint.endpoint import Endpoint
+from ion.process.mailroom.inbox import Inbox
 from ion.process.process import Process
 from ion.process.service import Service, prefetch_of
-from ion.process.source import TO_ALL, Policy, Source, source_of
+from ion.process.serving.admitting import answer_ping
+from ion.process.serving.arriving import incoming_call
+from ion.process.serving.incoming import CALLER, IncomingCall
+from ion.process.serving.source import TO_ALL, Policy, Source, source_of
 
 log = logging.getLogger(__name__)
 CONTROL = "ctl."

@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ion.base.settings import Settings
+from ion.container.apps.running import RunningApp
 from ion.container.endings import Endings
 from ion.container.exchange import ExchangeManager
-from ion.container.notices import Notices
-from ion.container.running import RunningApp
+from ion.container.membership.notices import Notices
 from ion.container.storeroom import StoreRoom
-from ion.process.mailroom import Mailroom
+from ion.process.mailroom.mailroom import Mailroom
 from ion.process.ops import Op
 from ion.process.policy.policing import Policing
 from ion.process.process import Process
-from ion.process.subscription import HEARD, Subscription
+from ion.process.pubsub.subscription import HEARD, Subscription
 from ion.stores.store import Datastore
 
 

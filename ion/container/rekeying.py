@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ion.base.errors import ConfigurationError
 from ion.base.settings import Settings
-from ion.process.endpoint import Endpoint
+from ion.process.endpoint.endpoint import Endpoint
 from ion.process.identity.own import Own
 
 

@@ -11,15 +11,15 @@ from ion.base.errors import ConfigurationError, StartError
 from ion.base.plugin import resolve
 from ion.base.settings import ServiceOverride, Settings
 from ion.base.tasks import Interrupted, Overdue, contained, within
-from ion.container.arguments import Heedless
+from ion.container.apps.arguments import Heedless
 from ion.container.endings import Endings, title_of
 from ion.container.exchange import ExchangeManager
 from ion.container.tidings import Tidings
-from ion.process.ending import ERROR, Guardian, failed, text_of
 from ion.process.host import Host
 from ion.process.process import Process
 from ion.process.service import Service
-from ion.process.tenure import current_lease
+from ion.process.serving.tenure import current_lease
+from ion.process.supervision.ending import ERROR, Guardian, failed, text_of
 
 DEPENDENCY_POLL = 0.05
 

@@ -8,9 +8,9 @@ from contextvars import Context
 
 from ion.base.settings import Settings
 from ion.container.tenant import Tenant
-from ion.process.endpoint import Endpoint
-from ion.process.mailroom import Mailroom, StoredInbox
-from ion.process.source import EFFECTIVELY_ONCE, Policy
+from ion.process.endpoint.endpoint import Endpoint
+from ion.process.mailroom.mailroom import Mailroom, StoredInbox
+from ion.process.serving.source import EFFECTIVELY_ONCE, Policy
 from ion.stores.opening import checked_scheme, open_datastore
 from ion.stores.store import Datastore
 

@@ -20,17 +20,17 @@ from ion.base.errors import ConfigurationError, IonError, LifecycleError, Unavai
 from ion.container.storeroom import StoreRoom
 from ion.messaging.address import PRIVATE_BYTES, PRIVATE_LIMIT, SUSPECT, suspect_queue
 from ion.messaging.transport import Consumer, Delivery, QueueSpec, Transport
-from ion.process import retrying
-from ion.process.arriving import incoming_call
-from ion.process.endpoint import Endpoint
-from ion.process.inbox import Inbox
-from ion.process.incoming import IncomingCall
+from ion.process.endpoint.endpoint import Endpoint
+from ion.process.mailroom.inbox import Inbox
 from ion.process.ops import Op
 from ion.process.process import Process
+from ion.process.pubsub.subscription import BOUND, HEARD, Subscription, handler_op, release
+from ion.process.pubsub.topics import checked_patterns
+from ion.process.redelivery import retrying
 from ion.process.service import MAX_PREFETCH
-from ion.process.source import Policy, Source, source_of
-from ion.process.subscription import BOUND, HEARD, Subscription, handler_op, release
-from ion.process.topics import checked_patterns
+from ion.process.serving.arriving import incoming_call
+from ion.process.serving.incoming import IncomingCall
+from ion.process.serving.source import Policy, Source, source_of
 
 log = logging.getLogger(__name__)
 FEWEST_AHEAD = 10

@@ -13,8 +13,7 @@ from typing import Any
 
 from ion.base.settings import EventsSettings
 from ion.base.version import __version__
-from ion.process.ending import ERROR, End
-from ion.process.endpoint import Endpoint
+from ion.process.endpoint.endpoint import Endpoint
 from ion.process.events.event import Event
 from ion.process.events.handing import Handing
 from ion.process.events.logged import LogTeller
@@ -33,6 +32,7 @@ from ion.process.events.types import (
 )
 from ion.process.process import Process
 from ion.process.service import Service
+from ion.process.supervision.ending import ERROR, End
 
 MOST = 1000  # events that wait for the broker; beyond, the oldest are dropped
 LAST_MOMENT = 0.2  # seconds that what is left has when the container stops

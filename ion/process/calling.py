@@ -6,14 +6,15 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ion.messaging.envelope import MSGPACK
-from ion.process import dialogue, publishing
-from ion.process.customs import checked_message_id
-from ion.process.dialogue import Dialogue
-from ion.process.endpoint import Endpoint
+from ion.process.conversations import dialogue
+from ion.process.conversations.dialogue import Dialogue
+from ion.process.conversations.request import RequestConversation
+from ion.process.conversations.stream import CREDIT, StreamConversation
+from ion.process.endpoint.customs import checked_message_id
+from ion.process.endpoint.endpoint import Endpoint
 from ion.process.events.telling import Telling
-from ion.process.publishing import Answer
-from ion.process.request import RequestConversation
-from ion.process.stream import CREDIT, StreamConversation
+from ion.process.pubsub import publishing
+from ion.process.pubsub.publishing import Answer
 
 
 class Calling(Telling):

@@ -10,7 +10,7 @@ import msgspec
 
 from ion.base.errors import CodecError
 from ion.base.ids import checked_name
-from ion.process.stream import CREDIT, StreamConversation
+from ion.process.conversations.stream import CREDIT, StreamConversation
 
 if TYPE_CHECKING:
     from ion.process.calling import Calling

@@ -17,10 +17,10 @@ from ion.messaging.opening import EMBEDDED, open_transport, scheme_of
 from ion.messaging.trace import TracedTransport
 from ion.messaging.transport import Transport
 from ion.process.calling import Calling
-from ion.process.endpoint import Endpoint
+from ion.process.command.permission import Permission
+from ion.process.endpoint.endpoint import Endpoint
 from ion.process.identity.desk import Desk
 from ion.process.identity.own import Own, with_token
-from ion.process.permission import Permission
 
 log = logging.getLogger(__name__)
 _NOBODYS = "memory://"  # without a name it is its maker's alone, and who connects hosts nothing

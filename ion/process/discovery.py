@@ -11,8 +11,8 @@ from ion.base.errors import CodecError, IonError, ReceivedError, ServiceNotFound
 from ion.conversation import conversation as c
 from ion.conversation.rpc import RPC
 from ion.messaging.envelope import Envelope
-from ion.process.calls import OutgoingCall
-from ion.process.endpoint import Endpoint
+from ion.process.endpoint.calls import OutgoingCall
+from ion.process.endpoint.endpoint import Endpoint
 
 QUIET = 0.15  # seconds after the last answer until no more are awaited
 MAX_ANSWERS = 10_000

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from ion.process.ending import STOPPED, End, Guardian
-from ion.process.endpoint import Endpoint
-from ion.process.mailroom import Mailroom
-from ion.process.subscription import Subscriber
-from ion.process.workers import Workers
+from ion.process.endpoint.endpoint import Endpoint
+from ion.process.mailroom.mailroom import Mailroom
+from ion.process.pubsub.subscription import Subscriber
+from ion.process.serving.workers import Workers
+from ion.process.supervision.ending import STOPPED, End, Guardian
 from ion.stores.store import Datastore
 
 

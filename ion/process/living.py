@@ -16,9 +16,9 @@ from ion.base.tasks import Tasks, contained
 from ion.messaging import codec
 from ion.messaging.envelope import MSGPACK
 from ion.observe.context import current_call
-from ion.process.ending import ENDED, DownNotice, End, Guardian, text_of
 from ion.process.host import Host
-from ion.process.incoming import IncomingCall
+from ion.process.serving.incoming import IncomingCall
+from ion.process.supervision.ending import ENDED, DownNotice, End, Guardian, text_of
 
 log = logging.getLogger(__name__)
 _OVER = (lifecycle.TERMINATED, lifecycle.ERROR)

@@ -19,8 +19,8 @@ import msgspec
 from ion.base.errors import BadRequest, CodecError
 from ion.messaging import codec
 from ion.messaging.envelope import JSON, MSGPACK, Envelope
-from ion.process import streaming
-from ion.process.commanding import demand
+from ion.process.command.commanding import demand
+from ion.process.conversations import streaming
 
 PREFIX = "op_"
 RAW_PARAMETERS = ("content", "headers", "msg")

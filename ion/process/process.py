@@ -19,24 +19,26 @@ from ion.conversation.rpc import RPC
 from ion.messaging import codec
 from ion.messaging.transport import Delivery
 from ion.observe.context import current_call
-from ion.process import holding, incoming, manners, outcomes, repeats, retrying, shedding
-from ion.process.admitting import admit, admit_later, answer_ping
-from ion.process.arriving import incoming_call
 from ion.process.calling import Calling
-from ion.process.callstack import cycle
-from ion.process.contention import Contended, run_again
-from ion.process.endpoint import Endpoint
+from ion.process.conversations import manners
+from ion.process.endpoint.callstack import cycle
+from ion.process.endpoint.endpoint import Endpoint
 from ion.process.events.eventing import Eventing
 from ion.process.host import Host
-from ion.process.inbox import Known
-from ion.process.incoming import IncomingCall
 from ion.process.living import Living
+from ion.process.mailroom.contention import Contended, run_again
+from ion.process.mailroom.inbox import Known
+from ion.process.mailroom.storing import Storing
 from ion.process.ops import Arguments, Op, op_table
-from ion.process.pressure import Pressure
-from ion.process.replying import Replying
-from ion.process.source import MAIL, Source
-from ion.process.storing import Storing
-from ion.process.tenure import Tenure
+from ion.process.redelivery import holding, repeats, retrying
+from ion.process.serving import incoming, outcomes, shedding
+from ion.process.serving.admitting import admit, admit_later, answer_ping
+from ion.process.serving.arriving import incoming_call
+from ion.process.serving.incoming import IncomingCall
+from ion.process.serving.pressure import Pressure
+from ion.process.serving.replying import Replying
+from ion.process.serving.source import MAIL, Source
+from ion.process.serving.tenure import Tenure
 
 SERVICE_KEYWORDS = (
     "name, version, depends, concurrency, mailbox, prefetch, delivery, attempts, singleton"

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from ion.base.errors import ConfigurationError
 from ion.base.ids import checked_name
 from ion.process.process import Process
-from ion.process.source import MODES
+from ion.process.serving.source import MODES
 
 MAX_PREFETCH = 65_535
 

@@ -22,7 +22,7 @@ from ion.base.errors import (
     StoreError,
     Unavailable,
 )
-from ion.process.contention import Contended
+from ion.process.mailroom.contention import Contended
 from ion.stores.conflicts import StaleRead
 
 _CALLERS = (Conflict, NotFound, InvalidRequest, ContentTooLarge, Unavailable)

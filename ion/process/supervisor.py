@@ -9,12 +9,12 @@ import msgspec
 
 from ion.base.errors import ApplicationError, ConfigurationError, LifecycleError
 from ion.process.ops import command
-from ion.process.requests import DOWN, UP
-from ion.process.supervising import Driving
 from ion.process.supervision.actions import Action
 from ion.process.supervision.children import Phase
 from ion.process.supervision.decisions import Supervision
+from ion.process.supervision.requests import DOWN, UP
 from ion.process.supervision.spec import ChildSpec, Flags, child_of, flags_of, wrong
+from ion.process.supervision.supervising import Driving
 
 CONFLICT = 409
 T = TypeVar("T")

@@ -18,9 +18,9 @@ from packaging.version import InvalidVersion, Version
 from ion.base.errors import ConfigurationError, DeadlineExceeded, ServiceNotFound
 from ion.observe.context import current_call
 from ion.process.calling import Calling
+from ion.process.conversations.stream import StreamCall, StreamConversation
 from ion.process.discovery import survey
-from ion.process.endpoint import Endpoint
-from ion.process.stream import StreamCall, StreamConversation
+from ion.process.endpoint.endpoint import Endpoint
 
 FRESH = 5.0  # seconds for which a choice holds; then it is made anew, behind the calls
 STALE = 60.0  # seconds after which a call waits for a new choice

@@ -18,7 +18,7 @@ TYPE_CHECKING = False  # as typing's, which takes long to load
 if TYPE_CHECKING:
     from typing import Any
 
-    from ion.shell.options import Options
+    from ion.shell.commandline.options import Options
 
 _ESCAPE = "ion-escape"
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -38,7 +38,7 @@ def main(words: Sequence[str] | None = None) -> int:
     # What is done is done: while Python takes itself down, Ctrl-C would change the exit code.
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     if threading.active_count() > 1:
-        from ion.shell.ending import end_soon
+        from ion.shell.serving.ending import end_soon
 
         end_soon(code)
     return code
@@ -49,7 +49,7 @@ def _main(words: Sequence[str] | None) -> int:
     _escape_what_cannot_be_written()
     from ion.base.errors import IonError
     from ion.shell import exits
-    from ion.shell.options import START, parse
+    from ion.shell.commandline.options import START, parse
 
     commands = {START: _start, "check": _check, "config": _config, "doctor": _doctor}
     try:
@@ -89,7 +89,7 @@ def _heed_interrupts() -> None:
 def _run(main: Coroutine[Any, Any, int]) -> int:
     import asyncio
 
-    from ion.shell.ending import end_soon
+    from ion.shell.serving.ending import end_soon
 
     _heed_interrupts()
     with asyncio.Runner() as runner:
@@ -149,21 +149,21 @@ def _see_working_directory() -> None:
 
 
 def _start(options: Options) -> int:
-    from ion.shell.serve import serve
+    from ion.shell.serving.serve import serve
 
     _see_working_directory()
     return _run(serve(options))
 
 
 def _remote(options: Options) -> int:
-    from ion.shell.remote import prepare, run
+    from ion.shell.commands.remote import prepare, run
 
     _heed_interrupts()
     return prepare(options) or _run(run(options))
 
 
 def _check(options: Options) -> int:
-    from ion.shell.check import check
+    from ion.shell.commands.check import check
 
     _see_working_directory()
     _heed_interrupts()
@@ -178,7 +178,7 @@ def _doctor(options: Options) -> int:
 
 
 def _config(options: Options) -> int:
-    from ion.shell.config import config
+    from ion.shell.commands.config import config
 
     _heed_interrupts()
     return config(options)

@@ -36,7 +36,7 @@ from ion.process.calling import Calling
 
 SUFFIX = ".transcript"
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.REPORT_NDIFF
-_SESSION = "ion.shell.attach:Replay"  # the shell is a stranger on this floor
+_SESSION = "ion.shell.prompt.attach:Replay"  # the shell is a stranger on this floor
 _START = re.compile(r"^# start:(.*)$", re.MULTILINE)
 _REL = ".rel"
 

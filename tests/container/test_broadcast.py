@@ -145,7 +145,7 @@ async def test_control_passes_a_flood(
     addressed: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.ERROR, "ion.process.retrying")  # what is shed is told, each
+    caplog.set_level(logging.ERROR, "ion.process.redelivery.retrying")  # what is shed is told, each
     busy = await member(container)
     async with connect(bus[0], sysname="test", config=bus[1]) as operator:
         call = asyncio.ensure_future(operator.rpc_send(busy.id, "block", timeout=60))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ion import ConfigurationError, Container, Service
-from ion.process.source import Policy
+from ion.process.serving.source import Policy
 
 
 class Plain(Service, name="plain"):

@@ -12,7 +12,7 @@ import pytest
 
 from ion import Container, Forbidden, Operator, Process, connect
 from ion.base.config import read
-from ion.container.check import check
+from ion.container.apps.check import check
 from ion.process.identity.acting import acting
 from ion.process.identity.issuer import Issuer
 from ion.process.identity.trust import issuer_of

@@ -21,7 +21,7 @@ import pytest
 
 from ion import IonError, connect
 from ion.process.connection import Connection
-from tests.container.test_failover import APP
+from tests.container.failover.test_failover import APP
 from tests.journeys.faults.fleet import PATIENCE
 from tests.journeys.program import Program
 

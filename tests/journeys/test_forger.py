@@ -17,8 +17,8 @@ import msgspec
 import pytest
 
 from ion import Container, Process, Service
-from ion.container.membership import Beat
-from ion.container.tokens import Token
+from ion.container.failover.tokens import Token
+from ion.container.membership.membership import Beat
 from ion.process.events import Event
 from ion.process.granules import Granule, StreamPublisher, StreamSubscriber
 

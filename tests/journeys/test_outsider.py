@@ -1,7 +1,7 @@
 """Somebody with a login at the broker, a plain client, and bad intentions: nothing of it is done.
 
 What policy and identity keep out here, they do without signed messages; what only those keep out,
-tests/process/test_signed.py shows.
+tests/process/command/test_signed.py shows.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ion import Container, Service
-from ion.process.mailroom import INBOX, OUTBOX
+from ion.process.mailroom.mailroom import INBOX, OUTBOX
 
 STORES = ("sqlite", "postgres")
 

@@ -10,10 +10,10 @@ import time
 import pytest
 
 from ion import BadRequest, Container, LifecycleError, ServiceNotFound, Unavailable
-from ion.process import deadletters
 from ion.process.events.replaying import ReplayBegun
 from ion.process.events.seam import Seam
-from ion.process.subscription import BOUND, HEARD, Subscription
+from ion.process.pubsub.subscription import BOUND, HEARD, Subscription
+from ion.process.redelivery import deadletters
 from ion.services.events.client import EventsClient
 from tests.process.hearing import Hurricane, Listener, Storm, Weather, listen, until
 from tests.services.test_events import stored

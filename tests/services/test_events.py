@@ -18,9 +18,9 @@ from ion import (
     StartError,
 )
 from ion.base import clock
-from ion.process import deadletters
 from ion.process.events import Event
 from ion.process.events.event import path_of
+from ion.process.redelivery import deadletters
 from ion.services.events.client import EventsClient
 from ion.services.events.service import EventsService
 from tests.process.hearing import Hurricane, Storm, Weather, until

@@ -40,7 +40,7 @@ from ion.services.identity.guessing import Guesses
 from ion.services.identity.model import Grant
 from ion.services.identity.proving import assertion
 from ion.services.identity.service import IdentityService
-from ion.shell.helpers import Helpers
+from ion.shell.helpers.helpers import Helpers
 from tests.process.delivery import until
 
 _names = itertools.count(1)

@@ -21,8 +21,8 @@ from ion.base.errors import (
 from ion.messaging.amqp.restoring import reassert
 from ion.messaging.amqp.transport import AmqpTransport
 from ion.messaging.transport import ExchangeSpec, QueueSpec
-from ion.process import deadletters
 from ion.process.connection import Connection
+from ion.process.redelivery import deadletters
 from ion.services.pubsub.client import PubsubClient
 from ion.services.pubsub.model import Gone
 from ion.services.pubsub.service import PubsubService

@@ -27,11 +27,11 @@ from ion import (
     Unavailable,
 )
 from ion.base import clock
-from ion.process.deadletters import peek
 from ion.process.granules import Field, Granule, StreamDefinition, StreamPublisher, StreamSubscriber
 from ion.process.granules.arrays import pieces
 from ion.process.granules.names import store_of
 from ion.process.granules.tracking import Seen
+from ion.process.redelivery.deadletters import peek
 from ion.services.streams import keeping, persisting, registry
 from ion.services.streams import kept as keeps
 from ion.services.streams.client import StreamsClient

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from ion.shell.commandline.options import Options
 from ion.shell.doctor.command import Report, examine_all, leave, scene_of
 from ion.shell.doctor.faults import FAULTS, GROUPS
-from ion.shell.options import Options
 
 
 async def diagnose(*urls, settings=(), sysname="test"):

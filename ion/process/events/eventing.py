@@ -14,7 +14,7 @@ from ion.process.events.event import Event
 from ion.process.events.hearing import event_op
 from ion.process.events.naming import POINT, selection
 from ion.process.events.replaying import Hearer, Replay, ReplayBegun, Start
-from ion.process.subscription import MADE, Subscribing, Subscription
+from ion.process.pubsub.subscription import MADE, Subscribing, Subscription
 
 MARKS = selection(ReplayBegun).pattern
 

@@ -8,11 +8,11 @@ from typing import Generic, Self, TypeVar
 
 from ion.base.errors import DeadlineExceeded
 from ion.observe.context import current_call
-from ion.process.beside import Beside
-from ion.process.endpoint import Endpoint
+from ion.process.endpoint.endpoint import Endpoint
 from ion.process.events.event import Event
 from ion.process.events.hearing import EventOp
 from ion.process.events.naming import POINT, Selection
+from ion.process.pubsub.beside import Beside
 
 MOST = 1000  # events that nobody has waited for yet; what comes then is dropped
 

@@ -12,11 +12,11 @@ from ion.base.errors import CodecError, ContentTooLarge, IonError, Unavailable
 from ion.base.tasks import Tasks
 from ion.messaging.envelope import Envelope
 from ion.observe.context import current_call
-from ion.process.endpoint import Endpoint
+from ion.process.endpoint.endpoint import Endpoint
 from ion.process.events.event import Event
 from ion.process.events.naming import POINT
 from ion.process.events.telling import told
-from ion.process.topics import addressed
+from ion.process.pubsub.topics import addressed
 
 log = logging.getLogger(__name__)
 PATIENCE = 15.0  # seconds for the broker to make the exchange point

@@ -14,8 +14,8 @@ from ion.process.events.event import Event, event_from, is_within, path_in
 from ion.process.events.naming import Selection
 from ion.process.events.seam import Seam
 from ion.process.ops import Arguments, Op
-from ion.process.subscription import handler_of
-from ion.process.topics import MAX_TOPIC
+from ion.process.pubsub.subscription import handler_of
+from ion.process.pubsub.topics import MAX_TOPIC
 
 # Header of an event that is told again by the repository; no signature is about an `x-` one.
 REPLAYED = "x-replayed-offset"

@@ -16,7 +16,7 @@ from ion.base.allowance import Allowance
 from ion.base.masking import mask_urls
 from ion.observe.context import current_call
 from ion.observe.logging import context
-from ion.process.endpoint import Endpoint
+from ion.process.endpoint.endpoint import Endpoint
 from ion.process.events.handing import Handing, hushed
 from ion.process.events.types import LogError, LogEvent, LogWarning
 

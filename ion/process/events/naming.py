@@ -19,7 +19,7 @@ import msgspec
 
 from ion.base.errors import BadRequest
 from ion.process.events.event import Event, is_within, path_of
-from ion.process.topics import MAX_TOPIC
+from ion.process.pubsub.topics import MAX_TOPIC
 
 POINT = "events"
 _ESCAPED = re.compile(r"[^A-Za-z0-9_-]|_(?=[0-9a-f]{2})|_\Z")

@@ -29,16 +29,16 @@ from ion.base.errors import (
     Unavailable,
 )
 from ion.messaging.transport import Delivery
-from ion.process.endpoint import Endpoint
+from ion.process.endpoint.endpoint import Endpoint
 from ion.process.events.event import ROOT, Event
 from ion.process.events.filed import REPOSITORY, Filed, Found, Place
 from ion.process.events.hearing import REPLAYED, EventOp
 from ion.process.events.naming import POINT, Selection, topic_of
 from ion.process.events.seam import Seam
 from ion.process.events.window import Replayed, Window
-from ion.process.source import Source
-from ion.process.subscription import BOUND, HEARD, Subscription
-from ion.process.topics import addressed
+from ion.process.pubsub.subscription import BOUND, HEARD, Subscription
+from ion.process.pubsub.topics import addressed
+from ion.process.serving.source import Source
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -9,13 +9,13 @@ import msgspec
 from ion.base import clock
 from ion.messaging.envelope import MSGPACK
 from ion.observe.context import current_call
-from ion.process import publishing
-from ion.process.customs import checked_message_id
-from ion.process.endpoint import Endpoint
+from ion.process.endpoint.customs import checked_message_id
+from ion.process.endpoint.endpoint import Endpoint
 from ion.process.events.event import Event, is_within, path_of
 from ion.process.events.expecting import Expected
 from ion.process.events.fields import checked_content
 from ion.process.events.naming import POINT, selection, topic_of
+from ion.process.pubsub import publishing
 
 E = TypeVar("E", bound=Event)
 _set = msgspec.structs.force_setattr

@@ -18,7 +18,7 @@ from ion.base.errors import IonError, ReceivedError
 from ion.messaging.envelope import MSGPACK, Envelope
 from ion.process.granules.names import OP, POINT, escaped
 from ion.process.granules.ops import ContentOp
-from ion.process.source import Source
+from ion.process.serving.source import Source
 
 if TYPE_CHECKING:
     from ion.process.process import Process

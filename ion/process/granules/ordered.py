@@ -19,14 +19,14 @@ from ion.base.errors import IonError
 from ion.messaging.address import Namespace
 from ion.messaging.transport import Consumer, Delivery, QueueSpec
 from ion.observe.context import current_call
-from ion.process.arriving import incoming_call
 from ion.process.granules.names import OP, POINT, escaped
 from ion.process.granules.ops import GranuleOp
 from ion.process.identity.desk import NotKnownYet
-from ion.process.incoming import BINDING
-from ion.process.source import Source
-from ion.process.subscription import release
-from ion.process.topics import checked_patterns
+from ion.process.pubsub.subscription import release
+from ion.process.pubsub.topics import checked_patterns
+from ion.process.serving.arriving import incoming_call
+from ion.process.serving.incoming import BINDING
+from ion.process.serving.source import Source
 
 if TYPE_CHECKING:
     from ion.process.process import Process

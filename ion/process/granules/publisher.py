@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Self
 from ion.base.errors import ContentTooLarge, InvalidRequest, LifecycleError, NotFound
 from ion.base.ids import new_mark
 from ion.messaging.envelope import MSGPACK, Envelope
-from ion.process.beside import Beside
-from ion.process.endpoint import Endpoint
+from ion.process.endpoint.endpoint import Endpoint
 from ion.process.granules.arrays import pieces
 from ion.process.granules.definition import StreamDefinition
 from ion.process.granules.names import OP, POINT, checked_stream, end_topic, escaped
 from ion.process.granules.ops import ContentOp
 from ion.process.granules.window import LAST, SETUP, WINDOW, Window
 from ion.process.granules.wire import MAX_NAME, MAX_NUMBER, Writer
-from ion.process.topics import addressed
+from ion.process.pubsub.beside import Beside
+from ion.process.pubsub.topics import addressed
 
 if TYPE_CHECKING:
     from ion.process.process import Process

@@ -19,7 +19,7 @@ from ion.process.granules.names import POINT, checked_stream, escaped
 from ion.process.granules.ops import GranuleOp
 from ion.process.granules.tracking import Tracker
 from ion.process.granules.wire import MAX_NUMBER
-from ion.process.subscription import Subscription, handler_of
+from ion.process.pubsub.subscription import Subscription, handler_of
 from ion.stores.store import Store
 
 if TYPE_CHECKING:

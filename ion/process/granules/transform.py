@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 from ion.base.errors import ConfigurationError, IonError, NotFound, Unavailable
 from ion.base.ids import checked_name
-from ion.process import retrying
 from ion.process.granules.definition import StreamDefinition
 from ion.process.granules.granule import Granule, granule_of
 from ion.process.granules.names import checked_stream, escaped
@@ -18,6 +17,7 @@ from ion.process.granules.ordered import Arrival, Ordered
 from ion.process.granules.publisher import StreamPublisher
 from ion.process.granules.wire import MAX_NAME
 from ion.process.process import Process
+from ion.process.redelivery import retrying
 
 log = logging.getLogger(__name__)
 MAX_SHOWN = 40  # characters of a transform's name, before a hash

@@ -22,7 +22,7 @@ import logging
 from ion.base.errors import IonError, Unavailable
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import TransportState
-from ion.process.endpoint import Endpoint
+from ion.process.endpoint.endpoint import Endpoint
 from ion.process.granules.names import POINT
 
 log = logging.getLogger(__name__)

@@ -17,10 +17,10 @@ import msgspec
 
 from ion.base.errors import CodecError, Forbidden
 from ion.process.calling import Calling
+from ion.process.command.operator import Operator
+from ion.process.command.permission import Permission
+from ion.process.command.seal import HEADER
 from ion.process.identity.revocations import Revocation
-from ion.process.operator import Operator
-from ion.process.permission import Permission
-from ion.process.seal import HEADER
 
 SERVICE, OP = "identity", "revoked"
 PAGE = 2000  # revocations in an answer

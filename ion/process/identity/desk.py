@@ -15,10 +15,10 @@ from ion.base.errors import ConfigurationError, Unauthorized, Unavailable
 from ion.base.settings import IdentitySettings
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Delivery
+from ion.process.command.permission import Permission
+from ion.process.command.signing import HEADER as SIGNATURE
 from ion.process.identity.identity import SYSTEM, SYSTEM_ISSUER, SYSTEM_ROLE, TOKEN, Identity
 from ion.process.identity.revocations import Revocation, Revocations
-from ion.process.permission import Permission
-from ion.process.signing import HEADER as SIGNATURE
 
 if TYPE_CHECKING:
     from ion.process.identity.keys import PublicKey

@@ -1,7 +1,7 @@
 """Keys that tokens are signed with, and the public ones that they are checked with: Ed25519.
 
-A private key is derived from the key of the system (:mod:`ion.process.key`), so that all its
-containers make and check tokens without asking anybody; or it is in a file of its own.
+A private key is derived from the key of the system (:mod:`ion.process.command.key`), so that all
+its containers make and check tokens without asking anybody; or it is in a file of its own.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from ion.base.errors import ConfigurationError, IonError
 from ion.base.files import read_file
 from ion.base.settings import IdentitySettings, Settings
 from ion.base.tasks import Tasks
+from ion.process.command.permission import Permission
 from ion.process.identity.identity import SYSTEM
-from ion.process.permission import Permission
 
 log = logging.getLogger(__name__)
 NONE = "none"

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from ion.base.errors import ConfigurationError
 from ion.base.files import read_file
+from ion.process.command.ring import OWN, Check, Ring, checks_of, shared
 from ion.process.identity.extra import Ed25519PrivateKey, InvalidSignature
 from ion.process.identity.keys import PublicKey, found_or_made, public_key, written
-from ion.process.ring import OWN, Check, Ring, checks_of, shared
 
 log = logging.getLogger(__name__)
 SUFFIX = ".pub"

@@ -31,13 +31,13 @@ from ion.base.settings import MessagingSettings
 from ion.messaging.envelope import Envelope
 from ion.messaging.interceptors import Interceptor
 from ion.observe.context import current_call
-from ion.process.heard import heard_topic
-from ion.process.incoming import IncomingCall
-from ion.process.letter import REPLAYED
-from ion.process.permission import Permission
-from ion.process.retrying import ATTEMPT, CAUSES, RECEIVER, ROUTING
-from ion.process.ring import KEY_ID, SIGNED, Ring, is_form
-from ion.process.topics import addressed
+from ion.process.command.permission import Permission
+from ion.process.command.ring import KEY_ID, SIGNED, Ring, is_form
+from ion.process.pubsub.heard import heard_topic
+from ion.process.pubsub.topics import addressed
+from ion.process.redelivery.letter import REPLAYED
+from ion.process.redelivery.retrying import ATTEMPT, CAUSES, RECEIVER, ROUTING
+from ion.process.serving.incoming import IncomingCall
 
 log = logging.getLogger(__name__)
 HEADER = "mac"

@@ -16,7 +16,7 @@ from ion.process.discovery import AGENTS, survey
 from ion.process.identity.revocations import Revocation
 
 if TYPE_CHECKING:
-    from ion.process.endpoint import Endpoint
+    from ion.process.endpoint.endpoint import Endpoint
 
 OP = "revoke"
 QUIET = 0.05  # seconds after the last answer until no more are awaited; they hear it all the same

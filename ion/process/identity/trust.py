@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from ion.base.settings import IdentitySettings
+from ion.process.command.permission import Permission
 from ion.process.identity.identity import SYSTEM_ISSUER
 from ion.process.identity.issuer import Issuer
 from ion.process.identity.keys import PublicKey, public_key, read_key_set
 from ion.process.identity.revocations import Revocations
 from ion.process.identity.tokens import Limits
 from ion.process.identity.verifier import Verifier
-from ion.process.permission import Permission
 
 # On a bus that nobody outside this OS process can reach there is no key of the system: this stands
 # for it. It is never written anywhere.

@@ -15,14 +15,12 @@ from ion.base.errors import ApplicationError, Forbidden, IonError
 from ion.messaging import codec
 from ion.messaging.envelope import Envelope
 from ion.observe.context import current_call
-from ion.process import hearing
-from ion.process.commanding import is_signed
+from ion.process.command.commanding import is_signed
+from ion.process.command.signing import HEADER as SIGNATURE
 from ion.process.events.event import path_in
 from ion.process.events.hearing import EventOp
 from ion.process.events.naming import word
-from ion.process.heard import heard_topic
 from ion.process.identity.identity import SYSTEM, SYSTEM_ROLE, Identity
-from ion.process.incoming import BINDING, IncomingCall
 from ion.process.ops import Op
 from ion.process.policy.facts import MessageFacts
 from ion.process.policy.giving import KEEPER, SERVICE
@@ -31,8 +29,10 @@ from ion.process.policy.judging import Judge
 from ion.process.policy.model import EVENT, NOBODY, Decision, Subject
 from ion.process.policy.owners import Owners
 from ion.process.process import Process
-from ion.process.signing import HEADER as SIGNATURE
-from ion.process.topics import checked_topic
+from ion.process.pubsub.heard import heard_topic
+from ion.process.pubsub.topics import checked_topic
+from ion.process.serving.incoming import BINDING, IncomingCall
+from ion.process.supervision import notice as hearing
 
 log = logging.getLogger(__name__)
 MAX_KNOWN = 10_000

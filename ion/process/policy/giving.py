@@ -1,16 +1,16 @@
 """How rules go from the service ``policy`` to the containers, so that nobody else can give any.
 
 Who asks sends a nonce; the answer is sealed with the key of the system over that nonce, the version
-and the text (:mod:`ion.process.seal`). So it is fresh, whole, and of somebody who has the key. On a
-bus that nobody else can reach there is no key, and no seal.
+and the text (:mod:`ion.process.command.seal`). So it is fresh, whole, and of somebody who has the
+key. On a bus that nobody else can reach there is no key, and no seal.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from ion.process.permission import Permission
-from ion.process.seal import HEADER
+from ion.process.command.permission import Permission
+from ion.process.command.seal import HEADER
 
 SERVICE = "policy"
 OP = "rules"

@@ -13,13 +13,13 @@ import secrets
 from typing import Any
 
 from ion.base.errors import ConfigurationError, IonError
+from ion.process.command.operator import Operator
 from ion.process.events.types import (
     ContainerRecovered,
     ResourceCreated,
     ResourceEvent,
     ResourceModified,
 )
-from ion.process.operator import Operator
 from ion.process.ops import command
 from ion.process.policy import giving
 from ion.process.policy.events import PolicyChanged, PolicyReloaded

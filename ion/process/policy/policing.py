@@ -17,7 +17,7 @@ from typing import Any
 from ion.base.errors import ConfigurationError
 from ion.base.resources import resource_folder
 from ion.base.settings import PolicySettings
-from ion.process.endpoint import Endpoint
+from ion.process.endpoint.endpoint import Endpoint
 from ion.process.policy import reading
 from ion.process.policy.facts import GivenFacts
 from ion.process.policy.gate import Gate

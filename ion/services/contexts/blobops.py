@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 
 from ion.base.errors import ApplicationError, InvalidRequest, NotFound
-from ion.process.incoming import IncomingCall
+from ion.process.serving.incoming import IncomingCall
 from ion.process.storeerrors import answering
 from ion.services.contexts.assimilating import Assimilator
 from ion.services.contexts.catalog import Catalog

@@ -11,8 +11,8 @@ import msgspec
 from ion.base.errors import CodecError
 from ion.process.calling import Calling
 from ion.process.client import ServiceClient
-from ion.process.dialogue import Dialogue
-from ion.process.request import RequestConversation
+from ion.process.conversations.dialogue import Dialogue
+from ion.process.conversations.request import RequestConversation
 from ion.process.storeerrors import heard
 from ion.services.contexts.buffers import sized
 from ion.services.contexts.codes import DONE, ItemError

@@ -15,7 +15,7 @@ import msgspec
 
 from ion.base.errors import ApplicationError, Conflict, Damaged, InvalidRequest, NotFound
 from ion.process.calling import Calling
-from ion.process.incoming import IncomingCall
+from ion.process.serving.incoming import IncomingCall
 from ion.process.storeerrors import answering, heard
 from ion.services.datastore.pieces import Source, pieces
 from ion.stores.blobs.blob import BlobRef, Stat

@@ -11,8 +11,8 @@ import codecs
 from collections.abc import Mapping
 from typing import Any
 
-from ion.process.incoming import IncomingCall
 from ion.process.service import Service
+from ion.process.serving.incoming import IncomingCall
 
 
 class EchoService(Service, name="echo", version="0.1.0"):

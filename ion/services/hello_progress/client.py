@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from ion.process.request import RequestConversation
+from ion.process.conversations.request import RequestConversation
 
 
 class Requester(Protocol):

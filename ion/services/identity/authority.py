@@ -10,11 +10,11 @@ from contextlib import contextmanager
 
 from ion.base.errors import ApplicationError, BadRequest, ConfigurationError, IonError
 from ion.observe.context import current_call
+from ion.process.command.signing import HEADER as SIGNATURE
+from ion.process.command.signing import read
 from ion.process.identity.desk import THE_SYSTEM
 from ion.process.identity.identity import ADMIN_ROLE, SYSTEM, SYSTEM_ROLE, Identity
-from ion.process.incoming import IncomingCall
-from ion.process.signing import HEADER as SIGNATURE
-from ion.process.signing import read
+from ion.process.serving.incoming import IncomingCall
 from ion.process.storeerrors import answering
 
 _OF_NOBODY = frozenset({SYSTEM, "anonymous", "authenticated", "anyone", "keyholder"})

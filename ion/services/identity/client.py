@@ -14,8 +14,8 @@ import msgspec
 from ion.base.errors import CodecError, IonError, Unauthorized
 from ion.base.tasks import Tasks
 from ion.process.client import Caller, ServiceClient
+from ion.process.command.operator import Operator
 from ion.process.identity.acting import acting
-from ion.process.operator import Operator
 from ion.services.identity.model import Actor, Actors, Credential, Grant, Kind, NewSecret, Who
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ import msgspec
 
 from ion.base.errors import ApplicationError, ConfigurationError, IonError
 from ion.base.ids import checked_name
-from ion.process.ending import DownNotice
 from ion.process.events import types
+from ion.process.supervision.ending import DownNotice
 from ion.services.instrument import machine
 from ion.services.instrument.batching import Batch
 from ion.services.instrument.desk import Desk

@@ -1,8 +1,9 @@
 """The bond of an agent and its driver: each knows what the other has said, and nobody else.
 
 Both are in one container, where the secret goes from hand to hand; on the bus there is only what
-was made with it: each message is signed as a command is (:mod:`ion.process.signing`), for its
-receiver, its op and its content, and is good once. Who reads all that is said can say none of it.
+was made with it: each message is signed as a command is (:mod:`ion.process.command.signing`), for
+its receiver, its op and its content, and is good once. Who reads all that is said can say none of
+it.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from ion.base.errors import Forbidden
 from ion.messaging import codec
 from ion.messaging.envelope import MSGPACK
 from ion.observe.context import current_call
-from ion.process import signing
+from ion.process.command import signing
 from ion.process.identity import acting
-from ion.process.incoming import IncomingCall
 from ion.process.process import Process
+from ion.process.serving.incoming import IncomingCall
 
 HEADER = "bond"
 WINDOW = 120_000  # ms that a message may take; both sides have one clock

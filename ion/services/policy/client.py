@@ -9,7 +9,7 @@ import msgspec
 
 from ion.base.errors import CodecError, ConfigurationError, ReceivedError
 from ion.process.client import Caller, ServiceClient
-from ion.process.operator import Operator
+from ion.process.command.operator import Operator
 from ion.process.storeerrors import heard
 from ion.services.policy.model import Version
 

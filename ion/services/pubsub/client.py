@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from ion.process.client import ServiceClient
+from ion.process.pubsub.subscription import Subscribing, Subscription
 from ion.process.storeerrors import heard
-from ion.process.subscription import Subscribing, Subscription
 from ion.services.pubsub.model import Gone, Point, QueueKind, Registered, Some, Space, Topic
 
 T = TypeVar("T")

@@ -13,8 +13,8 @@ from ion.messaging.address import SUSPECT, Namespace
 from ion.messaging.envelope import MSGPACK
 from ion.messaging.transport import QueueInfo, QueueSpec, Transport
 from ion.process.discovery import AGENTS, gather_info, survey
-from ion.process.endpoint import Endpoint
-from ion.process.subscription import release
+from ion.process.endpoint.endpoint import Endpoint
+from ion.process.pubsub.subscription import release
 from ion.services.pubsub.model import SYSTEM, Record, space_of
 
 log = logging.getLogger(__name__)

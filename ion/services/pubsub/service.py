@@ -15,9 +15,9 @@ import msgspec
 from ion.base.errors import BadRequest, InvalidRequest
 from ion.messaging.address import LEAST_EXPIRY, MAX_EXPIRY
 from ion.observe.context import current_call
+from ion.process.pubsub.topics import checked_patterns
 from ion.process.service import Service
 from ion.process.storeerrors import answering
-from ion.process.topics import checked_patterns
 from ion.services.pubsub import model
 from ion.services.pubsub.declaring import Broker
 from ion.services.pubsub.keeping import Keeper

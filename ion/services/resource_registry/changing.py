@@ -23,7 +23,7 @@ from ion.process.events.types import (
     ResourceModified,
     ResourceRetired,
 )
-from ion.process.unit import Unit
+from ion.process.mailroom.unit import Unit
 from ion.services.resource_registry import keeping
 from ion.services.resource_registry.keeping import Home, encode, resource_in
 from ion.services.resource_registry.lifecycle import (

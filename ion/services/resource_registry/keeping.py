@@ -21,11 +21,11 @@ from typing import Any
 import msgspec
 
 from ion.base.errors import Conflict, InvalidRequest, NotFound
-from ion.process.contention import Contended
 from ion.process.events.event import path_of
 from ion.process.events.naming import word
 from ion.process.events.types import ResourceLifecycleChanged
-from ion.process.topics import MAX_TOPIC
+from ion.process.mailroom.contention import Contended
+from ion.process.pubsub.topics import MAX_TOPIC
 from ion.services.resource_registry.lifecycle import DEFAULT, MAX_EVENT, LifeCycle
 from ion.services.resource_registry.model import (
     ACTOR,

@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from ion.base.errors import Conflict, ContentTooLarge, InvalidRequest, NotFound
-from ion.process.contention import Contended
+from ion.process.mailroom.contention import Contended
 from ion.services.resource_registry import keeping, looking
 from ion.services.resource_registry.base import Base
 from ion.services.resource_registry.changing import Changing

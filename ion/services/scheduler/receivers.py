@@ -12,8 +12,8 @@ from typing import Any
 
 from ion.base import clock
 from ion.base.errors import IonError, ServiceNotFound, Unavailable
-from ion.process.calls import service_of
-from ion.process.endpoint import Endpoint
+from ion.process.endpoint.calls import service_of
+from ion.process.endpoint.endpoint import Endpoint
 
 FRESH = 1.0  # seconds for which it is taken for true that somebody is not there,
 THERE = 5.0  # and that somebody is

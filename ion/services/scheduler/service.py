@@ -15,8 +15,8 @@ from ion.base import clock
 from ion.base.errors import ConfigurationError, Conflict, InvalidRequest, NotFound, Unavailable
 from ion.base.ids import new_mark
 from ion.process.identity import acting, current_identity
-from ion.process.incoming import IncomingCall
 from ion.process.service import Service
+from ion.process.serving.incoming import IncomingCall
 from ion.process.storeerrors import answering
 from ion.services.scheduler import asking, book, deciding, posting
 from ion.services.scheduler.asking import Moment

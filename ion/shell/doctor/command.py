@@ -16,11 +16,11 @@ from ion.base.config import examine
 from ion.base.errors import IonError
 from ion.base.findings import ERROR
 from ion.shell import exits
-from ion.shell.config import said
+from ion.shell.commandline.options import Options
+from ion.shell.commands.config import said
 from ion.shell.doctor import broker, connecting, local, management, queues, system
 from ion.shell.doctor.diagnosis import Diagnosis
 from ion.shell.doctor.scene import Check, Look, NotLooked, Scene
-from ion.shell.options import Options
 from ion.shell.render import printable, show_json
 
 CHECK_WITHIN = 15.0  # seconds; connecting to several brokers takes longest

@@ -12,9 +12,9 @@ from ion.base.masking import mask_urls
 from ion.base.settings import Settings
 from ion.messaging.address import Namespace
 from ion.messaging.transport import QueueInfo
+from ion.shell.commandline.options import Options
 from ion.shell.doctor.diagnosis import Diagnosis
 from ion.shell.doctor.reach import Reached
-from ion.shell.options import Options
 
 Info = Mapping[str, Any]
 _CONTAINERS_OWN = frozenset({"answers", "processes", "control"})  # kinds of names

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 
 from ion.base.errors import ConfigurationError, IonError
-from ion.process import key as keys
+from ion.process.command import key as keys
+from ion.process.command.ring import is_shared
 from ion.process.connection import Connection, connect
-from ion.process.ring import is_shared
+from ion.shell.commands.system import ask
 from ion.shell.doctor.diagnosis import Diagnosis, found
 from ion.shell.doctor.scene import Answers, Info, Scene
-from ion.shell.system import ask
 
 NOTABLE_SKEW = 2.0  # seconds
 # A container whose clock is ahead takes a question for late, and does not answer: it gets a day.

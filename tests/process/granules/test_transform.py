@@ -12,12 +12,12 @@ import pytest
 from ion import Container, Forbidden, InvalidRequest, StartError
 from ion.messaging.envelope import Envelope
 from ion.observe.context import current_call
-from ion.process.deadletters import peek
 from ion.process.granules import Granule, StreamDefinition, StreamPublisher, Transform
 from ion.process.granules.names import POINT, end_topic
 from ion.process.granules.ordered import PREFETCH
 from ion.process.granules.transform import derived
 from ion.process.granules.wire import MAX_NAME
+from ion.process.redelivery.deadletters import peek
 from tests.process.granules.places import Listener, Sensor, spawn, until
 
 

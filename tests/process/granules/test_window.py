@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ion import CodecError, Unavailable
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Settled, TransportState
-from ion.process.endpoint import Endpoint
+from ion.process.endpoint.endpoint import Endpoint
 from ion.process.granules.window import PAUSES, Window
 from tests.process.granules.places import until
 

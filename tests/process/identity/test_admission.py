@@ -29,14 +29,14 @@ from ion.container.rekeying import renew_keys
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import TransportState
 from ion.observe.context import current_call
-from ion.process import deadletters
 from ion.process.events import Event
 from ion.process.identity import acting, current_identity
 from ion.process.identity.issuer import Issuer
 from ion.process.identity.revocations import Revocation
 from ion.process.identity.trust import issuer_of
-from ion.shell.config import said
-from ion.shell.options import parse
+from ion.process.redelivery import deadletters
+from ion.shell.commandline.options import parse
+from ion.shell.commands.config import said
 from tests.process.delivery import until
 
 _names = itertools.count(1)

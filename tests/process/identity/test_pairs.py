@@ -15,12 +15,12 @@ from ion import ConfigurationError, Container, DeadlineExceeded, Operator, Recei
 from ion.base.errors import Forbidden, Unauthorized
 from ion.base.settings import AgentSettings, Settings
 from ion.container.rekeying import renew_keys
-from ion.process import key as keys
-from ion.process import proof, seal, signing
+from ion.process.command import key as keys
+from ion.process.command import proof, seal, signing
+from ion.process.command.operator import agent_of
+from ion.process.command.ring import shared
 from ion.process.identity.identity import current_identity
 from ion.process.identity.trust import issuer_of
-from ion.process.operator import agent_of
-from ion.process.ring import shared
 
 A, B = "ab" * 32, "cd" * 32
 COMMAND = signing.Command("test", "c.0", "spawn", b"body")

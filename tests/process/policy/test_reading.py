@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ion.base.errors import ConfigurationError
-from ion.container.check import check
+from ion.container.apps.check import check
 from ion.process.policy.model import When
 from ion.process.policy.reading import parse, read
 

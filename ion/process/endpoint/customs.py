@@ -1,0 +1,116 @@
+"""Customs: what each envelope passes on its way: interceptors, and the limit of content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ion.base.errors import BadRequest, IonError
+from ion.base.settings import IdentitySettings
+from ion.conversation.protocols import PROTOCOLS
+from ion.messaging.envelope import Envelope
+from ion.messaging.interceptors import Interceptor, too_large
+from ion.process.command.permission import Permission
+from ion.process.identity.desk import Desk
+
+if TYPE_CHECKING:
+    from ion.process.endpoint.calls import OutgoingCall
+
+NOBODY = Desk(IdentitySettings(verify="off"), None, "")
+MAX_ID = 255  # bytes
+
+
+class Customs:
+    """The checks of one party on the bus.
+
+    :ivar max_content: the largest content either way, bytes.
+    :ivar inbound: interceptors for what arrives, outbound: for what is sent.
+    :ivar screen: the first interceptor for what arrives, where it is to be asked before anything is
+        done with an answer, or with what is said later in a conversation; or None.
+    :ivar permission: to command others, and whom to heed; None: nobody.
+    :ivar desk: tells whose the calls are that arrive.
+    :ivar token: that its own calls bear, those that are made while none is handled; or "".
+    :ivar marks: what ends the ids of its conversations, so that nobody can guess them, and answer
+        or cancel in the place of others; None: the ids are in a row.
+    """
+
+    screen: Interceptor | None = None
+    permission: Permission | None = None
+    desk: Desk = NOBODY
+    token: str = ""
+    marks: Iterator[str] | None = None
+
+    def __init__(
+        self,
+        max_content: int,
+        inbound: tuple[Interceptor, ...],
+        outbound: tuple[Interceptor, ...],
+    ) -> None:
+        self.max_content = max_content
+        self.inbound = inbound
+        self.outbound = outbound
+
+    def outgoing(self, envelope: Envelope, to: str = "") -> Envelope:
+        """Run the interceptors for what goes out, and hold the limit of content.
+
+        :param to: the routing key that it is sent to, where that is known and no queue for answers.
+        :raises ContentTooLarge: the content is over the limit.
+        """
+        if self.outbound:
+            if to:
+                envelope = envelope.with_headers(to=to)
+            for interceptor in self.outbound:
+                envelope = interceptor(envelope)
+        if len(envelope.body) > self.max_content:
+            raise too_large(len(envelope.body), self.max_content)
+        return envelope
+
+    def incoming(self, envelope: Envelope, *, screened: bool = False) -> Envelope:
+        """Run the interceptors for what comes in, the limit of content first.
+
+        :param screened: :meth:`is_genuine` was asked already.
+        :raises ContentTooLarge: the content is over the limit.
+        """
+        if len(envelope.body) > self.max_content:
+            raise too_large(len(envelope.body), self.max_content)
+        for interceptor in self.inbound:
+            if not screened or interceptor is not self.screen:
+                envelope = interceptor(envelope)
+        return envelope
+
+    def is_genuine(self, envelope: Envelope, call: OutgoingCall | None = None) -> bool:
+        """Tell whether an answer, or a later message, is to be heard at all.
+
+        One that is not is as if it had never come: who can put a message into a queue must not end
+        the conversations of others by that. Why it was not heard is told where none comes that is.
+
+        :param call: that it answers.
+        """
+        if self.screen is not None:
+            try:
+                self.screen(envelope)
+            except IonError as error:  # the screen has logged, and counted it
+                if call is not None:
+                    call.doubt = error
+                return False
+        return True
+
+
+def no_beginning(envelope: Envelope) -> BadRequest:
+    """Return what is wrong with a message that should begin a conversation, and does not."""
+    protocol = envelope.headers.get("protocol", "rpc")
+    if not isinstance(protocol, str) or protocol not in PROTOCOLS:
+        return BadRequest(f"header protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
+    performative = envelope.headers.get("performative")
+    return BadRequest(f"header performative {performative!r} does not begin a conversation")
+
+
+def checked_message_id(id: str) -> str:
+    """Return a message id that a sender has chosen; "" for none.
+
+    :raises BadRequest: it is no text, or longer than the 255 bytes that AMQP has room for.
+    """
+    if not isinstance(id, str) or len(id.encode("utf-8", "surrogatepass")) > MAX_ID:
+        message = f"message_id must be a text of at most {MAX_ID} bytes, not {id!r:.60}"
+        raise BadRequest(message)
+    return id

@@ -1,0 +1,1 @@
+"""Publish and subscribe: topics, who hears of them, and what is told."""

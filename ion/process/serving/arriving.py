@@ -1,0 +1,64 @@
+"""A message that arrives, as the call that it asks for: its headers are read here, once."""
+
+from __future__ import annotations
+
+from time import time
+
+from ion.base.errors import BadRequest
+from ion.conversation.conversation import REQUEST
+from ion.conversation.oneway import ONE_WAY
+from ion.conversation.protocols import PROTOCOLS
+from ion.conversation.rpc import RPC
+from ion.messaging.transport import Delivery
+from ion.process.endpoint.customs import no_beginning
+from ion.process.endpoint.endpoint import Endpoint
+from ion.process.serving.incoming import GRACE, IncomingCall
+from ion.process.serving.outcomes import expired
+from ion.process.serving.source import MAIL, Source
+
+LONG_PAST = 1e-9  # a deadline on the loop's clock that is over
+
+
+def incoming_call(
+    endpoint: Endpoint, process: str, delivery: Delivery, source: Source = MAIL
+) -> IncomingCall:
+    """Return the call that a delivery is, for the process with that pid; never raises."""
+    envelope = delivery.envelope
+    get = envelope.headers.get
+    one_way = not envelope.reply_to
+    name = get("protocol", "rpc")  # a foreign header may hold any value, unhashable ones too
+    protocol = PROTOCOLS.get(name) if name.__class__ is str else None
+    timeout = get("timeout")
+    hint = get("deadline")
+    if timeout.__class__ is int:
+        deadline = endpoint.time() + timeout / 1000 + GRACE if timeout > 0 else LONG_PAST
+    else:
+        deadline = 0.0 if one_way else endpoint.time() + endpoint.rpc_timeout
+    if hint.__class__ is int and hint / 1000 + endpoint.clock_skew < time():
+        deadline = LONG_PAST  # whatever the clocks' difference: not to be run
+    call = IncomingCall(
+        process,
+        envelope.correlation_id,
+        envelope.op,
+        deadline,
+        get("user-id", ""),
+        get("traceparent", ""),
+        endpoint,
+        delivery,
+        envelope,
+        ONE_WAY if one_way else protocol or RPC,
+        source,
+    )
+    # Without an id nobody can name it; it stands for itself.
+    # An event has one id in all the queues that it went to, a broadcast for all processes.
+    call.key = (
+        envelope.reply_to or source.queue or process,
+        envelope.correlation_id or envelope.message_id or call,
+    )
+    if protocol is None or get("performative", REQUEST) != REQUEST:
+        call.fault = no_beginning(envelope)
+    elif timeout is not None and timeout.__class__ is not int:
+        call.fault = BadRequest(f"header timeout must be whole milliseconds, not {timeout!r}")
+    elif deadline is LONG_PAST:
+        call.fault = expired(call)
+    return call

@@ -1,0 +1,1 @@
+"""The command line of ``ioncc`` as data: its words, options and arguments."""

@@ -1,0 +1,1 @@
+"""The commands of ``ioncc``, a file each, and what several of them need."""

@@ -1,0 +1,1 @@
+"""What the shell offers by name at its prompt: short functions, a file for each subject."""

@@ -1,0 +1,1 @@
+"""The interactive shell: its front ends, what is typed there, and what comes of it."""
