@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ FLOORS = {
 }
 ROOF = {"__init__", "__main__", "public"}  # may use everything; nothing inside uses them
 
+MAX_FOLDER = 30  # modules: more beside each other, and nobody guesses which it is
 MAX_FILE = 400  # lines
 MAX_FUNCTION = 50  # lines without the docstring
 MOST_FUNCTIONS = 25  # most are shorter than this
@@ -220,6 +222,16 @@ def budgets(tree: Tree) -> list[str]:
             if nesting(function) > MAX_NESTING:
                 faults.append(f"{where}: nested {nesting(function)} deep, not {MAX_NESTING}")
     return faults
+
+
+def crowding(tree: Tree) -> list[str]:
+    """Find folders with so many modules that they should be grouped."""
+    folders = Counter(str(Path(module.path).parent) for module in tree.modules.values())
+    return [
+        f"{folder}: {count} modules, more than {MAX_FOLDER}"
+        for folder, count in folders.items()
+        if count > MAX_FOLDER
+    ]
 
 
 def long_share(tree: Tree) -> float:

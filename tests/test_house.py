@@ -24,6 +24,7 @@ CHECKS = (
     house.cycles,
     house.docstrings,
     house.budgets,
+    house.crowding,
     house.dangers,
     house.front_door,
 )
@@ -161,6 +162,11 @@ WRONG = {
             "                if d: pass\n            finally: pass\n"
         },
         "ion/base/a.py:2: f: nested 4 deep, not 3",
+    ),
+    "a crowded folder": (
+        house.crowding,
+        {f"ion/base/a{n}.py": DOC for n in range(31)},
+        "ion/base: 31 modules, more than 30",
     ),
     "importlib": (
         house.dangers,

@@ -10,7 +10,7 @@ import pytest
 from ion.base.errors import IonError, Unavailable, Unroutable
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Settled
-from ion.process.conversations.unsent import Outbox
+from ion.process.conversations.unsent import Unsent
 
 
 class Broker:
@@ -48,35 +48,35 @@ def broker() -> Broker:
     return Broker()
 
 
-async def boxed(broker: Broker, *, patient: bool, count: int = 3) -> Outbox:
+async def boxed(broker: Broker, *, patient: bool, count: int = 3) -> Unsent:
     loop = asyncio.get_running_loop()
-    outbox = Outbox(loop, broker.publish, broker.changed, patient=patient)
+    unsent = Unsent(loop, broker.publish, broker.changed, patient=patient)
     for number in range(2, 2 + count):
-        outbox.send(number, Envelope(str(number)))
-    return outbox
+        unsent.send(number, Envelope(str(number)))
+    return unsent
 
 
 async def test_all_go_at_once_and_are_gone_when_they_are_confirmed(broker: Broker) -> None:
-    outbox = await boxed(broker, patient=False)
+    unsent = await boxed(broker, patient=False)
     assert broker.names == ["2", "3", "4"]
     broker.settle(None, None)
-    assert (len(outbox), broker.changes) == (1, 0)
+    assert (len(unsent), broker.changes) == (1, 0)
     broker.settle(None)
-    assert (len(outbox), broker.changes, outbox.interrupted) == (0, 1, False)
+    assert (len(unsent), broker.changes, unsent.interrupted) == (0, 1, False)
 
 
 async def test_what_was_not_confirmed_is_sent_again_before_anything_else(broker: Broker) -> None:
-    outbox = await boxed(broker, patient=False)
+    unsent = await boxed(broker, patient=False)
     broker.settle(None, Unavailable("lost"), Unavailable("lost"))
-    assert outbox.interrupted
-    outbox.send(5, Envelope("5"))
+    assert unsent.interrupted
+    unsent.send(5, Envelope("5"))
     assert broker.names == [], "it would overtake the others"
     await until(lambda: broker.sent)
     assert broker.names == ["3", "4", "5"]
-    assert not outbox.interrupted
+    assert not unsent.interrupted
     assert broker.changes == 1, "who waited to send goes on"
     broker.settle(None, None, None)
-    assert not outbox
+    assert not unsent
 
 
 async def test_a_connection_that_is_away_is_asked_again_and_again(broker: Broker) -> None:
@@ -89,41 +89,41 @@ async def test_a_connection_that_is_away_is_asked_again_and_again(broker: Broker
         else:
             broker.publish(envelope, settled)
 
-    outbox = Outbox(asyncio.get_running_loop(), away, broker.changed, patient=False)
-    outbox.send(2, Envelope("2"))
-    outbox.send(3, Envelope("3"))
+    unsent = Unsent(asyncio.get_running_loop(), away, broker.changed, patient=False)
+    unsent.send(2, Envelope("2"))
+    unsent.send(3, Envelope("3"))
     await until(lambda: broker.sent)
     assert tries == ["2", "2", "2", "2", "3"]
     broker.settle(None, None)
-    assert not outbox
+    assert not unsent
 
 
 async def test_a_queue_that_is_gone_is_gone(broker: Broker) -> None:
-    outbox = await boxed(broker, patient=False)
+    unsent = await boxed(broker, patient=False)
     broker.settle(Unroutable("gone"))
-    assert isinstance(outbox.lost, Unroutable)
+    assert isinstance(unsent.lost, Unroutable)
     assert broker.changes == 1
-    assert not outbox.interrupted
+    assert not unsent.interrupted
 
 
 async def test_a_patient_one_sends_one_after_the_other(broker: Broker) -> None:
-    outbox = await boxed(broker, patient=True)
+    unsent = await boxed(broker, patient=True)
     assert broker.names == ["2"]
     broker.settle(Unroutable("not back yet"))
-    assert outbox.interrupted
-    assert outbox.lost is None
+    assert unsent.interrupted
+    assert unsent.lost is None
     await until(lambda: broker.sent)
     assert broker.names == ["2"]
     for name in ("2", "3", "4"):
         assert broker.names == [name]
         broker.settle(None)
-    assert not outbox
+    assert not unsent
 
 
 async def test_a_closed_one_sends_nothing_more(broker: Broker) -> None:
-    outbox = await boxed(broker, patient=False)
+    unsent = await boxed(broker, patient=False)
     broker.settle(Unavailable("lost"))
-    outbox.close()
-    assert (len(outbox), outbox.interrupted) == (0, False)
+    unsent.close()
+    assert (len(unsent), unsent.interrupted) == (0, False)
     broker.settle(None, Unavailable("late"))
-    assert not outbox.interrupted
+    assert not unsent.interrupted

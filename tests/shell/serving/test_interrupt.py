@@ -32,7 +32,8 @@ runpy.run_module("ion.shell.main", run_name="__main__", alter_sys=True)
 # A thread that does not return holds the loop's end.
 STUCK = """
 import asyncio, threading
-from ion.shell import ending, main
+from ion.shell import main
+from ion.shell.serving import ending
 
 async def work():
     asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
