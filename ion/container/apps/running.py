@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from ion.base import lifecycle
 from ion.base.errors import IonError, StartError
 from ion.base.findings import error_of, raise_errors
 from ion.base.settings import Settings
+from ion.base.tasks import GRACE, Interrupted, Overdue, contained, within
 from ion.container.apps import arguments
 from ion.container.apps.app import AppSpec
 from ion.container.apps.mod import not_a_process, only_keywords
@@ -71,6 +72,7 @@ class RunningApp:
         self.supervisor: Supervisor | None = None
         self._ended = ended
         self._stopping: asyncio.Future[None] | None = None
+        self._hook: asyncio.Task[Any] | None = None
         self._stop: Callable[..., Any] | None = None
         self._result: Any = None
         self._prepared: tuple[list[ChildSpec], Any] | None = None
@@ -194,7 +196,25 @@ class RunningApp:
         assert mod is not None
         self._stop = module.stop
         result = module.start(container, self.spec.start_type, self.spec, *mod.args, **self.args)
-        self._result = await result if inspect.isawaitable(result) else result
+        if inspect.isawaitable(result):
+            result = await self._in_time(result, container.settings.container.start_timeout)
+        self._result = result
+
+    async def _in_time(self, started: Awaitable[Any], limit: float) -> Any:
+        """Await its module's start, in a task of its own: cut off where the app is to stop."""
+        hook = asyncio.create_task(contained(_await(started)), name=f"app {self.name}.start")
+        self._hook = hook
+        try:
+            return await within(hook, limit)
+        except Overdue as error:
+            message = f"start of its module took longer than container.start_timeout ({limit} s)"
+            raise StartError(message) from error
+        except Interrupted as error:
+            by = "as the app was stopped" if self._stopping is not None else "from within"
+            message = f"start of its module was cancelled {by}"
+            raise StartError(message) from error
+        finally:
+            self._hook = None
 
     async def stop(self, container: AppHost, timeout: float) -> None:
         """Stop its module and its processes, last started first. Never raises; may be called twice.
@@ -218,12 +238,11 @@ class RunningApp:
     async def _stop_all(self, container: AppHost, timeout: float) -> None:
         now = asyncio.get_running_loop().time
         deadline = now() + timeout
+        if self._hook is not None:
+            self._hook.cancel()
+            await asyncio.wait({self._hook}, timeout=GRACE)
         if self._stop is not None:
-            try:
-                async with asyncio.timeout(max(timeout, LAST_MOMENT)):
-                    await self._stop_mod(self._stop, container)
-            except Exception:
-                log.exception("stop of app %r failed", self.name)
+            await self._stop_module(self._stop, container, max(timeout, LAST_MOMENT))
             self._stop = None
         supervisor, self.supervisor = self.supervisor, None
         if supervisor is not None and supervisor.id in container.processes:
@@ -236,10 +255,16 @@ class RunningApp:
         if self.state in (lifecycle.READY, lifecycle.ACTIVE):
             self.state = lifecycle.TERMINATED
 
-    async def _stop_mod(self, stop: Callable[..., Any], container: AppHost) -> None:
-        result = stop(container, self._result)
-        if inspect.isawaitable(result):
-            await result
+    async def _stop_module(
+        self, stop: Callable[..., Any], container: AppHost, limit: float
+    ) -> None:
+        try:
+            result = stop(container, self._result)
+            if inspect.isawaitable(result):
+                name = f"app {self.name}.stop"
+                await within(asyncio.create_task(contained(_await(result)), name=name), limit)
+        except Exception:
+            log.exception("stop of app %r failed", self.name)
 
     def describe(self) -> dict[str, Any]:
         """Return what ``ioncc apps`` shows of it."""
@@ -268,3 +293,8 @@ class RunningApp:
         """Tell of an end that nobody asked for, once it was up."""
         if self._stopping is None and self.state == lifecycle.ACTIVE:
             self._ended(self, end)
+
+
+async def _await(result: Awaitable[Any]) -> Any:
+    """Be a coroutine, whatever kind of awaitable a module has returned."""
+    return await result

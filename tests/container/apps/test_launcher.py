@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import textwrap
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -55,6 +56,8 @@ class Named(Service, name="named"):
 async def start(container: Container, start_type: str, app: Any, *args: Any, **kwargs: Any) -> Any:
     """Start as a module of the original does."""
     EVENTS.append(f"+module {app.name} {start_type} {args} {kwargs}")
+    if app.name == "endless":
+        await asyncio.Event().wait()
     return {"given": kwargs}
 
 
@@ -128,6 +131,26 @@ async def test_modules_of_the_original_start_and_stop(embedded: Container, app_f
     with pytest.raises(IonError) as raised:
         await embedded.stop_app("old")
     assert raised.value.code == 404
+
+
+async def test_a_module_whose_start_never_ends_has_its_time_or_until_the_app_stops(
+    app_files: Any,
+) -> None:
+    app_files(endless_app="{type: application, name: endless, mod: [HERE]}")
+    config = {"container.start_timeout": 0.1}
+    async with Container("memory://", sysname="apps", config=config) as container:
+        with pytest.raises(StartError, match=r"'endless'.*container\.start_timeout \(0\.1 s\)"):
+            await asyncio.wait_for(container.start_app("endless"), 10)
+        assert EVENTS == ["+module endless temporary () {}", "-module None"]
+        assert not container.apps
+    async with Container("memory://", sysname="apps") as container:
+        starting = asyncio.create_task(container.start_app("endless"))
+        while len(EVENTS) < 3:
+            await asyncio.sleep(0)
+        await asyncio.wait_for(container.stop_app("endless"), 10)
+        with pytest.raises(StartError, match="cancelled as the app was stopped"):
+            await asyncio.wait_for(starting, 10)
+        assert EVENTS[3:] == ["-module None"]
 
 
 async def test_a_release_with_args_config_and_mult(embedded: Container, app_files: Any) -> None:
