@@ -15,6 +15,7 @@ from ion.container.apps.arguments import Heedless
 from ion.container.endings import Endings, title_of
 from ion.container.exchange import ExchangeManager
 from ion.container.tidings import Tidings
+from ion.observe.context import on_nobodys_behalf
 from ion.process.host import Host
 from ion.process.process import Process
 from ion.process.service import Service
@@ -161,7 +162,9 @@ class Spawner:
     async def _in_time(self, hook: Coroutine[Any, Any, None], process: Process, what: str) -> None:
         """Await a hook, in a task of its own: it is cut off where the process is to end."""
         limit = self._start_timeout if process._is_hurried else None
-        task = process._hook = asyncio.create_task(contained(hook), name=f"{process.id}.{what}")
+        task = process._hook = asyncio.create_task(
+            contained(on_nobodys_behalf(hook)), name=f"{process.id}.{what}"
+        )
         try:
             await within(task, limit)
         except Overdue as error:

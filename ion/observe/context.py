@@ -6,9 +6,13 @@ it; a handler's own calls read it, so that deadline, identity, trace and call st
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from contextvars import ContextVar
+from typing import TypeVar
 
 import msgspec
+
+T = TypeVar("T")
 
 
 class CallContext(msgspec.Struct, eq=False, dict=False):
@@ -51,6 +55,16 @@ class CallContext(msgspec.Struct, eq=False, dict=False):
 
 
 current_call: ContextVar[CallContext | None] = ContextVar("ion_call", default=None)
+
+
+async def on_nobodys_behalf(work: Awaitable[T]) -> T:
+    """Await ``work`` as part of no call; to be run in a task of its own.
+
+    What it sends has no part in deadline, identity, trace and call stack of who has asked for it.
+    """
+    current_call.set(None)
+    return await work
+
 
 # Set where a container starts: what runs in the background on its behalf speaks in its name.
 current_container: ContextVar[str] = ContextVar("ion_container", default="")

@@ -15,7 +15,7 @@ from ion.base.errors import LifecycleError
 from ion.base.tasks import Tasks, contained
 from ion.messaging import codec
 from ion.messaging.envelope import MSGPACK
-from ion.observe.context import current_call
+from ion.observe.context import current_call, on_nobodys_behalf
 from ion.process.host import Host
 from ion.process.serving.incoming import IncomingCall
 from ion.process.supervision.ending import ENDED, DownNotice, End, Guardian, text_of
@@ -72,13 +72,20 @@ class Living:
         self._ending = task  # a task that nobody holds may be collected
         task.add_done_callback(_log_failure)
 
-    def run(self, work: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
+    def run(
+        self, work: Coroutine[Any, Any, Any], name: str | None = None, *, own: bool = False
+    ) -> asyncio.Task[Any]:
         """Begin a background task that belongs to this process, and return it.
 
         It is cancelled when the process ends. An exception that leaves it is logged, and is the
         failure of the process; see :meth:`fail`.
 
+        Begun while a message is handled, it speaks for who that message is of: what it sends bears
+        their token, however long that lasts. What is to outlast the call speaks for itself.
+
         :param name: for logs; that of the coroutine by default.
+        :param own: it speaks for this process alone, with the token of its container, and is part
+            of nobody's call, as what is begun in :meth:`on_activate` is.
         :raises LifecycleError: the process ends, or has ended; ``work`` does not run.
         """
         title = name or str(getattr(work, "__qualname__", "task"))
@@ -88,7 +95,7 @@ class Living:
             raise LifecycleError(message)
         if self._tasks is None:
             self._tasks = Tasks(self.id or type(self).__name__, on_crash=self._crashed)
-        return self._tasks.start(contained(work), title)
+        return self._tasks.start(contained(on_nobodys_behalf(work) if own else work), title)
 
     def fail(self, error: BaseException | str) -> None:
         """End this process as failed: it goes to ERROR at once.

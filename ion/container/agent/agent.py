@@ -29,7 +29,7 @@ from ion.container.apps.lookup import find
 from ion.container.exchange import ExchangeManager
 from ion.container.health.health import Health
 from ion.container.membership.notices import Notices
-from ion.observe.context import current_call
+from ion.observe.context import current_call, on_nobodys_behalf
 from ion.observe.logging import set_level
 from ion.observe.tailing import Tails, wanted
 from ion.process.command.commanding import demand, is_signed
@@ -260,11 +260,11 @@ class ContainerAgent(Process):
 
     async def _start(self, work: Coroutine[Any, Any, T]) -> T:
         """Do what is to be undone where the caller gives up."""
-        return await _answered(asyncio.create_task(_on_nobodys_behalf(work)))
+        return await _answered(asyncio.create_task(on_nobodys_behalf(work)))
 
     async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Do what goes on where the caller gives up: half of it is worse than all."""
-        task = asyncio.create_task(_on_nobodys_behalf(work))
+        task = asyncio.create_task(on_nobodys_behalf(work))
         self._going.add(task)
         task.add_done_callback(self._going.discard)
         try:
@@ -335,12 +335,6 @@ async def _answered(work: Awaitable[T]) -> T:
         code = BAD_REQUEST if isinstance(error, ConfigurationError) else error.code
         details = error.details
         raise ApplicationError(error.message, code, error.type, details) from error
-
-
-async def _on_nobodys_behalf(work: Coroutine[Any, Any, T]) -> T:
-    """Await ``work``; what it calls has no part in the deadline of who asked for it."""
-    current_call.set(None)
-    return await work
 
 
 def _find(name: str) -> Path:

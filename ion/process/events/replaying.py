@@ -76,7 +76,9 @@ class Hearer(Protocol):
     async def publish_event(self, event: ReplayBegun) -> ReplayBegun:
         """Publish an event."""
 
-    def run(self, work: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
+    def run(
+        self, work: Coroutine[Any, Any, Any], name: str | None = None, *, own: bool = False
+    ) -> asyncio.Task[Any]:
         """Begin a background task of the process."""
 
 
@@ -123,7 +125,7 @@ class Replay:
         """
         if await self._prepare():
             title = f"replay to {self._subscription.queue}"
-            self._tasks.append(self._process.run(self._run(), title))
+            self._tasks.append(self._process.run(self._run(), title, own=True))
 
     def stop(self) -> None:
         """Replay no more."""
@@ -187,7 +189,7 @@ class Replay:
             self._place = msgspec.convert(await self._patiently("claim", self._claimed), Place)
         self._after = max(self._after, self._place.after)
         if self._subscription.name is not None:
-            self._tasks.append(self._process.run(self._stay_owner(), "lease of a replay"))
+            self._tasks.append(self._process.run(self._stay_owner(), "lease of a replay", own=True))
         return True
 
     async def _stay_owner(self) -> None:

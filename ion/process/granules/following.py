@@ -62,7 +62,7 @@ class Following:
 
         :raises LifecycleError: the process ends, or has ended.
         """
-        self._task = self._process.run(self._run(), f"replay of {self._stream}")
+        self._task = self._process.run(self._run(), f"replay of {self._stream}", own=True)
 
     def cancel(self) -> None:
         """Bring nothing more; what waits in the mailbox is handled. May be called twice."""

@@ -103,7 +103,7 @@ class Ordered:
         await transport.declare_queue(self.spec)
         for topic in self._topics:
             await transport.bind(self.spec.name, exchange, topic)
-        self._task = self._process.run(self._run(), f"granules of {self._stream}")
+        self._task = self._process.run(self._run(), f"granules of {self._stream}", own=True)
 
     async def close(self) -> None:
         """Stop; what was not settled goes back to the queue. May be called twice."""

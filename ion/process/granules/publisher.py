@@ -154,7 +154,7 @@ class StreamPublisher:
             sparse=sparse,
         )
         try:
-            process.run(made._live(), f"publisher of {stream}")
+            process.run(made._live(), f"publisher of {stream}", own=True)
         except LifecycleError:
             flight.rests = True  # the process ends: these are its last words
         else:

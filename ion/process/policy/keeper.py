@@ -175,7 +175,7 @@ class PolicyKeeper(Process, name=giving.KEEPER):
         self._is_to_learn = True
         if not self._learns:
             self._learns = True
-            self.run(self._learn(), "owners")
+            self.run(self._learn(), "owners", own=True)
 
     async def _learn(self) -> None:
         try:

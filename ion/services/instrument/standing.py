@@ -172,7 +172,7 @@ class Standing(Service):
 
     def _begin_return(self) -> None:
         if self._end is None:
-            self._returning = self.run(self._return(), "reconnect")
+            self._returning = self.run(self._return(), "reconnect", own=True)
 
     async def _stop_returning(self) -> None:
         task, self._returning = self._returning, None

@@ -93,7 +93,15 @@ class Between(Service, name="between"):
         return [*told, await self.rpc_send("teller", "who")]
 
     async def op_later(self) -> None:
-        current_call.set(None)
+        self.run(self.send("teller", "note"))
+        self.run(self.send("teller", "note"), own=True)
+        await self.spawn_child(Begun)
+
+
+class Begun(Process):
+    """Is spawned by a call, and sends when it starts."""
+
+    async def on_activate(self) -> None:
         await self.send("teller", "note")
 
 
@@ -140,7 +148,9 @@ async def test_a_token_travels_with_all_that_a_call_begins(bus: Bus, far: Contai
                 await connection.rpc_send("between", "own", {"token": text})
             # what is begun on nobody's behalf bears the container's own token: it has none
             await connection.rpc_send("between", "later")
-            await until(lambda: container.endpoint.counts["unauthorized"] == 2)
+            await until(lambda: container.endpoint.counts["unauthorized"] == 3)
+            await until(lambda: len(teller.heard) == 3)  # and the other one speaks for her still
+            assert teller.heard == ["ada/ada"] * 3
 
 
 @pytest.mark.parametrize("verify", ["off", "hint", "present", "required"])

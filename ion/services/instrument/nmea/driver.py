@@ -84,7 +84,7 @@ class NmeaDriver(Driver):
         )
         await link.open(host, port, float(self.settings.get("connect_timeout", 5.0)))
         self._link, self._epochs, self._answers = link, Epochs(), Answers()
-        self._reading = self.run(self._read(link), "reader")
+        self._reading = self.run(self._read(link), "reader", own=True)
         good = asyncio.ensure_future(link.good.wait())
         try:
             await asyncio.wait({good, self._reading}, return_when=asyncio.FIRST_COMPLETED)
