@@ -63,6 +63,28 @@ class Noting(Service, name="noting"):
     async def op_take(self, data: bytes) -> int:
         return len(data)
 
+    async def op_count(self, n: int, size: int = 0, fail: str = "", wait: bool = False):
+        given = 0
+        try:
+            for number in range(n):
+                given += 1
+                yield {"number": number, "fill": "x" * size} if size else number
+            if wait:
+                await asyncio.sleep(600)
+            if fail:
+                raise ApplicationError(fail, code=409)
+        finally:
+            self.note(f"closed after {given}")
+
+    async def op_pieces(self):
+        for piece in (b"\\x00one", "two\\n", [3], {"n": 4}):
+            yield piece
+
+    async def op_steps(self, n: int = 2) -> int:
+        for number in range(n):
+            await self.reply_progress(self.message, {"step": number})
+        return n
+
     async def op_refuse(self) -> None:
         raise ApplicationError("not today", code=409, details={"day": 3})
 

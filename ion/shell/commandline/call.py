@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 CALL, SEND = "call", "send"
 DESCRIPTIONS = {
-    CALL: "Call an op of a service and print its answer as JSON.",
+    CALL: "Call an op of a service and print its answer as JSON; of an op that streams its items,\n"
+    "as they come, each as a line of JSON.",
     SEND: "Send a message one way: it is handed to the broker, nothing is awaited.",
 }
-TIMEOUT = "deadline in seconds (default: the setting messaging.rpc_timeout)"
+_DEADLINE = "deadline in seconds (default: the setting messaging.rpc_timeout)"
+TIMEOUTS = {CALL: f"{_DEADLINE}; of a stream, the longest silence", SEND: _DEADLINE}
 _EPILOG = """\
 The last dot separates the op: "hello.v2.greet" is op greet of version 2 of hello, and
 "<pid>.op" an op of one process. Content is given as key=value words, or as one JSON text.
@@ -26,6 +28,8 @@ examples:
 """
 _OUT = """\
   ioncc call camera.picture name=sea --out sea.jpg
+  ioncc call gauge.readings n=1000 | jq .level         an op that streams
+  ioncc call hello_progress.tour stops=3 --progress
 """
 
 
@@ -37,12 +41,14 @@ class Fields:
     :ivar content: the words after the target.
     :ivar given: what is in the files that they name, by name, once it was read.
     :ivar out: where the answer is written to; "-" is standard output, None: it is printed as JSON.
+    :ivar progress: whether to tell how far the op is.
     """
 
     target: str = ""
     content: Sequence[str] = ()
     given: Mapping[str, bytes] = field(default_factory=dict)
     out: str | None = None
+    progress: bool = False
 
 
 def epilog(word: str) -> str:
@@ -59,3 +65,5 @@ def add_arguments(parser: argparse.ArgumentParser, word: str) -> None:
     if word == CALL:
         out = "write the answer to FILE (- is standard output): bytes and text as they are, "
         parser.add_argument("--out", metavar="FILE", help=f"{out}all else as JSON")
+        progress = "tell on standard error, as JSON, what the op says of its progress"
+        parser.add_argument("--progress", action="store_true", help=progress)

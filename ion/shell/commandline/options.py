@@ -297,7 +297,7 @@ def _listing(what: str) -> Callable[[str], argparse.ArgumentParser]:
 def _calling_parser(word: str) -> argparse.ArgumentParser:
     said, epilog = callwords.DESCRIPTIONS[word], callwords.epilog(word)
     parser = _remote_parser(f"ioncc {word}", said, epilog)
-    _add_timeout(parser, callwords.TIMEOUT)
+    _add_timeout(parser, callwords.TIMEOUTS[word])
     callwords.add_arguments(parser, word)
     return parser
 

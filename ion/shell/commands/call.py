@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from ion.base.errors import BadRequest, ConfigurationError, Forbidden, IonError, Unauthorized
+from ion.conversation.stream import STREAM
 from ion.process.connection import Connection
+from ion.process.conversations.request import RequestConversation
 from ion.shell import exits
 from ion.shell.commandline.content import files_in, needs_types, parse_content, split_target
 from ion.shell.commandline.options import Options
+from ion.shell.commands.items import STANDARD, show_items
 from ion.shell.commands.system import ask
 from ion.shell.render import show_json, to_json
 
-STANDARD = "-"  # standard input, or output
 _WANTED = "Expected `bytes`"
 _BYTES = "ioncc takes bytes as KEY@FILE or KEY=base64:..."
 MAX_READ = 268_435_456  # bytes; what a message may have, settings say
@@ -36,15 +38,41 @@ def prepare(options: Options) -> None:
 
 
 async def call(connection: Connection, options: Options) -> int:
-    """Call, and show the answer."""
-    to, op = split_target(options.target)
+    """Call, and show the answer, or the items of an op that streams."""
     content = await _content(connection, options)
     try:
-        answer = await connection.rpc_send(to, op, content, options.timeout)
+        return await _call(connection, options, content)
     except BadRequest as error:
         if _WANTED in error.message:
             error.message = f"{error.message}; {_BYTES}"
         raise
+
+
+async def _call(connection: Connection, options: Options, content: Any) -> int:
+    """Call; an op that streams says that it does, and is asked for its items then."""
+    request = (*split_target(options.target), content, options.timeout)
+    try:
+        if options.progress:
+            answer = await _with_progress(connection.request(*request))
+        else:
+            answer = await connection.rpc_send(*request)
+    except BadRequest as error:
+        if error.details.get("protocol") != STREAM.name:
+            raise
+    else:
+        _show(answer, options)
+        return exits.OK
+    return await show_items(connection.stream(*request), options.out)
+
+
+async def _with_progress(request: RequestConversation) -> Any:
+    """Return the answer; tell on standard error how far the op is, a line of JSON a message."""
+    async for step in request:
+        print(to_json(step), file=sys.stderr, flush=True)
+    return await request
+
+
+def _show(answer: Any, options: Options) -> None:
     if options.out is not None:
         _write(options.out, answer)
     elif options.json:
@@ -54,7 +82,6 @@ async def call(connection: Connection, options: Options) -> int:
         if isinstance(answer, bytes) and sys.stdout.isatty():
             hint = f"({len(answer)} bytes, as base64: --out FILE writes them as they are)"
             print(hint, file=sys.stderr)
-    return exits.OK
 
 
 async def send(connection: Connection, options: Options) -> int:

@@ -8,14 +8,28 @@ import signal
 from collections.abc import Iterator
 
 
+class Told(asyncio.Event):
+    """Set by the first signal that comes.
+
+    :ivar number: which one; 0 until then.
+    """
+
+    number = 0
+
+    def by(self, number: int) -> None:
+        """Take a signal."""
+        self.number = self.number or number
+        self.set()
+
+
 @contextlib.contextmanager
-def until_told() -> Iterator[asyncio.Event]:
+def until_told() -> Iterator[Told]:
     """Give an event that the first SIGINT, SIGTERM or SIGHUP sets; for the main thread."""
-    told = asyncio.Event()
+    told = Told()
     loop = asyncio.get_running_loop()
     numbers = [n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
     for number in numbers:
-        loop.add_signal_handler(number, told.set)
+        loop.add_signal_handler(number, told.by, number)
     try:
         yield told
     finally:
@@ -23,7 +37,7 @@ def until_told() -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-async def first_of(*events: asyncio.Event, timeout: float) -> bool:
+async def first_of(*events: asyncio.Event, timeout: float | None = None) -> bool:
     """Wait until one of ``events`` is set, ``timeout`` seconds at most; return whether one is."""
     waits = [asyncio.ensure_future(event.wait()) for event in events]
     try:
