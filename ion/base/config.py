@@ -77,6 +77,13 @@ class Configuration:
             history.append((default, str(DEFAULT)))
         return Explanation(key, masked(value, ".".join(path)), history[0][1], history[1:])
 
+    def finding(self, key: str, message: str) -> Finding:
+        """Return a finding about the value of ``key``, at the place that it came from."""
+        path = layers.split_key(key)
+        origins = [entry.origin for entry in self._entries if entry.path == path]
+        place, line = origins[-1] if origins else DEFAULT
+        return Finding(message, place, line, key)
+
     def explanations(self) -> Iterator[Explanation]:
         """Explain every key there is, in the order of the schema."""
         for path in _leaves(msgspec.to_builtins(self.settings), Settings, ()):
@@ -151,9 +158,10 @@ def load(config: Mapping[str, Any] | None = None, **sources: Any) -> Settings:
     return read(config, **sources).settings
 
 
-def findings_in(path: str | Path) -> list[Finding]:
-    """Return what is wrong with one file of settings."""
-    return layers.from_file(Path(path)).findings
+def of_file(path: str | Path) -> tuple[Configuration, list[Finding]]:
+    """Return the settings of one file alone, without what is wrong in them, and what that is."""
+    entries, findings = layers.from_file(Path(path))
+    return Configuration(entries), findings
 
 
 def _put(tree: dict[str, Any], path: KeyPath, value: Any) -> None:

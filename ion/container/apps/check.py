@@ -11,12 +11,13 @@ from pathlib import Path
 
 from ion.base import document, plugin
 from ion.base.builder import KeyPath
-from ion.base.config import findings_in
+from ion.base.config import of_file
 from ion.base.document import Document
 from ion.base.errors import ConfigurationError
 from ion.base.findings import ERROR, WARNING, Finding
-from ion.base.layers import findings_of, from_file
+from ion.base.layers import findings_of
 from ion.base.schema import did_you_mean
+from ion.container import urls
 from ion.container.apps import arguments
 from ion.container.apps.app import BUILT_IN, AppSpec, app_of, read_app
 from ion.container.apps.lookup import APP, REL, app_names, find, find_app
@@ -25,7 +26,6 @@ from ion.container.apps.plan import plan
 from ion.container.apps.release import RelEntry, RelSpec, read_rel, rel_of
 from ion.process.policy import reading
 from ion.process.process import Process
-from ion.stores.opening import SCHEMES, checked_scheme
 
 __all__ = ["Finding", "check"]
 
@@ -234,11 +234,12 @@ def _in_yaml(path: Path) -> list[Finding]:
     """Check a file of settings, or of rules."""
     try:
         read = document.read(path)
-    except ConfigurationError:
-        return findings_in(path)
+    except ConfigurationError as error:
+        return findings_of(error, str(path))
     if reading.is_policy(read):
         return reading.findings_in(read)
-    return findings_in(path) or [*_interceptors(read), *_store(path)]
+    configuration, findings = of_file(path)
+    return findings or [*_interceptors(read), *urls.findings_in(configuration)]
 
 
 def _interceptors(read: Document) -> list[Finding]:
@@ -251,20 +252,4 @@ def _interceptors(read: Document) -> list[Finding]:
         for index, name in enumerate(named.get(way) or ()):
             place = ("messaging", "interceptors", way, index)
             findings += _missing(name, read, place) or _lacking(name, read, place)
-    return findings
-
-
-def _store(path: Path) -> list[Finding]:
-    """Check that there is an engine for the store that a file of settings names."""
-    said = [entry for entry in from_file(path).entries if entry.path == ("store", "url")]
-    findings = []
-    for entry in said[-1:]:
-        where = entry.origin.place, entry.origin.line, "store.url"
-        try:
-            engine = SCHEMES[checked_scheme(entry.value)] if entry.value else ""
-        except ConfigurationError as error:
-            findings.append(Finding(error.message, *where))
-            continue
-        lacking = plugin.needs(engine) if engine else []
-        findings += [Finding(need.message, *where) for need in lacking if need.always]
     return findings

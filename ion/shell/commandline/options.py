@@ -320,8 +320,8 @@ def _seconds(word: str) -> float:
 def _check_parser(word: str) -> argparse.ArgumentParser:
     parser = _remote_parser(
         f"ioncc {word}",
-        "Validate app, rel and config files without starting anything.\n"
-        "Exits 1 where any file has an error.",
+        "Validate app, rel and config files, and the settings that hold here, without starting\n"
+        "anything. Exits 1 where there is any error.",
     )
     parser.add_argument(
         "--plan",

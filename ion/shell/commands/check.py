@@ -1,5 +1,5 @@
-"""``ioncc check``: show what is wrong with app, rel and config files, and with ``--plan`` what they
-would start; nothing is started.
+"""``ioncc check``: show what is wrong with app, rel and config files, and with the settings that
+they would be started with here; with ``--plan`` what would be. Nothing is started.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ion.shell.commands.config import read_settings
 from ion.shell.render import printable, to_json
 
 if TYPE_CHECKING:
+    from ion.base.config import Configuration
     from ion.base.findings import Finding
     from ion.container.apps.explain import Planned, Value
 
@@ -23,7 +24,8 @@ def check(options: Options) -> int:
     from ion.container.apps.check import check as findings_of
 
     findings = findings_of([Path(name) for name in options.files])
-    plan = _plan(options, findings) if options.plan else None
+    configuration = _settings(options, findings)
+    plan = _plan(options, configuration, findings) if options.plan else None
     errors = sum(finding.severity == "error" for finding in findings)
     if options.json:
         said: Any = [finding.as_dict() for finding in findings]
@@ -41,18 +43,31 @@ def check(options: Options) -> int:
     return exits.FAILED if errors else exits.OK
 
 
-def _plan(options: Options, findings: list[Finding]) -> list[Planned]:
+def _settings(options: Options, findings: list[Finding]) -> Configuration | None:
+    """Return the settings that hold here; what is wrong with them is added to the findings."""
+    from ion.base.errors import ConfigurationError
+    from ion.base.layers import findings_of
+    from ion.container.urls import findings_in
+
+    configuration = None
+    try:
+        configuration = read_settings(options)
+        found = findings_in(configuration)
+    except ConfigurationError as error:
+        found = findings_of(error, "settings")
+    findings += [each for each in found if each not in findings]
+    return configuration
+
+
+def _plan(
+    options: Options, configuration: Configuration | None, findings: list[Finding]
+) -> list[Planned]:
     """Return what would be started; what stands against it is added to the findings."""
     from ion.base.errors import ConfigurationError
     from ion.base.layers import findings_of
     from ion.container.apps.explain import planned
 
-    try:
-        configuration = read_settings(options)
-    except ConfigurationError as error:
-        findings += [f for f in findings_of(error, "settings") if f not in findings]
-        return []
-    if any(finding.severity == "error" for finding in findings):
+    if configuration is None or any(finding.severity == "error" for finding in findings):
         return []
     try:
         return planned(options.files, configuration)

@@ -11,6 +11,9 @@ from ion.shell.render import Table, show_json, to_json
 if TYPE_CHECKING:
     from ion.base.config import Configuration, Explanation
 
+BROKER = "broker.url"
+_URLS = frozenset({BROKER, "store.url"})
+
 
 def read_settings(options: Options) -> Configuration:
     """Return the settings that hold for a command.
@@ -45,24 +48,43 @@ def said(options: Options) -> dict[str, dict[str, Any]]:
     return layers
 
 
+def check_urls(configuration: Configuration, *keys: str) -> None:
+    """Hold that URLs can be used, as far as that is known before they are opened.
+
+    :param keys: ``broker.url``, ``store.url``.
+    :raises ConfigurationError: one cannot; the message says where it came from.
+    """
+    from ion.base.findings import raise_errors
+    from ion.container.urls import findings_in
+
+    raise_errors(findings_in(configuration, keys))
+
+
 def config(options: Options) -> int:
     """Show all settings, or one, with their origins; return the exit code.
 
-    :raises ConfigurationError: a layer is wrong, or there is no such key.
+    :raises ConfigurationError: a layer is wrong; there is no such key; or, once it was shown, a URL
+        that was cannot be used.
     """
     configuration = read_settings(options)
+    shown = _URLS if options.explain is None else _URLS & {options.explain}
+    _show(configuration, options)
+    check_urls(configuration, *sorted(shown))
+    return exits.OK
+
+
+def _show(configuration: Configuration, options: Options) -> None:
     if options.explain is not None:
         _show_one(configuration.explain(options.explain), as_json=options.json)
-        return exits.OK
+        return
     found = list(configuration.explanations())
     if options.json:
         show_json({one.key: {"value": one.value, "origin": one.origin} for one in found})
-        return exits.OK
+        return
     rows = [{"key": one.key, "value": to_json(one.value), "from": one.origin} for one in found]
     Table(("key", "value", "from"), rows).show()
     for name in configuration.unknown_variables:
         print(f"environment {name} means nothing to ION: misspelt?")
-    return exits.OK
 
 
 def _show_one(one: Explanation, *, as_json: bool) -> None:

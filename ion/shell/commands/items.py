@@ -36,7 +36,8 @@ async def show_items(stream: StreamConversation, out: str | None) -> int:
     """
     with _opened(out) as file, until_told() as told:
         printer = Printer((file, STDERR))
-        reading = asyncio.create_task(_print_all(stream, printer, file, is_raw=out is not None))
+        items = _Items(printer, file, is_raw=out is not None)
+        reading = asyncio.create_task(_print_all(stream, items))
         over = asyncio.Event()
         reading.add_done_callback(lambda _: over.set())
         try:
@@ -53,9 +54,51 @@ async def show_items(stream: StreamConversation, out: str | None) -> int:
     return exits.OK
 
 
+class _Items:
+    """Writes items; a file has what was in it until there is something to write, or the end."""
+
+    def __init__(self, printer: Printer, file: int, *, is_raw: bool) -> None:
+        self.printer = printer
+        self._file = file
+        self._is_raw = is_raw
+        self._has_begun = False
+
+    def put(self, item: Any) -> None:
+        """Write an item; never waits."""
+        self.begin()
+        if self._is_raw and isinstance(item, bytes):
+            self.printer.write(item)
+        elif self._is_raw and isinstance(item, str):
+            self.printer.write(item.encode("utf-8", "surrogateescape"))
+        else:
+            self.printer.print([to_json(item)])
+
+    def begin(self) -> None:
+        """Empty the file, once."""
+        if self._has_begun:
+            return
+        self._has_begun = True
+        if self._file != STDOUT and stat.S_ISREG(os.fstat(self._file).st_mode):
+            os.ftruncate(self._file, 0)
+
+
+async def _print_all(stream: StreamConversation, items: _Items) -> None:
+    """Print the items: the next one is asked for when there is room for it; wait for the last."""
+    try:
+        async with stream:
+            async for item in stream:
+                items.put(item)
+                await items.printer.room()
+    except IonError:  # it is told after what came before it
+        await items.printer.room(0)
+        raise
+    items.begin()
+    await items.printer.room(0)
+
+
 @contextlib.contextmanager
 def _opened(name: str | None) -> Iterator[int]:
-    """Give a file to write to; what was in it stays until :func:`_emptied`."""
+    """Give a file to write to."""
     if name is None or name == STANDARD:
         yield STDOUT
         return
@@ -68,38 +111,3 @@ def _opened(name: str | None) -> Iterator[int]:
         yield file
     finally:
         os.close(file)
-
-
-def _emptied(file: int) -> None:
-    if file != STDOUT and stat.S_ISREG(os.fstat(file).st_mode):
-        os.ftruncate(file, 0)
-
-
-async def _print_all(
-    stream: StreamConversation, printer: Printer, file: int, *, is_raw: bool
-) -> None:
-    """Print items: the next one is asked for when there is room for it; wait for the last."""
-    is_first = True
-    try:
-        async with stream as items:
-            async for item in items:
-                if is_first:
-                    _emptied(file)
-                    is_first = False
-                _print(item, printer, is_raw=is_raw)
-                await printer.room()
-    except IonError:  # it is told after what came before it
-        await printer.room(0)
-        raise
-    if is_first:
-        _emptied(file)
-    await printer.room(0)
-
-
-def _print(item: Any, printer: Printer, *, is_raw: bool) -> None:
-    if is_raw and isinstance(item, bytes):
-        printer.write(item)
-    elif is_raw and isinstance(item, str):
-        printer.write(item.encode("utf-8", "surrogateescape"))
-    else:
-        printer.print([to_json(item)])

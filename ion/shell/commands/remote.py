@@ -22,7 +22,7 @@ from ion.shell.commandline.attach import ATTACH
 from ion.shell.commandline.options import DLQ, Options
 from ion.shell.commands import call as calling
 from ion.shell.commands import steering
-from ion.shell.commands.config import read_settings
+from ion.shell.commands.config import BROKER, check_urls, read_settings
 from ion.shell.commands.dlq import dead_letters
 from ion.shell.commands.health import HEALTH, health
 from ion.shell.commands.nodes import need_some
@@ -69,8 +69,11 @@ async def _connected(options: Options) -> AsyncIterator[Connection]:
     """Connect to the broker that settings and options name; for a memory bus, to where it listens.
 
     :raises Unavailable: it is away; or it is a memory bus, and does not listen.
+    :raises ConfigurationError: a setting is wrong; the message says where it came from.
     """
-    settings = read_settings(options).settings
+    configuration = read_settings(options)
+    check_urls(configuration, BROKER)
+    settings = configuration.settings
     urls = settings.broker.urls
     sysname = settings.container.sysname
     if any(url.partition(":")[0] == MEMORY for url in urls):

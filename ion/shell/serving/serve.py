@@ -23,7 +23,7 @@ from ion.observe.tailing import keep_recent
 from ion.shell import exits
 from ion.shell.commandline.arguments import AppArguments
 from ion.shell.commandline.options import Options
-from ion.shell.commands.config import read_settings
+from ion.shell.commands.config import BROKER, check_urls, read_settings
 from ion.shell.serving.lockfile import LockFile
 from ion.shell.serving.reloading import reload_when_told
 from ion.shell.serving.signals import StopSignals
@@ -86,6 +86,7 @@ async def _started(options: Options, stops: StopSignals) -> AsyncIterator[Contai
 def _container(options: Options) -> Container:
     """Return a container with the settings of the command line, not started yet."""
     configuration = read_settings(options)
+    check_urls(configuration, BROKER)
     _log_by(configuration.settings.logging)
     keep_recent()
     for name in configuration.unknown_variables:

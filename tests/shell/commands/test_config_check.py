@@ -62,3 +62,35 @@ def test_check_names_file_line_key_and_severity(ioncc):
     text = ioncc.run("check", "bad.app")
     assert text.returncode == 1
     assert "error: bad.app:3: mode: " in text.stdout
+
+
+def test_a_url_that_cannot_be_used_is_told_with_its_place(ioncc):
+    (ioncc.folder / "ionlocal.yml").write_text("store:\n  url: sqlit:///x\nbroker.url: amqp://\n")
+    no_store = "ionlocal.yml:2: store.url: the store URL has no known scheme (found 'sqlit'; known:"
+    no_broker = "ionlocal.yml:3: broker.url: a broker URL is not of the form amqp[s]://"
+    ioncc.app("noting")
+    for words in (["ionlocal.yml"], ["noting.app"], ["--plan", "noting.app"]):
+        done = ioncc.run("check", *words)
+        assert (done.returncode, done.stdout.count("error: ")) == (1, 2), done
+        assert f"error: {no_store}" in done.stdout
+        assert f"error: {no_broker}" in done.stdout
+    done = ioncc.run("config", "--json")
+    assert (done.returncode, json.loads(done.stdout)["store.url"]["value"]) == (2, "sqlit:///x")
+    assert no_store in done.stderr
+    assert no_broker in done.stderr
+    assert no_broker in ioncc.run("config", "--explain", "broker.url").stderr
+    assert ioncc.run("config", "--explain", "messaging.trace").returncode == 0
+    for words in (["ps"], ["-n", "noting.app"]):
+        assert no_broker in ioncc.run(*words).stderr
+
+
+def test_a_url_of_a_variable_or_an_option(ioncc):
+    ioncc.env["ION_BROKER"] = "ampq://me:hidden@h/v"
+    ioncc.app("noting")
+    said = "environment ION_BROKER: broker.url: the broker URL has no known scheme (found 'ampq'"
+    for words, code in ((["config"], 2), (["check", "noting.app"], 1)):
+        done = ioncc.run(*words)
+        told = done.stdout + done.stderr
+        assert (done.returncode, said in told, "hidden" in told) == (code, True, False), told
+        assert ioncc.run(*words, "-b", "memory://").returncode == 0
+        assert "option --broker: broker.url" in str(ioncc.run(*words, "-b", "memory://a/b"))
