@@ -12,16 +12,17 @@ from ion.process.endpoint.endpoint import Endpoint
 from ion.process.mailroom.mailroom import Mailroom, StoredInbox
 from ion.process.serving.source import EFFECTIVELY_ONCE, Policy
 from ion.stores.opening import checked_scheme, open_datastore
-from ion.stores.store import Datastore
+from ion.stores.store import Claimable, Datastore
 
 log = logging.getLogger(__name__)
+_LAST_MOMENT = 5.0  # seconds for a store that is being opened when it is closed
 
 
 class StoreRoom:
     """The datastore that the settings name; a container that uses none opens none.
 
     :param context: of the container: what runs on behalf of the store is on no message's.
-    :param bus: what it is known by, where the file is to be of one bus alone; see
+    :param bus: what it is known by, where the store is to be of one bus alone; see
         :mod:`ion.container.tenant`.
     :raises ConfigurationError: ``store.url`` names no engine there is; said now, not at first use.
     """
@@ -86,14 +87,25 @@ class StoreRoom:
         await datastore.open()
         try:
             if self._bus:
-                self._tenant = await asyncio.to_thread(Tenant.move_in, url, self._bus)
+                await self._move_in(datastore, url)
             room = await Mailroom.open(datastore, self._endpoint, settings.store)
         except BaseException:
-            await datastore.close()
-            self._move_out()
+            await self._shut(datastore)
             raise
         log.info("the store is %s", datastore.url)
         return room
+
+    async def _move_in(self, datastore: Datastore, url: str) -> None:
+        """Have the store for our bus; raises StartError where that of another one has it."""
+        sysname = self._endpoint.namespace.sysname
+        moving = asyncio.create_task(asyncio.to_thread(Tenant.move_in, url, self._bus, sysname))
+        try:
+            self._tenant = await asyncio.shield(moving)
+        except asyncio.CancelledError:
+            moving.add_done_callback(_left)
+            raise
+        if isinstance(datastore, Claimable):
+            await datastore.claim(self._bus)
 
     def silence(self) -> None:
         """Send nothing of the outbox any more: others do."""
@@ -104,15 +116,31 @@ class StoreRoom:
         opening, self._opening = self._opening, None
         if opening is None:
             return
-        await asyncio.wait({opening})
-        if opening.cancelled() or opening.exception() is not None:
+        await asyncio.wait({opening}, timeout=_LAST_MOMENT)
+        if not opening.done():
+            opening.cancel()
+            await asyncio.wait({opening}, timeout=_LAST_MOMENT)
+        if not opening.done() or opening.cancelled() or opening.exception() is not None:
             return  # whoever has asked for it was told
         room = opening.result()
-        await (room.close(0.0) if self._is_silent else room.close())
-        await room.datastore.close()
-        self._move_out()
+        try:
+            await (room.close(0.0) if self._is_silent else room.close())
+        finally:
+            await self._shut(room.datastore)
 
-    def _move_out(self) -> None:
-        tenant, self._tenant = self._tenant, None
-        if tenant is not None:
-            tenant.move_out()
+    async def _shut(self, datastore: Datastore) -> None:
+        try:
+            await datastore.close()
+        finally:
+            tenant, self._tenant = self._tenant, None
+            if tenant is not None:
+                tenant.move_out()
+
+
+def _left(moving: asyncio.Task[Tenant | None]) -> None:
+    """Move out again for whoever has gone away meanwhile."""
+    if moving.cancelled() or moving.exception() is not None:
+        return
+    tenant = moving.result()
+    if tenant is not None:
+        tenant.move_out()

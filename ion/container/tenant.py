@@ -1,12 +1,12 @@
-"""Who has a store file: the containers of one bus.
+"""Who has a store file: the containers of one system, on one bus.
 
 What units of work have left to be sent, any container that has the file sends; what is due, the
-first of them does. Two systems, each on a bus of its own, would take each other's work, and tell
-the wrong ones: those of one bus share a file, whoever is on another one is refused. A bus in memory
-is one OS process's, and of those that join it where it listens (``local://``).
+first of them does. Two systems, or two buses, would take each other's work, and tell the wrong
+ones: those of one system on one bus share a file, whoever is of another one is refused. A bus in
+memory is one OS process's, and of those that join it where it listens (``local://``).
 
-What tells is a file beside it, with the name of the bus, and a lock on that, which goes with the
-process however that ends.
+What tells is a file beside it, with the names of bus and system, and a lock on that, which goes
+with the process however that ends.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import os
 import time
 import weakref
 from pathlib import Path
+from typing import NamedTuple
 
 from ion.base.errors import StartError
 from ion.base.ids import new_mark
-from ion.messaging.runtime import is_running
+from ion.messaging.runtime import folder, is_running
 from ion.messaging.transport import Transport
 from ion.stores.sqlite.file import StoreFile
 
@@ -41,11 +42,18 @@ def bus_of(transport: Transport, sysname: str, *, listens: bool) -> str:
     :param transport: connected.
     :param listens: whether others can join it, where it is in memory.
     """
-    if transport.scheme == GUEST or (transport.scheme == MEMORY and listens):
-        return f"{GUEST} {sysname}"  # one listens for a system, and it may be started anew
+    if transport.scheme == GUEST:
+        return _listening(transport.bus.partition("/")[0])  # perhaps of another system
+    if transport.scheme == MEMORY and listens:
+        return _listening(sysname)
     if transport.scheme == MEMORY:
         return f"{MEMORY} {os.getpid()} {new_mark()}"
     return transport.bus
+
+
+def _listening(sysname: str) -> str:
+    """Return what a bus in memory that listens is known by; it may be started anew."""
+    return f"{GUEST} {sysname} {folder().resolve()}@{os.uname().nodename}"
 
 
 class Tenant:
@@ -56,12 +64,14 @@ class Tenant:
         _here.add(self)
 
     @classmethod
-    def move_in(cls, url: str, bus: str) -> Tenant | None:
+    def move_in(cls, url: str, bus: str, sysname: str = "") -> Tenant | None:
         """Have the file of a store; None: it is no file. Blocks for a moment.
 
         :param url: of the store.
         :param bus: what the bus is known by; see :func:`bus_of`.
-        :raises StartError: the containers of another bus have it; the message says which process.
+        :param sysname: of the system; "": nobody says.
+        :raises StartError: the containers of another bus, or system, have it; the message says
+            which process.
         """
         if url.partition(":")[0].lower() != _SQLITE:
             return None
@@ -72,15 +82,16 @@ class Tenant:
             log.debug("who has %s is not looked after: %s", store, error)
             return None  # what is wrong with the folder, its store says
         try:
-            shares = _shares(fd, bus)
+            shares = _shares(fd, bus, sysname)
         except OSError as error:  # of a file system without locks
             log.debug("who has %s is not looked after: %s", store, error)
             return cls(fd)
         if shares:
             return cls(fd)
-        pid, other = _tenant(fd)
+        tenant = _tenant(fd)
         os.close(fd)
-        raise StartError(_taken(store, pid, other), details={"pid": pid, "bus": other})
+        details = {"pid": tenant.pid, "bus": tenant.bus, "sysname": tenant.sysname}
+        raise StartError(_taken(store, tenant, bus), details=details)
 
     def move_out(self) -> None:
         """Let others have it; may be called twice."""
@@ -101,36 +112,60 @@ def _leave() -> None:
 os.register_at_fork(after_in_child=_leave)
 
 
-def _shares(fd: int, bus: str) -> bool:
-    """Lock the file with those that are on ``bus``; return whether nobody else has it."""
+class _Told(NamedTuple):
+    """What the file says.
+
+    :ivar pid: the process that had it first, where that still runs.
+    :ivar bus: of all who have it.
+    :ivar sysname: of all of them, too; "": nobody has said.
+    """
+
+    pid: int | None
+    bus: str
+    sysname: str
+
+
+def _shares(fd: int, bus: str, sysname: str) -> bool:
+    """Lock the file with those of a system on ``bus``; return whether nobody else has it."""
     for _ in range(_TRIES):
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n{bus}".encode(), 0)
+            os.pwrite(fd, f"{os.getpid()}\n{bus}\n{sysname}".encode(), 0)
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # another may be faster: it lets go
             return True
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            _, other = _tenant(fd)
-            return not (bus and other) or bus == other
+            there = _tenant(fd)
+            return _is_one(bus, there.bus) and _is_one(sysname, there.sysname)
         time.sleep(_PAUSE)
     return False
 
 
-def _tenant(fd: int) -> tuple[int | None, str]:
-    """Return the process that had it first, where that still runs, and the bus of all."""
-    first, _, bus = os.pread(fd, _SAID, 0).decode("utf-8", "replace").partition("\n")
+def _is_one(name: str, other: str) -> bool:
+    return not (name and other) or name == other
+
+
+def _tenant(fd: int) -> _Told:
+    text = os.pread(fd, _SAID, 0).decode("utf-8", "replace")
+    first, bus, sysname, *_ = *text.split("\n"), "", "", ""
     pid = int(first) if first.isdecimal() else 0
-    return pid if is_running(pid) else None, bus
+    return _Told(pid if is_running(pid) else None, bus, sysname)
 
 
-def _taken(store: Path, pid: int | None, bus: str) -> str:
-    who = f"process {pid}" if pid is not None else "another process"
-    broker = f" ({bus})" if bus and bus.partition(" ")[0] not in (MEMORY, GUEST) else ""
+def _taken(store: Path, tenant: _Told, bus: str) -> str:
+    who = f"process {tenant.pid}" if tenant.pid is not None else "another process"
+    head, rest = f"the store file {store} is in use by {who}", ""
+    if _is_one(bus, tenant.bus):
+        head += f", of system {tenant.sysname!r}"
+    else:
+        is_inner = tenant.bus.partition(" ")[0] in (MEMORY, GUEST)
+        head += ", whose bus is another one" + (f" ({tenant.bus})" if not is_inner else "")
+        rest = (
+            "; or join that one's bus: -b with the URL of its broker, or, where it has none, start "
+            "it with --listen, and this one with -b local://"
+        )
     return (
-        f"the store file {store} is in use by {who}, whose bus is another one{broker}: each would "
-        "take the other's work. End that one first; or give this one a file of its own (-s NAME, "
-        "or store.url); or join that one's bus: -b with the URL of its broker, or, where it has "
-        "none, start it with --listen, and this one with -b local://"
+        f"{head}: each would take the other's work. End that one first; or give this one a file of "
+        f"its own (-s NAME, or store.url){rest}"
     )

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -266,7 +266,11 @@ class Datastore(Protocol):
         """
 
     async def close(self) -> None:
-        """Finish what was begun, and disconnect. Never raises; may be called twice."""
+        """Finish what was begun, for some seconds, and disconnect. Never raises.
+
+        It goes on to its end where whoever awaits it is cancelled. May be called twice: each call
+        awaits that end.
+        """
 
     async def store(self, name: str) -> Store:
         """Return the store of a name; made where there is none yet.
@@ -312,4 +316,16 @@ class Datastore(Protocol):
         :raises Conflict: (at its end) others have written what it has read by key.
         :raises Unavailable: (at its end) the engine went away: whether it is done is not known.
         :raises InvalidRequest: the engine has no transactions.
+        """
+
+
+@runtime_checkable
+class Claimable(Protocol):
+    """A datastore that can be had by the containers of one bus alone."""
+
+    async def claim(self, bus: str) -> None:
+        """Keep those of other buses out of it, until it is closed; where nobody can tell, do not.
+
+        :param bus: what it is known by: the same to all that are on it.
+        :raises StartError: those of another bus have it; the message says which process.
         """

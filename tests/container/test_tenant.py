@@ -102,6 +102,25 @@ async def test_a_guest_has_the_file_of_its_host_s_bus(url, tmp_path, monkeypatch
         await host.datastore()
 
 
+async def test_a_guest_of_another_system_s_bus_is_not_on_its_own(url, tmp_path, monkeypatch):
+    """It has the name of one container, and the bus of another: it shares a file with neither."""
+    (tmp_path / "run").mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    listens = {"store.url": url, "broker.listen": "127.0.0.1:0"}
+    of_a = Container("memory://", sysname="a", config=listens)
+    of_b = Container("memory://", sysname="b", config=listens)
+    guest = Container("local://b", sysname="a", config={"store.url": url})
+    of_a.claims_store = of_b.claims_store = guest.claims_store = True
+    async with of_a, of_b:
+        async with guest:
+            await guest.datastore()
+            with pytest.raises(StartError, match="whose bus is another one: "):
+                await of_a.datastore()
+            with pytest.raises(StartError, match=f"process {os.getpid()}, of system 'a': "):
+                await of_b.datastore()
+        await of_b.datastore()
+
+
 async def test_what_was_forked_off_and_lives_longer_does_not_have_it(url):
     container = Container("memory://", config={"store.url": url})
     container.claims_store = True

@@ -24,6 +24,7 @@ class Address(msgspec.Struct, frozen=True):
     :ivar shown: for people, without one.
     :ivar database: its name; empty: the driver's default.
     :ivar schema: that the tables are in.
+    :ivar is_chosen: the URL names it; else it is whichever is the system's.
     :ivar pool: connections at most.
     :ivar statements: prepared statements of a connection at most; 0: none, and no settings of the
         session either, as a pooler (pgbouncer) between us and the server needs it.
@@ -33,6 +34,7 @@ class Address(msgspec.Struct, frozen=True):
     shown: str
     database: str
     schema: str
+    is_chosen: bool
     pool: int
     statements: int
 
@@ -40,6 +42,11 @@ class Address(msgspec.Struct, frozen=True):
     def where(self) -> str:
         """What an error says."""
         return f"PostgreSQL ({self.shown})"
+
+    def within(self, schema: str) -> Address:
+        """Return it with another schema."""
+        shown = self.shown.partition("?")[0]
+        return msgspec.structs.replace(self, schema=schema, shown=_shown(shown, schema))
 
 
 def address_of(url: str) -> Address:
@@ -55,6 +62,7 @@ def address_of(url: str) -> Address:
     except ValueError:
         why = "it is no URL"
         raise _wrong(why) from None
+    is_chosen = "schema" in options
     schema = options.pop("schema", SCHEMA)
     try:
         check_name(schema)
@@ -64,10 +72,12 @@ def address_of(url: str) -> Address:
     pool = _number(options, "pool", POOL, 1, _MAX_POOL)
     statements = _number(options, "statement_cache_size", STATEMENTS, 0, _MAX_STATEMENTS)
     dsn = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(options), ""))
-    shown = mask_urls(urlunsplit(("postgresql", parts.netloc, parts.path, "", "")))
-    if schema != SCHEMA:
-        shown += f"?schema={schema}"
-    return Address(dsn, shown, parts.path.strip("/"), schema, pool, statements)
+    shown = _shown(mask_urls(urlunsplit(("postgresql", parts.netloc, parts.path, "", ""))), schema)
+    return Address(dsn, shown, parts.path.strip("/"), schema, is_chosen, pool, statements)
+
+
+def _shown(shown: str, schema: str) -> str:
+    return shown if schema == SCHEMA else f"{shown}?schema={schema}"
 
 
 def _number(options: dict[str, str], name: str, default: int, least: int, most: int) -> int:

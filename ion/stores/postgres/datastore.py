@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ion.base.errors import InvalidRequest, Unavailable
 from ion.base.tasks import Tasks
@@ -16,13 +17,16 @@ from ion.stores.postgres.committing import Part
 from ion.stores.postgres.engine import Engine, Work
 from ion.stores.postgres.line import Line
 from ion.stores.postgres.pool import LAST_MOMENT, Pool
+from ion.stores.postgres.rounds import Rounds
 from ion.stores.postgres.schema import Schema
 from ion.stores.postgres.step import Step, step_of
 from ion.stores.postgres.store import PostgresStore
 from ion.stores.postgres.table import Shape, Table
+from ion.stores.postgres.tenancy import Tenancy
 from ion.stores.store import Change, Indices, Read, UnitOfWork
 from ion.stores.unit import unit_of_work
 
+log = logging.getLogger(__name__)
 TIMEOUT = 30.0
 _SHARE = 0.8  # of a call's time: after that it is given up, by somebody who looks now and then
 T = TypeVar("T")
@@ -35,6 +39,7 @@ class PostgresDatastore:
         such as pgbouncer in between, ``&statement_cache_size=0``; the rest of the query is
         asyncpg's.
     :param timeout: seconds for one call.
+    :param sysname: of the system whose schema it is to be, where the URL names none.
     """
 
     scheme = "postgresql"
@@ -44,9 +49,11 @@ class PostgresDatastore:
         self._address = address_of(url)
         self.url = self._address.shown
         self._timeout = timeout
-        self._schema = Schema(self._address)
+        self._schema = Schema(self._address, sysname)
         self._stores: dict[str, PostgresStore] = {}
         self._engine: Engine | None = None
+        self._tenancy: Tenancy | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """See :meth:`Datastore.open`; ConfigurationError: the URL cannot be used."""
@@ -59,21 +66,55 @@ class PostgresDatastore:
         try:
             await pool.open()
             await engine.run(self._schema.bring_up)
+            self._address = pool.address = self._schema.address
+            self.url = self._address.shown
             shapes = await engine.run(self._schema.load, is_read=True)
         except BaseException:
-            await pool.close()
-            await tasks.stop()
+            await self._ended(engine)
             raise
         self._engine = engine
         self._stores = {name: self._made(name, shape) for name, shape in shapes.items()}
 
+    async def claim(self, bus: str) -> None:
+        """See :meth:`Claimable.claim`; behind a pooler nobody can tell."""
+        engine = self._opened()
+        if self._tenancy is not None:
+            return
+        if not self._address.statements:
+            log.debug("who has %s is not looked after: there is a pooler", self._address.where)
+            return
+        tenancy = self._tenancy = Tenancy(self._address, engine.patience, bus, engine.tasks)
+        try:
+            await tenancy.move_in()
+        except BaseException:
+            self._tenancy = None
+            raise
+
     async def close(self) -> None:
         """See :meth:`Datastore.close`."""
         engine, self._engine = self._engine, None
-        if engine is None:
-            return
+        tenancy, self._tenancy = self._tenancy, None
+        if engine is not None:
+            ending = self._ended(engine, tenancy)
+            self._closing = asyncio.create_task(ending, name=f"closing {self.url}")
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+
+    async def _ended(self, engine: Engine, tenancy: Tenancy | None = None) -> None:
+        """End all there is; cut off itself, at once."""
         engine.is_closed = True
         every = [rounds for store in self._stores.values() for rounds in store.rounds]
+        try:
+            await self._finished(engine, every)
+        finally:
+            for rounds in every:
+                rounds.close()
+            engine.pool.abort()
+            engine.tasks.cancel()
+            if tenancy is not None:
+                tenancy.move_out()
+
+    async def _finished(self, engine: Engine, every: Sequence[Rounds[Any]]) -> None:
         for rounds in every:
             rounds.flush()
         waiting = [future for rounds in every for future in rounds.waiting()]

@@ -25,7 +25,8 @@ _UNKNOWN_DATABASE = "3D000"
 _HINTS: dict[str, str] = {
     "28P01": "refuses the login: set user and password in store.url (ION_STORE)",
     "28000": "refuses the login: see pg_hba.conf, and user and password in store.url (ION_STORE)",
-    "42501": "does not allow it to this user: GRANT CREATE ON DATABASE, or give it the schema",
+    "42501": "does not allow it to this user: GRANT CREATE ON DATABASE, or CREATE SCHEMA for it, "
+    "and name that in store.url as ?schema=",
     _READ_ONLY: "is read-only (a standby?): give the primary's address in store.url",
     "53100": "cannot grow: its disk is full; free some space",
     "53200": "is out of memory",

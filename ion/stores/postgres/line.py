@@ -155,12 +155,13 @@ def _can_go_on(error: BaseException) -> bool:
     return isinstance(error, Exception) and not (isinstance(error, FOREIGN) and is_lost(error))
 
 
-async def connected(address: Address, timeout: float) -> Line:
+async def connected(address: Address, timeout: float, name: str = "ion") -> Line:
     """Return a new connection.
 
+    :param name: by which the server shows it.
     :raises: what the driver raises.
     """
-    settings = {"application_name": "ion"}
+    settings = {"application_name": name}
     if address.statements:
         whole = str(int(timeout * 1000))
         settings |= {

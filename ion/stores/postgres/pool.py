@@ -163,10 +163,24 @@ class Pool:
                     await self._all_back.wait()
         for line in list(self._lines):
             self.drop(line)
+        idle, self._idle = self._idle, []
+        try:
+            await asyncio.gather(*(_ended(line) for line in idle))
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Cut what connections there are; whoever waits for one is told. May be called twice."""
+        self.is_closed = True
+        for future in self._waiting:
+            if not future.done():
+                future.set_exception(self.not_open())
+        for line in (*self._idle, *self._lines):
+            line.end()
+        self._idle.clear()
+        self._lines.clear()
         if self._watch is not None:
             self._watch.cancel()
-        idle, self._idle = self._idle, []
-        await asyncio.gather(*(_ended(line) for line in idle))
 
     def not_open(self) -> Unavailable:
         """Return the error of a call after the end."""
@@ -257,5 +271,5 @@ class Pool:
 async def _ended(line: Line) -> Any:
     try:
         await line.connection.close(timeout=LAST_MOMENT)
-    except FOREIGN:
+    except FOREIGN:  # where it is cancelled, it cuts it itself
         line.end()

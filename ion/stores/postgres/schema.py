@@ -1,6 +1,9 @@
-"""What is in our schema: its version, its stores, and how older ones get there.
+"""What is in our schema: whose it is, its version, its stores, and how older ones get there.
 
-All changes are made under one lock, so that several containers may open the same at a time.
+A schema is of one system: what a container finds in it to be sent, or to be done, it sends and does
+on the bus of its own. The first system of a database has schema ``ion``, each further one
+``ion_<sysname>``. All changes are made under one lock, so that several containers may open the same
+at a time.
 """
 
 from __future__ import annotations
@@ -12,14 +15,16 @@ from collections.abc import Mapping
 import msgspec
 
 from ion.base.errors import ConfigurationError, Damaged, NewerSchema
+from ion.base.ids import checked_name
 from ion.stores.limits import Kind, merged_indices
-from ion.stores.postgres.address import Address
+from ion.stores.postgres.address import SCHEMA, Address
 from ion.stores.postgres.line import Line
 from ion.stores.postgres.table import Shape
 from ion.stores.store import Indices
 
 # The n-th ones bring a schema from version n to n + 1. They are never changed, only added to.
-# A store's indices are its declared attributes as JSON, NULL for a plain store.
+# A store's indices are its declared attributes as JSON, NULL for a plain store. The system of a
+# schema is the sysname of whose it is; NULL: nobody has said so.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         'CREATE TABLE "{schema}".ion_schema (version INT NOT NULL)',
@@ -27,58 +32,106 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         'CREATE TABLE "{schema}".ion_stores (name TEXT PRIMARY KEY, generation INT8, indices TEXT)',
         'CREATE SEQUENCE "{schema}".ion_generations',
     ),
+    ('ALTER TABLE "{schema}".ion_schema ADD COLUMN system TEXT',),
 )
 VERSION = len(MIGRATIONS)
+_LONGEST = 63  # characters of a name: PostgreSQL cuts off the rest
+_NEW = (0, None)
 
 
 class Schema:
-    """Our schema in a database."""
+    """Our schema in a database.
 
-    def __init__(self, address: Address) -> None:
-        self._address = address
+    :param system: whose it is; "": of whoever else has it.
+    :ivar address: where it is; which of a database's it is, is known when it was brought up.
+    :raises ConfigurationError: ``system`` is not a name.
+    """
+
+    def __init__(self, address: Address, system: str = "") -> None:
+        self._system = checked_name(system, "sysname") if system else ""
+        self._be(address)
+
+    def _be(self, address: Address) -> None:
+        self.address = self._address = address
         self._name = address.schema
-        self._lock = zlib.crc32(f"ion:{address.schema}".encode()) << 8 | 0x49
+        self._lock = lock_of(address.schema)
 
     async def bring_up(self, line: Line) -> None:
-        """Bring it up to :data:`VERSION`.
+        """Find that of the system, or make it; and bring it up to :data:`VERSION`.
 
         :raises Damaged: its version is not there any more.
         :raises NewerSchema: a newer release of ION has written it.
-        :raises ConfigurationError: the database does not keep all text.
+        :raises ConfigurationError: the database does not keep all text; or the schema that the URL
+            names is another system's.
         """
         encoding = line.connection.get_settings().server_encoding
         if encoding != "UTF8":
             message = f"{self._address.where} is encoded in {encoding}: make one with -E UTF8"
             raise ConfigurationError(message)
-        if await self._version(line) == VERSION:
-            return
+        for name in await self._candidates(line):
+            self._be(self._address.within(name))
+            owner = await self._take(line)
+            if not self._is_anothers(owner):
+                return
+        raise self._anothers(owner)
+
+    async def _candidates(self, line: Line) -> list[str]:
+        if self._address.is_chosen or not self._system:
+            return [self._name]
+        own = own_schema(self._system)
+        return [own] if await self._is_there(line, own) else [SCHEMA, own]
+
+    async def _take(self, line: Line) -> str | None:
+        """Bring it up, and let it be the system's where it is nobody's; return whose it is."""
+        version, owner = await self._state(line)
+        is_settled = owner is not None or not self._system
+        if self._is_anothers(owner) or (version == VERSION and is_settled):
+            return owner
         async with line.transaction():
             await self._take_lock(line)
             # Another container may have done it while this one waited for its turn.
-            before = await self._version(line)
-            if not await self._is_there(line):
+            before, owner = await self._state(line)
+            if self._is_anothers(owner):
+                return owner
+            if not await self._is_there(line, self._name):
                 await line.do(f'CREATE SCHEMA "{self._name}"')
             for statement in itertools.chain.from_iterable(MIGRATIONS[before:]):
                 await line.do(statement.format(schema=self._name))
-            if before < VERSION:
-                await line.do(f'UPDATE "{self._name}".ion_schema SET version = {VERSION}')
+            owner = owner or self._system or None
+            sql = f'UPDATE "{self._name}".ion_schema SET version = $1, system = $2'
+            await line.once(sql, VERSION, owner)
+        return owner
 
-    async def _version(self, line: Line) -> int:
+    def _is_anothers(self, owner: str | None) -> bool:
+        return bool(self._system and owner) and owner != self._system
+
+    def _anothers(self, owner: str | None) -> ConfigurationError:
+        system = self._system
+        message = (
+            f"{self._address.where}: schema {self._name!r} is of system {owner!r}, and this is "
+            f"{system!r}: each would take the other's work. Leave ?schema= out of store.url, or "
+            "name another one; or, where the other system is no more, say in the database: "
+            f"UPDATE \"{self._name}\".ion_schema SET system = '{system}'"
+        )
+        return ConfigurationError(message, details={"url": self._address.shown, "system": owner})
+
+    async def _state(self, line: Line) -> tuple[int, str | None]:
+        """Return its version, and whose it is."""
         known = await line.once(
             "SELECT tablename FROM pg_tables WHERE schemaname = $1 AND tablename LIKE 'ion\\_%'",
             self._name,
         )
         tables = {row[0] for row in known}
         if not tables:
-            return 0
+            return _NEW
         if "ion_schema" not in tables:
             why = "ion_schema is not there"
             raise self._broken(why)
-        rows = await line.once(f'SELECT version FROM "{self._name}".ion_schema')
+        rows = await line.once(f'SELECT * FROM "{self._name}".ion_schema')
         if len(rows) != 1:
             why = f"ion_schema has {len(rows)} rows"
             raise self._broken(why)
-        version: int = rows[0][0]
+        version: int = rows[0]["version"]
         if version > VERSION:
             message = (
                 f"{self._address.where} was written by a newer release of ION (schema {version}, "
@@ -86,10 +139,10 @@ class Schema:
             )
             details = {"url": self._address.shown, "version": version}
             raise NewerSchema(message, details=details)
-        return version
+        return version, rows[0].get("system")
 
-    async def _is_there(self, line: Line) -> bool:
-        found = await line.once("SELECT 1 FROM pg_namespace WHERE nspname = $1", self._name)
+    async def _is_there(self, line: Line, name: str) -> bool:
+        found = await line.once("SELECT 1 FROM pg_namespace WHERE nspname = $1", name)
         return bool(found)
 
     async def _take_lock(self, line: Line) -> None:
@@ -176,6 +229,19 @@ class Schema:
             "restore it from a backup, or give another ?schema= in store.url"
         )
         return Damaged(message, details={"url": self._address.shown})
+
+
+def own_schema(system: str) -> str:
+    """Return the name of a schema that is a system's alone, where another has ``ion``."""
+    name = f"{SCHEMA}_{system}"
+    if len(name) <= _LONGEST:
+        return name
+    return f"{name[: _LONGEST - 9]}_{zlib.crc32(system.encode()):08x}"
+
+
+def lock_of(schema: str) -> int:
+    """Return the number of the lock under which a schema is changed."""
+    return zlib.crc32(f"ion:{schema}".encode()) << 8 | 0x49
 
 
 def _json(indices: Indices | None) -> str | None:
