@@ -24,19 +24,19 @@ from ion.base.settings import Settings
 from ion.container.agent.agent import ContainerAgent
 from ion.container.apps.launcher import Launcher
 from ion.container.apps.running import RunningApp
+from ion.container.events import ContainerEvents
 from ion.container.exchange import AGENT, ExchangeManager
 from ion.container.failover.failover import Failover
 from ion.container.health.condition import Conditioned
 from ion.container.health.health import Health
-from ion.container.hosting import Hosting
-from ion.container.informing import Informing
+from ion.container.host import ProcessHost
 from ion.container.membership.notices import Notices
 from ion.container.membership.pulse import Pulse
-from ion.container.policing import keep, police
+from ion.container.policy import keep, police
+from ion.container.revocation_sync import RevocationSync
 from ion.container.spawner import Spawner
 from ion.container.storeroom import StoreRoom
 from ion.container.tenant import bus_of
-from ion.container.tidings import Tidings
 from ion.messaging.address import Namespace
 from ion.messaging.transport import Transport
 from ion.process.calling import Calling
@@ -52,7 +52,7 @@ LAST_MOMENT = 1.0  # seconds that hooks have where a drain has taken all its tim
 _ROOMS = {"endpoint", "_endpoint", "exchange", "workers", "stores", "notices", "pulse", "health"}
 
 
-class Container(Calling, Hosting, Conditioned):
+class Container(Calling, ProcessHost, Conditioned):
     """Hosts processes; use it as an async context manager, or :meth:`start` and :meth:`stop` it.
 
     :param url: of the broker, or of several; ``broker.url`` of the configuration by default.
@@ -106,12 +106,12 @@ class Container(Calling, Hosting, Conditioned):
         self.exchange: ExchangeManager
         self.notices: Notices
         self.stores: StoreRoom
-        self.tidings = Tidings(self.settings.events)
+        self.events = ContainerEvents(self.settings.events)
         self.pulse: Pulse
         self.failover: Failover
         self.health: Health
         self._spawner = Spawner(self, self.processes, self.settings)
-        self._endings = self._spawner.endings
+        self._terminator = self._spawner.terminator
         self._launcher = Launcher(self)
         self._rooms = AsyncExitStack()
         self._starting: asyncio.Future[None] | None = None
@@ -153,18 +153,18 @@ class Container(Calling, Hosting, Conditioned):
             await self.endpoint.open()
             self.workers = Workers(self.endpoint.loop, copy_context())
             self._rooms.push_async_callback(self.workers.close)
-            self.tidings.open(self.endpoint)
-            self._rooms.push_async_callback(self.tidings.close)
+            self.events.open(self.endpoint)
+            self._rooms.push_async_callback(self.events.close)
             self._rooms.push_async_callback(self.stores.close)
             self._rooms.push_async_callback(self.exchange.close)
             self.notices = Notices(self.endpoint, self.id, self.processes)
             self._rooms.push_async_callback(self.notices.close)
             await self.exchange.open()
             await self._start_agent()
-            informing = Informing(self)
-            self._rooms.push_async_callback(informing.close)
-            await informing.open()
-            lost = self.tidings.and_lost(self.notices.lost)
+            sync = RevocationSync(self)
+            self._rooms.push_async_callback(sync.close)
+            await sync.open()
+            lost = self.events.and_lost(self.notices.lost)
             self.pulse = Pulse(self.endpoint, self.exchange, self.settings.system, lost)
             self._rooms.push_async_callback(self.pulse.close)
             self.failover = self._launcher.failover = Failover(self, self._launcher)
@@ -179,7 +179,7 @@ class Container(Calling, Hosting, Conditioned):
             raise
         else:
             self._step("activate")
-            self.tidings.started(self.broker)
+            self.events.started(self.broker)
             self._on_transport(self.transport.state)
         finally:
             self._starting.set_result(None)
@@ -202,7 +202,7 @@ class Container(Calling, Hosting, Conditioned):
         if self.state not in lifecycle.RUNNING:
             return
         self.drain_timeout = budget  # hooks have no longer than all has
-        self.tidings.stopping(self.failure)
+        self.events.stopping(self.failure)
         farewell = self.endpoint.farewell
         farewell.patience = min(farewell.patience, max(budget / 4, LAST_MOMENT))
         drain = asyncio.create_task(self._drain(budget), name="drain")
@@ -211,7 +211,7 @@ class Container(Calling, Hosting, Conditioned):
             if not drain.done():
                 log.warning("%s did not end within %g s: what is left is cut off", self.id, budget)
                 drain.cancel()
-                await self._endings.cut_off(LAST_MOMENT)
+                await self._terminator.cut_off(LAST_MOMENT)
         finally:
             await self._rooms.aclose()
             self._step("terminate")
@@ -225,7 +225,7 @@ class Container(Calling, Hosting, Conditioned):
         try:
             await self.failover.retire()
             await self._launcher.stop_all(deadline, undo=self.undoes)
-            await self._endings.terminate_all(max(deadline - now(), 0.0))
+            await self._terminator.terminate_all(max(deadline - now(), 0.0))
         except Exception:
             log.exception("stopping %s", self.id)
 
@@ -303,7 +303,7 @@ class Container(Calling, Hosting, Conditioned):
         :raises ProcessNotFound: there is none of that id.
         """
         budget = self.drain_timeout if timeout is None else timeout
-        await self._endings.terminate(pid, timeout=budget, end=end)
+        await self._terminator.terminate(pid, timeout=budget, end=end)
 
     async def start_app(
         self,
@@ -371,9 +371,9 @@ class Container(Calling, Hosting, Conditioned):
         return ExchangeManager(self.endpoint, self.id, self.processes, self.settings, self.stores)
 
     async def _start_agent(self) -> None:
-        self._spawner.exchange = self._endings.exchange = self.exchange
-        self._endings.tell = self.tidings.and_ended(self.notices.ended)
-        self._spawner.tidings = self.tidings
+        self._spawner.exchange = self._terminator.exchange = self.exchange
+        self._terminator.tell = self.events.and_ended(self.notices.ended)
+        self._spawner.events = self.events
         pid = await self._spawner.spawn(ContainerAgent, args={"container": self}, number=0)
         await self.exchange.join_control(AGENT, self.processes[pid])
         await keep(self, self._spawner)

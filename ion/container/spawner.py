@@ -1,4 +1,4 @@
-"""The spawner: makes and starts the processes of one container; how they end is in endings."""
+"""The spawner: makes and starts the processes of one container; the terminator ends them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ion.base.plugin import resolve
 from ion.base.settings import ServiceOverride, Settings
 from ion.base.tasks import Interrupted, Overdue, contained, within
 from ion.container.apps.arguments import Heedless
-from ion.container.endings import Endings, title_of
+from ion.container.events import ContainerEvents
 from ion.container.exchange import ExchangeManager
-from ion.container.tidings import Tidings
+from ion.container.terminator import Terminator, title_of
 from ion.observe.context import on_nobodys_behalf
 from ion.process.host import Host
 from ion.process.process import Process
@@ -34,14 +34,14 @@ class Spawner:
     def __init__(self, host: Host, processes: dict[str, Process], settings: Settings) -> None:
         self._host = host
         self._processes = processes
-        self.endings = Endings(host, processes)
+        self.terminator = Terminator(host, processes)
         self._settings = settings
         self._start_timeout = settings.container.start_timeout
         self._serial = itertools.count(1)
         self._heedless = Heedless()
         self._starting: dict[str, Process] = {}
         self.exchange: ExchangeManager
-        self.tidings: Tidings
+        self.events: ContainerEvents
 
     async def spawn(
         self,
@@ -75,8 +75,8 @@ class Spawner:
         try:
             await self._bring_up(process)
             self._adopt(process)
-            if self.tidings.of_all or isinstance(process, Service):
-                self.tidings.spawned(process)
+            if self.events.of_all or isinstance(process, Service):
+                self.events.spawned(process)
         except (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
             await self._undo(process, StartError("it was not to start any more"))
             raise
@@ -192,7 +192,7 @@ class Spawner:
 
     async def _undo(self, process: Process, error: BaseException) -> None:
         """Give back what a process has that did not come up. Never raises but CancelledError."""
-        if await self.endings.is_over(process):
+        if await self.terminator.is_over(process):
             if isinstance(process, Service):  # it may have been attached after its end
                 await self.exchange.detach(process)
                 await self.exchange.leave_control(process.service_name, process)
@@ -200,7 +200,7 @@ class Spawner:
         process._step("fail")
         process._end = process._end or failed(error)
         self._processes.pop(process.id, None)
-        await self.endings.clear(process, process._end, calls=0.0)
+        await self.terminator.clear(process, process._end, calls=0.0)
 
 
 def _check_alive(process: Process) -> None:

@@ -582,8 +582,8 @@ class Impostor(Service, name="identity"):
 async def test_nobody_without_the_key_says_what_is_revoked(
     amqp_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ion.container.informing.PAUSE", 0.05)
-    monkeypatch.setattr("ion.container.informing.WITHIN", 0.5)
+    monkeypatch.setattr("ion.container.revocation_sync.PAUSE", 0.05)
+    monkeypatch.setattr("ion.container.revocation_sync.WITHIN", 0.5)
     foreign = {"agent.key": "ab" * 32, "identity.verify": "off"}
     async with Container(amqp_url, sysname="test", config=foreign) as other:
         await other.spawn(Impostor)

@@ -143,7 +143,7 @@ class Launcher:
         """Tell of an app that did not start."""
         for app in apps:
             version, why = app.spec.version, _said(error)
-            self._container.tidings.app(AppFailed, app.name, version, error=why)
+            self._container.events.app(AppFailed, app.name, version, error=why)
 
     def _put_before(self, name: str, needed: Sequence[str]) -> None:
         """Have apps that were started last stop after one that needs them."""
@@ -170,7 +170,7 @@ class Launcher:
             return
         kind, why = app.spec.start_type, end.error or end.reason
         message = f"{kind} app {app.name!r} has ended: {why}"
-        tell = self._container.tidings.app
+        tell = self._container.events.app
         if end.reason == ERROR:
             tell(AppFailed, app.name, app.spec.version, error=why)
         else:

@@ -17,7 +17,7 @@ from ion.container.apps import arguments
 from ion.container.apps.app import AppSpec
 from ion.container.apps.mod import not_a_process, only_keywords
 from ion.container.apps.plan import Start
-from ion.container.tidings import Tidings
+from ion.container.events import ContainerEvents
 from ion.process.events.types import AppStarted, AppStopped
 from ion.process.host import Host
 from ion.process.process import Process
@@ -36,7 +36,7 @@ class AppHost(Host, Protocol):
 
     processes: dict[str, Process]
     settings: Settings
-    tidings: Tidings
+    events: ContainerEvents
 
     def give_up(self, failure: str) -> None:
         """Stop, because an app has ended; ``failure`` says why, or is "" where nothing failed."""
@@ -102,7 +102,7 @@ class RunningApp:
             message = f"app {self.name!r} was stopped while it started"
             raise StartError(message)
         self.state = lifecycle.LIFECYCLE.next_state(self.state, "activate")
-        container.tidings.app(AppStarted, self.name, self.spec.version)
+        container.events.app(AppStarted, self.name, self.spec.version)
 
     def prepare(self) -> None:
         """Find what its file names, without starting anything; may be called before the start.
@@ -251,7 +251,7 @@ class RunningApp:
             except IonError as error:
                 log.warning("app %r: %s: %s", self.name, supervisor.id, error)
         if self.state == lifecycle.ACTIVE:
-            container.tidings.app(AppStopped, self.name, self.spec.version)
+            container.events.app(AppStopped, self.name, self.spec.version)
         if self.state in (lifecycle.READY, lifecycle.ACTIVE):
             self.state = lifecycle.TERMINATED
 

@@ -19,7 +19,7 @@ from ion.container.apps.launcher import Launcher
 from ion.container.apps.plan import Start
 from ion.container.apps.running import AppHost
 from ion.container.failover.lease import Keeper
-from ion.container.failover.standing import FailoverApp, Post, find_here
+from ion.container.failover.standby import FailoverApp, Post, find_here
 from ion.container.membership.membership import Beat, Holding
 from ion.container.membership.pulse import Pulse
 from ion.messaging.transport import TransportState

@@ -6,7 +6,7 @@ import logging
 import time
 
 from ion.base import lifecycle
-from ion.container.tidings import Tidings
+from ion.container.events import ContainerEvents
 from ion.messaging.transport import TransportState
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class Conditioned:
     state: str
     since: float
     reason: str
-    tidings: Tidings
+    events: ContainerEvents
 
     def _step(self, event: str) -> None:
         self.state = lifecycle.LIFECYCLE.next_state(self.state, event)
@@ -36,12 +36,12 @@ class Conditioned:
         if self.state == lifecycle.DEGRADED and state is TransportState.CONNECTED:
             lasted = time.time() - self.since
             self._step("recover")
-            self.tidings.recovered(lasted)
+            self.events.recovered(lasted)
             log.warning("container %s is ACTIVE again after %.1f s", self.id, lasted)
         elif reason and self.state in (lifecycle.ACTIVE, lifecycle.DEGRADED):
             if self.state == lifecycle.ACTIVE:
                 self._step("degrade")
-                self.tidings.degraded(reason, self.since)
+                self.events.degraded(reason, self.since)
             self.reason = reason
             since = time.strftime("%H:%M:%S", time.localtime(self.since))
             log.warning("container %s is DEGRADED since %s: %s", self.id, since, reason)

@@ -23,9 +23,9 @@ from ion.container.agent.describing import Described
 from ion.container.agent.reports import Blocked, Check
 from ion.container.agent.reports import Health as HealthReport
 from ion.container.health import verdict
-from ion.container.health.door import HealthDoor
 from ion.container.health.exposition import exposition
-from ion.container.health.looking import ALL_WITHIN, Looker, Sight
+from ion.container.health.httpserver import HealthServer
+from ion.container.health.probes import ALL_WITHIN, Prober, Sight
 from ion.container.health.vitals import SlowOps, Waits
 from ion.container.membership.pulse import Pulse
 from ion.messaging.transport import TransportState
@@ -68,14 +68,14 @@ class Health:
         self._opened = self._time()
         self._slow = SlowOps(container.workers, processes, settings.slow_op)
         self._waits = Waits(processes)
-        self._looker = Looker(endpoint, container.exchange, processes, settings.max_confirm)
+        self._prober = Prober(endpoint, container.exchange, processes, settings.max_confirm)
         self._sight = Sight()
         self._heard = self._time()
         self._tasks = Tasks(f"{container.id}.health")
         self._looking: asyncio.Task[None] | None = None
         self._soon = asyncio.Event()
         self._watch: Watch
-        self._door: HealthDoor | None = None
+        self._door: HealthServer | None = None
         self._pace = settings.look_every
         self._ready: bool | None = None
         self._was_ready = False
@@ -100,7 +100,7 @@ class Health:
         self._watch = watchdog.watch(self._settings.blocked_after, self._name)
         if self._settings.listen is not None:
             metrics = partial(exposition, self._container)
-            self._door = await HealthDoor.open(self._settings.listen, self.report, metrics)
+            self._door = await HealthServer.open(self._settings.listen, self.report, metrics)
             self._soon.set()
         self._transport.on_state(self._on_transport)
         self._tasks.start(self._keep_sampling(), "samples")
@@ -169,13 +169,13 @@ class Health:
     async def _look(self) -> None:
         if self._transport.state is TransportState.CONNECTED:
             before = self._sight
-            sight = await self._looker.look()
+            sight = await self._prober.look()
             if self._sight is before:  # else the connection is another one by now
                 self._sight = sight
 
     def _on_transport(self, state: TransportState) -> None:
         self._sight = Sight()
-        self._looker.forget()
+        self._prober.forget()
         if state is TransportState.CONNECTED:
             self._soon.set()
 

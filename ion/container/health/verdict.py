@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from ion.base import lifecycle
 from ion.container.agent.reports import Check
-from ion.container.health.looking import Sight
+from ion.container.health.probes import Sight
 from ion.messaging.transport import TransportState
 
 MAX_NAMED = 5  # queues, apps or mailboxes that a message names

@@ -14,7 +14,7 @@ import pytest
 from ion import ConfigurationError, Container, IonError, StartError, Unavailable
 from ion.base.document import parse
 from ion.container.apps.app import app_of, load_app
-from ion.container.failover import standing
+from ion.container.failover import standby
 from ion.container.membership.membership import Beat
 from ion.messaging import codec
 from ion.messaging.envelope import Envelope
@@ -294,7 +294,7 @@ async def test_a_survivor_that_cannot_run_it_gives_it_on(memory, caplog):
 
 
 async def test_who_failed_stands_by_again_as_soon_as_the_broker_lets_it(memory, monkeypatch):
-    monkeypatch.setattr(standing, "PAUSES", (0.01,))
+    monkeypatch.setattr(standby, "PAUSES", (0.01,))
     path = memory.write()
     one = await memory.add()
     await one.start_app(path)

@@ -236,7 +236,7 @@ async def test_a_process_can_say_that_it_is_not_well(container: Container) -> No
 async def test_a_process_that_does_not_answer_is_not_well_and_holds_nobody_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ion.container.health.looking.ANSWER_WITHIN", 0.05)
+    monkeypatch.setattr("ion.container.health.probes.ANSWER_WITHIN", 0.05)
     async with Container("memory://", config=QUICK) as container:
         pid = await container.spawn(Sick)
         sick = container.processes[pid]
@@ -248,7 +248,7 @@ async def test_a_process_that_does_not_answer_is_not_well_and_holds_nobody_up(
         assert "still runs" in wrong(container)[f"Sick ({pid})"]
         assert sick.asked == 1
         sick.gate.set()
-        await until(lambda: not container.health._looker._asked)
+        await until(lambda: not container.health._prober._asked)
         await looked(container)
         assert container.health.report().ready
 
@@ -365,8 +365,8 @@ async def test_a_broker_that_is_killed_and_comes_back(
 async def test_a_broker_that_does_not_answer(
     amqp_url: str, rabbitmq_server: RabbitServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ion.container.health.looking.ANSWER_WITHIN", 0.3)
-    monkeypatch.setattr("ion.container.health.looking.ALL_WITHIN", 0.5)
+    monkeypatch.setattr("ion.container.health.probes.ANSWER_WITHIN", 0.3)
+    monkeypatch.setattr("ion.container.health.probes.ALL_WITHIN", 0.5)
     config = {**QUICK, "health.max_confirm": 0.3}
     async with Container(amqp_url, sysname="test", config=config) as container:
         await looked(container)
@@ -403,10 +403,10 @@ async def test_questions_that_have_no_turn_are_the_first_the_next_time(
         await asyncio.sleep(0.06)
         return ""
 
-    monkeypatch.setattr("ion.container.health.looking.ALL_WITHIN", 0.1)
+    monkeypatch.setattr("ion.container.health.probes.ALL_WITHIN", 0.1)
     async with Container("memory://", config=QUICK) as container:
         await container.spawn(HelloService)
-        container.health._looker._look_at = slow  # type: ignore[method-assign]
+        container.health._prober._look_at = slow  # type: ignore[method-assign]
         await looked(container)
         assert "slow to answer" in wrong(container)["consumers"]
         before = len(asked)

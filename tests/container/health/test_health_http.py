@@ -19,7 +19,7 @@ import pytest
 from ion import Container, Service
 from ion.base.errors import ConfigurationError, StartError
 from ion.container.agent.reports import Health
-from ion.container.health.door import MAX_SERVED, HealthDoor, checked_address
+from ion.container.health.httpserver import MAX_SERVED, HealthServer, checked_address
 from ion.services.hello.service import HelloService
 
 LISTENING = {"health.listen": "127.0.0.1:0", "health.look_every": 1, "health.blocked_after": 0.2}
@@ -183,13 +183,13 @@ def healthy() -> Health:
 
 
 @pytest.fixture
-async def door() -> AsyncIterator[HealthDoor]:
-    opened = await HealthDoor.open("0", healthy, lambda _: "")
+async def door() -> AsyncIterator[HealthServer]:
+    opened = await HealthServer.open("0", healthy, lambda _: "")
     yield opened
     await opened.close()
 
 
-def connected(door: HealthDoor) -> socket.socket:
+def connected(door: HealthServer) -> socket.socket:
     where = urlsplit(door.url)
     return socket.create_connection((where.hostname or "", where.port or 0), 20)
 
@@ -198,7 +198,7 @@ async def test_a_report_that_fails_is_not_taken_for_health() -> None:
     def broken() -> Health:
         raise RuntimeError("dictionary changed size during iteration")
 
-    door = await HealthDoor.open("[::1]:0", broken, lambda _: "")
+    door = await HealthServer.open("[::1]:0", broken, lambda _: "")
     page = await ask(f"{door.url}/live")
     assert page.status == 503
     assert page.json["live"] is False
@@ -207,9 +207,9 @@ async def test_a_report_that_fails_is_not_taken_for_health() -> None:
 
 
 async def test_who_sends_slowly_is_cut_off(
-    door: HealthDoor, monkeypatch: pytest.MonkeyPatch
+    door: HealthServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ion.container.health.door.WITHIN", 0.5)
+    monkeypatch.setattr("ion.container.health.httpserver.WITHIN", 0.5)
     slow = [connected(door) for _ in range(3)]
     for each in slow:
         each.sendall(b"GET /live HT")
@@ -221,7 +221,7 @@ async def test_who_sends_slowly_is_cut_off(
     assert (await ask(f"{door.url}/live")).status == 200
 
 
-async def test_probes_are_answered_among_many_that_send_half_a_request(door: HealthDoor) -> None:
+async def test_probes_are_answered_among_many_that_send_half_a_request(door: HealthServer) -> None:
     slow = [connected(door) for _ in range(200)]
     for each in slow:
         each.sendall(b"GET /live HTTP/1.1\r\nHost: ")
@@ -236,14 +236,14 @@ async def test_probes_are_answered_among_many_that_send_half_a_request(door: Hea
 async def test_who_has_sent_its_request_keeps_its_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ion.container.health.door.MAX_SERVED", 3)
+    monkeypatch.setattr("ion.container.health.httpserver.MAX_SERVED", 3)
     go = threading.Event()
 
     def report() -> Health:
         go.wait(30)
         return healthy()
 
-    door = await HealthDoor.open("0", report, lambda _: "")
+    door = await HealthServer.open("0", report, lambda _: "")
     first = [connected(door) for _ in range(3)]
     for each in first:
         each.sendall(b"GET /live HTTP/1.1\r\n\r\n")
@@ -262,7 +262,7 @@ async def test_who_has_sent_its_request_keeps_its_place(
     [b"\r\n", b"nonsense\r\n\r\n", b"GET " + b"/" * 70_000, b"GET /live HTTP/9.9\r\n\r\n", b"\x00"],
     ids=["empty", "nonsense", "endless", "of tomorrow", "zero"],
 )
-async def test_what_is_no_request_does_no_harm(door: HealthDoor, request_: bytes) -> None:
+async def test_what_is_no_request_does_no_harm(door: HealthServer, request_: bytes) -> None:
     with connected(door) as client:
         await asyncio.to_thread(client.sendall, request_)
         client.shutdown(socket.SHUT_WR)
@@ -293,7 +293,7 @@ def test_what_is_no_address_is_said_to_be_none(text: str) -> None:
         checked_address(text)
 
 
-async def test_a_port_that_is_taken_fails_the_start(door: HealthDoor) -> None:
+async def test_a_port_that_is_taken_fails_the_start(door: HealthServer) -> None:
     listen = door.url.removeprefix("http://")
     container = Container("memory://", config={"health.listen": listen})
     with pytest.raises(StartError, match=r"cannot listen there: Address already in use") as caught:

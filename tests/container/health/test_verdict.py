@@ -9,7 +9,7 @@ import pytest
 
 from ion.base import lifecycle
 from ion.container.health import verdict
-from ion.container.health.looking import Sight
+from ion.container.health.probes import Sight
 from ion.container.health.verdict import Facts, Limits
 from ion.messaging.transport import TransportState
 

@@ -24,8 +24,8 @@ from ion import (
 from ion.base.config import read
 from ion.base.errors import ConfigurationError
 from ion.base.settings import IdentitySettings, Settings
-from ion.container.informing import Informing
 from ion.container.rekeying import renew_keys
+from ion.container.revocation_sync import RevocationSync
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import TransportState
 from ion.observe.context import current_call
@@ -393,9 +393,9 @@ async def test_messages_wait_also_after_the_broker_was_away_for_long() -> None:
         assert isinstance(teller, Teller)
         party = container.processes[await container.spawn(Process)]
         desk._unknown_since -= 3600
-        informing = Informing(container)
-        informing._was_away = True
-        informing._on_state(TransportState.CONNECTED)
+        sync = RevocationSync(container)
+        sync._was_away = True
+        sync._on_state(TransportState.CONNECTED)
         with acting(issuer(container).token("ann")):
             await party.send(pid, "note")
         assert await party.rpc_send(pid, "who", {}, 20) == "system/system"
@@ -403,7 +403,7 @@ async def test_messages_wait_also_after_the_broker_was_away_for_long() -> None:
         assert teller.heard == []
         desk.waits = False
         await until(lambda: teller.heard == ["ann/ann"])
-        await informing.close()
+        await sync.close()
 
 
 async def test_keys_that_are_wrong_change_nothing_where_none_was_needed_before() -> None:

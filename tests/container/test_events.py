@@ -9,7 +9,7 @@ import time
 import pytest
 
 from ion import Container, Process, Service, StartError
-from ion.container import tidings
+from ion.container import events
 from ion.process.events import Event
 from ion.process.events.types import (
     AppEvent,
@@ -31,7 +31,7 @@ OFF = {"events.lifecycle": "off"}
 @pytest.fixture(params=["memory", "amqp"])
 def url(request):
     if request.param == "memory":
-        return f"memory://tidings-{next(_names)}"
+        return f"memory://lifecycle-{next(_names)}"
     return request.getfixturevalue("amqp_url")
 
 
@@ -54,7 +54,7 @@ type: application
 name: {name}
 version: 1.2.0
 processes:
-  - {{id: one, class: "tests.container.test_tidings:{cls}"}}
+  - {{id: one, class: "tests.container.test_events:{cls}"}}
 supervision: {{backoff: null}}
 """
 
@@ -67,7 +67,7 @@ def fragile(tmp_path):
 
 
 async def test_containers_apps_and_services_tell_of_their_lives(url, fragile, tmp_path):
-    system = f"tidings{next(_names)}"
+    system = f"lifecycle{next(_names)}"
     async with Container(url, sysname=system, config=OFF) as watch:
         listener = await listen(watch)
         async with Container(url, sysname=system) as container:
@@ -116,7 +116,7 @@ def _types(listener) -> list[str]:
 
 
 async def test_all_processes_or_none_where_the_settings_say_so():
-    url = f"memory://tidings-{next(_names)}"
+    url = f"memory://lifecycle-{next(_names)}"
     async with Container(url, config=OFF) as watch:
         listener = await listen(watch, of=ProcessEvent)
         async with Container(url, config=OFF) as silent:
@@ -132,7 +132,7 @@ async def test_all_processes_or_none_where_the_settings_say_so():
 
 
 async def test_one_that_is_lost_is_told_of_once_in_the_repository(tmp_path):
-    url = f"memory://tidings-{next(_names)}"
+    url = f"memory://lifecycle-{next(_names)}"
     config = {
         "store.url": f"sqlite:///{tmp_path}/events.db",
         "system.heartbeat": 0.05,
@@ -158,7 +158,7 @@ async def test_one_that_is_lost_is_told_of_once_in_the_repository(tmp_path):
 
 
 async def test_nobody_waits_where_the_broker_does_not_answer(monkeypatch):
-    monkeypatch.setattr(tidings, "MOST", 5)
+    monkeypatch.setattr(events, "MOST", 5)
     async with Container("memory://") as container:
         listener = await listen(container, of=ContainerEvent)
 
@@ -169,7 +169,7 @@ async def test_nobody_waits_where_the_broker_does_not_answer(monkeypatch):
         begun = time.monotonic()
         for _ in range(10):
             await container.terminate_process(await container.spawn(Fragile))
-        assert container.endpoint.counts["tidings dropped"] == 15
+        assert container.endpoint.counts["lifecycle events dropped"] == 15
         await container.stop()
         assert time.monotonic() - begun < 10
         assert not listener.heard

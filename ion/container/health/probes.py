@@ -1,4 +1,4 @@
-"""Looking at the broker, and at processes that tell their own health: what takes time to find out.
+"""Probes of the broker, and of processes that tell their own health: what takes time to find out.
 
 Does the broker confirm what is published, and how fast? Does it know of this container's consumers,
 on every queue that it takes from? A look is over in bounded time, whoever does not answer: the
@@ -45,7 +45,7 @@ class Sight:
     processes: Mapping[str, str] = field(default_factory=dict)
 
 
-class Looker:
+class Prober:
     """Looks, when it is told to.
 
     :param max_confirm: seconds that the broker has to confirm a message.

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 from ion.base.settings import Settings
 from ion.container.apps.running import RunningApp
-from ion.container.endings import Endings
 from ion.container.exchange import ExchangeManager
 from ion.container.membership.notices import Notices
 from ion.container.storeroom import StoreRoom
+from ion.container.terminator import Terminator
 from ion.process.mailroom.mailroom import Mailroom
 from ion.process.ops import Op
 from ion.process.policy.policing import Policing
@@ -26,14 +26,14 @@ class _Rooms(Protocol):
     exchange: ExchangeManager
     notices: Notices
     stores: StoreRoom
-    _endings: Endings
+    _terminator: Terminator
 
     @property
     def apps(self) -> dict[str, RunningApp]:
         """Running apps by name."""
 
 
-class Hosting:
+class ProcessHost:
     """The orders of processes to their container; processes have methods of the same names."""
 
     policing: Policing | None = None
@@ -55,7 +55,7 @@ class Hosting:
 
     def fail_process(self: _Rooms, process: Process, error: BaseException | str) -> None:
         """End a process as failed; see :meth:`Process.fail`, which is what to call."""
-        self._endings.fail(process, error)
+        self._terminator.fail(process, error)
 
     async def monitor(self: _Rooms, process: Process, pid: str, *, linked: bool) -> None:
         """Let a process hear of the end of another; see :meth:`Process.monitor`."""

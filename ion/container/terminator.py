@@ -1,4 +1,4 @@
-"""How the processes of one container end: in order, once, and told to all who want to know."""
+"""The terminator: ends the processes of one container, in order, each once, and tells who asked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 LAST_MOMENT = 1.0  # seconds that on_terminate has at least
 
 
-class Endings:
+class Terminator:
     """Ends processes, each once, whoever asks for it.
 
     :param processes: pid -> process; those that end are taken out.
@@ -109,6 +109,8 @@ class Endings:
         begun = now()
         deadline = begun + (self._host.drain_timeout if timeout is None else timeout)
         try:
+            if calls > 0:
+                await self.exchange.hand_over(process, calls)
             await self.exchange.detach(process)
             self._processes.pop(process.id, None)
             await process._drain(max(begun + calls - now(), 0.0))

@@ -26,12 +26,12 @@ PAUSE = 1.0  # seconds between two tries
 TRIES = 10  # until it is believed that there is no such service: others come back later than this
 
 
-class Informing:
-    """Informs one container; :meth:`open` it once its agent hears of what is revoked."""
+class RevocationSync:
+    """Keeps one container told; :meth:`open` it once its agent hears of what is revoked."""
 
     def __init__(self, caller: Calling) -> None:
         self._caller = caller
-        self._tasks = Tasks("informing")
+        self._tasks = Tasks("revocation sync")
         self._task: asyncio.Task[None] | None = None
         self._was_away = self._is_closed = False
         self._settled = asyncio.Event()  # there is an answer, or nobody to give one

@@ -1,4 +1,4 @@
-"""The door at which health is told: HTTP, from threads of its own.
+"""The HTTP server that tells of health, from threads of its own.
 
 So that it tells the truth while the event loop is held up. Contract: a request has five seconds,
 whatever the client does; at most 16 are served at a time. Where all places are taken, who has not
@@ -40,8 +40,8 @@ Writer = Callable[[Health], str]
 Answer = tuple[HTTPStatus, str, bytes]
 
 
-class HealthDoor:
-    """An open door; :meth:`open` makes one.
+class HealthServer:
+    """A server that is open; :meth:`open` makes one.
 
     :ivar url: where it is.
     """
@@ -52,7 +52,7 @@ class HealthDoor:
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     @classmethod
-    async def open(cls, address: str, report: Reporter, metrics: Writer) -> HealthDoor:
+    async def open(cls, address: str, report: Reporter, metrics: Writer) -> HealthServer:
         """Listen.
 
         :param address: ``HOST:PORT``, or ``PORT`` of 127.0.0.1; port 0: any free one.

@@ -1,4 +1,4 @@
-"""Tidings: what a container tells of its own life, as events, to whoever wants to hear.
+"""What a container tells of its own life, as events, to whoever wants to hear.
 
 Nobody waits for it: what is told is kept for a moment, bounded, and handed to the broker without
 asking whether it was taken. ``events.lifecycle`` says what is told: of containers, apps and
@@ -38,7 +38,7 @@ MOST = 1000  # events that wait for the broker; beyond, the oldest are dropped
 LAST_MOMENT = 0.2  # seconds that what is left has when the container stops
 
 
-class Tidings:
+class ContainerEvents:
     """What one container tells of its life.
 
     :ivar of_all: whether plain processes are told of, too.
@@ -57,7 +57,7 @@ class Tidings:
     def open(self, endpoint: Endpoint) -> None:
         """Tell from now on what is to be told, by this endpoint."""
         self._endpoint = endpoint
-        self._handing = Handing(endpoint, "tidings", MOST)
+        self._handing = Handing(endpoint, "lifecycle events", MOST)
         self._is_open = not self._is_off
         if self._logs != "off":
             self._teller = LogTeller(endpoint, getattr(logging, self._logs.upper()))
