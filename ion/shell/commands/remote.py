@@ -17,6 +17,7 @@ from ion.messaging import runtime
 from ion.observe.logging import hush_library
 from ion.process.connection import Connection, connect
 from ion.shell import exits
+from ion.shell.advice import advise
 from ion.shell.commandline import call as callwords
 from ion.shell.commandline.attach import ATTACH
 from ion.shell.commandline.options import DLQ, Options
@@ -60,7 +61,7 @@ async def run(options: Options) -> int:
             async with _connected(options) as connection:
                 return await command(connection, options)
     except IonError as error:
-        _show_error(error, options)
+        _show_error(advise(error), options)
         return exits.code_of(error)
 
 

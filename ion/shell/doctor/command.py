@@ -16,6 +16,7 @@ from ion.base.config import examine
 from ion.base.errors import IonError
 from ion.base.findings import ERROR
 from ion.shell import exits
+from ion.shell.advice import advise
 from ion.shell.commandline.options import Options
 from ion.shell.commands.config import said
 from ion.shell.doctor import broker, connecting, local, management, queues, system
@@ -131,7 +132,7 @@ async def _make(check: Check, scene: Scene, report: Report, within: float) -> No
     except NotLooked as reason:
         report.unchecked[check.name] = str(reason)
     except IonError as error:
-        report.unchecked[check.name] = exits.one_line(error)
+        report.unchecked[check.name] = exits.one_line(advise(error))
     except TimeoutError:
         report.unchecked[check.name] = f"no result within {within:g} s"
     except OSError as error:

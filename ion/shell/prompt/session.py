@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from ion.base.errors import IonError
+from ion.shell.advice import AT_THE_PROMPT, FROM_OUTSIDE, advise
 from ion.shell.exits import one_line
 from ion.shell.helpers.helpers import shown_as
 from ion.shell.prompt.evaluation import Evaluator, Interrupted
@@ -76,11 +77,12 @@ class Outcome:
 class Session:
     """Runs statements in one namespace.
 
-    :param namespace: the globals of what is typed.
+    :param namespace: the globals of what is typed; with the ``container``, where it runs in one.
     """
 
     def __init__(self, namespace: dict[str, Any]) -> None:
         self.evaluator = Evaluator(namespace)
+        self._start = AT_THE_PROMPT if "container" in namespace else FROM_OUTSIDE
 
     async def run(self, text: str, *, keep: bool = False, echo: bool = True) -> Outcome:
         """Run one statement; what it raises is in the outcome.
@@ -100,6 +102,8 @@ class Session:
             value = await self.evaluator.run(text)
         except SystemExit:
             return Outcome(leaving=True)
+        except IonError as error:
+            return Outcome(error=advise(error, self._start))
         except Exception as error:  # noqa: BLE001 - a user's line ends here
             return Outcome(error=error)
         if isinstance(value, Leave):
