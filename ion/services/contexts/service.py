@@ -37,7 +37,7 @@ from ion.services.contexts.places import Places
 from ion.services.contexts.retrieving import Reader, Selection
 from ion.services.contexts.roots import Roots
 from ion.services.contexts.setting import Setting, open_shelf, setting_of
-from ion.services.contexts.telling import BundleTeller, Herald
+from ion.services.contexts.telling import Announcer, BundleTeller
 
 PAGE = 5_000  # blobs of one answer
 DESTROYED = 4_000  # sources that are removed at once
@@ -52,7 +52,7 @@ class ContextsService(BlobOps, Service, name="contexts", version="0.1.0"):
     _catalog: Catalog
     _reader: Reader
     _assimilator: Assimilator
-    _herald: Herald
+    _announcer: Announcer
     _places: Places
     _workers: list[ThreadPoolExecutor]
     _soon: asyncio.Event
@@ -74,7 +74,7 @@ class ContextsService(BlobOps, Service, name="contexts", version="0.1.0"):
         except InvalidRequest as error:
             message = f"the stores of contexts cannot be opened: {error}"
             raise ConfigurationError(message) from error
-        self._herald = Herald(self, is_on=setting.events)
+        self._announcer = Announcer(self, is_on=setting.events)
         self._catalog = Catalog(store, setting.known)
         self._reader = Reader(store, shelf)
         self._places = Places(store, shelf, setting.abandoned, setting.linger)
@@ -84,13 +84,13 @@ class ContextsService(BlobOps, Service, name="contexts", version="0.1.0"):
             Roots(setting.roots),
             self._workers[0],
             most=setting.max_tag,
-            created=lambda tags: self._herald.tell_of(events.TagCreated, tags),
+            created=lambda tags: self._announcer.tell_of(events.TagCreated, tags),
         )
 
     async def on_activate(self) -> None:
         """Begin to tell, and to sweep."""
         self._soon = asyncio.Event()
-        self.run(self._herald.run(), "events")
+        self.run(self._announcer.queue.run(), "events")
         self.run(self._places.keep_swept(self._setting.sweep, self._soon), "sweeping")
 
     async def on_terminate(self) -> None:
@@ -108,7 +108,7 @@ class ContextsService(BlobOps, Service, name="contexts", version="0.1.0"):
         if len(items) > MAX_ITEMS:
             message = f"a bundle has at most {MAX_ITEMS} items, this one {len(items)}"
             raise Refused(message)
-        teller = BundleTeller(self._herald, self.service_name, len(items))
+        teller = BundleTeller(self._announcer, self.service_name, len(items))
         try:
             result = await self._assimilator.bundle(items, self.message.report, teller.stored)
             teller.code = result.code
@@ -221,7 +221,7 @@ class ContextsService(BlobOps, Service, name="contexts", version="0.1.0"):
         with answering():
             missing = await self._destroyed(list(dict.fromkeys(names)))
         gone = set(names) - set(missing)
-        self._herald.tell_of(events.TagDestroyed, sorted(gone))
+        self._announcer.tell_of(events.TagDestroyed, sorted(gone))
         if not self._setting.linger:
             self._soon.set()
         return Destroyed(codes.FAILED if missing else codes.DONE, missing)

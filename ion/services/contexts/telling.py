@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import secrets
 from collections.abc import Iterable
 
-from ion.base.errors import IonError
+from ion.process.events.queue import EventQueue
 from ion.process.process import Process
 from ion.services.contexts.events import (
     BundleDone,
@@ -18,48 +16,28 @@ from ion.services.contexts.events import (
 )
 from ion.services.contexts.model import ItemResult
 
-log = logging.getLogger(__name__)
-
 _MOST = 10_000  # that wait
 
 
-class Herald:
-    """Publishes events in order; where too many wait, the newest are dropped, which is logged.
+class Announcer:
+    """Has events of the service published, while it goes on; run ``queue`` as a task.
 
     :param is_on: whether any is published.
     """
 
     def __init__(self, process: Process, *, is_on: bool) -> None:
-        self._process = process
+        self.queue = EventQueue(process, _MOST, confirm=False)
         self._is_on = is_on
-        self._waiting: asyncio.Queue[ContextEvent] = asyncio.Queue(_MOST)
-        self._dropped = 0
 
-    def tell(self, events: Iterable[ContextEvent]) -> None:
+    def tell(self, *events: ContextEvent) -> None:
         """Let events be published soon."""
-        if not self._is_on:
-            return
-        for event in events:
-            try:
-                self._waiting.put_nowait(event)
-            except asyncio.QueueFull:
-                self._dropped += 1
+        if self._is_on:
+            for event in events:
+                self.queue.put(event)
 
     def tell_of(self, kind: type[ContextEvent], tags: Iterable[str]) -> None:
         """Let be published that the same has happened to some tags."""
-        self.tell(kind(origin=origin_of(tag), tag=tag) for tag in tags)
-
-    async def run(self) -> None:
-        """Publish, until this is cancelled."""
-        while True:
-            event = await self._waiting.get()
-            try:
-                await self._process.publish_event(event, confirm=False)
-            except IonError as error:
-                log.warning("event %s of %r was not published: %s", event.type, event.origin, error)
-            if self._dropped and self._waiting.empty():
-                log.warning("%d events were dropped: too many at once", self._dropped)
-                self._dropped = 0
+        self.tell(*(kind(origin=origin_of(tag), tag=tag) for tag in tags))
 
 
 class BundleTeller:
@@ -68,14 +46,14 @@ class BundleTeller:
     :ivar code: of its end; None: there is no result.
     """
 
-    def __init__(self, herald: Herald, origin: str, count: int) -> None:
+    def __init__(self, announcer: Announcer, origin: str, count: int) -> None:
         self.code: int | None = None
-        self._herald = herald
+        self._announcer = announcer
         self._origin = origin
         self._bundle = secrets.token_hex(6)
         self._count = count
         self._done = 0
-        herald.tell([BundleStarted(origin=origin, bundle=self._bundle, items=count)])
+        announcer.tell(BundleStarted(origin=origin, bundle=self._bundle, items=count))
 
     def stored(self, number: int, item: ItemResult) -> None:
         """Tell that an item is stored."""
@@ -88,7 +66,7 @@ class BundleTeller:
             blobs=item.blobs,
             bytes=item.bytes,
         )
-        self._herald.tell([event])
+        self._announcer.tell(event)
 
     def end(self) -> None:
         """Tell that it is over."""
@@ -99,4 +77,4 @@ class BundleTeller:
             done=self._done,
             items=self._count,
         )
-        self._herald.tell([event])
+        self._announcer.tell(event)

@@ -108,7 +108,7 @@ class InstrumentAgent(
 
         :raises DeviceError: the driver cannot be started.
         """
-        self.run(self._herald.run(), "herald")
+        self.run(self._events.run(), "events")
         self.run(register(self, self.service_name, self._told), "register")
         if self._desired != UNINITIALIZED:
             await self._do("initialize")

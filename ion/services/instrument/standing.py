@@ -12,11 +12,11 @@ from ion.base import clock
 from ion.base.errors import ApplicationError, IonError, StoreError, Unavailable
 from ion.messaging.transport import TransportState
 from ion.process.events import types
+from ion.process.events.queue import EventQueue
 from ion.process.service import Service
 from ion.process.supervision.spec import Backoff
 from ion.services.instrument import machine
 from ion.services.instrument.events import AgentErrorRaised
-from ion.services.instrument.herald import Herald
 from ion.services.instrument.line import Line
 from ion.services.instrument.machine import (
     AGENT,
@@ -56,7 +56,7 @@ class Standing(Service):
         self._breaks = 0  # also those that came while it was to be connected
         self._busy = asyncio.Lock()
         self._memory = Memory(self.service_name)
-        self._herald = Herald(self)
+        self._events = EventQueue(self)
         self._line = Line(self, driver, device)
         self._output = Output(self, stream)
         self._fields: dict[str, str] = {}
@@ -152,7 +152,7 @@ class Standing(Service):
 
     def _tell(self, event: type[types.AgentEvent], **fields: Any) -> None:
         origin = self.service_name
-        self._herald.say(event(origin=origin, origin_type=ORIGIN_TYPE, **fields))
+        self._events.put(event(origin=origin, origin_type=ORIGIN_TYPE, **fields))
 
     # losing the line, and coming back
 
