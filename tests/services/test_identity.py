@@ -36,10 +36,10 @@ from ion.process.identity.revocations import Revocation
 from ion.process.identity.tokens import Limits, key_of, read
 from ion.process.identity.trust import issuer_of
 from ion.services.identity.client import IdentityClient, Session
-from ion.services.identity.guessing import Guesses
 from ion.services.identity.model import Grant
 from ion.services.identity.proving import assertion
 from ion.services.identity.service import IdentityService
+from ion.services.identity.throttle import Throttle
 from ion.shell.helpers.helpers import Helpers
 from tests.process.delivery import until
 
@@ -421,22 +421,22 @@ def _pid(container: Container) -> str:
 
 def test_who_guesses_has_to_wait() -> None:
     now = [0.0]
-    guesses = Guesses(lambda: now[0])
+    throttle = Throttle(lambda: now[0])
     for _ in range(6):
-        guesses.check("ada")
-        guesses.failed("ada")
+        throttle.check("ada")
+        throttle.failed("ada")
     with pytest.raises(IonError, match="try again in 2 s") as caught:
-        guesses.check("ada")
+        throttle.check("ada")
     assert caught.value.code == 429
-    guesses.check("bob")
+    throttle.check("bob")
     now[0] = 2.1
-    guesses.check("ada")
+    throttle.check("ada")
     for _ in range(50):
-        guesses.failed("ada")
+        throttle.failed("ada")
     with pytest.raises(IonError, match="60 s"):
-        guesses.check("ada")
-    guesses.forget("ada")
-    guesses.check("ada")
+        throttle.check("ada")
+    throttle.forget("ada")
+    throttle.check("ada")
 
 
 async def test_a_key_file_of_its_own(tmp_path: Path) -> None:

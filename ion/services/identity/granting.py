@@ -24,9 +24,9 @@ from ion.services.identity.authority import (
     checked_actor,
     checked_text,
 )
-from ion.services.identity.guessing import Guesses
 from ion.services.identity.model import Actor, Grant, KeptActor, KeptSession, Who
 from ion.services.identity.office import Office
+from ion.services.identity.throttle import Throttle
 
 log = logging.getLogger(__name__)
 GRACE = 10.0  # seconds in which a refresh may be tried again, as its answer was lost
@@ -40,8 +40,8 @@ class Granting(Office):
     _session_life: float = 43_200.0
 
     def begin_granting(self) -> None:
-        """Make what guesses are counted in."""
-        self._guesses = Guesses()
+        """Make what failures are counted in."""
+        self._throttle = Throttle()
         self._ordered: list[tuple[Place, Revocation]] = []
         self._hashing = asyncio.Semaphore(MAX_TOGETHER)
 
@@ -195,15 +195,15 @@ class Granting(Office):
         kept = await self._known(actor)
         credentials = kept.credentials if kept is not None else ()
         if secret:
-            self._guesses.check(actor)
+            self._throttle.check(actor)
             async with self._hashing:
                 is_good = await asyncio.to_thread(proving.matching, secret[:1000], credentials)
         else:
             is_good = await self._is_asserted(actor, assertion, kept)
         if not is_good or kept is None or not kept.actor.enabled:
-            self._guesses.failed(actor)
+            self._throttle.failed(actor)
             raise proving.wrong()
-        self._guesses.forget(actor)
+        self._throttle.forget(actor)
         return kept
 
     async def _is_asserted(self, actor: str, text: str, kept: KeptActor | None) -> bool:

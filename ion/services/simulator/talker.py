@@ -17,7 +17,7 @@ from typing import Any
 
 from ion.base import clock
 from ion.base.tasks import Tasks
-from ion.services.simulator.mischief import Mischief
+from ion.services.simulator.faults import FaultPlan
 from ion.services.simulator.model import Spell, Status
 from ion.services.simulator.track import Track, checksum, sentence
 
@@ -57,7 +57,7 @@ class Talker:
         self._default_rate = rate
         self._drip = drip
         self._track = track or Track()
-        self._mischief = Mischief(seed)
+        self._faults = FaultPlan(seed)
         self._changed = asyncio.Event()
         self._tasks = Tasks("simulator")
         self._server: asyncio.Server | None = None
@@ -70,7 +70,7 @@ class Talker:
         :raises OSError: the port is taken.
         """
         await self._listen()
-        self._tasks.start(self._keep(), "mischief")
+        self._tasks.start(self._keep(), "faults")
 
     async def close(self) -> None:
         """Throw everybody out, and listen no more."""
@@ -83,12 +83,12 @@ class Talker:
         :raises UnknownFault: there is no such way to.
         :raises ImpossibleSpell: one is at no time.
         """
-        self._mischief.plan(spells, clock.monotonic())
+        self._faults.plan(spells, clock.monotonic())
         self._changed.set()
 
     def behave(self) -> None:
         """Behave well from now on."""
-        self._mischief.clear()
+        self._faults.clear()
         self._changed.set()
 
     def status(self) -> Status:
@@ -108,7 +108,7 @@ class Talker:
         self._kinds: tuple[str, ...] = KINDS
 
     def _faults(self) -> set[str]:
-        return self._mischief.now(clock.monotonic())
+        return self._faults.now(clock.monotonic())
 
     # listening, and refusing to
 
@@ -129,7 +129,7 @@ class Talker:
 
     def _until_change(self) -> float | None:
         now = clock.monotonic()
-        change = self._mischief.next_change(now)
+        change = self._faults.next_change(now)
         return None if change is None else max(change - now, 0.0) + 0.001
 
     async def _listen(self) -> None:
@@ -181,7 +181,7 @@ class Talker:
         faults = self._faults()
         if "silence" in faults:
             return
-        for part in self._mischief.spoil(data, faults):
+        for part in self._faults.spoil(data, faults):
             for piece in _drops(part) if "drip" in faults else (part,):
                 writer.write(piece)
                 await asyncio.wait_for(writer.drain(), SENDING)

@@ -20,7 +20,7 @@ from ion.services.instrument.nmea.driver import NmeaDriver
 from ion.services.instrument.nmea.lines import MAX_LINE, Lines
 from ion.services.instrument.nmea.sentences import BadSentence, Epochs, Parser, sentence
 from ion.services.instrument.session import Held, Sessions, Waiter
-from ion.services.simulator.mischief import Mischief
+from ion.services.simulator.faults import FaultPlan
 from ion.services.simulator.model import Spell, UnknownFault
 from ion.services.simulator.track import Track
 
@@ -235,19 +235,19 @@ def test_samples_that_nobody_takes_are_bounded() -> None:
     assert struct.unpack("<d", batch.columns["x"][:8]) == (5.0,)
 
 
-# mischief
+# faults
 
 
 def test_spells_come_and_go() -> None:
-    mischief = Mischief()
-    mischief.plan([Spell("silence", 1, 2), Spell("garbage", 2, 5)], now=10)
-    assert [mischief.now(t) for t in (10, 11, 12.5, 13, 17)] == [
+    faults = FaultPlan()
+    faults.plan([Spell("silence", 1, 2), Spell("garbage", 2, 5)], now=10)
+    assert [faults.now(t) for t in (10, 11, 12.5, 13, 17)] == [
         set(),
         {"silence"},
         {"silence", "garbage"},
         {"garbage"},
         set(),
     ]
-    assert mischief.next_change(10) is None
+    assert faults.next_change(10) is None
     with pytest.raises(UnknownFault, match="known: garbage, half_lines"):
-        mischief.plan([Spell("rust")], 0)  # type: ignore[arg-type]
+        faults.plan([Spell("rust")], 0)  # type: ignore[arg-type]

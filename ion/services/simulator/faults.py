@@ -13,7 +13,7 @@ MOST = 1000  # spells that are to come
 LATEST = 1e8  # seconds, three years
 
 
-class Mischief:
+class FaultPlan:
     """What is wrong, and until when; times are of the clock that the caller goes by.
 
     :param seed: the noise is the same each time.

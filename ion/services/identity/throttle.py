@@ -1,4 +1,4 @@
-"""Guesses: who fails to prove who they are, again and again, has to wait. Bounded."""
+"""Throttle: who fails to prove who they are, again and again, has to wait. Bounded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LONGEST = 60.0  # seconds
 MAX_KNOWN = 10_000
 
 
-class Guesses:
+class Throttle:
     """Counts failures in a row, by actor.
 
     :param now: a clock, seconds.
