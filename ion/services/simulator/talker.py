@@ -57,7 +57,7 @@ class Talker:
         self._default_rate = rate
         self._drip = drip
         self._track = track or Track()
-        self._faults = FaultPlan(seed)
+        self._plan = FaultPlan(seed)
         self._changed = asyncio.Event()
         self._tasks = Tasks("simulator")
         self._server: asyncio.Server | None = None
@@ -83,12 +83,12 @@ class Talker:
         :raises UnknownFault: there is no such way to.
         :raises ImpossibleSpell: one is at no time.
         """
-        self._faults.plan(spells, clock.monotonic())
+        self._plan.plan(spells, clock.monotonic())
         self._changed.set()
 
     def behave(self) -> None:
         """Behave well from now on."""
-        self._faults.clear()
+        self._plan.clear()
         self._changed.set()
 
     def status(self) -> Status:
@@ -108,7 +108,7 @@ class Talker:
         self._kinds: tuple[str, ...] = KINDS
 
     def _faults(self) -> set[str]:
-        return self._faults.now(clock.monotonic())
+        return self._plan.now(clock.monotonic())
 
     # listening, and refusing to
 
@@ -129,7 +129,7 @@ class Talker:
 
     def _until_change(self) -> float | None:
         now = clock.monotonic()
-        change = self._faults.next_change(now)
+        change = self._plan.next_change(now)
         return None if change is None else max(change - now, 0.0) + 0.001
 
     async def _listen(self) -> None:
@@ -181,7 +181,7 @@ class Talker:
         faults = self._faults()
         if "silence" in faults:
             return
-        for part in self._faults.spoil(data, faults):
+        for part in self._plan.spoil(data, faults):
             for piece in _drops(part) if "drip" in faults else (part,):
                 writer.write(piece)
                 await asyncio.wait_for(writer.drain(), SENDING)
