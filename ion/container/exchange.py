@@ -16,6 +16,7 @@ import msgspec
 
 from ion.base.errors import IonError, ProcessNotFound
 from ion.base.settings import Settings
+from ion.container import handover
 from ion.container.storeroom import StoreRoom
 from ion.container.subscriptions import Subscriptions
 from ion.conversation import conversation as c
@@ -231,6 +232,18 @@ class ExchangeManager:
         self._consumers.setdefault(process.id, []).append(consumer)
         return consumer
 
+    async def hand_over(self, process: Process, timeout: float) -> None:
+        """Let the next instance of a singleton that keeps an order go on where this one ends.
+
+        Nothing is done for others. :meth:`detach` it in any case. Never raises.
+
+        :param timeout: seconds for begun calls to end.
+        """
+        consumers = self._consumers.get(process.id)
+        if consumers and handover.keeps_order(process):
+            await self.leave_control(process.service_name, process)
+            await handover.hand_over(self._endpoint, process, tuple(consumers), timeout)
+
     async def detach(self, process: Process) -> None:
         """Stop taking messages for a process. What it was given it may still settle.
 
@@ -327,6 +340,9 @@ class ExchangeManager:
         if name == BEAT:
             if self.on_beat is not None:
                 self.on_beat(delivery)
+            return
+        if delivery.envelope.op == handover.HANDED_OVER:
+            handover.hear(self._endpoint, delivery)
             return
         instances = list(self._instances.get(name, ()))
         if delivery.envelope.op == "ping":

@@ -41,7 +41,7 @@ from ion.process.endpoint.customs import Customs, checked_message_id
 from ion.process.endpoint.deadlines import Begun, Deadlines, end_of
 from ion.process.endpoint.farewell import Farewell
 from ion.process.endpoint.mishaps import Mishaps
-from ion.process.endpoint.notes import MAX_UNBEGUN, Notes
+from ion.process.endpoint.notes import Notes, Unbegun
 from ion.process.endpoint.points import Points
 from ion.process.endpoint.probes import Probes
 from ion.process.endpoint.turnstile import Turnstile
@@ -99,7 +99,7 @@ class Endpoint(Customs):
         self.time: Callable[[], float] = time.monotonic if own else self.loop.time
         self.calls: dict[Any, Begun] = {}
         self.cancelled = Notes()
-        self.unbegun = Notes(MAX_UNBEGUN)
+        self.unbegun = Unbegun()
         self.at_work: set[tuple[str, str]] = set()
         self.answers = Answers(transport, self.time)
         self.mover = Mover(transport, namespace, self.loop)

@@ -7,13 +7,14 @@ from typing import Any
 
 MAX_KEPT = 10_000
 MAX_UNBEGUN = 65_535  # as many as a consumer may be handed
+SOON = 10.0  # seconds in which what was given back comes to somebody else
 
 
 class Notes(OrderedDict[Any, None]):
     """The latest of them, by (reply queue, conversation id).
 
-    Two kinds: a cancel that came before its request, which must not begin then; and a message that
-    a lost connection took back before it was begun, so that its coming again counts for nothing.
+    A cancel that came before its request, which must not begin then, is one; another kind is
+    :class:`Unbegun`.
 
     :param limit: how many are kept.
     """
@@ -34,3 +35,25 @@ class Notes(OrderedDict[Any, None]):
             return False
         del self[key]
         return True
+
+
+class Unbegun(Notes):
+    """Messages that were not begun where they were before, so that their coming again counts for
+    nothing: those that a lost connection took back, and those that somebody has handed over.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(MAX_UNBEGUN)
+        self._expected: dict[str, tuple[int, float]] = {}
+
+    def expect(self, queue: str, count: int, now: float) -> None:
+        """Note that at most ``count`` messages will come again by a queue, soon, unbegun."""
+        self._expected = {q: e for q, e in self._expected.items() if e[1] > now}
+        self._expected[queue] = (count, now + SOON)
+
+    def is_expected(self, queue: str, now: float) -> bool:
+        """Return whether a message that has come again by a queue is one of those."""
+        count, until = self._expected.pop(queue, (0, 0.0))
+        if count > 1:
+            self._expected[queue] = (count - 1, until)
+        return until > now

@@ -34,6 +34,8 @@ def is_to_be_handled(call: IncomingCall) -> bool:
     policy = call.source.policy
     if policy is None or endpoint.unbegun.take(call.key):
         return True
+    if endpoint.unbegun.is_expected(call.source.queue, endpoint.time()):
+        return True
     if policy.mode == AT_MOST_ONCE:
         call.fail(_perhaps_begun(call))
     elif retrying.is_tried(call):
