@@ -16,7 +16,7 @@ from ion.base.version import __version__
 from ion.process.endpoint.endpoint import Endpoint
 from ion.process.events.event import Event
 from ion.process.events.handing import Handing
-from ion.process.events.logged import LogTeller
+from ion.process.events.logs import LogTeller
 from ion.process.events.types import (
     AppEvent,
     ContainerDegraded,

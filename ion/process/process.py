@@ -20,7 +20,7 @@ from ion.messaging import codec
 from ion.messaging.transport import Delivery
 from ion.observe.context import current_call
 from ion.process.calling import Calling
-from ion.process.conversations import manners
+from ion.process.conversations import participant
 from ion.process.endpoint.callstack import cycle
 from ion.process.endpoint.endpoint import Endpoint
 from ion.process.events.eventing import Eventing
@@ -252,7 +252,7 @@ class Process(Living, Calling, Replying, Eventing, Storing):
                 raise outcomes.no_such_op(self.name, envelope.op, self.ops)
             args, kwargs = _parts(call) if op.raw else op.bind(envelope)
             if op.streams or call.protocol is not RPC:
-                manners.prepare(call, op)
+                participant.prepare(call, op)
             call.phase = incoming.RUNNING
             try:
                 method = op.method

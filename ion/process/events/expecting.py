@@ -12,7 +12,7 @@ from ion.process.endpoint.endpoint import Endpoint
 from ion.process.events.event import Event
 from ion.process.events.hearing import EventOp
 from ion.process.events.naming import POINT, Selection
-from ion.process.pubsub.beside import Beside
+from ion.process.pubsub.listener import Listener
 
 MOST = 1000  # events that nobody has waited for yet; what comes then is dropped
 
@@ -42,14 +42,14 @@ class Expected(Generic[E]):
         self._heard: asyncio.Queue[E] = asyncio.Queue(MOST)
         op = EventOp(_hear, known, wanted)
         party = _Party(endpoint.id)
-        self._beside = Beside(endpoint, party, POINT, wanted.pattern, op, self._take)
+        self._listener = Listener(endpoint, party, POINT, wanted.pattern, op, self._take)
 
     async def __aenter__(self) -> Self:
         """Begin to listen.
 
         :raises Unavailable: the broker is away.
         """
-        await self._beside.open()
+        await self._listener.open()
         return self
 
     async def __aexit__(
@@ -59,7 +59,7 @@ class Expected(Generic[E]):
         at: TracebackType | None,
     ) -> None:
         """Listen no more. Never raises."""
-        await self._beside.close()
+        await self._listener.close()
 
     async def wait(self, *, timeout: float) -> E:
         """Return the next event, which may have come before this is called.

@@ -20,7 +20,7 @@ from ion.process.granules.names import OP, POINT, checked_stream, end_topic, esc
 from ion.process.granules.ops import ContentOp
 from ion.process.granules.window import LAST, SETUP, WINDOW, Window
 from ion.process.granules.wire import MAX_NAME, MAX_NUMBER, Writer
-from ion.process.pubsub.beside import Beside
+from ion.process.pubsub.listener import Listener
 from ion.process.pubsub.topics import addressed
 
 if TYPE_CHECKING:
@@ -99,7 +99,9 @@ class StreamPublisher:
         self._over: Exception | None = None
         self._closed = asyncio.Event()
         op = ContentOp(_on_end)
-        self._ending = Beside(self._endpoint, process, POINT, end_topic(stream), op, self._deleted)
+        self._ending = Listener(
+            self._endpoint, process, POINT, end_topic(stream), op, self._deleted
+        )
         says = (definition.name, definition.version) if definition is not None else ("", 0)
         self._new = functools.partial(
             Writer, stream, definition=says[0], version=says[1], sparse=sparse

@@ -33,8 +33,8 @@ from ion.messaging.interceptors import Interceptor
 from ion.observe.context import current_call
 from ion.process.command.permission import Permission
 from ion.process.command.ring import KEY_ID, SIGNED, Ring, is_form
-from ion.process.pubsub.heard import heard_topic
 from ion.process.pubsub.topics import addressed
+from ion.process.pubsub.verifying import verified_topic
 from ion.process.redelivery.letter import REPLAYED
 from ion.process.redelivery.retrying import ATTEMPT, CAUSES, RECEIVER, ROUTING
 from ion.process.serving.incoming import IncomingCall
@@ -202,7 +202,7 @@ def _check_receiver(envelope: Envelope) -> None:
 def _topics(call: IncomingCall) -> tuple[str, ...]:
     """Return what an event is for; none where its subscription is not for such."""
     try:
-        return (addressed(call.source.point, heard_topic(call)),)
+        return (addressed(call.source.point, verified_topic(call)),)
     except BadRequest:
         return ()
 

@@ -22,15 +22,15 @@ from ion.process.events.hearing import EventOp
 from ion.process.events.naming import word
 from ion.process.identity.identity import SYSTEM, SYSTEM_ROLE, Identity
 from ion.process.ops import Op
+from ion.process.policy.decisions import Judge
+from ion.process.policy.distribution import KEEPER, SERVICE
 from ion.process.policy.facts import MessageFacts
-from ion.process.policy.giving import KEEPER, SERVICE
 from ion.process.policy.journal import Journal
-from ion.process.policy.judging import Judge
 from ion.process.policy.model import EVENT, NOBODY, Decision, Subject
 from ion.process.policy.owners import Owners
 from ion.process.process import Process
-from ion.process.pubsub.heard import heard_topic
 from ion.process.pubsub.topics import checked_topic
+from ion.process.pubsub.verifying import verified_topic
 from ion.process.serving.incoming import BINDING, IncomingCall
 from ion.process.supervision import notice as hearing
 
@@ -214,7 +214,7 @@ def event_action(call: IncomingCall, envelope: Envelope, handler: Any) -> str:
     :raises BadRequest: it is no event, or none that the subscription is for.
     """
     if not isinstance(handler, EventOp):
-        return f"{EVENT}{call.source.point}/{heard_topic(call)}"
+        return f"{EVENT}{call.source.point}/{verified_topic(call)}"
     content = codec.decode(envelope.body, envelope.content_type)
     path = path_in(content)
     names = ("sub_type", "origin_type", "origin")

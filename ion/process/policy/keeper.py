@@ -21,7 +21,7 @@ from ion.process.events.types import (
     ResourceModified,
 )
 from ion.process.ops import command
-from ion.process.policy import giving
+from ion.process.policy import distribution
 from ion.process.policy.events import PolicyChanged, PolicyReloaded
 from ion.process.policy.facts import asked_of
 from ion.process.policy.model import Rule
@@ -37,7 +37,7 @@ MAX_PAGES = 200
 MOST = 1000  # rules in one answer
 
 
-class PolicyKeeper(Process, name=giving.KEEPER):
+class PolicyKeeper(Process, name=distribution.KEEPER):
     """Looks after the rules of its container; there is one where the setting ``policy`` is on."""
 
     concurrency = 16
@@ -101,7 +101,9 @@ class PolicyKeeper(Process, name=giving.KEEPER):
         content = {"nonce": nonce, "have": have}
         try:
             operator = Operator(self)
-            said = await operator.command(giving.SERVICE, giving.OP, content, timeout=PATIENCE)
+            said = await operator.command(
+                distribution.SERVICE, distribution.OP, content, timeout=PATIENCE
+            )
         except IonError as error:
             self._note_away(error)
             return False
@@ -109,7 +111,7 @@ class PolicyKeeper(Process, name=giving.KEEPER):
         version, text, seal = (said.get(name) for name in ("version", "text", "seal"))
         if not isinstance(version, int) or not isinstance(text, str) or version == have:
             return False
-        if not giving.is_good(self._endpoint.permission, nonce, version, text, seal):
+        if not distribution.is_good(self._endpoint.permission, nonce, version, text, seal):
             log.error("rules of version %d are not taken: their seal is not good", version)
             return False
         try:

@@ -19,10 +19,10 @@ from ion.base.resources import resource_folder
 from ion.base.settings import PolicySettings
 from ion.process.endpoint.endpoint import Endpoint
 from ion.process.policy import reading
+from ion.process.policy.decisions import Judge
 from ion.process.policy.facts import GivenFacts
 from ion.process.policy.gate import Gate
 from ion.process.policy.journal import Journal
-from ion.process.policy.judging import Judge
 from ion.process.policy.model import DENY, Decision, Rules, Subject
 from ion.process.policy.owners import Owners
 from ion.process.process import Process

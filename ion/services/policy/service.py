@@ -1,7 +1,7 @@
 """The policy service: takes rules that are right, keeps them in versions, and gives them out.
 
 Its rules are in its container's datastore; all instances on one datastore have the same. What it
-gives to containers is sealed with the key of the system (:mod:`ion.process.policy.giving`).
+gives to containers is sealed with the key of the system (:mod:`ion.process.policy.distribution`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import msgspec
 from ion.base import clock
 from ion.base.errors import ApplicationError, ConfigurationError, Conflict
 from ion.observe.context import current_call
-from ion.process.policy import giving, reading
+from ion.process.policy import distribution, reading
+from ion.process.policy.decisions import Judge
 from ion.process.policy.events import PolicyChanged
 from ion.process.policy.facts import GivenFacts, asked_of
 from ion.process.policy.gate import demand_rule
-from ion.process.policy.judging import Judge
 from ion.process.policy.model import DENY, Rules
 from ion.process.service import Service
 from ion.process.storeerrors import answering
@@ -97,7 +97,7 @@ class PolicyService(Service, name="policy", version="0.1.0"):
         with answering():
             head = await self._head()
         text = head.text if head.version != have else ""
-        seal = giving.sealed(self._endpoint.permission, nonce, head.version, text)
+        seal = distribution.sealed(self._endpoint.permission, nonce, head.version, text)
         return Given(head.version, text, seal)
 
     async def op_current(self) -> Version:

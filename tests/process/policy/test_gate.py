@@ -19,8 +19,8 @@ from ion.messaging.envelope import Envelope
 from ion.process.discovery import survey
 from ion.process.events import Event
 from ion.process.identity.acting import acting
+from ion.process.policy.decisions import Judge
 from ion.process.policy.journal import Journal
-from ion.process.policy.judging import Judge
 from ion.process.policy.model import Decision, Rules, Subject
 from ion.process.redelivery.deadletters import peek
 from tests.process.policy.policed import call, policed, token, write

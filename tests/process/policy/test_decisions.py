@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ion.base.errors import ApplicationError
+from ion.process.policy.decisions import Judge
 from ion.process.policy.facts import GivenFacts, asked_of
-from ion.process.policy.judging import Judge
 from ion.process.policy.model import NOBODY, UNKNOWN, Rule, Rules, Subject, When
 from ion.process.policy.reading import parse
 

@@ -1,4 +1,4 @@
-"""Hearing of an exchange point beside all mailboxes: so that a handler that runs hears it, too."""
+"""Listening at an exchange point beside all mailboxes: a handler that runs hears it, too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SETUP_TIMEOUT = 15.0  # seconds for the broker to make the exchange point
 MOST = 1000  # messages that wait at the broker
 
 
-class Beside:
+class Listener:
     """Has a queue of its own while it is open, and gives what comes to a function, at once.
 
     Where identity, signing or policy decide on messages, they do so on these, too.

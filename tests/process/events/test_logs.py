@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from ion import Container, Process, Service
-from ion.process.events import logged
+from ion.process.events import logs
 from ion.process.events.handing import Handing
 from ion.process.events.types import LogError, LogEvent, LogWarning
 from tests.process.hearing import Storm, Weather, listen, until
@@ -26,7 +26,7 @@ OFF = {"events.lifecycle": "off"}
 def url() -> Iterator[str]:
     """Give the URL of a bus; nothing is left behind at the root of all loggers."""
     before = list(logging.getLogger().handlers)
-    yield f"memory://logged-{next(_names)}"
+    yield f"memory://logs-{next(_names)}"
     assert logging.getLogger().handlers == before
 
 
@@ -57,7 +57,7 @@ async def test_warnings_and_errors_of_a_container_are_told(url: str) -> None:
         assert warning.description == "pressure is 7 at amqp://ada:***@host/"
         assert (warning.origin, warning.origin_type) == (container.id, "station.pump")
         assert (warning.op, warning.process.rpartition(".")[0]) == ("run", container.id)
-        assert warning.where.startswith("test_logged.py:")
+        assert warning.where.startswith("test_logs.py:")
         assert {type(each) for each in errors} == {LogError}
         assert any(
             each.error == "ValueError: the seal of redis://:***@host is gone" for each in errors
@@ -82,22 +82,22 @@ async def test_a_handler_of_such_events_that_fails_begins_no_endless_tale(url: s
 async def test_a_flood_is_bounded_and_lifecycle_events_do_not_drown(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logged, "RATE", 0.0)
+    monkeypatch.setattr(logs, "RATE", 0.0)
     async with Container(url, config=ON) as container:
         listener = await listen(container)
         for n in range(1000):
             log.warning("drop %d", n)
         await container.publish_event(Storm(origin="pier", force=9))
-        await until(lambda: len(listener.heard) > logged.BURST)
+        await until(lambda: len(listener.heard) > logs.BURST)
         assert [isinstance(each, Storm) for each in listener.heard].count(True) == 1
-        (teller,) = [h for h in logging.getLogger().handlers if isinstance(h, logged.LogTeller)]
+        (teller,) = [h for h in logging.getLogger().handlers if isinstance(h, logs.LogTeller)]
         teller._allowance._rate = 1e9
         log.warning("after it")
-        await until(lambda: len(listener.heard) >= 2 + logged.BURST)
-        assert len(listener.heard) == 2 + logged.BURST  # nothing of the flood came in between
+        await until(lambda: len(listener.heard) >= 2 + logs.BURST)
+        assert len(listener.heard) == 2 + logs.BURST  # nothing of the flood came in between
         last = listener.heard[-1]
         assert isinstance(last, LogEvent)
-        assert last.omitted == 1000 - logged.BURST
+        assert last.omitted == 1000 - logs.BURST
 
 
 async def test_what_the_way_itself_says_is_not_told(url: str) -> None:
@@ -124,7 +124,7 @@ class Plain(Process):
 async def test_where_nobody_asks_for_it_nothing_is_told(url: str) -> None:
     async with Container(url) as container:
         await container.spawn(Plain)
-        assert not any(isinstance(each, logged.LogTeller) for each in logging.getLogger().handlers)
+        assert not any(isinstance(each, logs.LogTeller) for each in logging.getLogger().handlers)
 
 
 async def test_one_that_cannot_be_told_takes_no_other_with_it():

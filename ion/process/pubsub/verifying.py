@@ -1,4 +1,4 @@
-"""The topic of an event that has come, for those who decide by it."""
+"""The topic of an event that has come, verified, for those who decide by it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ion.process.pubsub.topics import MAX_TOPIC
 from ion.process.serving.incoming import IncomingCall
 
 
-def heard_topic(call: IncomingCall) -> str:
+def verified_topic(call: IncomingCall) -> str:
     """Return the topic that an event was sent with, where its subscription is for such.
 
     Only the point's own exchange says for sure what that is. Whoever can put a message into the
