@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ion import ConfigurationError, Container, Service
+from tests.process.delivery import until
 
 
 class Lone(Service, name="lone", version="1.0.0", singleton=True, concurrency=1):
@@ -53,6 +54,35 @@ async def test_a_call_that_waits_goes_to_the_next_one(container, other):
     assert await calls[0] == first
     await container.kill()
     assert {await call for call in calls[10:]} == {second}
+
+
+class Writer(Service, name="writer", version="0.1.0", singleton=True, concurrency=1):
+    """Writes down in which order it is at work."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+
+    async def op_write(self, number: int) -> None:
+        self.lines.append(f"{number} begins, attempt {self.message.attempt}")
+        await asyncio.sleep(0.003)
+        self.lines.append(f"{number} ends")
+
+
+def in_order(count: int) -> list[str]:
+    return [line for n in range(count) for line in (f"{n} begins, attempt 1", f"{n} ends")]
+
+
+async def test_one_that_stops_hands_over_in_order_and_not_before_it_has_ended(container, other):
+    lines: list[str] = []
+    places = (container, other, container)
+    pids = [await place.spawn(Writer, args={"lines": lines}) for place in places]
+    for number in range(40):
+        await other.send("writer", "write", {"number": number})
+    for place, pid, so_far in zip(places, pids, (20, 50), strict=False):
+        await until(lambda: len(lines) > so_far)  # noqa: B023
+        await place.terminate_process(pid)
+    await until(lambda: len(lines) == 80)
+    assert lines == in_order(40)
 
 
 async def test_the_settings_make_a_singleton(bus):
