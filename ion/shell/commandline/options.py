@@ -17,10 +17,10 @@ from ion.base.ids import checked_name
 from ion.shell.commandline import attach as attachwords
 from ion.shell.commandline import call as callwords
 from ion.shell.commandline import dlq as dlqwords
+from ion.shell.commandline import doctor as doctorwords
 from ion.shell.commandline import operate as operatewords
 from ion.shell.commandline.arguments import AppArguments
 from ion.shell.commandline.content import check_content, split_target
-from ion.shell.doctor import words as doctorwords
 
 START = "start"  # the command where no reserved word was given
 DLQ = "dlq"

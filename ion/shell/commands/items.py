@@ -16,8 +16,8 @@ from typing import Any
 from ion.base.errors import IonError
 from ion.process.conversations.stream import StreamConversation
 from ion.shell import exits
-from ion.shell.commands.leaving import first_of, until_told
 from ion.shell.commands.printing import STDERR, STDOUT, Printer
+from ion.shell.commands.signals import first_of, until_told
 from ion.shell.render import to_json
 
 STANDARD = "-"  # standard input, or output

@@ -12,8 +12,8 @@ from ion.shell import exits
 from ion.shell.commandline.operate import ALL
 from ion.shell.commandline.options import Options
 from ion.shell.commands.choosing import chosen
-from ion.shell.commands.leaving import first_of, until_told
 from ion.shell.commands.printing import Printer
+from ion.shell.commands.signals import first_of, until_told
 from ion.shell.commands.system import ANSWERS_WITHIN, present
 from ion.shell.render import printable, to_json
 

@@ -15,10 +15,10 @@ from ion.process.discovery import AGENTS, survey
 from ion.shell import exits
 from ion.shell.commandline.operate import ALL
 from ion.shell.commandline.options import Options
-from ion.shell.commands.leaving import first_of, until_told
 from ion.shell.commands.nodes import need_some, nodes_named
 from ion.shell.commands.rates import Rows, Sample, Stats, sample
 from ion.shell.commands.screen import Screen, can_draw
+from ion.shell.commands.signals import first_of, until_told
 from ion.shell.commands.system import ANSWERS_WITHIN
 from ion.shell.render import Table, printable, show_json, to_json
 
