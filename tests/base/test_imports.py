@@ -79,7 +79,7 @@ def test_where_a_package_says_itself_where_modules_are_nothing_is_sure(lab: Path
     [
         ("redis", "ion.stores.redis.datastore:RedisDatastore", "'ioncore[redis]'", True),
         ("h5py", "ion.services.contexts.service:ContextsService", "'ioncore[contexts]'", False),
-        ("re2", "ion.services.contexts.service", "'ioncore[patterns]'", False),
+        ("re2", "ion.services.contexts.service", "'ioncore[patterns]'", True),
         ("pynmeagps", "ion.services.instrument.agent", "'ioncore[instruments]'", False),
         ("cronsim", "ion.services.scheduler.service", "'ioncore[scheduler]'", False),
     ],

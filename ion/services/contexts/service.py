@@ -13,7 +13,6 @@ from contextlib import aclosing
 from functools import partial
 
 from ion.base.errors import ConfigurationError, InvalidRequest, NotFound, Refused
-from ion.base.patterns import compiled
 from ion.process.service import Service
 from ion.process.storeerrors import answering
 from ion.services.contexts import codes, events
@@ -39,6 +38,12 @@ from ion.services.contexts.roots import Roots
 from ion.services.contexts.setting import Setting, open_shelf, setting_of
 from ion.services.contexts.telling import Announcer, BundleTeller
 
+try:
+    import re2  # noqa: F401 - what is asked for is asked for by patterns: nothing goes without
+except ImportError:
+    _message = "patterns need google-re2: pip install 'ioncore[patterns]'"
+    raise ConfigurationError(_message) from None
+
 PAGE = 5_000  # blobs of one answer
 DESTROYED = 4_000  # sources that are removed at once
 _ENTRY = 400  # bytes of an entry in an answer, about
@@ -60,10 +65,9 @@ class ContextsService(BlobOps, Service, name="contexts", version="0.1.0"):
     async def on_init(self) -> None:
         """Open its stores.
 
-        :raises ConfigurationError: the app's ``config`` is wrong, or google-re2 is not installed.
+        :raises ConfigurationError: the app's ``config`` is wrong.
         """
         setting = self._setting = setting_of(self.app_config)
-        compiled("a|b")  # says so, where patterns cannot be matched
         self._workers = [
             ThreadPoolExecutor(setting.workers, thread_name_prefix=f"contexts-{name}")
             for name in ("take", "give")
