@@ -90,6 +90,8 @@ class OutgoingCall(Conversation, eq=False):
         if performative.__class__ is not str:  # foreign senders leave it out, or set anything
             performative = performative_of(envelope)
         state = self.protocol.answered.get((self.state, performative))
+        if state is None and performative == c.AGREE and self.state == c.AGREED:
+            state = c.AGREED  # its request was delivered again: who has it now agrees, too
         if state is None:
             raise self.disallowed(performative)
         if state in c.FINAL:

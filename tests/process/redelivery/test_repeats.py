@@ -80,16 +80,19 @@ async def test_a_call_is_answered_by_the_container_that_takes_over(
 ) -> None:
     seen: Seen = []
     container = await start(bus, Held, seen, asyncio.Event())
-    calls = [
+    calls: list[Any] = [
         asyncio.ensure_future(other.rpc_send("held", "hold", {"what": str(n)}, timeout=60))
-        for n in range(10)
+        for n in range(9)
     ]
-    await until(lambda: len(seen) == 10)
+    request = other.request("held", "hold", {"what": "9"}, timeout=60)
+    await until(lambda: len(seen) == 10 and request.state == "AGREED")
     await container.kill()
     go = asyncio.Event()
-    go.set()
     again = await start(bus, Held, seen, go)
-    assert await asyncio.gather(*calls) == [f"done {n}" for n in range(10)]
+    await until(lambda: len(seen) == 20 and request._call.peer.startswith(again.id))
+    go.set()
+    assert await asyncio.gather(*calls, request) == [f"done {n}" for n in range(10)]
+    assert not other.endpoint.counts["disallowed"]
     assert sorted(attempt for _, attempt, _, _ in seen) == [1] * 10 + [2] * 10
     await again.stop()
 
