@@ -224,7 +224,7 @@ async def converse(
     return dialogue
 
 
-class Talk:
+class ParticipantDialogue:
     """A generic conversation as its participant has it: what ``talking.Talk`` says."""
 
     __slots__ = (
@@ -373,7 +373,7 @@ class Talk:
 
 def opens(call: IncomingCall) -> None:
     """Agree to a generic conversation: from now on both sides may speak."""
-    talk = Talk(call)
+    talk = ParticipantDialogue(call)
     call.talk = talk
     call.ear = talk.take
     call.agree()
