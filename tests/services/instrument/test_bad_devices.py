@@ -102,6 +102,10 @@ async def test_what_was_bad_is_counted(gps: Gps) -> None:
 
 async def test_a_command_that_the_device_does_not_answer_fails(gps: Gps) -> None:
     gps.process("NmeaDriver").settings["answer_timeout"] = 0.1
+    with pytest.raises(Exception, match="cannot hold") as raised:
+        await gps.client.set({"sentences": "GGA*RMC"})
+    assert raised.value.type == "Wrong"  # type: ignore[attr-defined]
+    assert not gps.process("NmeaDriver")._answers._owed  # it was not asked: no answer is late
     gps.talker._answer = lambda line: None  # type: ignore[method-assign]
     with pytest.raises(Exception, match="does not answer RATE") as raised:
         await gps.client.set({"rate": 5})

@@ -166,27 +166,29 @@ class NmeaDriver(Driver):
     async def _ask(self, name: str, value: str = "") -> str:
         """Send a sentence of the device's own and return the value that it answers.
 
+        :raises Wrong: a sentence cannot hold the value.
         :raises DeviceError: it is gone, says nothing in time, or says no.
         """
+        line = sentence("PION", name, value)
         link, timeout = self._link, float(self.settings.get("answer_timeout", 2.0))
         if link is None:
             message = "the device is not connected"
             raise DeviceError(message)
         async with self._asking:
-            words = await self._answer_to(link, name, value, timeout)
+            self._answers.ask(name, value)
+            words = await self._answer_to(link, name, line, timeout)
         if words[-1:] != ["OK"]:
             message = f"the device says no to {name} {value}"
             raise DeviceError(message)
         return ",".join(words[:-1])
 
-    async def _answer_to(self, link: Link, name: str, value: str, timeout: float) -> list[str]:
-        """Return the words that the device answers; raises as :meth:`_ask`."""
+    async def _answer_to(self, link: Link, name: str, line: bytes, timeout: float) -> list[str]:
+        """Return the words that the device answers to what was asked; raises as :meth:`_ask`."""
         answers = self._answers
-        answers.ask(name, value)
         future: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
         self._answer = future
         try:
-            await link.write(sentence("PION", name, value), timeout)
+            await link.write(line, timeout)
             async with asyncio.timeout(timeout):
                 return await future
         except TimeoutError:
