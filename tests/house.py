@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -231,6 +232,21 @@ def crowding(tree: Tree) -> list[str]:
         f"{folder}: {count} modules, more than {MAX_FOLDER}"
         for folder, count in folders.items()
         if count > MAX_FOLDER
+    ]
+
+
+_FILE = re.compile(r"``([a-z_]+\.py)``")
+
+
+def maps(tree: Tree) -> list[str]:
+    """Find files that the docstring of a package names, and that do not lie in it."""
+    paths = {module.path for module in tree.modules.values()}
+    return [
+        f"{module.path}:1: names {name}, which is not there"
+        for module in tree.modules.values()
+        if module.is_package
+        for name in _FILE.findall(ast.get_docstring(module.syntax) or "")
+        if str(Path(module.path).with_name(name)) not in paths
     ]
 
 

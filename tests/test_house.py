@@ -25,6 +25,7 @@ CHECKS = (
     house.docstrings,
     house.budgets,
     house.crowding,
+    house.maps,
     house.dangers,
     house.front_door,
 )
@@ -218,6 +219,14 @@ def test_a_module_without_a_docstring_is_found_out(tmp_path):
     (tmp_path / "ion/a.py").write_text("x = 1\n")
     faults = house.docstrings(Tree.read(tmp_path))
     assert faults == ["ion/a.py:1: the module has no docstring"]
+
+
+def test_a_map_that_names_what_is_not_there_is_found_out(tmp_path):
+    (tmp_path / "ion/base").mkdir(parents=True)
+    (tmp_path / "ion/base/b.py").write_text(DOC)
+    (tmp_path / "ion/base/__init__.py").write_text('"""First ``b.py``, then ``c.py``."""\n')
+    faults = house.maps(Tree.read(tmp_path))
+    assert faults == ["ion/base/__init__.py:1: names c.py, which is not there"]
 
 
 def test_a_right_tree_has_no_fault(tmp_path):
