@@ -121,6 +121,19 @@ def moment(seconds: float, timespec: str = "milliseconds") -> str:
     return told.replace("+00:00", "Z")
 
 
+def local_moment(seconds: Any) -> str | None:
+    """Return a time as :func:`moment` does, by the clock on the wall here; None where it is none.
+
+    :param seconds: as somebody else has sent it.
+    """
+    if not isinstance(seconds, int | float):
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, UTC).astimezone().isoformat(" ", "seconds")
+    except (OverflowError, OSError, ValueError):
+        return f"{seconds:g} s"
+
+
 def printable(text: str) -> str:
     """Return ``text`` with every control character written as an escape."""
     if text.isprintable():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -27,7 +26,7 @@ from ion.process.redelivery.letter import DeadLetter
 from ion.shell import exits
 from ion.shell.commandline.options import Options
 from ion.shell.commands.system import ANSWERS_WITHIN, Info, ask, names
-from ion.shell.render import Table, printable, show_json, to_json
+from ion.shell.render import Table, local_moment, printable, show_json, to_json
 
 SHOWN = 20
 _MAX_CELL = 60  # characters of a content or a cause in a table
@@ -253,13 +252,7 @@ def _cut(text: str) -> str:
 
 
 def _time(epoch_ms: int | None) -> str | None:
-    if epoch_ms is None:
-        return None
-    try:
-        moment = datetime.datetime.fromtimestamp(epoch_ms / 1000, tz=datetime.UTC)
-    except (ValueError, OverflowError, OSError):  # a foreign header
-        return str(epoch_ms)
-    return moment.astimezone().isoformat(" ", "seconds")
+    return None if epoch_ms is None else local_moment(epoch_ms / 1000)
 
 
 _ACTIONS: dict[str, _Action] = {

@@ -7,7 +7,6 @@ by their name: a container that is held up, or suspended, is there and does not 
 from __future__ import annotations
 
 import asyncio
-import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ from ion.shell.commandline.options import Options
 from ion.shell.commands.nodes import need_some, nodes_named
 from ion.shell.commands.printing import quietly
 from ion.shell.commands.system import ANSWERS_WITHIN
-from ion.shell.render import Table, printable, show_json
+from ion.shell.render import Table, local_moment, printable, show_json
 
 HEALTH = "health"
 _MAX_STACKS = 5  # that are shown of one container
@@ -115,7 +114,7 @@ def _overview(rows: Rows) -> Table:
             "container": row.get("container"),
             "live": _word(row.get("live")),
             "ready": _word(row.get("ready")),
-            "since": _time(row.get("since")),
+            "since": local_moment(row.get("since")),
             "slow ops": len(row.get("stuck") or ()),
             "wrong": [check.get("name") for check in _wrong(row)],
         }
@@ -164,10 +163,3 @@ def _with_stack(head: str, told: Row) -> str:
 
 def _word(value: Any) -> str:
     return "yes" if value else "no"
-
-
-def _time(epoch: Any) -> str | None:
-    if not isinstance(epoch, int | float):
-        return None
-    local = datetime.datetime.fromtimestamp(epoch, tz=datetime.UTC).astimezone()
-    return local.isoformat(" ", "seconds")

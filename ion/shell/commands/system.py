@@ -6,7 +6,6 @@ from those maps alone, so that an older or newer container can be listed too.
 
 from __future__ import annotations
 
-import datetime
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 
 from ion.process.discovery import AGENTS, gather_info, survey
 from ion.process.endpoint.endpoint import Endpoint
-from ion.shell.render import Table
+from ion.shell.render import Table, local_moment
 
 ANSWERS_WITHIN = 1.0  # seconds; a container answers in milliseconds
 
@@ -128,7 +127,7 @@ def nodes_table(rows: Rows) -> Table:
         columns += ["since", "reason"]
     times = ("started", "since")
     shown = [
-        {**row, "os pid": row.get("pid"), **{key: _time(row.get(key)) for key in times}}
+        {**row, "os pid": row.get("pid"), **{key: local_moment(row.get(key)) for key in times}}
         for row in rows
     ]
     return Table(tuple(columns), shown, _count(rows, "container", "containers"))
@@ -185,10 +184,3 @@ def _count(rows: Rows, one: str, many: str) -> str:
 
 def _size(value: Any) -> Any:
     return len(value) if isinstance(value, list) else value
-
-
-def _time(epoch: Any) -> str | None:
-    if not isinstance(epoch, int | float):
-        return None
-    local = datetime.datetime.fromtimestamp(epoch, tz=datetime.UTC).astimezone()
-    return local.isoformat(" ", "seconds")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import sys
 import time
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from ion.shell.commands.rates import Rows, Sample, Stats, sample
 from ion.shell.commands.screen import Screen, can_draw
 from ion.shell.commands.signals import first_of, until_told
 from ion.shell.commands.system import ANSWERS_WITHIN
-from ion.shell.render import Table, printable, show_json, to_json
+from ion.shell.render import Table, local_moment, printable, show_json, to_json
 
 SHOWN = 10  # rows of services, and of processes, where there is no screen to fit them to
 _MEGA = 1_048_576
@@ -119,10 +118,9 @@ def lines_of(found: Sample, rows: int) -> list[str]:
 
     :param rows: of services, and of processes, at most.
     """
-    clock = datetime.datetime.fromtimestamp(found.time).astimezone()
     count = len(found.containers)
     head = (
-        f"{clock.isoformat(' ', 'seconds')}  {count} {'container' if count == 1 else 'containers'}"
+        f"{local_moment(found.time)}  {count} {'container' if count == 1 else 'containers'}"
         f"  {len(found.processes)} processes"
     )
     tables = (

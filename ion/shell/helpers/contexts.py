@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ion.shell.helpers.places import Place
-from ion.shell.render import Table
+from ion.shell.render import Table, moment
 
 if TYPE_CHECKING:
     from ion.services.contexts.client import ContextsClient
@@ -44,7 +43,7 @@ class Contexts:
                     "blobs": stat.blobs,
                     "bytes": stat.bytes,
                     "sources": stat.sources,
-                    "changed": _time(stat.changed),
+                    "changed": moment(stat.changed, "seconds"),
                 }
             )
         return Table(_TAGS, rows, MORE if len(found) > limit else "")
@@ -82,7 +81,3 @@ class Contexts:
 
     def __repr__(self) -> str:
         return "contexts() lists the tags; contexts.blobs(tag_re), contexts.bundle(source, tag)"
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

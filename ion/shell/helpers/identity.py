@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ion.shell.helpers.places import Place
-from ion.shell.render import Table
+from ion.shell.render import Table, moment
 
 if TYPE_CHECKING:
     from ion.services.identity.client import IdentityClient
@@ -67,7 +66,7 @@ class ActorsOf:
                 "kind": each.kind,
                 "label": each.label or None,
                 "public": each.public or None,
-                "since": _told(each.created),
+                "since": moment(each.created, "seconds"),
             }
             for each in await self.client.credentials(actor)
         ]
@@ -104,9 +103,5 @@ def _row(actor: Actor) -> dict[str, Any]:
         "name": actor.name or None,
         "roles": ", ".join(actor.roles) or None,
         "enabled": actor.enabled,
-        "since": _told(actor.created),
+        "since": moment(actor.created, "seconds"),
     }
-
-
-def _told(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ion.base.errors import ApplicationError
 from ion.process.command.operator import Operator
 from ion.shell.helpers.places import Place
-from ion.shell.render import Table
+from ion.shell.render import Table, moment
 
 if TYPE_CHECKING:
     from ion.process.calling import Calling
@@ -83,7 +82,7 @@ class Policies:
                 "version": each.version,
                 "rules": each.rules,
                 "actor": each.actor or None,
-                "created": datetime.fromtimestamp(each.created, UTC).isoformat(timespec="seconds"),
+                "created": moment(each.created, "seconds"),
                 "comment": each.comment or None,
             }
             for each in found

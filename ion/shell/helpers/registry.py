@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ion.shell.helpers.places import Place
-from ion.shell.render import Table
+from ion.shell.render import Table, moment
 
 if TYPE_CHECKING:
     from ion.services.resource_registry.client import ResourceRegistryClient
@@ -117,7 +116,7 @@ def _row(found: Resource) -> dict[str, Any]:
         "change": found.change,
         "state": found.state,
         "revision": found.revision,
-        "modified": _time(found.modified),
+        "modified": moment(found.modified, "seconds"),
         "attributes": short or None,
     }
 
@@ -126,7 +125,10 @@ def _shown(found: Resource) -> list[tuple[str, Any]]:
     told = _row(found)
     names = ("id", "type", "name", "owner", "state", "revision", "change", "actor", "modified")
     rows = [(name, told[name]) for name in names]
-    rows += [("created", _time(found.created)), ("description", found.description or None)]
+    rows += [
+        ("created", moment(found.created, "seconds")),
+        ("description", found.description or None),
+    ]
     return rows + [(name, repr(value)) for name, value in found.attributes.items()]
 
 
@@ -141,7 +143,3 @@ def _sentence(said: Association) -> str:
 
 def _parts(said: Association) -> dict[str, Any]:
     return {"subject": said.subject, "predicate": said.predicate, "object": said.object}
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ion.shell.helpers.places import Place
-from ion.shell.render import Table
+from ion.shell.render import Table, moment
 
 if TYPE_CHECKING:
     from ion.services.scheduler.client import SchedulerClient
@@ -76,7 +75,7 @@ def _row(task: Task) -> dict[str, Any]:
         "task": task.id,
         "state": "waiting" if task.trouble and task.state == "active" else task.state,
         "when": _when(task.schedule),
-        "due": _told(task.due),
+        "due": None if task.due is None else moment(task.due),
         "target": task.target.word,
         "fired": task.fired,
         "missed": task.missed or None,
@@ -95,7 +94,7 @@ def _firing(firing: Firing) -> dict[str, Any]:
     error = firing.error or {}
     result = error.get("message") if error else firing.result
     return {
-        "due": _told(firing.due),
+        "due": moment(firing.due),
         "late": f"{firing.at - firing.due:.3f} s",
         "outcome": firing.outcome,
         "missed": firing.missed or None,
@@ -103,9 +102,3 @@ def _firing(firing: Firing) -> dict[str, Any]:
         "result": result,
         "id": firing.id,
     }
-
-
-def _told(moment: float | None) -> str | None:
-    if moment is None:
-        return None
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")

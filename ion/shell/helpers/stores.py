@@ -6,11 +6,10 @@ Both ask the services of these names, wherever in the system they run.
 from __future__ import annotations
 
 from contextlib import aclosing
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ion.shell.helpers.places import Place
-from ion.shell.render import Table
+from ion.shell.render import Table, moment
 
 if TYPE_CHECKING:
     from ion.objects.repository import Version
@@ -125,9 +124,8 @@ def _table(rows: Rows) -> Table:
 
 
 def _version(version: Version) -> dict[str, Any]:
-    when = datetime.fromtimestamp(version.time, UTC).isoformat(timespec="seconds")
     told = {"author": version.author or None, "comment": version.comment or None}
-    return {"commit": version.hash, "time": when, **told}
+    return {"commit": version.hash, "time": moment(version.time, "seconds"), **told}
 
 
 def _row(row: Row) -> dict[str, Any]:

@@ -307,7 +307,7 @@ def test_long_causes_are_cut_and_odd_times_are_no_error():
     headers = {"cause": "x" * 500, "dead-at": 10**18}
     line = letters_table([shown(Envelope("take", headers=headers))]).text().splitlines()[1]
     assert len(line) < 150
-    assert str(10**18) in line
+    assert "1e+15 s" in line
 
 
 def test_keys_are_what_containers_host():

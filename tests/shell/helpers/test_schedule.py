@@ -28,7 +28,7 @@ async def test_tasks_in_the_shell() -> None:
         told = {row["task"]: row for row in (await schedule()).rows}
         assert told["noon"]["when"] == "0 12 * * * Europe/Berlin"
         assert told["noon"]["target"] == "hello.hello"
-        assert told["once"]["due"] == "2050-01-01T00:00:00.000+00:00"
+        assert told["once"]["due"] == "2050-01-01T00:00:00.000Z"
         await schedule.add("nobody", at=0.0, send="nobody.hello")
 
         async def waits() -> bool:

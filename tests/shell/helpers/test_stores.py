@@ -36,7 +36,7 @@ async def test_repositories(container: Container) -> None:
     told = await repos.history("ctd")
     assert [row["commit"] for row in told.rows] == [two.hash, one.hash]
     assert (told.rows[1]["author"], told.rows[1]["comment"]) == ("ada", "first")
-    assert told.rows[1]["time"].endswith("+00:00")
+    assert told.rows[1]["time"].endswith("Z")
     assert (await repos.history("ctd", limit=1)).note == "there are more: give a limit"
 
 
