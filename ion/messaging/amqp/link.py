@@ -7,12 +7,14 @@ aio-pika connects (plain, not robust: recovery is ours); its aiormq connection s
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import aio_pika
+from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.channel import Channel as RawChannel
 from yarl import URL
 
@@ -37,6 +39,7 @@ from ion.messaging.amqp.wire import Wire, WireEvents, WireFactory
 T = TypeVar("T")
 
 CLOSE_TIMEOUT = 5.0
+MAX_CHANNEL = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +138,7 @@ class Link:
         connection = self._connection.transport.connection
         token = is_ours.set(True)  # the channel's tasks log as ours
         try:
-            raw = connection.channel(
-                publisher_confirms=confirms, on_return_raises=False, timeout=timeout
-            )
+            raw = _open_channel(connection, confirms, timeout)
             opening = begun(guarded(what, raw, timeout, self.wire.waits))
         finally:
             is_ours.reset(token)
@@ -221,6 +222,24 @@ class Channel:
             await guarded("close a channel", self.raw.close(), timeout, self.waits)
         except IonError:
             return
+
+
+async def _open_channel(
+    connection: AbstractConnection, confirms: bool, timeout: float
+) -> AbstractChannel:
+    """Open a channel of the lowest free number.
+
+    aiormq takes the one above the highest: where channels are opened before others are closed, that
+    goes up and up, and beyond the highest one agreed on the broker ends the connection.
+    """
+    taken = connection.channels
+    number = next(number for number in itertools.count(1) if number not in taken)
+    if number > (connection.connection_tune.channel_max or MAX_CHANNEL):
+        message = f"all {number - 1} channels of the connection are open"
+        raise Unavailable(message)
+    return await connection.channel(
+        number, publisher_confirms=confirms, on_return_raises=False, timeout=timeout
+    )
 
 
 def checked_urls(urls: Sequence[str]) -> list[URL]:

@@ -1,0 +1,38 @@
+"""Channels of one connection: their numbers are used again, and there are as many as agreed on."""
+
+from __future__ import annotations
+
+import pytest
+
+from ion.base.errors import Unavailable
+from ion.messaging.amqp.link import Link
+from ion.messaging.amqp.transport import AmqpTransport
+from ion.messaging.listening.login import Terms
+from tests.messaging.listening.listening import listening, url_of
+
+pytestmark = pytest.mark.amqp
+MOST = 20
+
+
+async def open_more(link: Link) -> None:
+    for _ in range(MOST):
+        await link.channel("one more", 10.0)
+
+
+async def test_many_are_opened_one_after_another_and_no_more_at_once_than_agreed() -> None:
+    async with listening(terms=Terms(channels=MOST)) as server:
+        transport = AmqpTransport(url_of(server))
+        await transport.open()
+        link = transport._link
+        assert link is not None
+        last = await link.channel("the first", 10.0)
+        for _ in range(10 * MOST):  # the next before the last is closed
+            now = await link.channel("the next", 10.0)
+            await last.close(10.0)
+            last = now
+        with pytest.raises(Unavailable, match=f"all {MOST} channels"):
+            await open_more(link)
+        assert not link.is_lost
+        await last.close(10.0)
+        await link.channel("again", 10.0)
+        await transport.close()
