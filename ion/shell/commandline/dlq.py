@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 from ion.base.errors import ConfigurationError
+from ion.shell.commandline.numbers import whole
 
+DLQ = "dlq"
 ACTIONS = ("list", "show", "replay", "purge")
 MAX_SHOWN = 1000
-_DIGITS = 9
 
 DESCRIPTION = """\
 Look after dead letters: messages that nobody could handle.
@@ -41,14 +42,21 @@ TIMEOUT = (
 )
 
 
-class Words(Protocol):
-    """What was typed after ``dlq``."""
+@dataclass
+class Fields:
+    """What was typed after it.
 
-    action: str
-    keys: Sequence[str]
-    ids: list[str] | None
-    limit: int | None
-    yes: bool
+    :ivar action: what is to be done, with the queues of ``keys``.
+    :ivar ids: of the messages that are meant; None: all.
+    :ivar limit: how many at most.
+    :ivar yes: whether to go on without asking.
+    """
+
+    action: str = ACTIONS[0]
+    keys: Sequence[str] = ()
+    ids: list[str] | None = None
+    limit: int | None = None
+    yes: bool = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--limit",
-        type=_whole,
+        type=whole("messages"),
         metavar="N",
         help=f"only the N oldest (show: 20 by default, {MAX_SHOWN} at most; replay: all)",
     )
@@ -79,14 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("keys", nargs="*", metavar="KEY", help="whose dead letters; see above")
 
 
-def _whole(word: str) -> int:
-    if word.isascii() and word.isdecimal() and len(word) <= _DIGITS and int(word) > 0:
-        return int(word)
-    message = f"{word!r} is no number of messages: give 1 or more"
-    raise argparse.ArgumentTypeError(message)
-
-
-def check(words: Words) -> None:
+def check(words: Fields) -> None:
     """Hold the options against the action.
 
     :raises ConfigurationError: they do not go together, or one is missing.
@@ -97,7 +98,7 @@ def check(words: Words) -> None:
         raise ConfigurationError(message)
 
 
-def _fault(words: Words) -> str:
+def _fault(words: Fields) -> str:
     action = words.action
     if words.ids is not None and action == "list":
         return "takes no --id"

@@ -1,7 +1,7 @@
 """The command line of the words that watch and steer a running system: their arguments, as data.
 
 ``health``, ``top``, ``tail``, ``spawn``, ``kill``, ``restart``, ``drain``, ``loglevel``. What they
-do is in a module of each; here is only what may be typed after them.
+do is in :mod:`ion.shell.commands`; here is only what may be typed after them.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ from typing import NamedTuple
 
 from ion.base.errors import ConfigurationError
 from ion.shell.commandline.content import parse_content
+from ion.shell.commandline.numbers import interval, whole
 
 ALL = "all"
 LEVELS = ("debug", "info", "warning", "error", "critical")
 LINES = 10
 MAX_LINES = 1000
 EVERY = 2.0
-_LEAST = 0.1
-_DAY = 86_400.0
-_DIGITS = 9
 _PID = re.compile(r"[^.\s]+\.\d+", re.ASCII)
 
 NODE_HELP = "a container: its id, or a beginning that only one has"
@@ -115,8 +113,13 @@ def _refuse(message: str) -> None:
 def _add_top(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     _add_node(parser)
-    add("--every", type=_interval, metavar="S", help=f"seconds between two samples ({EVERY:g})")
-    add("--count", type=_whole, metavar="N", help="end after N samples; print them one by one")
+    add("--every", type=interval, metavar="S", help=f"seconds between two samples ({EVERY:g})")
+    add(
+        "--count",
+        type=whole("samples"),
+        metavar="N",
+        help="end after N samples; print them one by one",
+    )
 
 
 def _add_tail(parser: argparse.ArgumentParser) -> None:
@@ -126,7 +129,7 @@ def _add_tail(parser: argparse.ArgumentParser) -> None:
     add("--logger", metavar="NAME", help="only that logger and those below it")
     add("--grep", metavar="TEXT", help="only records that have TEXT in them, whatever its case")
     lines = f"begin with the last N records (default: {LINES}, at most {MAX_LINES})"
-    add("-n", "--lines", type=_lines, metavar="N", help=lines)
+    add("-n", "--lines", type=whole("records", 0, MAX_LINES), metavar="N", help=lines)
     both = parser.add_mutually_exclusive_group()
     both.add_argument(
         "-f",
@@ -174,31 +177,6 @@ def _add_node(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "node", nargs="?", default=ALL, metavar="NODE", help=f"{NODE_HELP} (default: {ALL})"
     )
-
-
-def _interval(word: str) -> float:
-    try:
-        seconds = float(word)
-    except ValueError:
-        seconds = 0.0
-    if _LEAST <= seconds < _DAY:  # also False for NaN
-        return seconds
-    message = f"{word!r} is no interval: give seconds, {_LEAST:g} or more and under a day"
-    raise argparse.ArgumentTypeError(message)
-
-
-def _whole(word: str) -> int:
-    if word.isascii() and word.isdecimal() and len(word) <= _DIGITS and int(word) > 0:
-        return int(word)
-    message = f"{word!r} is no number of samples: give 1 or more"
-    raise argparse.ArgumentTypeError(message)
-
-
-def _lines(word: str) -> int:
-    if word.isascii() and word.isdecimal() and len(word) <= _DIGITS and int(word) <= MAX_LINES:
-        return int(word)
-    message = f"{word!r} is no number of records: give 0 to {MAX_LINES}"
-    raise argparse.ArgumentTypeError(message)
 
 
 _COMMANDING = """\

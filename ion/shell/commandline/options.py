@@ -21,10 +21,9 @@ from ion.shell.commandline import doctor as doctorwords
 from ion.shell.commandline import operate as operatewords
 from ion.shell.commandline.arguments import AppArguments
 from ion.shell.commandline.content import check_content, split_target
+from ion.shell.commandline.numbers import seconds
 
 START = "start"  # the command where no reserved word was given
-DLQ = "dlq"
-_DAY = 86_400.0
 _LISTEN = "--listen"
 _ANY_PORT = "127.0.0.1:0"
 _ADDRESS = re.compile(
@@ -35,7 +34,7 @@ LEVELS = operatewords.LEVELS
 
 
 @dataclass
-class Options(operatewords.Fields, attachwords.Fields, callwords.Fields):
+class Options(operatewords.Fields, attachwords.Fields, callwords.Fields, dlqwords.Fields):
     """What was asked for. Optional values are None (or empty) where nothing was said.
 
     :ivar command: ``start`` or a reserved word.
@@ -45,8 +44,6 @@ class Options(operatewords.Fields, attachwords.Fields, callwords.Fields):
     :ivar settings: ``section.key=value`` words.
     :ivar timeout: seconds.
     :ivar plan: whether ``check`` shows what would be started.
-    :ivar action: what ``dlq`` is to do, with the queues of ``keys``; ``ids``, ``limit`` and ``yes``
-        are its options.
     """
 
     command: str = START
@@ -68,11 +65,6 @@ class Options(operatewords.Fields, attachwords.Fields, callwords.Fields):
     timeout: float | None = None
     explain: str | None = None
     plan: bool = False
-    action: str = "list"
-    keys: Sequence[str] = ()
-    ids: list[str] | None = None
-    limit: int | None = None
-    yes: bool = False
 
 
 _START_DESCRIPTION = """\
@@ -136,7 +128,7 @@ def _checked(options: Options, parser: argparse.ArgumentParser) -> Options:
             split_target(options.target)
             check_content(options.content)
         AppArguments(options.args)
-        if options.command == DLQ:
+        if options.command == dlqwords.DLQ:
             dlqwords.check(options)
         operatewords.check(options.command, options, options.content)
     except IonError as error:
@@ -303,18 +295,7 @@ def _calling_parser(word: str) -> argparse.ArgumentParser:
 
 
 def _add_timeout(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help=text)
-
-
-def _seconds(word: str) -> float:
-    try:
-        seconds = float(word)
-    except ValueError:
-        seconds = 0.0
-    if 0 < seconds < _DAY:  # also False for NaN
-        return seconds
-    message = f"{word!r} is no time: give seconds, over 0 and under a day"
-    raise argparse.ArgumentTypeError(message)
+    parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help=text)
 
 
 def _check_parser(word: str) -> argparse.ArgumentParser:
@@ -372,7 +353,7 @@ _COMMANDS: dict[str, Callable[[str], argparse.ArgumentParser]] = {
     **dict.fromkeys(callwords.DESCRIPTIONS, _calling_parser),
     "check": _check_parser,
     "config": _config_parser,
-    DLQ: _dlq_parser,
+    dlqwords.DLQ: _dlq_parser,
     "doctor": _doctor_parser,
     **dict.fromkeys(_WORDS, _operating_parser),
 }

@@ -20,7 +20,8 @@ from ion.shell import exits
 from ion.shell.advice import advise
 from ion.shell.commandline import call as callwords
 from ion.shell.commandline.attach import ATTACH
-from ion.shell.commandline.options import DLQ, Options
+from ion.shell.commandline.dlq import DLQ
+from ion.shell.commandline.options import Options
 from ion.shell.commands import call as calling
 from ion.shell.commands import steering
 from ion.shell.commands.config import BROKER, check_urls, read_settings
