@@ -66,3 +66,20 @@ def test_settings_may_come_by_a_pipe_that_somebody_writes(
     with pytest.raises(ConfigurationError, match="nobody has written it in time"):
         read(files=[path])
     assert files.PATIENCE >= 1
+
+
+def test_what_is_secret_is_written_whole_and_read_where_others_cannot(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    files.write_whole(path, "first")
+    files.write_whole(path, "second")
+    assert files.read_closed(path, 99, "the key") == b"first"
+    path.chmod(0o644)
+    with pytest.raises(ConfigurationError, match=r"the key is open to others: chmod 600 /"):
+        files.read_closed(path, 99, "the key")
+    assert files.read_closed(path, 3, "it", closed_to=files.OTHERS_WRITE) == b"fir"
+    files.write_whole(path, "third", mode=0o644, replace=True)
+    assert path.read_text() == "third"
+    assert list(tmp_path.iterdir()) == [path]
+    path.chmod(0o664)
+    with pytest.raises(ConfigurationError, match="can be written by others"):
+        files.read_closed(path, 99, "it", closed_to=files.OTHERS_WRITE)

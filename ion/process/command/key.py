@@ -11,17 +11,15 @@ a loop must go on.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import secrets
-import stat
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ion.base.errors import ConfigurationError, IonError
+from ion.base.files import read_closed, write_whole
 from ion.base.folders import data_folder
 from ion.base.settings import AgentSettings
 from ion.process.command.ring import Ring, shared
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from ion.process.identity.pairs import Pairs
 
 _DIGITS = re.compile(r"[0-9a-fA-F]{64}\Z", re.ASCII)
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _MAX_BYTES = 4096
 
 
@@ -134,7 +131,7 @@ def find_or_make(settings: AgentSettings, sysname: str) -> Key:
         return key
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _make(path)
+        write_whole(path, secrets.token_hex(32) + "\n")
     except OSError as error:
         raise _unwritable(path, sysname, error) from error
     key = find(settings, sysname)
@@ -164,42 +161,17 @@ def _unwritable(path: Path, sysname: str, error: OSError) -> Unwritable:
     return Unwritable(message)
 
 
-def _make(path: Path) -> None:
-    """Make the file whole or not at all; another's that is there first stays."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "w") as file:
-            file.write(secrets.token_hex(32) + "\n")
-            file.flush()
-            os.fsync(fd)
-        with contextlib.suppress(FileExistsError):
-            path.hardlink_to(draft)
-    finally:
-        draft.unlink()
-
-
 def _read(path: Path) -> Key | None:
     """Return the key in a file; None where there is no such file.
 
     :raises ConfigurationError: it cannot be read, is not this user's alone, or holds no key.
     """
+    place = f"the key file {path}"
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        raw = read_closed(path, _MAX_BYTES, place)
     except FileNotFoundError:
         return None
     except OSError as error:
-        message = f"the key file {path} cannot be read: {error.strerror}"
+        message = f"{place} cannot be read: {error.strerror}"
         raise ConfigurationError(message) from error
-    try:
-        info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode):
-            message = f"the key file {path} is no file"
-            raise ConfigurationError(message)
-        if info.st_mode & _OTHERS:
-            message = f"the key file {path} is open to others: chmod 600 {path}"
-            raise ConfigurationError(message)
-        raw = os.read(fd, _MAX_BYTES)
-    finally:
-        os.close(fd)
-    return given(raw.decode("ascii", "replace"), f"the key file {path}")
+    return given(raw.decode("ascii", "replace"), place)

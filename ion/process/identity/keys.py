@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import hashlib
 import hmac
 import json
-import os
-import secrets
-import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ion.base.errors import ConfigurationError
+from ion.base.files import OTHERS_WRITE, read_closed, write_whole
 from ion.process.identity.curve import fault_in
 from ion.process.identity.extra import (
     Ed25519PrivateKey,
@@ -30,8 +27,6 @@ from ion.process.identity.extra import (
 )
 
 _DOMAIN = b"ion identity v1\n"
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _MAX_BYTES = 262_144
 _SIZE = 32  # bytes of a public key
 
@@ -126,29 +121,15 @@ def found_or_made(path: Path) -> Ed25519PrivateKey:
 
     :raises ConfigurationError: it is open to others, no key, or cannot be read or made.
     """
+    place = f"the key file {path}"
     try:
         if not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _make(path)
-        return private_key(_read(path, _OTHERS, "chmod 600"), f"the key file {path}")
+            write_whole(path, pem_of(Ed25519PrivateKey.generate()))
+        return private_key(read_closed(path, _MAX_BYTES, place).decode("utf-8", "replace"), place)
     except OSError as error:
-        message = f"the key file {path} cannot be read, or made: {error.strerror}"
+        message = f"{place} cannot be read, or made: {error.strerror}"
         raise ConfigurationError(message) from error
-
-
-def _make(path: Path) -> None:
-    """Make the file whole or not at all; another's that is there first stays."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "w") as file:
-            file.write(pem_of(Ed25519PrivateKey.generate()))
-            file.flush()
-            os.fsync(fd)
-        with contextlib.suppress(FileExistsError):
-            path.hardlink_to(draft)
-    finally:
-        draft.unlink()
 
 
 def key_set(keys: Iterable[Ed25519PublicKey]) -> dict[str, Any]:
@@ -168,7 +149,7 @@ def read_key_set(path: Path) -> list[PublicKey]:
     """
     place = f"the key set {path}"
     try:
-        data = json.loads(_read(path, _OTHERS_WRITE, "chmod go-w"))
+        data = json.loads(read_closed(path, _MAX_BYTES, place, closed_to=OTHERS_WRITE))
         if not isinstance(data, dict) or not isinstance(data.get("keys"), list):
             raise TypeError
         return [_of_jwk(each, place) for each in data["keys"]]
@@ -191,23 +172,6 @@ def _of_jwk(jwk: Any, place: str) -> PublicKey:
     found = public_key(str(jwk.get("x", "")), place, issuer if isinstance(issuer, str) else None)
     kid = jwk.get("kid")
     return PublicKey(kid if isinstance(kid, str) else found.id, found.key, found.issuer, place)
-
-
-def _read(path: Path, closed_to: int, remedy: str) -> str:
-    """Return a file's text.
-
-    :raises ConfigurationError: it is no file, or open to others.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(fd, "rb") as file:
-        info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode):
-            message = f"{path} is no file"
-            raise ConfigurationError(message)
-        if info.st_mode & closed_to:
-            message = f"{path} is open to others: {remedy} {path}"
-            raise ConfigurationError(message)
-        return file.read(_MAX_BYTES).decode("utf-8", "replace")
 
 
 def _letters(raw: bytes) -> str:

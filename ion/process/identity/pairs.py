@@ -10,14 +10,11 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
-import os
-import secrets
-import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ion.base.errors import ConfigurationError
-from ion.base.files import read_file
+from ion.base.files import OTHERS_WRITE, read_closed, read_file, write_whole
 from ion.process.command.ring import OWN, Check, Ring, checks_of, shared
 from ion.process.identity.extra import Ed25519PrivateKey, InvalidSignature
 from ion.process.identity.keys import PublicKey, found_or_made, public_key, written
@@ -26,7 +23,6 @@ log = logging.getLogger(__name__)
 SUFFIX = ".pub"
 MAX_TRUSTED = 10_000
 MAX_BYTES = 4096
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class Pairs:
@@ -107,7 +103,7 @@ def _show(path: Path, own: str) -> None:
     public = path.with_name(path.name + SUFFIX)
     try:
         if not public.exists() or not _is_that(public, own):
-            _write(public, f"{own}\n")
+            write_whole(public, f"{own}\n", mode=0o644, replace=True)
     except OSError as error:  # it may be where nothing can be written, as secrets often are
         log.info("the public key %s cannot be put into %s: %s", own, public, error.strerror)
 
@@ -118,18 +114,6 @@ def _is_that(public: Path, own: str) -> bool:
         return written(public_key(text, str(public)).key) == own
     except ConfigurationError:
         return False
-
-
-def _write(path: Path, text: str) -> None:
-    """Make a file whole or not at all, which others cannot write."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    try:
-        with os.fdopen(fd, "w") as file:
-            file.write(text)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _named(folder: Path) -> dict[str, PublicKey]:
@@ -156,12 +140,11 @@ def _named(folder: Path) -> dict[str, PublicKey]:
 
 
 def _public(path: Path) -> PublicKey:
-    text = read_file(path, MAX_BYTES).decode("ascii", "replace")
-    _must_be_ours(path)
-    return public_key(text, str(path))
+    raw = read_closed(path, MAX_BYTES, str(path), closed_to=OTHERS_WRITE)
+    return public_key(raw.decode("ascii", "replace"), str(path))
 
 
 def _must_be_ours(path: Path) -> None:
-    if path.stat().st_mode & _OTHERS_WRITE:
+    if path.stat().st_mode & OTHERS_WRITE:
         message = f"{path} can be written by others: chmod go-w {path}"
         raise ConfigurationError(message)

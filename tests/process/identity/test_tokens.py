@@ -405,7 +405,7 @@ def test_public_keys_are_read_from_settings_and_sets(tmp_path: Any) -> None:
     path.write_text(json.dumps(key_set([key.public_key()])))
     assert [each.id for each in read_key_set(path)] == [key_id(key.public_key())]
     path.chmod(0o666)
-    with pytest.raises(ConfigurationError, match="open to others"):
+    with pytest.raises(ConfigurationError, match="can be written by others: chmod go-w"):
         read_key_set(path)
     path.chmod(0o644)
     jwk = key_set([key.public_key()])["keys"][0]
