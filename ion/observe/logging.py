@@ -29,11 +29,6 @@ _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 _CONTROL.update({ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\t"})
 
 
-def get_logger(name: str) -> logging.Logger:
-    """Return the logger of the module ``name``."""
-    return logging.getLogger(name)
-
-
 def set_up(settings: LoggingSettings | None = None, stream: TextIO | None = None) -> None:
     """Send the logs of this OS process to one stream; called again, it replaces what it set up.
 

@@ -15,7 +15,7 @@ import pytest
 from ion.base.errors import ConfigurationError
 from ion.base.settings import LoggingSettings
 from ion.observe.context import CallContext, current_call, current_container
-from ion.observe.logging import checked_level, context, get_logger, set_level, set_up
+from ion.observe.logging import checked_level, context, set_level, set_up
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def call() -> Iterator[CallContext]:
 
 def test_a_text_line_says_when_who_and_what(stream, call):
     set_up(stream=stream)
-    get_logger("test.one").info("said %d", 5)
+    logging.getLogger("test.one").info("said %d", 5)
     when, rest = stream.getvalue().split(" ", 1)
     assert rest == "INFO    test.one [box_1_ab.7 hello box_1_ab-12] said 5\n"
     assert len(when) == len("2026-01-01T00:00:00.000Z")
@@ -49,7 +49,7 @@ def test_a_text_line_says_when_who_and_what(stream, call):
 
 def test_a_json_line_is_one_object_with_the_context(stream, call):
     set_up(LoggingSettings(format="json"), stream)
-    get_logger("test.one").warning("two\nlines", extra={"count": 3, "thing": object()})
+    logging.getLogger("test.one").warning("two\nlines", extra={"count": 3, "thing": object()})
     [line] = stream.getvalue().splitlines()
     fields = json.loads(line)
     assert fields.pop("time").endswith("Z")
@@ -78,7 +78,7 @@ def test_the_container_speaks_where_no_call_is_handled():
 def test_secrets_are_masked_on_every_path_into_a_record(stream, format):
     url = "amqp://guest:hunter2@host:5672/vhost"
     set_up(LoggingSettings(format=format), stream)
-    log = get_logger("test.one")
+    log = logging.getLogger("test.one")
     log.info("to %s", url)
     log.info("extra", extra={"password": "hunter2", "broker": url, "nested": {"token": "hunter2"}})
     try:
@@ -93,7 +93,7 @@ def test_secrets_are_masked_on_every_path_into_a_record(stream, format):
 def test_a_message_cannot_begin_a_line_of_its_own(stream, call):
     call.op = "x\n2026 ERROR root forged"
     set_up(stream=stream)
-    get_logger("test.one").info("got %s", "a\n2026-01-01 ERROR root: forged\x1b[31m\x9b")
+    logging.getLogger("test.one").info("got %s", "a\n2026-01-01 ERROR root: forged\x1b[31m\x9b")
     [line] = stream.getvalue().splitlines()
     assert "\\n2026-01-01 ERROR" in line
     assert "\x1b" not in line
@@ -105,7 +105,7 @@ def test_a_traceback_follows_its_line(stream):
     try:
         raise ValueError("why")
     except ValueError:
-        get_logger("test.one").exception("failed")
+        logging.getLogger("test.one").exception("failed")
     lines = stream.getvalue().splitlines()
     assert lines[0].endswith("failed")
     assert lines[1] == "Traceback (most recent call last):"
@@ -114,10 +114,10 @@ def test_a_traceback_follows_its_line(stream):
 
 def test_levels_of_single_loggers_and_of_noisy_libraries(stream):
     set_up(LoggingSettings(level="INFO", levels={"test.one": "DEBUG", "aiormq": "INFO"}), stream)
-    get_logger("test.one").debug("shown 1")
-    get_logger("test.two").debug("hidden")
-    get_logger("aio_pika.connection").warning("hidden")
-    get_logger("aiormq.connection").info("shown 2")
+    logging.getLogger("test.one").debug("shown 1")
+    logging.getLogger("test.two").debug("hidden")
+    logging.getLogger("aio_pika.connection").warning("hidden")
+    logging.getLogger("aiormq.connection").info("shown 2")
     said = [line.rsplit("  ", 1)[-1] for line in stream.getvalue().splitlines()]
     assert [line[-7:] for line in said] == ["shown 1", "shown 2"]
 
@@ -137,7 +137,7 @@ logging.getLogger("aiormq.channel").error("shown")
 def test_set_up_again_replaces_what_was_set_up(stream):
     set_up(LoggingSettings(levels={"test.one": "ERROR"}), io.StringIO())
     set_up(LoggingSettings(), stream)
-    get_logger("test.one").info("once")
+    logging.getLogger("test.one").info("once")
     assert stream.getvalue().count("once") == 1
 
 
@@ -147,16 +147,16 @@ def test_a_wrong_format_or_level_changes_nothing(stream):
         set_up(LoggingSettings(format="xml"), io.StringIO())
     with pytest.raises(ConfigurationError, match="no such log level: 'LOUD'"):
         set_up(LoggingSettings(level="LOUD"), io.StringIO())
-    get_logger("test.one").info("still here")
+    logging.getLogger("test.one").info("still here")
     assert "still here" in stream.getvalue()
 
 
 def test_the_level_can_be_changed_later(stream):
     set_up(stream=stream)
     set_level("debug", "test.two")
-    get_logger("test.two").debug("now")
+    logging.getLogger("test.two").debug("now")
     set_level("ERROR")
-    get_logger("test.one").warning("never")
+    logging.getLogger("test.one").warning("never")
     assert "now" in stream.getvalue()
     assert "never" not in stream.getvalue()
     assert checked_level("info") == "INFO"
@@ -173,7 +173,8 @@ def test_warnings_are_logged(stream):
 
 
 def test_standard_error_is_the_default():
-    code = "from ion.observe.logging import *; set_up(); get_logger('a').info('x')"
+    code = "import logging; from ion.observe.logging import set_up\n"
+    code += "set_up(); logging.getLogger('a').info('x')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == ""
     assert done.stderr.endswith("INFO    a x\n")

@@ -16,7 +16,6 @@ import msgspec
 
 from ion.base.errors import ConfigurationError, IonError
 from ion.container.rekeying import renew_keys
-from ion.observe.logging import get_logger
 from ion.process.policy.keeper import PolicyKeeper
 from ion.shell.commands.config import read_settings
 from ion.shell.serving.signals import StopSignals
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from ion.container.container import Container
     from ion.shell.commandline.options import Options
 
-log = get_logger(__name__)
+log = logging.getLogger(__name__)
 _AGENT = ("key", "key_file", "own_key_file", "trusted_keys")
 _KEYS = ("identity.keys", "identity.keys_file", *(f"agent.{name}" for name in _AGENT))
 

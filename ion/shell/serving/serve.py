@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TextIO, cast
@@ -18,7 +19,7 @@ from ion.base.settings import LoggingSettings
 from ion.container.apps.app import load_app
 from ion.container.apps.lookup import APP, find
 from ion.container.container import Container
-from ion.observe.logging import get_logger, set_up
+from ion.observe.logging import set_up
 from ion.observe.tailing import keep_recent
 from ion.shell import exits
 from ion.shell.commandline.arguments import AppArguments
@@ -28,7 +29,7 @@ from ion.shell.serving.lockfile import LockFile
 from ion.shell.serving.reloading import reload_when_told
 from ion.shell.serving.signals import StopSignals
 
-log = get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 async def serve(options: Options) -> int:
