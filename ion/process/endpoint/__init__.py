@@ -6,6 +6,6 @@ to answer. What each message passes on its way is in ``customs.py``, who waits o
 ``callstack.py``, and where messages wait for a broker that takes none, in ``turnstile.py``.
 
 For the side that answers: ``answers.py`` keeps what the broker did not take, ``notes.py`` what was
-cancelled before it came, and ``mishaps.py`` logs what ops raise. ``points.py`` declares exchange
-points; ``farewell.py`` is for orders to the broker on the way out.
+cancelled before it came, or comes again unbegun, and ``mishaps.py`` logs what ops raise.
+``points.py`` declares exchange points; ``farewell.py`` is for orders to the broker on the way out.
 """

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ion.base.errors import BadRequest, IonError
 from ion.base.settings import IdentitySettings
-from ion.conversation.protocols import PROTOCOLS
 from ion.messaging.envelope import Envelope
 from ion.messaging.interceptors import Interceptor, too_large
 from ion.process.command.permission import Permission
@@ -94,15 +93,6 @@ class Customs:
                     call.doubt = error
                 return False
         return True
-
-
-def no_beginning(envelope: Envelope) -> BadRequest:
-    """Return what is wrong with a message that should begin a conversation, and does not."""
-    protocol = envelope.headers.get("protocol", "rpc")
-    if not isinstance(protocol, str) or protocol not in PROTOCOLS:
-        return BadRequest(f"header protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
-    performative = envelope.headers.get("performative")
-    return BadRequest(f"header performative {performative!r} does not begin a conversation")
 
 
 def checked_message_id(id: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from ion.base.errors import ConversationError, IonError, Unavailable, Unroutable
 from ion.base.ids import new_mark
 from ion.conversation import conversation as c
-from ion.conversation.conversation import Protocol as Manners
+from ion.conversation.conversation import Protocol
 from ion.conversation.rpc import RPC
 from ion.conversation.table import ConversationTable
 from ion.messaging import codec
@@ -197,7 +197,7 @@ class Endpoint(Customs):
 
     def begin(
         self,
-        protocol: Manners,
+        protocol: Protocol,
         sender: str,
         to: str,
         op: str,

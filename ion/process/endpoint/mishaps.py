@@ -13,7 +13,7 @@ from types import TracebackType
 
 from ion.base.allowance import Allowance
 
-log = logging.getLogger("ion.process.serving.outcomes")
+log = logging.getLogger(__name__)
 AGAIN = 600.0  # seconds after which a traceback is of use again: logs are turned over
 MAX_KINDS = 1000
 FIRSTS, FIRSTS_RATE = 100, 1.0  # tracebacks at once, and in a second after that

@@ -9,8 +9,8 @@ from ion.conversation.conversation import REQUEST
 from ion.conversation.oneway import ONE_WAY
 from ion.conversation.protocols import PROTOCOLS
 from ion.conversation.rpc import RPC
+from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Delivery
-from ion.process.endpoint.customs import no_beginning
 from ion.process.endpoint.endpoint import Endpoint
 from ion.process.serving.incoming import GRACE, IncomingCall
 from ion.process.serving.outcomes import expired
@@ -56,9 +56,18 @@ def incoming_call(
         envelope.correlation_id or envelope.message_id or call,
     )
     if protocol is None or get("performative", REQUEST) != REQUEST:
-        call.fault = no_beginning(envelope)
+        call.fault = _no_beginning(envelope)
     elif timeout is not None and timeout.__class__ is not int:
         call.fault = BadRequest(f"header timeout must be whole milliseconds, not {timeout!r}")
     elif deadline is LONG_PAST:
         call.fault = expired(call)
     return call
+
+
+def _no_beginning(envelope: Envelope) -> BadRequest:
+    """Return what is wrong with a message that should begin a conversation, and does not."""
+    protocol = envelope.headers.get("protocol", "rpc")
+    if not isinstance(protocol, str) or protocol not in PROTOCOLS:
+        return BadRequest(f"header protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
+    performative = envelope.headers.get("performative")
+    return BadRequest(f"header performative {performative!r} does not begin a conversation")
