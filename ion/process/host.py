@@ -27,9 +27,6 @@ class Host(Subscriber, Protocol):
     workers: Workers
     drain_timeout: float
 
-    def config_for(self, name: str) -> Mapping[str, Any]:
-        """Return the free-form configuration section of an app or service."""
-
     async def datastore(self) -> Datastore:
         """Return the datastore of the settings, opened at the first call.
 
