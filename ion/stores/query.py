@@ -7,6 +7,8 @@ A predicate is a tree of comparisons::
     deep = (A("kind") == "ctd") & (A("depth") > 100.0)
     await store.query(Query(deep, order=("-depth",), limit=20))
 
+From elsewhere it comes as a map (:mod:`ion.stores.conditions`).
+
 Contract, for all engines:
 
 * Text is ordered by its code points, numbers by their value, False before True.
@@ -39,9 +41,17 @@ MAX_ORDER = 8
 _MARK = 4  # bytes
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _encode = msgspec.msgpack.Encoder().encode
+_NO_TRUTH = (
+    "a predicate is asked of a store, and neither true nor false here: combine them by &, | and ~ "
+    '(not by and, or, not), as (A("depth") > 1) & (A("depth") < 4), and ask for one of several '
+    'by A("kind").is_in([...])'
+)
 
 
-class _Node(msgspec.Struct, frozen=True, tag_field="is"):
+class _Node(msgspec.Struct, frozen=True, tag_field="is", forbid_unknown_fields=True):
+    def __bool__(self) -> bool:
+        raise TypeError(_NO_TRUTH)
+
     def __and__(self, other: Predicate) -> And:
         return And((self, other))  # type: ignore[arg-type]
 
@@ -139,6 +149,9 @@ class A:
     def is_absent(self) -> Absent:
         """Be absent."""
         return Absent(self._name)
+
+    def __bool__(self) -> bool:
+        raise TypeError(_NO_TRUTH)
 
 
 class Query(msgspec.Struct, frozen=True):

@@ -127,6 +127,7 @@ async def test_queries(client: AttributeStoreClient) -> None:
         "k9",
     ]
     assert await client.count(deep) == 4
+    assert await client.count({"kind": "a", "depth": {"GT": 15}}) == 4
     assert await client.update_index("k8", {"kind": None}) > 0
     assert await client.count(deep) == 3
     assert await client.indices() == dict(sorted(INDICES.items()))
@@ -157,6 +158,7 @@ async def test_pages_fit_into_answers(client: AttributeStoreClient) -> None:
         ("put", {"key": "k", "value": "", "index": {"value_is_text": True}}, "own"),
         ("put", {"key": "k", "value": "", "becomes": -1}, "a revision is"),
         ("query", {"where": {"is": "absent", "name": "speed"}}, "no declared index attribute"),
+        ("query", {"where": ["kind", "=", "a"]}, '{"kind": "ctd", "depth": {"GT": 100}}'),
         ("query", {"cursor": "nonsense"}, "cursor"),
         ("scan", {"limit": 0}, "1 to 10000"),
     ],

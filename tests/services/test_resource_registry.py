@@ -420,6 +420,7 @@ async def test_find(registry: ResourceRegistryClient) -> None:
         return sorted(r.name for r in found.items)
 
     assert await names("CTD", A("depth") == 0) == ["c10", "c15", "c5"]
+    assert await names("CTD", {"depth": 0, "serial": {"PREFIX": "C-1"}}) == ["c10", "c15"]
     assert await names("CTD", A("depth") == 0, retired=True) == ["c0", "c10", "c15", "c5"]
     assert len(await names("Device")) == 23
     assert await names("Device", below=False) == [f"d{n}" for n in range(5)]
@@ -447,6 +448,7 @@ async def test_find(registry: ResourceRegistryClient) -> None:
     for wrong, told in (
         ({"where": A("colour") == "red"}, "colour"),
         ({"where": A("depth") == "deep"}, "depth"),
+        ({"where": "serial='S1'"}, '"GT": 100'),
         ({"order": ["colour"]}, "colour"),
         ({"state": "BROKEN"}, "BROKEN"),
         ({"limit": 0}, "not 0"),

@@ -57,6 +57,22 @@ def test_comparing_is_no_hashing():
         hash(A("x"))
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: (A("i") > 1) and (A("i") < 4),
+        lambda: (A("s") == "a") or (A("s") == "b"),
+        lambda: 1 < A("i") < 4,
+        lambda: not (A("i") > 1),
+        lambda: A("i") in [5, 6],
+        lambda: A("b") and A("i") > 1,
+    ],
+)
+def test_python_s_own_words_do_not_keep_one_side_of_a_predicate(wrong):
+    with pytest.raises(TypeError, match="neither true nor false here"):
+        wrong()
+
+
 def test_a_cursor_holds_any_position():
     position = Position((None, "\U0001f40b", -(2**63), float("inf"), False), b"\0\xff")
     query = Query(order=("a", "b", "c", "d", "e"))

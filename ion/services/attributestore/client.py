@@ -18,8 +18,8 @@ from ion.services.attributestore.model import (
     key_of,
     travelling,
 )
+from ion.stores.conditions import Where
 from ion.stores.limits import new_revision
-from ion.stores.query import Predicate
 from ion.stores.store import Attributes
 
 
@@ -160,14 +160,15 @@ class AttributeStoreClient(ServiceClient, service="attributestore"):
 
     async def query(
         self,
-        where: Predicate | None = None,
+        where: Where | None = None,
         *,
         order: Sequence[str] = (),
         limit: int = 100,
         cursor: str | None = None,
         timeout: float | None = None,
     ) -> Rows:
-        """Return rows that a predicate is true of; see :mod:`ion.stores.query`.
+        """Return rows that a predicate is true of: ``A("depth") > 100`` (:mod:`ion.stores.query`),
+        or a map (:mod:`ion.stores.conditions`).
 
         :raises InvalidRequest: an attribute is not declared, or the cursor is of another query.
         """
@@ -182,7 +183,7 @@ class AttributeStoreClient(ServiceClient, service="attributestore"):
 
     async def find(
         self,
-        where: Predicate | None = None,
+        where: Where | None = None,
         *,
         order: Sequence[str] = (),
         timeout: float | None = None,
@@ -197,7 +198,7 @@ class AttributeStoreClient(ServiceClient, service="attributestore"):
                 return
             cursor = rows.cursor
 
-    async def count(self, where: Predicate | None = None, *, timeout: float | None = None) -> int:
+    async def count(self, where: Where | None = None, *, timeout: float | None = None) -> int:
         """Return how many rows a predicate is true of."""
         answer: int = await self._ask("count", {"where": where}, timeout, int)
         return answer

@@ -15,8 +15,9 @@ from ion.process.service import Service
 from ion.process.storeerrors import answering
 from ion.services.attributestore import model
 from ion.services.attributestore.model import PutRow, ReindexRow, Row, Rows, RowWrite
+from ion.stores.conditions import predicate_of
 from ion.stores.limits import check_many
-from ion.stores.query import Predicate, Query, checked
+from ion.stores.query import Query, checked
 from ion.stores.store import IndexStore, Indices, Put, Reindex, Write
 
 NAMESPACE = "attributes"
@@ -158,24 +159,25 @@ class AttributeStoreService(Service, name="attributestore", version="0.1.0"):
 
     async def op_query(
         self,
-        where: Predicate | None = None,
+        where: Any = None,
         order: list[str] | None = None,
         limit: int = LIMIT,
         cursor: str | None = None,
     ) -> Rows:
         """Return rows that a predicate is true of; 400 for an attribute that is not declared.
 
-        A predicate is a tree, such as ``{"is": "compare", "name": "depth", "op": "GT", "value":
-        100.0}``; see :mod:`ion.stores.query`. A page is cut where one answer holds no more.
+        ``where`` is a map, such as ``{"kind": "ctd", "depth": {"GT": 100}}``, or a tree; see
+        :func:`~ion.stores.conditions.predicate_of`. A page is cut where one answer holds no more.
         """
         with answering():
-            query = checked(Query(where, tuple(order or ()), limit, cursor), self._rows.indices)
+            query = Query(predicate_of(where), tuple(order or ()), limit, cursor)
+            query = checked(query, self._rows.indices)
             return model.found(query, await self._rows.query(query), self._most)
 
-    async def op_count(self, where: Predicate | None = None) -> int:
+    async def op_count(self, where: Any = None) -> int:
         """Return how many rows a predicate is true of."""
         with answering():
-            return await self._rows.count(Query(where))
+            return await self._rows.count(Query(predicate_of(where)))
 
     async def op_indices(self) -> dict[str, str]:
         """Return the declared attributes and their types."""

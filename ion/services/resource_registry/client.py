@@ -18,7 +18,7 @@ from ion.services.resource_registry.model import (
     ResourceType,
     unpacked,
 )
-from ion.stores.query import Predicate
+from ion.stores.conditions import Where
 
 LIMIT = 100
 
@@ -238,7 +238,7 @@ class ResourceRegistryClient(ServiceClient, service="resource_registry"):
     async def find(
         self,
         type: str | None = None,
-        where: Predicate | None = None,
+        where: Where | None = None,
         *,
         order: Sequence[str] = (),
         limit: int = LIMIT,
@@ -250,7 +250,8 @@ class ResourceRegistryClient(ServiceClient, service="resource_registry"):
 
         :param type: of it, or (``below``) of a type below it.
         :param where: of attributes that types declare as indices, and of ``name``, ``owner``,
-            ``maturity``, ``availability``, ``created`` and ``modified``; see ``ion.stores.query``.
+            ``maturity``, ``availability``, ``created`` and ``modified``: ``A("depth") > 100`` (see
+            ``ion.stores.query``), or a map (see ``ion.stores.conditions``).
         :param order: of the same attributes, with ``-`` in front from the greatest; a text: of one.
         """
         content = {"type": type, "where": where, **wanted, "limit": limit, "packed": True}
@@ -265,7 +266,7 @@ class ResourceRegistryClient(ServiceClient, service="resource_registry"):
     async def each(
         self,
         type: str | None = None,
-        where: Predicate | None = None,
+        where: Where | None = None,
         *,
         order: Sequence[str] = (),
         limit: int = LIMIT,
@@ -285,7 +286,7 @@ class ResourceRegistryClient(ServiceClient, service="resource_registry"):
     async def count(
         self,
         type: str | None = None,
-        where: Predicate | None = None,
+        where: Where | None = None,
         *,
         timeout: float | None = None,
         **wanted: Unpack[Wanted],

@@ -31,7 +31,8 @@ from ion.services.resource_registry.model import (
     ResourceType,
 )
 from ion.services.resource_registry.typeops import Types
-from ion.stores.query import Predicate, Query
+from ion.stores.conditions import predicate_of
+from ion.stores.query import Query
 from ion.stores.store import Entry, Page
 
 NAME = "registry"
@@ -195,7 +196,7 @@ class ResourceRegistryService(
     async def op_find(
         self,
         type: str | None = None,
-        where: Predicate | None = None,
+        where: Any = None,
         name: str | None = None,
         owner: str | None = None,
         state: str | list[str] | None = None,
@@ -208,9 +209,10 @@ class ResourceRegistryService(
     ) -> Found | Packed:
         """Return resources that all of this is true of, by one query of the store.
 
-        ``where`` is a predicate (:mod:`ion.stores.query`) of attributes that types declare as
-        indices, and of ``name``, ``owner``, ``maturity``, ``availability``, ``created`` and
-        ``modified``; ``order`` likewise. ``type`` finds those of sub-types, too, unless ``below``
+        ``where`` is a map, such as ``{"serial": "CTD-7", "depth": {"GT": 100}}``, or a tree
+        (:func:`~ion.stores.conditions.predicate_of`), of attributes that types declare as indices,
+        and of ``name``, ``owner``, ``maturity``, ``availability``, ``created`` and ``modified``;
+        ``order`` is of the same. ``type`` finds those of sub-types, too, unless ``below``
         is false. ``state`` is a maturity, an availability, both (``DEPLOYED_AVAILABLE``), or
         several of these; without, the retired are left out, unless ``retired``, and the deleted.
         With ``packed`` their array comes as bytes of msgpack, for who reads them at once.
@@ -219,16 +221,17 @@ class ResourceRegistryService(
             path = None
             if type is not None:
                 path = self._home.known_path(type) or await self._home.path(type)
-            where = looking.wanted(
-                path, where, name, owner, state, retired, below, is_ordered=bool(order)
+            asked = predicate_of(where)
+            every = looking.wanted(
+                path, asked, name, owner, state, retired, below, is_ordered=bool(order)
             )
-            query = Query(where, tuple(order or ()), limit, cursor, index=False)
+            query = Query(every, tuple(order or ()), limit, cursor, index=False)
             return await looking.find(self._home, query, self._most, packed=packed)
 
     async def op_count(
         self,
         type: str | None = None,
-        where: Predicate | None = None,
+        where: Any = None,
         name: str | None = None,
         owner: str | None = None,
         state: str | list[str] | None = None,
@@ -238,8 +241,9 @@ class ResourceRegistryService(
         """Return of how many resources all of this is true; as ``find``."""
         with answering():
             path = await self._home.path(type) if type is not None else None
-            where = looking.wanted(path, where, name, owner, state, retired, below)
-            return await self._home.resources.count(Query(where))
+            asked = predicate_of(where)
+            every = looking.wanted(path, asked, name, owner, state, retired, below)
+            return await self._home.resources.count(Query(every))
 
     async def op_history(self, id: str, limit: int = LIMIT, cursor: str | None = None) -> Found:
         """Return a resource as it is, and as it was, the latest revision first."""

@@ -1,0 +1,54 @@
+"""Conditions of a query as they come in messages: maps, which any language can write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from ion.base.errors import InvalidRequest
+from ion.stores.query import Predicate
+
+Where = Predicate | Mapping[str, Any]
+_EXAMPLES = (
+    '{"kind": "ctd", "depth": {"GT": 100}}, or a tree as '
+    '{"is": "compare", "name": "depth", "op": "GT", "value": 100}'
+)
+
+
+def predicate_of(where: Any) -> Predicate | None:
+    """Return the predicate that comes from elsewhere; None: everything.
+
+    It is one, as it travels: a map with ``is``. Any other map is short for all of it being true,
+    attribute by attribute: a value is equal; a list holds it; None says that it is absent; a map
+    has comparisons (``EQ``, ``NE``, ``LT``, ``LE``, ``GT``, ``GE``, ``PREFIX``) and their values.
+
+    :raises InvalidRequest: it is neither; the message has an example.
+    """
+    if where is None or isinstance(where, Predicate):
+        return where
+    try:
+        if isinstance(where, Mapping) and "is" not in where:
+            terms = [term for name in where for term in _terms(name, where[name])]
+            where = terms[0] if len(terms) == 1 else {"is": "and", "terms": terms}
+        return msgspec.convert(where, Predicate)  # type: ignore[no-any-return]
+    except msgspec.ValidationError as error:
+        message = f"where: {error}; it is a map as {_EXAMPLES}"
+        raise InvalidRequest(message) from None
+
+
+def _terms(name: Any, value: Any) -> Iterator[dict[str, Any]]:
+    """Iterate what is said of one attribute, as it travels."""
+    if value is None:
+        yield {"is": "absent", "name": name}
+    elif isinstance(value, list | tuple):
+        yield {"is": "in", "name": name, "values": value}
+    elif isinstance(value, Mapping) and value:
+        for op, compared in value.items():
+            if op == "PREFIX":
+                yield {"is": "prefix", "name": name, "text": compared}
+            else:
+                yield {"is": "compare", "name": name, "op": op, "value": compared}
+    else:
+        yield {"is": "compare", "name": name, "op": "EQ", "value": value}
