@@ -231,8 +231,14 @@ async def test_what_is_not_there(client: DatastoreClient) -> None:
     for bad in (client.checkout("a/b"), client.commit("ctd", {"": 1}), client.peer.missing([b""])):
         with pytest.raises(InvalidRequest):
             await bad
-    with pytest.raises(Conflict):
-        await client.commit("ctd", {"n": 2}, expected="")
+    for stale in ("", "00" * 32):
+        with pytest.raises(Conflict) as raised:
+            await client.commit("ctd", {"n": 2}, expected=stale)
+        assert raised.value.details["theirs"] == one.hash
+    for no_hash in ("main", one.hash[:12], "xyz"):
+        with pytest.raises(InvalidRequest, match="64 hexadecimal digits"):
+            await client.commit("ctd", {"n": 2}, expected=no_hash)
+    assert (await client.commit("ctd", {"n": 2}, expected=one.hash.upper())).parents == (one.hash,)
     with pytest.raises(NotFound):
         await (await new_workbench()).clone("nobody", client.peer)
 

@@ -7,18 +7,21 @@ on from it by then; what they have done since must not be undone by a message th
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
-from ion.base.errors import Conflict, InvalidRequest, NotFound
+from ion.base.errors import Conflict, Damaged, InvalidRequest, NotFound
 from ion.objects.commit import Commit
+from ion.objects.element import HASH
 from ion.objects.history import read_commit
 from ion.objects.kept import KeptPeer
 from ion.objects.repository import Repository, Version, version_of
 from ion.objects.tree import Tree
 
 RECENT = 1000  # commits that are looked through, of a message that has come before
+_HASH = re.compile(rf"[0-9a-fA-F]{{{2 * HASH}}}")
 TRIES = 100  # to be made to whatever is there, while others do the same
 
 
@@ -45,9 +48,15 @@ async def made(repository: Repository, home: KeptPeer, making: Making) -> Versio
 
     :raises Conflict: the branch does not end with what is expected.
     :raises NotFound: there is no such version; or what is to be removed is not there.
-    :raises InvalidRequest: something cannot be kept.
+    :raises InvalidRequest: something cannot be kept; or what is expected is no hash.
     """
     work = _Work(repository, home, making)
+    if making.expected and not _HASH.fullmatch(making.expected):
+        message = (
+            f"expected: the hash of the version that the branch ends with, {2 * HASH} hexadecimal "
+            f'digits ("": there is none yet), not {making.expected!r}'
+        )
+        raise InvalidRequest(message)
     if making.expected is not None:
         return await work.on(making.expected)
     version = await work.made_already()
@@ -130,6 +139,22 @@ class _Work:
 
     async def _tree(self, expected: str) -> Tree:
         branch = self._making.branch
-        if expected:
+        if not expected:
+            return self._repository.begin(branch)
+        try:
             return await self._repository.checkout(branch, commit=expected)
-        return self._repository.begin(branch)
+        except (NotFound, Damaged) as error:
+            head = await self._repository.head(branch)
+            if head is not None and head.hex() == expected.lower():
+                raise
+            raise _unknown(expected, branch, head) from error
+
+
+def _unknown(expected: str, branch: str, head: bytes | None) -> Conflict:
+    """Return the refusal of a version that there is none of, so that no branch ends with it."""
+    theirs = head.hex() if head is not None else None
+    message = (
+        f"branch {branch!r} ends with {theirs or 'nothing'}, not with {expected}, which is no "
+        "version known here: check it out, and commit again"
+    )
+    return Conflict(message, details={"expected": expected, "theirs": theirs, "ours": None})

@@ -158,9 +158,9 @@ class DatastoreService(Peering, Blobs, Service, name="datastore", version="0.1.0
     ) -> Version:
         """Make the next version of a branch: ``changes`` by their paths, without ``removed``.
 
-        409 Conflict, with both sides, where the branch does not end with ``expected`` ("": there
-        is none yet); without it, the change is made to whatever is there. With ``at``, the time of
-        the version, the same once more is done once.
+        409 Conflict, with both sides, where the branch does not end with ``expected``, the hash of
+        a version ("": there is none yet); without it, the change is made to whatever is there. With
+        ``at``, the time of the version, the same once more is done once.
         """
         with answering():
             paths, values = removed or (), changes or {}
