@@ -16,7 +16,7 @@ from typing import Any, TypeGuard
 
 from ion.base.errors import IonError, Unroutable
 from ion.messaging import codec
-from ion.messaging.transport import Consumer, Delivery
+from ion.messaging.transport import Consumer, Delivery, TransportState
 from ion.process.endpoint.endpoint import Endpoint
 from ion.process.process import Process
 from ion.process.service import MAX_PREFETCH, Service, prefetch_of
@@ -37,13 +37,14 @@ async def hand_over(
 ) -> None:
     """End the last call of a service, and give back what was not begun. Never raises.
 
-    Where no other instance waits, all is left as it is: the last call may end, and nobody is ahead
-    of it.
+    Where no other instance waits, or the broker is away, all is left as it is.
 
     :param service: it does not hear what is said to all instances any more.
     :param consumers: all of its queues.
     :param timeout: seconds for calls to end; then all is left as it is, too.
     """
+    if endpoint.transport.state is not TransportState.CONNECTED:
+        return
     end = endpoint.loop.time() + timeout
     hands = service.concurrency
     try:
@@ -99,7 +100,7 @@ def hear(endpoint: Endpoint, delivery: Delivery) -> None:
         if not endpoint.is_genuine(envelope):
             message = "it is not signed"
             raise IonError(message)
-        if endpoint.inbound:
+        if endpoint.inbound or len(envelope.body) > endpoint.max_content:
             envelope = endpoint.incoming(envelope, screened=True)
         content: Any = codec.decode(envelope.body, envelope.content_type)
     except IonError as error:

@@ -7,6 +7,7 @@ from typing import Any
 
 MAX_KEPT = 10_000
 MAX_UNBEGUN = 65_535  # as many as a consumer may be handed
+MAX_EXPECTED = 1000  # queues
 SOON = 10.0  # seconds in which what was given back comes to somebody else
 
 
@@ -48,8 +49,10 @@ class Unbegun(Notes):
 
     def expect(self, queue: str, count: int, now: float) -> None:
         """Note that at most ``count`` messages will come again by a queue, soon, unbegun."""
-        self._expected = {q: e for q, e in self._expected.items() if e[1] > now}
-        self._expected[queue] = (count, now + SOON)
+        expected = {q: e for q, e in self._expected.items() if e[1] > now and q != queue}
+        while len(expected) >= MAX_EXPECTED:
+            del expected[next(iter(expected))]
+        self._expected = {**expected, queue: (count, now + SOON)}
 
     def is_expected(self, queue: str, now: float) -> bool:
         """Return whether a message that has come again by a queue is one of those."""

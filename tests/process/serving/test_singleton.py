@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from ion import ConfigurationError, Container, Service
+from ion.messaging.envelope import Envelope
+from ion.process.endpoint.notes import MAX_EXPECTED, SOON
 from tests.process.delivery import until
 
 
@@ -83,6 +85,31 @@ async def test_one_that_stops_hands_over_in_order_and_not_before_it_has_ended(co
         await place.terminate_process(pid)
     await until(lambda: len(lines) == 80)
     assert lines == in_order(40)
+
+
+BAD_NEWS = (
+    None, 5, [], {"queue": 5, "count": 1}, {"queue": "q"}, {"queue": "q", "count": "1"},
+    {"queue": "q", "count": 0}, {"queue": "q", "count": -1}, {"queue": "q", "count": 1 << 40},
+)  # fmt: skip
+
+
+async def test_what_is_said_of_a_hand_over_may_be_anything(memory_pair):
+    one, two = memory_pair
+    await one.spawn(Lone)
+    for content in BAD_NEWS:
+        await two.send("ctl.lone", "ctl.handed-over", content)
+    xs, rubbish = two.endpoint.namespace.xs, Envelope("ctl.handed-over", b"\xc1")
+    two.endpoint.transport.publish(xs, "ctl.lone", rubbish)
+    await until(lambda: one.endpoint.counts["unheard"] == 1)
+    assert not one.endpoint.unbegun._expected
+    for number in range(MAX_EXPECTED + 5):
+        content = {"queue": str(number), "count": 2}
+        await two.send("ctl.lone", "ctl.handed-over", content, confirm=False)
+    await until(lambda: str(MAX_EXPECTED + 4) in one.endpoint.unbegun._expected)
+    assert len(one.endpoint.unbegun._expected) == MAX_EXPECTED
+    queue, now = str(MAX_EXPECTED + 4), one.endpoint.time()
+    assert [one.endpoint.unbegun.is_expected(queue, now) for _ in range(3)] == [True, True, False]
+    assert not one.endpoint.unbegun.is_expected(str(MAX_EXPECTED), now + SOON)
 
 
 async def test_the_settings_make_a_singleton(bus):
