@@ -235,18 +235,17 @@ def crowding(tree: Tree) -> list[str]:
     ]
 
 
-_FILE = re.compile(r"``([a-z_]+\.py)``")
+_BESIDE = re.compile(r":mod:`\.([a-z_0-9]+)`")
 
 
 def maps(tree: Tree) -> list[str]:
-    """Find files that the docstring of a package names, and that do not lie in it."""
-    paths = {module.path for module in tree.modules.values()}
+    """Find modules that the docstring of a package names as its own, and that it does not have."""
     return [
         f"{module.path}:1: names {name}, which is not there"
         for module in tree.modules.values()
         if module.is_package
-        for name in _FILE.findall(ast.get_docstring(module.syntax) or "")
-        if str(Path(module.path).with_name(name)) not in paths
+        for name in _BESIDE.findall(ast.get_docstring(module.syntax) or "")
+        if f"{module.name}.{name}" not in tree.modules
     ]
 
 

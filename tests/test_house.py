@@ -224,9 +224,9 @@ def test_a_module_without_a_docstring_is_found_out(tmp_path):
 def test_a_map_that_names_what_is_not_there_is_found_out(tmp_path):
     (tmp_path / "ion/base").mkdir(parents=True)
     (tmp_path / "ion/base/b.py").write_text(DOC)
-    (tmp_path / "ion/base/__init__.py").write_text('"""First ``b.py``, then ``c.py``."""\n')
+    (tmp_path / "ion/base/__init__.py").write_text('"""First :mod:`.b`, then :mod:`.c`."""\n')
     faults = house.maps(Tree.read(tmp_path))
-    assert faults == ["ion/base/__init__.py:1: names c.py, which is not there"]
+    assert faults == ["ion/base/__init__.py:1: names c, which is not there"]
 
 
 def test_a_right_tree_has_no_fault(tmp_path):

@@ -1,12 +1,12 @@
 """Floor 4, the actors: processes, their ops, services and clients.
 
-``process.py`` is the actor, put together from what it may do: call (``calling.py``), live and watch
-others (``living.py``), and what the folders here add: answer, subscribe, keep. Its ops are compiled
-by ``ops.py`` when its class is made. ``service.py`` is one with a public name, ``supervisor.py``
-one that keeps others running. ``host.py`` is what it sees of its container.
+:mod:`.process` is the actor, put together from what it may do: call (:mod:`.calling`), live and
+watch others (:mod:`.living`), and what the folders here add: answer, subscribe, keep. Its ops are
+compiled by :mod:`.ops` when its class is made. :mod:`.service` is one with a public name,
+:mod:`.supervisor` one that keeps others running. :mod:`.host` is what it sees of its container.
 
-Whoever calls has ``client.py``, or ``versions.py`` for a range of versions; a script has
-``connection.py``, and ``embedding.py`` where it is not asynchronous. ``discovery.py`` asks all
-containers what they host, ``peering.py`` brings repositories of objects from process to process,
-and ``storeerrors.py`` errors of stores.
+Whoever calls has :mod:`.client`, or :mod:`.versions` for a range of versions; a script has
+:mod:`.connection`, and :mod:`.embedding` where it is not asynchronous. :mod:`.discovery` asks all
+containers what they host, :mod:`.peering` brings repositories of objects from process to process,
+and :mod:`.storeerrors` errors of stores.
 """

@@ -1,7 +1,7 @@
 """Apps and releases: files read and checked, in what order they start, and what runs of them.
 
-``lookup.py`` finds a file, ``app.py`` and ``release.py`` read it (``mod.py`` and ``arguments.py``
-what it says of a class and its arguments), ``plan.py`` puts apps in order, ``launcher.py`` starts
-them, each as a ``running.py``. ``check.py`` and ``explain.py`` tell what would be, and start
-nothing.
+:mod:`.lookup` finds a file, :mod:`.app` and :mod:`.release` read it (:mod:`.mod` and
+:mod:`.arguments` what it says of a class and its arguments), :mod:`.plan` puts apps in order,
+:mod:`.launcher` starts them, each as a :mod:`.running`. :mod:`.check` and :mod:`.explain` tell what
+would be, and start nothing.
 """

@@ -1,6 +1,6 @@
 """Failover: apps of which a system runs one, by leases that one container holds at a time.
 
-``leasing.py`` is the pure core, in the words of ``tokens.py``; ``lease.py`` does what it decides.
-``standby.py`` runs an app while its lease is held, and waits for it else; ``failover.py`` has all
-that a container has.
+:mod:`.leasing` is the pure core, in the words of :mod:`.tokens`; :mod:`.lease` does what it
+decides. :mod:`.standby` runs an app while its lease is held, and waits for it else;
+:mod:`.failover` has all that a container has.
 """

@@ -3,11 +3,12 @@
 Light: what needs PyJWT and cryptography (the extra ``identity``) is imported where a token is made
 or checked for the first time.
 
-A token (``tokens.py``) says who somebody is (``identity.py``). ``issuer.py`` makes them with one of
-``keys.py``; ``own.py`` has that of a party's own calls, ``acting.py`` another for a while. Where
-they arrive, ``desk.py`` asks ``verifier.py``, which believes the keys of ``trust.py`` and knows
-``revocations.py``; ``telling.py`` and ``catching_up.py`` bring these to all containers. That all
-messages are signed, whoever calls, is ``signed.py``; with a key for each party, ``pairs.py``.
+A token (:mod:`.tokens`) says who somebody is (:mod:`.identity`). :mod:`.issuer` makes them with one
+of :mod:`.keys`; :mod:`.own` has that of a party's own calls, :mod:`.acting` another for a while.
+Where they arrive, :mod:`.desk` asks :mod:`.verifier`, which believes the keys of :mod:`.trust` and
+knows :mod:`.revocations`; :mod:`.telling` and :mod:`.catching_up` bring these to all containers.
+That all messages are signed, whoever calls, is :mod:`.signed`; with a key for each party,
+:mod:`.pairs`.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Serving: a message on its way through a process, from its arrival to its answer.
 
-It comes from a queue (``source.py``) as a delivery; ``arriving.py`` reads its headers and makes it
-an ``IncomingCall`` (``incoming.py``), which is settled once, whatever happens. It waits in the
-mailbox of its process, or is turned away where that is full (``shedding.py``, by what
-``pressure.py`` has measured). Whose it is, ``admitting.py`` finds out. A task of ``workers.py``
-runs the op. What the op returned goes out by ``answering.py``; what it raised, or that it was
-cancelled, becomes a failure in ``outcomes.py``. Raw handlers answer with ``replying.py``.
+It comes from a queue (:mod:`.source`) as a delivery; :mod:`.arriving` reads its headers and makes
+it an ``IncomingCall`` (:mod:`.incoming`), which is settled once, whatever happens. It waits in the
+mailbox of its process, or is turned away where that is full (:mod:`.shedding`, by what
+:mod:`.pressure` has measured). Whose it is, :mod:`.admitting` finds out. A task of :mod:`.workers`
+runs the op. What the op returned goes out by :mod:`.answering`; what it raised, or that it was
+cancelled, becomes a failure in :mod:`.outcomes`. Raw handlers answer with :mod:`.replying`.
 
-Beside that way, ``bearing.py`` is what a call says of who it is made for, and ``tenure.py`` the
+Beside that way, :mod:`.bearing` is what a call says of who it is made for, and :mod:`.tenure` the
 lease that a process of a failover app sees.
 """
