@@ -69,6 +69,7 @@ class Op:
         "_json",
         "_keyword",
         "_msgpack",
+        "_own",
         "_struct",
         "method",
         "name",
@@ -81,7 +82,9 @@ class Op:
         self.name = name
         self.streams = _is_generator(method)
         self.method = streaming.served(method) if self.streams else method
-        signature = list(inspect.signature(method).parameters.values())[1:]
+        parameters = list(inspect.signature(method).parameters.values())
+        signature = parameters[1:]
+        self._own = [p.name for p in parameters[:1] if p.kind is not p.POSITIONAL_ONLY]
         self.raw = tuple(p.name for p in signature) == RAW_PARAMETERS
         hints = {} if self.raw else _hints(method, owner)
         self._extra = any(p.kind is p.VAR_KEYWORD for p in signature)
@@ -156,12 +159,24 @@ class Op:
             known = {p.name for p in self.parameters}
             extra = {key: value for key, value in content.items() if key not in known}
             content = {key: value for key, value in content.items() if key in known}
+            self._check_keys(extra)
         try:
             struct = msgspec.convert(content, self._struct, dec_hook=_foreign)
         except msgspec.ValidationError as error:
             raise self._refused(error) from None
         args, kwargs = self._arguments(struct)
         return args, ({**kwargs, **extra} if extra else kwargs)
+
+    def _check_keys(self, extra: Mapping[Any, Any]) -> None:
+        """Refuse what cannot be the name of a ``**`` argument: no text, or that of the process."""
+        for key in extra:
+            if not isinstance(key, str):
+                message = f"op {self.name!r}: the keys of its content are text, not {key!r:.100}"
+            elif key in self._own:
+                message = f"op {self.name!r}: its content cannot have a key {key!r}"
+            else:
+                continue
+            raise BadRequest(message, details={"op": self.name})
 
     def _from_protobuf(self, message: Any) -> Arguments:
         """Bind a protobuf message whole to a first parameter of its class, else by its fields."""

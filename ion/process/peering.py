@@ -9,10 +9,18 @@ of batches, which the reader's credit bounds, and come in by calls of one batch 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
-from ion.base.errors import ApplicationError, Conflict, Damaged
+from ion.base.errors import (
+    ApplicationError,
+    Conflict,
+    Damaged,
+    IonError,
+    OpNotFound,
+    ServiceNotFound,
+)
 from ion.objects.element import hash_of, verified
 from ion.objects.kept import KeptPeer
 from ion.objects.names import MAIN
@@ -21,7 +29,7 @@ from ion.objects.repository import Repository
 from ion.objects.workbench import Workbench
 from ion.process.calling import Calling
 from ion.process.client import Caller
-from ion.process.storeerrors import answering, heard
+from ion.process.storeerrors import Instead, answering, heard
 from ion.stores.opening import open_datastore
 
 CREDIT = 4  # batches that are on their way at a time
@@ -242,9 +250,10 @@ class Peering(Calling):
         """Bring a branch here from another peer; what is missing here travels.
 
         Return ``head``, ``elements`` and ``size`` (what has travelled), and ``forward``: whether
-        our branch ends with theirs now, or is to be merged with ``origin.<branch>``.
+        our branch ends with theirs now, or is to be merged with ``origin.<branch>``. 404 where
+        nobody is called ``origin``, 400 where that is no peer.
         """
-        with answering():
+        with answering(), _asked_of(origin):
             pulled = await (await self.workbench()).pull(
                 repository, self.peer(origin), branch=branch
             )
@@ -258,13 +267,30 @@ class Peering(Calling):
     async def op_push(self, repository: str, target: str, branch: str = MAIN) -> dict[str, Any]:
         """Give a branch to another peer; 409 Conflict, with both sides, where theirs has gone on.
 
-        Return ``elements`` and ``size``: what has travelled.
+        404 where nobody is called ``target``, 400 where that is no peer. Return ``elements`` and
+        ``size``: what has travelled.
         """
-        with answering():
+        with answering(), _asked_of(target):
             moved = await (await self.workbench()).push(
                 repository, self.peer(target), branch=branch
             )
         return {"elements": moved.elements, "size": moved.size}
+
+
+def _asked_of(peer: str) -> Instead:
+    """Let a handler answer that who it was told to ask is none: that is not its own failure."""
+    return Instead(functools.partial(_no_peer, peer))
+
+
+def _no_peer(peer: str, error: BaseException) -> IonError | None:
+    details = {"peer": peer}
+    if isinstance(error, ServiceNotFound):
+        message = f"there is no peer {peer!r}: give the name of a service, or a process id"
+        return ApplicationError(message, code=404, type="NotFound", details=details)
+    if isinstance(error, OpNotFound):
+        message = f"{peer!r} is no peer, a process that keeps repositories: {error.message}"
+        return ApplicationError(message, code=400, type="InvalidRequest", details=details)
+    return None
 
 
 def _within(found: list[bytes], limit: int) -> list[bytes]:

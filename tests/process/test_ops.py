@@ -85,6 +85,8 @@ def test_content_binds(op: str, content: Any, args: Any, kwargs: Any) -> None:
         ("nothing", 1, "takes no content"),
         ("document", {"a": 1}, "`a`"),
         ("options", {"c": 1}, "`a`"),
+        ("options", {"a": 1, "self": 2}, "'self'"),
+        ("options", {"a": 1, 7: 2}, "text, not 7"),
     ],
 )
 def test_a_misfit_is_a_400_that_names_it(op: str, content: Any, named: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ion import Container, Process, StartError
+from ion import Container, Process, ReceivedApplicationError, ServiceClient, StartError
 from ion.base.errors import Conflict, ContentTooLarge, Damaged, InvalidRequest, NotFound
 from ion.objects.element import Kind, Link, element, hash_of
 from ion.process.peering import FarPeer, Peering
@@ -21,6 +21,7 @@ from ion.services.datastore.client import DatastoreClient, new_workbench
 from ion.services.datastore.making import Making
 from ion.services.datastore.making import made as made_once
 from ion.services.datastore.service import DatastoreService
+from ion.services.echo.service import EchoService
 
 STORE = {"store.url": "memory://"}
 
@@ -116,6 +117,13 @@ async def test_any_two_processes_are_peers(far: Container, archive: Archive) -> 
     await archive.rpc_send(pid, "push", {"repository": "ctd", "target": "datastore"}, 60)
     heads = await archive.peer("datastore").heads("ctd")
     assert heads["main"].hex() == answer["head"]
+    own = ServiceClient(pid, archive)
+    with pytest.raises(NotFound, match="no peer 'nobody'"), heard():
+        await own.pull(repository="ctd", origin="nobody")
+    await far.spawn(EchoService)
+    with pytest.raises(ReceivedApplicationError, match="'echo' is no peer") as raised:
+        await own.push(repository="ctd", target="echo")
+    assert raised.value.code == 400
 
 
 async def test_a_stale_push_tells_both_sides_and_is_merged(
