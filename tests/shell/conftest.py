@@ -80,9 +80,15 @@ class Noting(Service, name="noting"):
         for piece in (b"\\x00one", "two\\n", [3], {"n": 4}):
             yield piece
 
-    async def op_steps(self, n: int = 2) -> int:
+    async def op_steps(self, n: int = 2, wait: bool = False) -> int:
         for number in range(n):
             await self.reply_progress(self.message, {"step": number})
+        self.note("begun")
+        try:
+            await asyncio.sleep(600 if wait else 0)
+        except asyncio.CancelledError:
+            self.note(f"closed after {n}")
+            raise
         return n
 
     async def op_refuse(self) -> None:

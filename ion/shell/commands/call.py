@@ -67,9 +67,12 @@ async def _call(connection: Connection, options: Options, content: Any) -> int:
 
 async def _with_progress(request: RequestConversation) -> Any:
     """Return the answer; tell on standard error how far the op is, a line of JSON a message."""
-    async for step in request:
-        print(to_json(step), file=sys.stderr, flush=True)
-    return await request
+    try:
+        async for step in request:
+            print(to_json(step), file=sys.stderr, flush=True)
+        return await request
+    finally:
+        request.cancel()  # where it is not over: the op is told that nobody waits
 
 
 def _show(answer: Any, options: Options) -> None:

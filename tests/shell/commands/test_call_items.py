@@ -37,13 +37,18 @@ def calling(module_ioncc, words):
     return lambda *said: module_ioncc.serve("call", *said, *words)
 
 
-def closed(ioncc) -> int:
-    """Wait until the generator was closed; return how many items it had given."""
+def noted(ioncc, what: str) -> str:
+    """Wait until the service has noted something; return the rest of its line."""
     end = time.monotonic() + WAIT
-    while not (notes := ioncc.notes()):
+    while not (found := [line for line in ioncc.notes() if line.startswith(what)]):
         assert time.monotonic() < end
         time.sleep(0.02)
-    return int(notes[0].removeprefix("closed after "))
+    return found[0].removeprefix(what)
+
+
+def closed(ioncc) -> int:
+    """Wait until the op has ended; return how many items it had given."""
+    return int(noted(ioncc, "closed after "))
 
 
 @pytest.mark.parametrize("how", [[], ["--json"], ["--progress"]])
@@ -109,3 +114,14 @@ def test_progress_is_told_where_it_is_asked_for(call):
     assert call("noting.steps").stderr == ""
     done = call("noting.refuse", "--progress")
     assert (done.returncode, "(409): not today" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("how", [[], ["--progress"]])
+def test_ctrl_c_cancels_an_op_that_answers_once(calling, module_ioncc, how):
+    going = calling("noting.steps", "wait=true", "--timeout", "60", *how)
+    told = ['{"step":0}', '{"step":1}'] if how else []
+    for line in told:
+        going.wait_for(line)
+    noted(module_ioncc, "begun")
+    assert (going.end(signal.SIGINT), going.lines) == (130, told)
+    assert closed(module_ioncc) == 2
