@@ -291,29 +291,8 @@ def shown_as(value: Any) -> Any:
     return Uncalled(value) if is_helper else value
 
 
-_WAITING = frozenset(
-    {
-        "nodes",
-        "dlq",
-        "repos",
-        "attrs",
-        "actors",
-        "schedule",
-        "resources",
-        "instruments",
-        "events",
-        "points",
-        "policy",
-        "streams",
-        "contexts",
-        "send",
-        "rpc_send",
-        "spawn",
-        "kill",
-        "restart",
-        "ping",
-    }
-)
+# Shown without `await`, which no call needs that is all of a line: they look at what is here.
+_HERE = frozenset({"info", "help", "ps", "svc", "ms", "apps", "loglevel"})
 
 
 def headline(info: Mapping[str, Any]) -> str:
@@ -356,7 +335,7 @@ def _content(content: Any) -> Any:
 
 
 def _usage(name: str, helper: Any) -> str:
-    prefix = "await " if name in _WAITING else ""
+    prefix = "" if name in _HERE else "await "
     parameters = inspect.signature(helper).parameters.values()
     words = [
         p.name if p.default is p.empty and p.kind is not p.VAR_POSITIONAL else f"[{p.name}]"
