@@ -53,6 +53,15 @@ def _unknown_object(value: Any) -> Any:
     raise TypeError(message)
 
 
+def as_json_has_it(content: Any) -> Any:
+    """Return content as maps with text as keys, lists, text, numbers: bytes as base64, and so on.
+
+    :raises TypeError: there is something in it that JSON has no form for.
+    :raises ValueError: likewise.
+    """
+    return msgspec.to_builtins(content, str_keys=True, enc_hook=_unknown_object)
+
+
 class _Msgspec:
     """A codec of msgspec: ``module`` is ``msgspec.msgpack`` or ``msgspec.json``."""
 

@@ -4,16 +4,17 @@ A message travels under its full name and is read through protobuf's default poo
 must have been imported on the reading side; the well-known types are always there. Plain data
 (maps, lists, text, numbers) travels as ``google.protobuf.Value`` and ``Struct``, so any op can be
 called, and can answer, in protobuf; a wrapper, such as ``StringValue``, is read as what is in it.
+What a Value has no form for is written as in JSON: bytes as base64 text, times as ISO 8601.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
 from ion.base.errors import CodecError, UnsupportedContentType
 from ion.base.plugin import resolve
+from ion.messaging.codec import as_json_has_it
 from ion.messaging.envelope import PROTOBUF
 
 _WELL_KNOWN = "google.protobuf."
@@ -41,7 +42,7 @@ class ProtobufCodec:
     """Reads and writes protobuf messages, and plain data as well-known types."""
 
     def encode(self, content: Any, content_type: str = PROTOBUF) -> tuple[bytes, str]:
-        """Write a message as itself, plain data as ``google.protobuf.Value``.
+        """Write a message as itself, anything else as ``google.protobuf.Value``.
 
         :raises CodecError: it cannot be encoded.
         """
@@ -106,28 +107,26 @@ def _as_value(content: Any) -> Any:
 
     value = struct_pb2.Value()
     try:
-        json_format.ParseDict(content, value)
-    except (json_format.ParseError, TypeError, ValueError) as error:
+        json_format.ParseDict(as_json_has_it(content), value)
+    except (json_format.ParseError, TypeError, ValueError, RecursionError) as error:
         text = f"content cannot be written as google.protobuf.Value: {error}"
         raise CodecError(text) from error
     return value
 
 
 def _as_data(message: Any) -> Any:
-    from google.protobuf import json_format
-
-    return _integers(json_format.MessageToDict(message))
-
-
-def _integers(data: Any) -> Any:
-    """Give whole numbers back as int: a Value has only doubles."""
-    if isinstance(data, float) and math.isfinite(data) and data.is_integer():
-        return int(data)
-    if isinstance(data, list):
-        return [_integers(item) for item in data]
-    if isinstance(data, dict):
-        return {key: _integers(item) for key, item in data.items()}
-    return data
+    """Return what is in a Struct, a Value or a ListValue; a Value has only doubles: 5.0 is 5."""
+    if hasattr(message, "fields"):
+        return {key: _as_data(value) for key, value in message.fields.items()}
+    if hasattr(message, "values"):
+        return [_as_data(value) for value in message.values]
+    kind = message.WhichOneof("kind")
+    if kind is None or kind == "null_value":
+        return None
+    content = getattr(message, kind)
+    if kind == "number_value":
+        return int(content) if content.is_integer() else content
+    return content if kind in {"string_value", "bool_value"} else _as_data(content)
 
 
 def fields_of(message: Any) -> dict[str, Any]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import math
 import subprocess
 import sys
 import uuid
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import msgpack
+import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, struct_pb2
 from hypothesis import given
@@ -89,6 +92,13 @@ def test_nesting_without_end_is_a_codec_error() -> None:
         codec.decode(b"\x91" * 100_000 + b"\xc0")
 
 
+@dataclass
+class Plain:
+    """An answer as services give them."""
+
+    data: bytes
+
+
 def test_protobuf_goes_and_comes_back_as_itself() -> None:
     body, content_type = codec.encode(Reading(station="buoy", value=4.5))
     assert content_type == READING_TYPE
@@ -96,10 +106,31 @@ def test_protobuf_goes_and_comes_back_as_itself() -> None:
 
 
 def test_plain_data_travels_in_protobuf_as_well_known_types() -> None:
-    content = {"text": "x", "n": 3, "parts": [1.5, None, True]}
+    content = {"text": "x", "n": 3, "parts": [1.5, None, True, -math.inf], "none": [], "map": {}}
     body, content_type = codec.encode(content, PROTOBUF)
     assert content_type == f"{PROTOBUF}; type=google.protobuf.Value"
     assert codec.decode(body, content_type) == content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\0\xff",
+        datetime.datetime(2026, 11, 21, 8, tzinfo=datetime.UTC),
+        {
+            "id": uuid.UUID(int=5),
+            "within": datetime.timedelta(seconds=3),
+            "sum": Decimal("1.50"),
+            7: [b""],
+        },
+        Plain(b"in an object"),
+        {1.5},
+        np.float32(1.5),
+    ],
+)
+def test_what_a_value_has_no_form_for_is_written_as_in_json(content: object) -> None:
+    as_json = codec.decode(*codec.encode(content, JSON))
+    assert codec.decode(*codec.encode(content, PROTOBUF)) == as_json
 
 
 @pytest.mark.parametrize(
