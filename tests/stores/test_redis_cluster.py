@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -147,20 +149,50 @@ async def test_a_node_is_away(cluster: list[Node]) -> None:
         for result, is_gone in zip(done, gone, strict=True):
             assert isinstance(result, Unavailable) is is_gone, done
         await asyncio.to_thread(cluster[2].start)
-        end = time.monotonic() + PATIENCE
         for store in stores:
-            while True:
-                try:
-                    await store.write([Put("b", b"2"), Put("c", b"3")])
-                except Unavailable:
-                    assert time.monotonic() < end, "it does not come back"
-                    await asyncio.sleep(0.05)
-                else:
-                    break
+            batch = [Put("b", b"2"), Put("c", b"3")]
+            await again(functools.partial(store.write, batch))
             found = await values(store)
             assert found["b"] == b"2"
     finally:
         await datastore.close()
+
+
+async def test_what_was_given_up_is_not_done_after_what_came_later(cluster: list[Node]) -> None:
+    """It waits at a node that hangs for a while, which is told to forget it first."""
+    datastore = open_datastore(cluster[0].url(), sysname="late", timeout=1.0)
+    await datastore.open()
+    client = Redis(port=cluster[0].port)
+    try:
+        store = await datastore.store("a")
+        slot = client.execute_command("CLUSTER", "KEYSLOT", "{late.a}:k")
+        node = cluster[slot * NODES // SLOTS]
+        await again(lambda: store.put("k", b"before"))
+        node.suspend()
+        with pytest.raises(Unavailable, match="in time"):
+            await store.put("k", b"given up")
+        later = asyncio.ensure_future(again(lambda: store.put("k", b"later")))
+        await asyncio.sleep(0.01)  # it is on its way by then
+        node.resume()
+        await later
+        there = Redis(port=node.port)
+        assert "cmdstat_client|kill" in there.info("commandstats")
+        there.close()
+        assert await again(lambda: store.get("k")) == b"later"
+    finally:
+        client.close()
+        await datastore.close()
+
+
+async def again(call: Callable[[], Awaitable[Any]]) -> Any:
+    """Return what a call returns, once it is done."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return await call()
+        except Unavailable:
+            assert time.monotonic() < end, "it does not come back"
+            await asyncio.sleep(0.05)
 
 
 async def test_a_slot_moves(cluster: list[Node]) -> None:

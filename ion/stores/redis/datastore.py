@@ -50,6 +50,7 @@ class RedisDatastore:
         self._timeout = timeout
         self._sysname = sysname or _SYSNAME
         self._lanes: Lanes | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._spaces: dict[str, Space] = {}
         # Where the names of stores are: no store has an empty name.
         self._system = Space(self._sysname, "")
@@ -83,7 +84,9 @@ class RedisDatastore:
         lanes, self._lanes = self._lanes, None
         self._spaces.clear()
         if lanes is not None:
-            await lanes.close()
+            self._closing = asyncio.create_task(lanes.close(), name=f"closing {self.url}")
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
 
     async def store(self, name: str) -> RedisStore:
         """See :meth:`Datastore.store`."""

@@ -135,15 +135,18 @@ class Lane:
         """Finish what was begun, and disconnect. Never raises."""
         self._is_closed = True
         self._call()
-        await asyncio.wait([self._task], timeout=min(self.timeout, LAST_MOMENT))
-        if not self._task.done():
-            log.warning("Redis at %s does not answer: what was begun is given up", self._where)
+        try:
+            await asyncio.wait([self._task], timeout=min(self.timeout, LAST_MOMENT))
+            if not self._task.done():
+                log.warning("Redis at %s does not answer: what was begun is given up", self._where)
+                self._task.cancel()
+                await asyncio.wait([self._task])
+        finally:
             self._task.cancel()
-            await asyncio.wait([self._task])
-        if self._timer is not None:
-            self._timer.cancel()
-        self._fail(self._queue, partial(closed, self._where))
-        self._queue.clear()
+            if self._timer is not None:
+                self._timer.cancel()
+            self._fail(self._queue, partial(closed, self._where))
+            self._queue.clear()
         try:
             await self._link.close()
         except (OSError, errors.RedisError):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from ion.stores.redis.cluster import Nodes, SlotLink
 from ion.stores.redis.lane import Lane, closed
 from ion.stores.redis.layout import Space
-from ion.stores.redis.link import ClusterLink, Session, SingleLink
+from ion.stores.redis.link import Session, SingleLink, forget
 
 SIDE_LANES = 3
 
@@ -30,6 +31,9 @@ class SingleLanes:
 
     def __init__(self, url: str, where: str, timeout: float) -> None:
         given_up: set[Session] = set()
+        self._given_up = given_up
+        self._url = url
+        self._where = where
         self._main = Lane(SingleLink(url, given_up), where, timeout)
         self._side = [Lane(SingleLink(url, given_up), where, timeout) for _ in range(SIDE_LANES)]
 
@@ -44,13 +48,15 @@ class SingleLanes:
     async def close(self) -> None:
         """See :meth:`Lanes.close`."""
         await asyncio.gather(*(lane.close() for lane in (self._main, *self._side)))
+        if self._given_up:
+            await forget([SingleLink(self._url, self._given_up)], self._where)
 
 
 class ClusterLanes:
     """Two lanes for each store: it is on one node, and none waits for the nodes of others."""
 
     def __init__(self, url: str, where: str, timeout: float) -> None:
-        self._link = ClusterLink(url)
+        self._nodes = Nodes(url)
         self._where = where
         self._timeout = timeout
         self._lanes: dict[tuple[str, bool], Lane] = {}
@@ -69,7 +75,7 @@ class ClusterLanes:
         if lane is None:
             if self._is_closed:
                 raise closed(self._where)
-            lane = Lane(self._link, self._where, self._timeout)
+            lane = Lane(SlotLink(self._nodes), self._where, self._timeout)
             self._lanes[space.name, is_main] = lane
         return lane
 
@@ -77,7 +83,9 @@ class ClusterLanes:
         """See :meth:`Lanes.close`."""
         self._is_closed = True
         await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
-        await self._link.close()
+        links = self._nodes.links_to_forget()
+        if links:
+            await forget(links, self._where)
 
 
 def _count(lane: Lane) -> int:

@@ -17,10 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from redis import exceptions as errors
-from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.connection import AbstractConnection, Connection, parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from ion.base.errors import ConfigurationError
 from ion.stores.redis.failures import is_busy
@@ -32,6 +29,8 @@ _PROTOCOL = 2
 _CONNECT = 10.0  # seconds
 _WHO = ((b"CLIENT", b"ID"), (b"INFO", b"server"))
 _KILL = (b"CLIENT", b"KILL", b"ID")
+_PING = (b"PING",)
+_END = 2.0  # seconds at the end of all, for what was cut off
 _RUN = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
 
 
@@ -43,6 +42,13 @@ class Session(NamedTuple):
 
     run: bytes
     number: int
+
+
+class Place(NamedTuple):
+    """Where a server is."""
+
+    host: str
+    port: int
 
 
 class Link(Protocol):
@@ -64,11 +70,15 @@ class SingleLink:
 
     :param given_up: connections that were cut while the server may have been at work for them; all
         links to that server share it.
+    :param place: of a node of a cluster, instead of the URL's.
     """
 
-    def __init__(self, url: str, given_up: set[Session] | None = None) -> None:
-        self._connection = connection_of(url)
+    def __init__(
+        self, url: str, given_up: set[Session] | None = None, place: Place | None = None
+    ) -> None:
+        self._connection = connection_of(url, place)
         self._given_up = set() if given_up is None else given_up
+        self._writer: asyncio.StreamWriter | None = None  # of the last exchange
         self._session: Session | None = None  # None: it does not tell us
 
     async def exchange(self, commands: Sequence[Command]) -> list[Reply]:
@@ -81,6 +91,7 @@ class SingleLink:
                 self._session = None
                 await connection.connect()  # type: ignore[no-untyped-call]
                 self._session = await self._introduced()
+            self._writer = connection._writer
             if self._given_up:
                 await self._forget(list(self._given_up))
             await connection.send_packed_command(packed(commands), check_health=False)
@@ -122,9 +133,11 @@ class SingleLink:
         if self._session is not None:
             self._given_up.add(self._session)
             self._session = None
-        writer = self._connection._writer  # closed alone, it would send all there is yet
-        if writer is not None:
-            writer.transport.abort()
+        # Closed alone, as the connection itself may have done, they would send all there is yet.
+        for writer in (self._writer, self._connection._writer):
+            if writer is not None:
+                writer.transport.abort()
+        self._writer = None
         await self._connection.disconnect(nowait=True)
 
     async def _answer(self) -> Reply:
@@ -138,24 +151,20 @@ class SingleLink:
         await self._connection.disconnect(nowait=True)
 
 
-class ClusterLink:
-    """The nodes of a cluster, by redis-py's client; it may be used by many."""
-
-    def __init__(self, url: str) -> None:
-        self._cluster = RedisCluster.from_url(
-            url, protocol=_PROTOCOL, retry=Retry(NoBackoff(), 0), socket_connect_timeout=_CONNECT
-        )
-
-    async def exchange(self, commands: Sequence[Command]) -> list[Reply]:
-        """See :meth:`Link.exchange`."""
-        return await asyncio.gather(
-            *(self._cluster.execute_command(*_worded(command)) for command in commands),
-            return_exceptions=True,  # one node may be down, and the others not
-        )
-
-    async def close(self) -> None:
-        """See :meth:`Link.close`."""
-        await self._cluster.aclose()
+async def forget(links: Sequence[SingleLink], where: str) -> None:
+    """Have servers forget what was cut, at the end of all; close the links. Never raises."""
+    told = asyncio.gather(*(link.exchange([_PING]) for link in links), return_exceptions=True)
+    failures: list[Any] = ["no answer"]
+    try:
+        async with asyncio.timeout(_END):
+            failures = [done for done in await told if isinstance(done, BaseException)]
+    except TimeoutError:
+        pass
+    finally:
+        for link in links:
+            await link.close()
+    if failures:
+        log.warning("Redis at %s: a write that was cut off may be done later: %s", where, *failures)
 
 
 def packed(commands: Sequence[Command]) -> bytes:
@@ -168,14 +177,17 @@ def packed(commands: Sequence[Command]) -> bytes:
     return b"".join(parts)
 
 
-def connection_of(url: str) -> AbstractConnection:
+def connection_of(url: str, place: Place | None = None) -> AbstractConnection:
     """Return a connection, not made yet.
 
+    :param place: where to, instead of what the URL says: there is one database then.
     :raises ConfigurationError: the URL says what none has.
     """
     try:
         given = dict(parse_url(url))
         kind: Any = given.pop("connection_class", Connection)
+        if place is not None:
+            given |= {"host": place.host, "port": place.port, "db": 0}
         wanted = {"socket_connect_timeout": _CONNECT, "socket_keepalive": True, **given}
         connection: AbstractConnection = kind(
             **{**wanted, "protocol": _PROTOCOL, "socket_timeout": None}
@@ -202,8 +214,3 @@ def place_of(url: str) -> str:
     """Return host and port of a URL, for people."""
     parts = urlsplit(url)
     return f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
-
-
-def _worded(command: Command) -> list[Any]:
-    # redis-py finds the node by the command's word
-    return [command[0].decode(), *command[1:]]
