@@ -24,7 +24,7 @@ from ion.process.endpoint.endpoint import Endpoint
 from ion.process.mailroom.inbox import Inbox
 from ion.process.ops import Op
 from ion.process.process import Process
-from ion.process.pubsub.subscription import BOUND, HEARD, Subscription, handler_op, release
+from ion.process.pubsub.subscription import APART, BOUND, HEARD, Subscription, handler_op, release
 from ion.process.pubsub.topics import checked_patterns
 from ion.process.redelivery import retrying
 from ion.process.service import MAX_PREFETCH
@@ -132,7 +132,10 @@ class Subscriptions:
             replicated = source.policy.replicated
             await self._exchange.declare_tried(feed.spec, replicated=replicated)
             await self._declare_suspects(suspect_queue(feed.spec), replicated=replicated)
-        if subscription.stage >= BOUND:
+        if subscription.stage == APART:
+            for pattern in subscription.topics:
+                await self._transport.unbind(subscription.queue, exchange, pattern)
+        elif subscription.stage >= BOUND:
             await self._bind(subscription, exchange)
         if subscription.stage >= HEARD:
             await feed.begin(self._transport)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from ion import (
+    ApplicationError,
     Conflict,
     Container,
     ContentTooLarge,
@@ -27,15 +28,23 @@ from ion import (
     Unavailable,
 )
 from ion.base import clock
-from ion.process.granules import Field, Granule, StreamDefinition, StreamPublisher, StreamSubscriber
+from ion.process.granules import (
+    Field,
+    Granule,
+    StreamDefinition,
+    StreamPublisher,
+    StreamSubscriber,
+    turns,
+)
 from ion.process.granules.arrays import pieces
 from ion.process.granules.names import store_of
 from ion.process.granules.tracking import Seen
-from ion.process.redelivery.deadletters import peek
+from ion.process.redelivery.deadletters import peek, replay
 from ion.services.streams import keeping, persisting, registry
 from ion.services.streams import kept as keeps
 from ion.services.streams.client import StreamsClient
 from ion.services.streams.kept import HEAD, INDICES, SILENT, Log
+from ion.services.streams.places import Places
 from ion.stores.opening import open_datastore
 
 _names = itertools.count(1)
@@ -192,6 +201,90 @@ async def test_a_replay_with_a_name_goes_on_where_it_was(container: Container) -
     third = await spawn(container, Listener)
     await third.listen(name="ledger", after=0)
     await until(lambda: len(third.heard) == 20)
+
+
+class Picky(Process):
+    """Fails at one granule, as long as it is told to; keeps offset and attempt of each it is given.
+
+    Between two attempts it does other things.
+    """
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.heard: list[tuple[int | None, int]] = []
+
+    async def listen(self, **how: Any) -> StreamSubscriber:
+        return await StreamSubscriber.open(self, "ctd", self.on_granule, **how)
+
+    async def on_granule(self, granule: Granule) -> None:
+        self.heard.append((granule.offset, self.message.attempt))
+        if granule.number == 2 and self.error is not None:
+            raise self.error
+
+
+async def test_those_of_a_name_take_turns_at_a_replay(
+    container: Container, other: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "LEASE", 1.5)
+    streams = await started(container)
+    await streams.persist("ctd", create=True)
+    publisher = await (await spawn(container, Sensor)).open()
+    await fill(publisher, range(5))
+    listeners = [await spawn(c, Listener) for c in (container, other, container)]
+    first = await listeners[0].listen(name="report", after=0)
+    await until(lambda: len(listeners[0].heard) == 5)
+    await listeners[1].listen(name="report", after=0)
+    await fill(publisher, range(5, 10))
+    await until(lambda: len(listeners[0].heard) == 10)
+    await first.cancel()
+    await fill(publisher, range(10, 20))
+    await until(lambda: len(listeners[1].heard) == 10)
+    await listeners[2].listen(name="report", after=0)
+    await fill(publisher, range(20, 30))
+    await until(lambda: len(listeners[1].heard) == 20)
+    places = await Places.open(await container.datastore())
+    async with asyncio.timeout(20):
+        while (await places.claim("ctd", "report", "nobody", 100.0)).after != 30:
+            await asyncio.sleep(0.005)
+    await other.kill()
+    await fill(publisher, range(30, 40))
+    await until(lambda: len(listeners[2].heard) == 10)
+    assert values([g for each in listeners for g in each.heard]) == [float(n) for n in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts"), [(RuntimeError("no"), 3), (ApplicationError("bad", code=400), 1)]
+)
+async def test_what_a_replay_by_name_fails_at_is_tried_again_then_a_dead_letter(
+    bus: tuple[str, dict[str, object]], error: Exception, attempts: int
+) -> None:
+    url, config = bus
+    config = {**config, "service.attempts": 3, "service.retry_delays": [0.3, 0.01]}
+    async with Container(url, sysname="picky", config=config) as container:
+        streams = await started(container)
+        await streams.persist("ctd", create=True)
+        await fill(await (await spawn(container, Sensor)).open(), range(4))
+        await kept(streams, 4)
+        picky = await spawn(container, Picky)
+        picky.error = error
+        await picky.listen(name="picky", after=0)
+        if attempts > 1:
+            await until(lambda: len(picky.heard) == 2)
+            assert await container.rpc_send(picky.id, "ping", timeout=5)
+        await until(lambda: len(picky.heard) == 3 + attempts)
+        tried = [(2, attempt) for attempt in range(1, attempts + 1)]
+        assert picky.heard == [(1, 1), *tried, (3, 1), (4, 1)]
+
+        key, letters = "sub.streams.picky", []
+        async with asyncio.timeout(10):
+            while not letters:
+                letters = await peek(container.endpoint, key)
+        assert [(each.attempt, each.cause) for each in letters] == [(attempts, str(error))]
+        picky.error = None
+        assert await replay(container.endpoint, key) == 1
+        await until(lambda: len(picky.heard) == 4 + attempts)
+        assert picky.heard[-1] == (2, 1)
+        assert not await peek(container.endpoint, key)
 
 
 async def test_where_the_service_is_away_it_goes_on_later(container: Container) -> None:

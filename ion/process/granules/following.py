@@ -3,28 +3,31 @@
 All comes from the service ``streams``, in the order that it keeps, so there is no seam between what
 was and what is: nothing is missing there, and nothing comes twice. Where the service is away, it
 goes on from the last granule when that is back.
+
+What fails is tried again before what is behind it: that is taken out of the mailbox meanwhile, so
+that the process does other things.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from ion.base.errors import IonError, ReceivedError
+from ion.base.errors import ApplicationError, IonError, ReceivedError, Refused
 from ion.messaging.envelope import MSGPACK, Envelope
 from ion.process.granules.names import OP, POINT, escaped
-from ion.process.granules.ops import ContentOp
-from ion.process.serving.source import Source
+from ion.process.granules.ops import OFFSET
+from ion.process.granules.turns import SERVICE, Turn
+from ion.process.redelivery import retrying
+from ion.process.serving.incoming import IncomingCall
+from ion.process.serving.source import AT_LEAST_ONCE, Source
 
 if TYPE_CHECKING:
     from ion.process.process import Process
 
 log = logging.getLogger(__name__)
-SERVICE = "streams"
 PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0)  # seconds before the service is asked again
 FULL = 0.05  # seconds before it looks again whether there is room in the mailbox
 AHEAD = 16  # granules in hand
@@ -34,58 +37,119 @@ NOT_FOUND = 404
 class Following:
     """Brings a process the granules behind an offset, one after the other, through its mailbox.
 
-    :param hear: coroutine function of process, offset and message; handled in the process's turn.
+    :param source: what they come as; its handler takes them, and its policy says how hard they are
+        tried.
     :param since: seconds since 1970; None: from the offset alone.
     :param ahead: how many granules may be in hand.
+    :param turn: among others of the same name; None: there are none.
+    :ivar offset: of the granule that came last.
     """
 
     def __init__(
         self,
         process: Process,
         stream: str,
-        hear: Callable[[Any, Any], Any],
+        source: Source,
         *,
         after: int,
         since: float | None,
         ahead: int = AHEAD,
+        turn: Turn | None = None,
     ) -> None:
         self.offset = after
+        self._begins = after, since
         self._process = process
         self._stream = stream
         self._since = since
-        self._source = Source(key="", handler=_KeptOp(hear, OP), point=POINT)
+        self._source = source
+        self._ahead = ahead
         self._hands = asyncio.Semaphore(ahead)
-        self._task: asyncio.Task[Any] | None = None
+        self._hand: dict[int, _Delivery] = {}  # by offset, in their order
+        self._ready: deque[_Delivery] = deque()  # of these, what is to be put into the mailbox
+        self._some = asyncio.Event()
+        self._not_before = 0.0  # on the loop's clock: what failed is not tried again earlier
+        self._turn = turn
+        self._mark = stream  # what the ids of its messages begin with
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._ends = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is to be begun any more: what fails now is the next one's."""
+        return self._ends or self._process._draining
 
     def begin(self) -> None:
         """Begin.
 
         :raises LifecycleError: the process ends, or has ended.
         """
-        self._task = self._process.run(self._run(), f"replay of {self._stream}", own=True)
+        title = f"replay of {self._stream}"
+        run = self._process.run
+        self._tasks.append(run(self._run(), title, own=True))
+        self._tasks.append(run(self._give_ready(), f"{title}, in order", own=True))
+        if self._turn is not None:
+            self._tasks.append(run(self._turn.keep(self._drop), f"turn at {title}", own=True))
 
     def cancel(self) -> None:
-        """Bring nothing more; what waits in the mailbox is handled. May be called twice."""
-        if self._task is not None:
-            self._task.cancel()
+        """Begin no more; the next one has its turn when what is at work is over. Again: nothing."""
+        self._ends = True
+        self._withdraw()
+        self._end_if_idle()
+
+    def again(self, call: IncomingCall, error: Exception) -> bool:
+        """Try a granule that failed once more, before those behind it; return whether that is so.
+
+        Where not, it is to be given up now. Where this ends, it is left to the next one.
+        """
+        delivery = call.delivery
+        if not isinstance(delivery, _Delivery):
+            return False
+        if delivery.settled:
+            return False
+        is_mine = self._hand.get(delivery.offset) is delivery
+        if is_mine and not self.is_over:
+            policy = self._source.policy
+            if policy is None or policy.mode != AT_LEAST_ONCE or _is_final(call, error):
+                return False
+            delivery.envelope = delivery.envelope.with_headers(attempt=call.attempt + 1)
+            self._ready.append(delivery)
+            self._withdraw()
+            self._not_before = call.endpoint.time() + policy.delay(call.attempt) / 1000
+            self._some.set()
+        delivery.is_given = False
+        log.warning("offset %d of %r, attempt %d: %r", delivery.offset, self, call.attempt, error)
+        if self._ends:
+            self._end_if_idle()
+        return True
 
     async def _run(self) -> None:
         failures = 0
-        while True:
-            before = self.offset
-            try:
-                await self._follow()
-            except ReceivedError as error:
-                if error.code == NOT_FOUND:
-                    log.warning(
-                        "%r hears stream %r no more: %s", self._process, self._stream, error
-                    )
-                    return
-                log.warning("stream %r is not heard for now: %s", self._stream, error)
-            except IonError as error:
-                log.info("stream %r is not heard for now: %s", self._stream, error)
-            failures = failures + 1 if self.offset == before else 1
-            await asyncio.sleep(PAUSES[min(failures, len(PAUSES)) - 1])
+        try:
+            while True:
+                before = self.offset
+                try:
+                    await self._come()
+                    await self._follow()
+                except ReceivedError as error:
+                    if error.code == NOT_FOUND:
+                        log.warning("%r is over: %s", self, error)
+                        return
+                    log.warning("%r waits: %s", self, error)
+                except IonError as error:
+                    log.info("%r waits: %s", self, error)
+                failures = failures + 1 if self.offset == before else 1
+                await asyncio.sleep(PAUSES[min(failures, len(PAUSES)) - 1])
+        finally:
+            if self._turn is not None:
+                await self._process._endpoint.farewell.tell(self._turn.leave())
+
+    async def _come(self) -> None:
+        """Return when it is this one's turn, and its place is known."""
+        if self._turn is None or self._turn.is_mine:
+            return
+        place = await self._turn.come()
+        after, self._mark = place.after, f"{self._stream} {place.born}"
+        self.offset, self._since = self._begins if after is None else (after, None)
 
     async def _follow(self) -> None:
         content = {
@@ -96,64 +160,129 @@ class Following:
         }
         async with self._process.stream(SERVICE, "read", content) as items:
             async for item in items:
+                if self._turn is not None and not self._turn.is_mine:
+                    return
                 if item["granule"] is not None:
                     await self._hands.acquire()
-                    await self._room()
-                    self.offset = item["offset"]
-                    self._deliver(item["granule"])
+                    self._arrive(item["offset"], item["granule"])
 
-    async def _room(self) -> None:
-        """Wait while the mailbox is full: a granule would be shed, and be missing."""
-        while True:
-            if self._process.waiting < self._process.mailbox:
-                return
-            await asyncio.sleep(FULL)
+    def _arrive(self, offset: int, body: bytes) -> None:
+        self.offset = offset
+        self._hand[offset] = delivery = _Delivery(self, offset, self._envelope(offset, body))
+        if self._ready or not self._has_room or self._pause > 0:
+            self._ready.append(delivery)
+            self._some.set()
+        else:
+            self._give(delivery)
 
-    def _deliver(self, body: bytes) -> None:
-        """Put a granule into the mailbox; the hand is free when it is handled.
+    def _envelope(self, offset: int, body: bytes) -> Envelope:
+        """Return a granule as a message of this process's own.
 
-        It goes as a message of this process's own: who has published it, the service was told.
+        Who has published it, the service was told.
         """
         process = self._process
-        message_id = f"{self._stream} {self.offset}"
+        message_id = f"{self._mark} {offset}"
         envelope = process._endpoint.one_way_of(process.id, OP, body, MSGPACK, message_id)
-        delivery = _Delivery(envelope, self.offset, self._hands, POINT, escaped(self._stream))
-        process.take(self._source, delivery)
+        return envelope.with_headers(**{OFFSET: offset})
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether the mailbox is not full: else a granule would be shed."""
+        return self._process.waiting < self._process.mailbox
+
+    @property
+    def _pause(self) -> float:
+        return self._not_before - self._process._endpoint.time()
+
+    def _give(self, delivery: _Delivery) -> None:
+        """Put a granule into the mailbox."""
+        delivery.is_given = True
+        self._process.take(self._source, delivery)
+
+    async def _give_ready(self) -> None:
+        """Put what is ready into the mailbox, when it is time and there is room."""
+        while True:
+            await self._some.wait()
+            self._some.clear()
+            while self._ready and not self.is_over:
+                if self._pause > 0:
+                    await asyncio.sleep(self._pause)
+                elif self._has_room:
+                    self._give(self._ready.popleft())
+                else:
+                    await asyncio.sleep(FULL)
+
+    def _withdraw(self) -> None:
+        """Take what was not begun out of the mailbox: it is ready to be put there, in its order."""
+        calls = self._process._withdraw((self._source,))
+        withdrawn = [call.delivery for call in calls if isinstance(call.delivery, _Delivery)]
+        for delivery in withdrawn:
+            delivery.is_given = False
+        in_order = sorted((*self._ready, *withdrawn), key=lambda delivery: delivery.offset)
+        self._ready = deque(in_order)
+
+    def _drop(self) -> None:
+        """Forget what is in hand: it is another one's turn."""
+        self._withdraw()
+        self._ready.clear()
+        self._hand.clear()
+        self._hands = asyncio.Semaphore(self._ahead)
+
+    def _handled(self, delivery: _Delivery) -> None:
+        """Take note that a granule is done with, and how far all are."""
+        if self._hand.get(delivery.offset) is not delivery:
+            return
+        del self._hand[delivery.offset]
+        self._hands.release()
+        if self._turn is not None:
+            self._turn.handled(next(iter(self._hand)) - 1 if self._hand else self.offset)
+        if self._ends:
+            self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        if not any(delivery.is_given for delivery in self._hand.values()):
+            for task in self._tasks:
+                task.cancel()
+
+    def __repr__(self) -> str:
+        return f"<replay of {self._stream!r} to {self._process.id}>"
 
 
-class _KeptOp(ContentOp):
-    """Gives the message as it is: its offset stands in the delivery."""
+class _Delivery:
+    """A granule in the place of a delivery; it came from no queue, and cannot go back to one.
 
-    __slots__ = ()
+    :ivar is_given: whether it is in the mailbox, or at work.
+    """
 
-    def bind(self, envelope: Envelope) -> Any:
-        """Return the message."""
-        return (envelope,), {}
+    __slots__ = ("_following", "envelope", "exchange", "is_given", "key", "offset", "settled")
+    redelivered = False
 
+    def __init__(self, following: Following, offset: int, envelope: Envelope) -> None:
+        self._following = following
+        self.envelope = envelope
+        self.offset = offset
+        self.exchange = POINT
+        self.key = escaped(following._stream)
+        self.is_given = False
+        self.settled = False
 
-class _Delivery(msgspec.Struct, eq=False):
-    """A granule in the place of a delivery; it came from no queue, and cannot go back to one."""
-
-    envelope: Envelope
-    offset: int
-    hands: asyncio.Semaphore
-    exchange: str
-    key: str
-    redelivered: bool = False
-    settled: bool = False
-    lost: bool = False
+    @property
+    def lost(self) -> bool:
+        """Whether it comes again, in the next one's turn, and is not to be sent elsewhere."""
+        return self._following.is_over
 
     def ack(self) -> None:
-        """Take note that it was handled."""
-        if not self.settled:
+        """Take note that it was handled, unless it is to be tried again."""
+        if self.is_given and not self.settled:
             self.settled = True
-            self.hands.release()
+            self._following._handled(self)
 
     def nack(self, *, requeue: bool) -> None:
-        """Take note that it was not handled: whoever gives it back ends."""
+        """Take note that it cannot be handled: see :meth:`Delivery.nack`."""
         self.ack()
 
 
-def offset_of(call: Any) -> int:
-    """Return the offset of the granule that a process handles."""
-    return int(call.delivery.offset)
+def _is_final(call: IncomingCall, error: Exception) -> bool:
+    """Return whether another attempt is too much, or would be in vain."""
+    is_senders = isinstance(error, ApplicationError | Refused) and not retrying.may_pass(error)
+    return is_senders or retrying.is_tried(call)

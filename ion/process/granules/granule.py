@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ion.base.errors import InvalidRequest
 from ion.process.granules.arrays import array_of
 from ion.process.granules.wire import Record, record_of
 
@@ -59,6 +60,19 @@ def granule_of(body: bytes | memoryview, offset: int | None = None) -> Granule:
     :raises CodecError: it is none.
     """
     return opened(record_of(body), offset)
+
+
+def granule_in(stream: str, body: bytes | memoryview, offset: int | None = None) -> Granule:
+    """Return the granule that a message holds which came as one of a stream.
+
+    :raises CodecError: it is none.
+    :raises InvalidRequest: it is one of another stream.
+    """
+    granule = granule_of(body, offset)
+    if granule.stream != stream:
+        message = f"a granule of stream {granule.stream!r:.80} came as one of {stream!r}"
+        raise InvalidRequest(message, details={"stream": stream})
+    return granule
 
 
 def opened(record: Record, offset: int | None = None) -> Granule:

@@ -7,8 +7,10 @@ from typing import Any
 
 from ion.messaging import codec
 from ion.messaging.envelope import Envelope
-from ion.process.granules.granule import granule_of
+from ion.process.granules.granule import granule_in
 from ion.process.ops import Arguments, Op
+
+OFFSET = "x-replayed-offset"  # header of a granule that is replayed; no signature is about an `x-`
 
 
 class ContentOp(Op):
@@ -29,13 +31,35 @@ class ContentOp(Op):
 
 
 class GranuleOp(ContentOp):
-    """Gives a granule, as views of its message, to a coroutine function of process and granule."""
+    """Gives a granule, as views of its message, to a coroutine function of process and granule.
 
-    __slots__ = ()
+    :param stream: whose granules they are.
+    """
+
+    __slots__ = ("_stream",)
+
+    def __init__(
+        self, call: Callable[[Any, Any], Awaitable[None]], stream: str, name: str = ""
+    ) -> None:
+        super().__init__(call, name)
+        self._stream = stream
 
     def bind(self, envelope: Envelope) -> Arguments:
         """Return the granule.
 
         :raises CodecError: it is none.
+        :raises InvalidRequest: it is one of another stream.
         """
-        return (granule_of(envelope.body),), {}
+        return (granule_in(self._stream, envelope.body),), {}
+
+
+class ReplayedOp(GranuleOp):
+    """As a :class:`GranuleOp`, of what is replayed: its offset stands in a header."""
+
+    __slots__ = ()
+
+    def bind(self, envelope: Envelope) -> Arguments:
+        """Return the granule; errors as of :meth:`GranuleOp.bind`."""
+        offset = envelope.headers.get(OFFSET)
+        offset = offset if isinstance(offset, int) else None
+        return (granule_in(self._stream, envelope.body, offset),), {}

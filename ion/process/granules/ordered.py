@@ -36,7 +36,6 @@ async def _nothing(process: Any, granule: Any) -> None:
     """Handle nothing: what comes is taken out of turn."""
 
 
-_OP = GranuleOp(_nothing, OP)  # by which the interceptors know what it is
 PREFETCH = 64  # within what Tracker knows again
 BATCH_BYTES = 8 * 1024 * 1024
 SETUP = 15.0  # seconds for the broker to make what is needed
@@ -87,7 +86,8 @@ class Ordered:
         self.spec = ordered_queue(self._endpoint.namespace, name)
         key = self._endpoint.namespace.subscription_key(POINT, name)
         self._topics = checked_patterns(escaped(stream))
-        self._source = Source(self.spec.name, key, handler=_OP, point=POINT, topics=self._topics)
+        op = GranuleOp(_nothing, stream, OP)  # by which the interceptors know what it is
+        self._source = Source(self.spec.name, key, handler=op, point=POINT, topics=self._topics)
 
     async def open(self) -> None:
         """Make the queue where there is none, and begin.

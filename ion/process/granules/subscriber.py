@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
+
 from ion.base.errors import BadRequest, InvalidRequest
-from ion.messaging.envelope import Envelope
 from ion.process.granules.arrays import check_granule
 from ion.process.granules.definition import StreamDefinition
-from ion.process.granules.following import AHEAD, SERVICE, Following, offset_of
-from ion.process.granules.granule import Granule, granule_of
+from ion.process.granules.following import AHEAD, Following
+from ion.process.granules.granule import Granule
 from ion.process.granules.names import POINT, checked_stream, escaped
-from ion.process.granules.ops import GranuleOp
+from ion.process.granules.ops import GranuleOp, ReplayedOp
 from ion.process.granules.tracking import Tracker
+from ion.process.granules.turns import SERVICE, Turn
 from ion.process.granules.wire import MAX_NUMBER
-from ion.process.pubsub.subscription import Subscription, handler_of
-from ion.stores.store import Store
+from ion.process.pubsub.subscription import APART, Subscription, handler_of
+from ion.process.serving.source import Source
 
 if TYPE_CHECKING:
     from ion.process.process import Process
 
 log = logging.getLogger(__name__)
-POSITIONS = "stream_positions"  # the store of how far those with a name have come
-PAUSES = (0.1, 0.5, 2.0)  # seconds before what failed is tried again
 
 
 def _check_place(since: Any, after: Any, expires: Any) -> None:
@@ -78,7 +77,7 @@ class StreamSubscriber:
         self._tracker = Tracker()
         self._subscription: Subscription | None = None
         self._following: Following | None = None
-        self._position: Store | None = None
+        self._turn: Turn | None = None
 
     @classmethod
     async def open(
@@ -101,12 +100,15 @@ class StreamSubscriber:
 
         :param handler: ``async def on_granule(self, granule: Granule) -> None`` of the process.
         :param name: makes it durable, and shared by all that subscribe by it; what fails is tried
-            again, then a dead letter. Without, what fails is logged, counted and dropped.
+            again, as ``service.attempts`` and ``service.retry_delays`` say, then a dead letter.
+            Without, what fails is logged, counted and dropped.
         :param since: hear what is kept of the stream first, published from then on (seconds since
             1970), after: or behind that offset (0: all); then what comes. All of it comes from the
             service ``streams``, which must keep the stream. With ``name``, that is for the first
-            time; later it goes on behind the last granule that was handled. What fails is tried
-            again some times before the next one, then logged and dropped.
+            time; later it goes on behind the last granule that was handled. Those of one name take
+            turns, so that each granule is heard by one, in the order that is kept: one hears, the
+            others wait for its end (10 s at most, where it was killed). What fails is tried again
+            before the next one.
         :param prefetch: how many granules may be in hand; the rest is kept by the broker.
         :param definition: what each granule must have; others fail.
         :param expires: as of :meth:`Process.subscribe`; not with ``since`` or ``after``, which need
@@ -122,9 +124,9 @@ class StreamSubscriber:
         made = cls(process, stream, handler_of(process, handler), name, definition)
         if since is not None or after is not None:
             _check_place(since, after, expires)
-            await made._replay(since, after or 0, prefetch or AHEAD)
+            await made._replay(since, after or 0, prefetch)
             return made
-        op: Any = GranuleOp(made._share if name is not None else made._hear)
+        op: Any = GranuleOp(made._share if name is not None else made._hear, stream)
         made._subscription = await process.subscribe(
             POINT, escaped(stream), op, name=name, prefetch=prefetch, expires=expires
         )
@@ -152,41 +154,35 @@ class StreamSubscriber:
         await self.cancel()
         if self._subscription is not None:
             await self._subscription.delete()
-        if self._position is not None:
-            await self._position.remove(self._key)
+        if self._turn is not None:
+            await self._turn.forget()
 
-    async def _replay(self, since: float | None, after: int, ahead: int) -> None:
-        process = self._process
-        await process.rpc_send(SERVICE, "describe", {"stream": self.stream})
+    async def _replay(self, since: float | None, after: int, prefetch: int | None) -> None:
+        process, stream = self._process, self.stream
+        await process.rpc_send(SERVICE, "describe", {"stream": stream})
+        op = ReplayedOp(self._hear_kept, stream)
+        source = Source(key="", handler=op, point=POINT)
         if self.name is not None:
-            self._position = await process.store(POSITIONS)
-            kept = await self._position.get(self._key)
-            if kept is not None:
-                since, after = None, int(kept)
+            # Its queue brings what is sent back from the dead letters.
+            subscribe = process._host.subscribe
+            self._subscription = await subscribe(
+                process, POINT, escaped(stream), op, self.name, prefetch, APART
+            )
+            source = msgspec.structs.replace(self._subscription.source)
+            self._turn = Turn(process, stream, self.name)
+        ahead = prefetch or AHEAD
         self._following = Following(
-            process, self.stream, self._hear_kept, after=after, since=since, ahead=ahead
+            process, stream, source, after=after, since=since, ahead=ahead, turn=self._turn
         )
         self._following.begin()
 
-    @property
-    def _key(self) -> str:
-        return f"{self.stream} {self.name}"
-
-    async def _hear_kept(self, process: Any, envelope: Envelope) -> None:
-        """Hear a granule that is kept, and keep that it was heard."""
-        offset = offset_of(process.message)
-        granule = granule_of(envelope.body, offset)
-        for pause in PAUSES if self.name is not None else ():
-            try:
-                await self._share(process, granule)
-                break
-            except Exception as error:  # noqa: BLE001 - what the author wrote may raise anything
-                log.warning("%r failed at offset %d: %r", self, offset, error)
-                await asyncio.sleep(pause)
-        else:
+    async def _hear_kept(self, process: Any, granule: Granule) -> None:
+        """Hear a granule that is kept."""
+        try:
             await self._share(process, granule)
-        if self._position is not None:
-            await self._position.put(self._key, str(offset).encode())
+        except Exception as error:
+            if self._following is None or not self._following.again(process.message, error):
+                raise
 
     async def _share(self, process: Any, granule: Granule) -> None:
         """Hear a granule where others may get those between."""

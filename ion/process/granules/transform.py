@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from ion.base.errors import ConfigurationError, IonError, NotFound, Unavailable
 from ion.base.ids import checked_name
 from ion.process.granules.definition import StreamDefinition
-from ion.process.granules.granule import Granule, granule_of
+from ion.process.granules.granule import Granule, granule_in
 from ion.process.granules.names import checked_stream, escaped
 from ion.process.granules.ordered import Arrival, Ordered
 from ion.process.granules.publisher import StreamPublisher
@@ -123,7 +123,7 @@ class Transform(Process):
         done: list[Arrival] = []
         for arrival in batch:
             try:
-                granule = granule_of(arrival.body)
+                granule = granule_in(self.source, arrival.body)
             except IonError as error:
                 self._ordered.bury(arrival, error)
                 continue

@@ -17,8 +17,9 @@ from ion.messaging.transport import Transport
 from ion.process.ops import Op
 from ion.process.serving.source import Source
 
-# How far a subscription is: its queue is there, gets messages, and is consumed.
-MADE, BOUND, HEARD = range(3)
+# How far a subscription is: its queue is there, gets messages, and is consumed. Or it is consumed,
+# and gets nothing from its point: only what is sent to it alone, as from its dead letters.
+MADE, BOUND, HEARD, APART = range(4)
 
 
 # Seconds between the end of its bindings and that of a queue. RabbitMQ (3.10, at least) closes the
@@ -58,7 +59,7 @@ class Subscription:
     :ivar name: what it is shared by, or None for one of the process's own.
     :ivar queue: the queue at the broker.
     :ivar is_open: False once it was cancelled.
-    :ivar stage: how far it is: ``MADE``, ``BOUND`` or ``HEARD``.
+    :ivar stage: how far it is: ``MADE``, ``BOUND``, ``HEARD``, or ``APART``.
     """
 
     __slots__ = (

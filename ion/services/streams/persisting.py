@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ion.base.errors import ContentTooLarge, InvalidRequest, IonError
-from ion.process.granules.granule import Granule, granule_of
+from ion.process.granules.granule import Granule, granule_in
 from ion.process.granules.names import escaped
 from ion.process.granules.ordered import Arrival, Ordered
 from ion.process.granules.publisher import most_bytes
@@ -98,10 +98,7 @@ class Persisting:
         self._tell()
 
     def _granule(self, body: bytes) -> Granule:
-        granule = granule_of(body)
-        if granule.stream != self.stream:
-            message = f"a granule of stream {granule.stream!r:.80} came as one of {self.stream!r}"
-            raise InvalidRequest(message)
+        granule = granule_in(self.stream, body)
         most = most_bytes(self._process._endpoint)
         if len(body) > most:
             message = f"a granule has at most {most} bytes, this one {len(body)}"

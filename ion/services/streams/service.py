@@ -16,10 +16,12 @@ import msgspec
 
 from ion.base.errors import ConfigurationError, Conflict, InvalidRequest, NotFound
 from ion.process.granules.definition import StreamDefinition
+from ion.process.granules.turns import LEASE, Place
 from ion.process.service import Service
 from ion.process.storeerrors import answering
 from ion.services.streams.keeping import Keeping
 from ion.services.streams.model import Described, Keep, Kept, Stream
+from ion.services.streams.places import Places
 from ion.services.streams.registry import Registry
 
 
@@ -38,6 +40,7 @@ class StreamsService(Service, name="streams", version="0.1.0"):
     """Knows the streams of the system, keeps them, and plays them again."""
 
     registry: Registry
+    places: Places
     keeping: Keeping
 
     async def on_init(self) -> None:
@@ -45,7 +48,9 @@ class StreamsService(Service, name="streams", version="0.1.0"):
 
         :raises ConfigurationError: that is wrong; the message says what.
         """
-        self.registry = await Registry.open(await self.datastore())
+        datastore = await self.datastore()
+        self.registry = await Registry.open(datastore)
+        self.places = await Places.open(datastore)
         self.keeping = Keeping(self, self.registry)
         try:
             streams = msgspec.convert(self.app_config.get("streams") or {}, dict[str, Declared])
@@ -126,6 +131,7 @@ class StreamsService(Service, name="streams", version="0.1.0"):
                 return False
             await self.keeping.tell(stream)
             await self.keeping.end(stream)
+            await self.places.forget_all(stream)
             return True
 
     async def op_persist(
@@ -196,6 +202,35 @@ class StreamsService(Service, name="streams", version="0.1.0"):
                     return
                 given += item.granule is not None
                 yield item
+
+    # those who hear it again by a name
+
+    async def op_claim(self, stream: str, name: str, owner: str, lease: float = LEASE) -> Place:
+        """Let one of a name hear a stream, unless it is another one's turn; 404: there is none."""
+        with answering():
+            await self.registry.get(stream)
+            return await self.places.claim(stream, name, owner, lease)
+
+    async def op_keep_place(
+        self,
+        stream: str,
+        name: str,
+        owner: str,
+        after: int | None = None,
+        lease: float = LEASE,
+        ends: bool = False,
+    ) -> bool:
+        """Note how far one of a name has come; return whether it is still its turn.
+
+        ``ends``: it is the next one's then.
+        """
+        with answering():
+            return await self.places.keep(stream, name, owner, after, lease, ends=ends)
+
+    async def op_forget_place(self, stream: str, name: str) -> None:
+        """Let whoever is the next of a name begin anew."""
+        with answering():
+            await self.places.forget(stream, name)
 
 
 def _keeping(keep: Keep | None) -> Callable[[Stream], Stream]:

@@ -356,6 +356,7 @@ async def test_what_is_no_granule_is_dropped_and_the_stream_goes_on(container: C
     listener, sensor = await spawn(container, Listener), await spawn(container, Sensor)
     await listener.listen(definition=CTD)
     await container.publish(POINT, "ctd", {"not": "a granule"})
+    await container.publish(POINT, "ctd", {**whole(), "stream": "other"})
     free, publisher = await sensor.open(), await sensor.open(definition=CTD)
     await free.publish({"temp": [1.0]})
     await publisher.publish(ctd(2))

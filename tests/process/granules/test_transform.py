@@ -86,15 +86,22 @@ async def test_what_cannot_be_done_is_a_dead_letter(container: Container) -> Non
     await publisher.publish({"x": [100.0]})  # of which it makes what its definition does not know
     transform.failing = 0
     await container.publish("streams", "raw", {"no": "granule"})
+    other = {"stream": "even", "publisher": "p", "number": 1, "time": 0.0, "fields": {}}
+    await container.publish("streams", "raw", other)
     await fill(publisher, range(2, 4))
     await until(lambda: listener.heard)
     assert values(listener) == [4.0]
     key = f"sub.streams.{transform.queue_name}"
     letters: list[Any] = []
     async with asyncio.timeout(10):
-        while len(letters) < 2:
+        while len(letters) < 3:
             letters = await peek(container.endpoint, key, 10)
-    assert sorted(letter.cause_type for letter in letters) == ["CodecError", "InvalidRequest"]
+    assert sorted(letter.cause_type for letter in letters) == [
+        "CodecError",
+        "InvalidRequest",
+        "InvalidRequest",
+    ]
+    assert any("came as one of 'raw'" in letter.cause for letter in letters)
 
 
 async def test_a_target_that_was_deleted_begins_anew(container: Container) -> None:

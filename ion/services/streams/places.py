@@ -1,0 +1,102 @@
+"""Places: how far streams were heard again by the names of subscriptions, and whose turn it is."""
+
+from __future__ import annotations
+
+import contextlib
+
+import msgspec
+
+from ion.base import clock
+from ion.base.errors import Conflict
+from ion.base.ids import new_mark
+from ion.process.granules.turns import Place
+from ion.stores.store import ABSENT, Datastore, Store
+
+STORE = "stream_positions"
+TRIES = 20  # a change that others come before is made once more
+_encode = msgspec.msgpack.Encoder().encode
+_place = msgspec.msgpack.Decoder(Place).decode
+
+
+class Places:
+    """Places in a store, changed by compare-and-set.
+
+    All calls raise :class:`~ion.base.errors.Unavailable` where the store is away.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @classmethod
+    async def open(cls, datastore: Datastore) -> Places:
+        """Open them; made where there are none."""
+        return cls(await datastore.store(STORE))
+
+    async def claim(self, stream: str, name: str, owner: str, lease: float) -> Place:
+        """Let one hear the stream, unless it is another one's turn; return the place then.
+
+        :param lease: seconds that it may be silent for.
+        :raises Conflict: others claim it all the time.
+        """
+        for _ in range(TRIES):
+            place, revision = await self._read(stream, name)
+            now = clock.now()
+            # A time that is further off than a lease was written by a clock that was ahead.
+            if place.owner not in ("", owner) and now < place.until <= now + lease:
+                return place
+            mine = Place(owner, now + lease, place.after, place.born or new_mark())
+            if await self._put(stream, name, mine, revision):
+                return mine
+        message = f"stream {stream!r}: others claim {name!r} all the time"
+        raise Conflict(message)
+
+    async def keep(
+        self, stream: str, name: str, owner: str, after: int | None, lease: float, *, ends: bool
+    ) -> bool:
+        """Note how far one has come; return whether it is still its turn.
+
+        :param ends: it is the next one's then.
+        """
+        for _ in range(TRIES):
+            place, revision = await self._read(stream, name)
+            if place.owner != owner:
+                return False
+            owned = ("", 0.0) if ends else (owner, clock.now() + lease)
+            if await self._put(stream, name, Place(*owned, after, place.born), revision):
+                return True
+        return False
+
+    async def forget(self, stream: str, name: str) -> None:
+        """Let the next one begin anew."""
+        await self._store.remove(_key(stream, name))
+
+    async def forget_all(self, stream: str) -> None:
+        """Forget all places of a stream."""
+        after: str | None = None
+        while True:
+            page = await self._store.keys(f"{stream} ", after=after)
+            for key in page.items:
+                if key.rpartition(" ")[0] == stream:  # the name of a stream may have blanks
+                    await self._store.remove(key)
+            after = page.cursor
+            if after is None:
+                return
+
+    async def _read(self, stream: str, name: str) -> tuple[Place, int]:
+        entry = await self._store.entry(_key(stream, name))
+        if entry is None:
+            return Place(), ABSENT
+        with contextlib.suppress(ValueError):  # an older ION has kept the offset alone, as a text
+            return Place(after=int(entry.value)), entry.revision
+        return _place(entry.value), entry.revision
+
+    async def _put(self, stream: str, name: str, place: Place, revision: int) -> bool:
+        try:
+            await self._store.put(_key(stream, name), _encode(place), revision=revision)
+        except Conflict:
+            return False
+        return True
+
+
+def _key(stream: str, name: str) -> str:
+    return f"{stream} {name}"
