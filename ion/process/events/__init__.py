@@ -6,8 +6,8 @@ What an event is: :mod:`.event`, the types that there are in :mod:`.types`, thei
 To tell of one: :mod:`.telling`; without waiting for the broker :mod:`.queue` for a process, and
 :mod:`.handing` and :mod:`.logs` for a container and its log. To hear of them: :mod:`.eventing` and
 :mod:`.hearing` for a process, :mod:`.expecting` for who waits for one. To hear of those that were
-told before: :mod:`.replaying`, with :mod:`.window` and :mod:`.seam`, from the repository's
-:mod:`.filed`.
+told before: :mod:`.replaying`, with :mod:`.window` and :mod:`.seam`, of what the repository keeps
+(:mod:`.repository`).
 """
 
 from ion.process.events.event import Event

@@ -31,9 +31,9 @@ from ion.base.errors import (
 from ion.messaging.transport import Delivery
 from ion.process.endpoint.endpoint import Endpoint
 from ion.process.events.event import ROOT, Event
-from ion.process.events.filed import REPOSITORY, Filed, Found, Place
 from ion.process.events.hearing import REPLAYED, EventOp
 from ion.process.events.naming import POINT, Selection, topic_of
+from ion.process.events.repository import REPOSITORY, Filed, Found, Place
 from ion.process.events.seam import Seam
 from ion.process.events.window import Replayed, Window
 from ion.process.pubsub.subscription import BOUND, HEARD, Subscription

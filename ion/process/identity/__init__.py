@@ -6,7 +6,7 @@ or checked for the first time.
 A token (:mod:`.tokens`) says who somebody is (:mod:`.identity`). :mod:`.issuer` makes them with one
 of :mod:`.keys`; :mod:`.own` has that of a party's own calls, :mod:`.acting` another for a while.
 Where they arrive, :mod:`.desk` asks :mod:`.verifier`, which believes the keys of :mod:`.trust` and
-knows :mod:`.revocations`; :mod:`.telling` and :mod:`.catching_up` bring these to all containers.
+knows :mod:`.revocations`; :mod:`.revoking` and :mod:`.catching_up` bring these to all containers.
 That all messages are signed, whoever calls, is :mod:`.signed`; with a key for each party,
 :mod:`.pairs`.
 """

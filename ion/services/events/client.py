@@ -7,7 +7,7 @@ from typing import Any
 
 from ion.process.client import ServiceClient
 from ion.process.events.event import Event, path_of
-from ion.process.events.filed import REPOSITORY, Filed, Found
+from ion.process.events.repository import REPOSITORY, Filed, Found
 from ion.process.storeerrors import heard
 from ion.services.events.model import Info, Order
 

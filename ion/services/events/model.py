@@ -11,7 +11,7 @@ from ion.base import clock
 from ion.base.errors import BadRequest, CodecError, InvalidRequest
 from ion.messaging import codec
 from ion.process.events.event import ROOT, Event, path_in
-from ion.process.events.filed import Filed, Found
+from ion.process.events.repository import Filed, Found
 from ion.stores.limits import check_attributes
 from ion.stores.ordering import position
 from ion.stores.query import A, Absent, And, Or, Position, Predicate, Query, cursor_of

@@ -7,7 +7,7 @@ import msgspec
 from ion.base import clock
 from ion.base.errors import Conflict
 from ion.messaging import codec
-from ion.process.events.filed import Place
+from ion.process.events.repository import Place
 from ion.stores.store import ABSENT, Store
 
 TRIES = 20

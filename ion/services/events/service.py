@@ -22,8 +22,8 @@ from ion.base.errors import (
     Unavailable,
 )
 from ion.process.events.eventing import MARKS
-from ion.process.events.filed import REPOSITORY, Filed, Found, Place
 from ion.process.events.naming import POINT
+from ion.process.events.repository import REPOSITORY, Filed, Found, Place
 from ion.process.service import Service
 from ion.process.storeerrors import answering
 from ion.services.events import model

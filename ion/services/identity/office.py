@@ -16,7 +16,7 @@ from ion.process.command.key import Key
 from ion.process.identity.identity import SYSTEM, SYSTEM_ROLE, Identity
 from ion.process.identity.issuer import Issuer
 from ion.process.identity.revocations import ACTOR, Revocation
-from ion.process.identity.telling import tell
+from ion.process.identity.revoking import tell
 from ion.process.identity.trust import issuer_of
 from ion.process.process import Process
 from ion.services.identity import authority

@@ -9,7 +9,7 @@ from ion.shell.helpers.places import Place
 from ion.shell.render import Table, moment
 
 if TYPE_CHECKING:
-    from ion.process.events.filed import Filed
+    from ion.process.events.repository import Filed
     from ion.process.events.telling import Telling
     from ion.services.events.client import EventsClient
 
