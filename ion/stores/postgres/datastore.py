@@ -106,6 +106,8 @@ class PostgresDatastore:
         every = [rounds for store in self._stores.values() for rounds in store.rounds]
         try:
             await self._finished(engine, every)
+            if tenancy is not None:
+                await tenancy.close()
         finally:
             for rounds in every:
                 rounds.close()

@@ -8,6 +8,7 @@ refused. A connection that is lost is made again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import zlib
@@ -22,6 +23,7 @@ from ion.stores.postgres.schema import lock_of
 log = logging.getLogger(__name__)
 PATIENCE = 2.0  # seconds: the server may not have noticed yet that one has ended
 LOOK_EVERY = 20.0  # seconds: whether the connection is there
+_FAREWELL = 1.0  # seconds
 _PAUSE = 0.05
 _LONGEST_PAUSE = 5.0
 # So that one whose machine was cut off has it for a minute at most.
@@ -76,8 +78,16 @@ class Tenancy:
                 raise self._taken(other)
             await asyncio.sleep(_PAUSE)
 
+    async def close(self) -> None:
+        """Let others have it, also where what was forked off holds the connection. Never raises."""
+        line = self._line
+        if line is not None:
+            with contextlib.suppress(*FOREIGN):
+                await line.connection.close(timeout=_FAREWELL)
+        self.move_out()
+
     def move_out(self) -> None:
-        """Let others have it; may be called twice."""
+        """Let others have it, at once; may be called twice."""
         line, self._line = self._line, None
         if line is not None:
             line.end()

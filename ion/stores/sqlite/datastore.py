@@ -46,6 +46,7 @@ class SqliteDatastore:
         self._tables: dict[str, Table] = {}
         self._writer: Writer | None = None
         self._reader: Reader | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """See :meth:`Datastore.open`."""
@@ -68,10 +69,10 @@ class SqliteDatastore:
         """See :meth:`Datastore.close`."""
         writer, self._writer = self._writer, None
         reader, self._reader = self._reader, None
-        if reader is not None:
-            await reader.close()
         if writer is not None:
-            await writer.close()  # the last one lets the log go into the file
+            self._closing = asyncio.create_task(_ended(writer, reader), name=f"closing {self.url}")
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
 
     async def store(self, name: str) -> SqliteStore:
         """See :meth:`Datastore.store`."""
@@ -234,6 +235,14 @@ class SqliteDatastore:
             connection.close()
             raise
         return connection
+
+
+async def _ended(writer: Writer, reader: Reader | None) -> None:
+    try:
+        if reader is not None:
+            await reader.close()
+    finally:
+        await writer.close()  # the last one lets the log go into the file
 
 
 def _transaction(work: Callable[[sqlite3.Connection], T]) -> Callable[[sqlite3.Connection], T]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import sqlite3
 import threading
@@ -22,7 +23,9 @@ from ion.base.errors import Unavailable
 from ion.stores.sqlite.failures import is_busy, is_interrupted, is_large, mapped
 from ion.stores.sqlite.file import StoreFile
 
+log = logging.getLogger(__name__)
 THREADS = 2
+LAST_MOMENT = 5.0  # seconds that threads have to end
 MAX_WAITING = 10_000  # reads that wait for a thread; one more is refused
 IN_A_ROW = 128  # reads on the loop, until others are given a turn
 _NOTED = 32  # until a look at whether they have one anyway
@@ -227,7 +230,12 @@ class Reader:
         self._cursor = None
         for one in self._all:
             one.interrupt()
-        await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
+        ending = asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
+        try:
+            await asyncio.wait_for(ending, LAST_MOMENT)
+        except TimeoutError:
+            log.warning("a read of %s does not end: its disk hangs", self._file.path)
+            return  # what is in use is not closed
         for one in (connection, *self._all):
             with contextlib.suppress(sqlite3.Error):
                 one.close()

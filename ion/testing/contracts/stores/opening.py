@@ -62,16 +62,28 @@ class OpeningContract(Bench):
             with pytest.raises(Unavailable, match="not open"):
                 await call()  # type: ignore[no-untyped-call]
 
+    @pytest.mark.parametrize("is_awaited", [True, False])
     async def test_what_was_begun_is_finished(
-        self, new_datastore: NewDatastore, other: Datastore
+        self, new_datastore: NewDatastore, other: Datastore, is_awaited: bool
     ) -> None:
-        """Where it is closed meanwhile: each write is done, or says that it was not."""
+        """Where it is closed meanwhile: each write is done, or says that it was not.
+
+        So it is where whoever closes it is cancelled: it is closed all the same, in a while.
+        """
         datastore = new_datastore()
         await datastore.open()
         store = await datastore.store("a")
         tasks = [asyncio.ensure_future(store.put(f"{n}", b"")) for n in range(50)]
         await asyncio.sleep(0)
+        closing = asyncio.ensure_future(datastore.close())
+        await asyncio.sleep(0)
+        if not is_awaited:
+            closing.cancel()
+        await asyncio.wait({closing})
         await datastore.close()
+        for _ in range(10):  # whoever was answered goes on
+            await asyncio.sleep(0)
+        assert all(task.done() for task in tasks)
         done = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
         assert all(isinstance(result, int | Unavailable) for result in done), done
         there = await values(await other.store("a"))
