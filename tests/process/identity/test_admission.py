@@ -364,7 +364,7 @@ async def test_what_nobody_would_say_again_waits_until_tokens_can_be_judged(
                     await party.publish_event(Event(origin="real"))
                     with pytest.raises(Unavailable, match="not known here yet"):
                         await party.rpc_send(pid, "who")
-            await until(lambda: len(teller._begun()) == 4 and len(expected._beside._held) == 2)
+            await until(lambda: len(teller._begun()) == 4 and len(expected._listener._held) == 2)
             assert await party.rpc_send(pid, "who", {}, 5) == "system/system"  # the system's own
             assert teller.heard == []
             now = time.time()
