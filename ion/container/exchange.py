@@ -288,6 +288,9 @@ class ExchangeManager:
         for key in keys:
             queue = self._namespace.service_queue(key).name
             rows.append({"queue": queue, "key": key, "kind": "service"})
+        for process in self._processes.values():
+            for queue, topics in process._own_queues.items():
+                rows.append({"queue": queue, "key": ", ".join(topics), "kind": "subscription"})
         return [*rows, *self.subscriptions.names()]
 
     # dispatch

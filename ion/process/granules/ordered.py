@@ -104,11 +104,15 @@ class Ordered:
         for topic in self._topics:
             await transport.bind(self.spec.name, exchange, topic)
         self._task = self._process.run(self._run(), f"granules of {self._stream}", own=True)
+        self._process._own_queues = {**self._process._own_queues, self.spec.name: self._topics}
 
     async def close(self) -> None:
         """Stop; what was not settled goes back to the queue. May be called twice."""
         task, self._task = self._task, None
         if task is not None:
+            others = {**self._process._own_queues}
+            others.pop(self.spec.name, None)
+            self._process._own_queues = others
             task.cancel()
             await asyncio.wait({task})
 

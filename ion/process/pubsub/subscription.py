@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ion.messaging.transport import Transport
@@ -188,9 +188,14 @@ class Subscriber(Protocol):
 
 
 class Subscribing:
-    """What a process needs to hear of events."""
+    """What a process needs to hear of events.
+
+    :ivar _own_queues: the durable queues that it consumes by itself, with the patterns of what they
+        get: its container tells of them, as of its subscriptions, to who looks for dead letters.
+    """
 
     _host: Subscriber
+    _own_queues: Mapping[str, tuple[str, ...]] = {}
 
     async def subscribe(
         self,

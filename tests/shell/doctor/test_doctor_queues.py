@@ -12,12 +12,18 @@ from ion.messaging.address import Namespace, suspect_queue
 from ion.messaging.amqp.transport import AmqpTransport
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import ExchangeSpec, QueueSpec
+from ion.process.granules import Transform
+from ion.process.redelivery.deadletters import list_dead_letters
 from ion.services.hello.service import HelloService
+from ion.services.streams.client import StreamsClient
+from ion.shell.commands.dlq import keys_of
+from ion.shell.commands.system import ask
 from tests.shell.doctoring import diagnose
 
 pytestmark = pytest.mark.amqp
 ALWAYS = ["broker-end-of-life", "guest-login"]
 NAMES = Namespace("test")
+IN_MEMORY = {"store.url": "memory://"}
 HELLO = ["services.hello.queue=classic"]  # names the service, though no container runs
 
 
@@ -123,16 +129,37 @@ async def test_messages_that_nobody_takes(amqp_url):
     assert "'test.hello.suspect'" in seen.one("suspects")[0]
 
 
+class Same(Transform):
+    """Consumes a queue of its own."""
+
+    source, target = "ctd", "same"
+
+
 async def test_dead_letters(amqp_url):
-    async with Container(amqp_url, sysname="test") as container:
+    async with Container(amqp_url, sysname="test", config=IN_MEMORY) as container:
         await container.spawn(HelloService)
         await put(container.transport, "test.hello.dlq", 2)
         await put(container.transport, "test.processes.dlq")
+        await container.start_app("streams")
+        await StreamsClient(container).persist("ctd", create=True)
+        await container.spawn(Same)
+        for key in ("persist-ctd", "Same-ctd"):
+            await put(container.transport, f"test.sub.streams.{key}.dlq")
+        keys = keys_of(await ask(container.endpoint), "test")
+        counts = await list_dead_letters(container.endpoint, keys)
         seen = await diagnose(amqp_url)
+    assert {each.key: each.messages for each in counts} == {
+        "hello": 2,
+        "processes": 1,
+        "streams": 0,
+        "sub.streams.persist-ctd": 1,
+        "sub.streams.Same-ctd": 1,
+    }
     found = {each["message"]: each["remedy"] for each in seen.findings}
     hello = f"ioncc dlq show hello -s test -b {amqp_url.replace(':guest@', ':***@')}"
     assert found["2 dead letters of 'hello' wait for somebody to look"] == hello
-    assert "1 dead letter of 'processes' wait for somebody to look" in found
+    for key in ("processes", "sub.streams.persist-ctd", "sub.streams.Same-ctd"):
+        assert f"1 dead letter of {key!r} wait for somebody to look" in found
     assert seen.codes == [ALWAYS[0], "dead-letters", ALWAYS[1]]
 
 
