@@ -147,7 +147,7 @@ def examine(
     stack += [layers.from_file(Path(path), patience=PATIENCE) for path in files]
     stack.append(layers.from_assignments(assignments, "--set"))
     stack += [layers.from_map(data, f"option {name}") for name, data in (options or {}).items()]
-    stack.append(layers.from_map(config or {}, "config="))
+    stack.append(layers.from_map(config if config is not None else {}, "config="))
     entries = [entry for layer in stack for entry in layer.entries]
     findings = [finding for layer in stack for finding in layer.findings]
     return Configuration(entries, layers.unknown_variables(environ)), findings

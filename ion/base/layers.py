@@ -62,7 +62,16 @@ class Layer(NamedTuple):
 
 
 def from_map(data: Mapping[str, Any], place: str) -> Layer:
-    """Read a map, nested or with dotted keys."""
+    """Read a map, nested or with dotted keys.
+
+    :raises ConfigurationError: it is no map.
+    """
+    if not isinstance(data, Mapping):
+        message = (
+            f'{place} is a map of settings, as {{"store.url": "memory://"}}, not {data!r:.100}; a '
+            "file of them: Container(settings=ion.base.config.load(files=[...]))"
+        )
+        raise ConfigurationError(message)
     return _checked(_entries(data, Settings, (), lambda _: Origin(place)), [])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ion.base.settings import Settings
@@ -12,7 +12,6 @@ from ion.container.membership.notices import Notices
 from ion.container.storeroom import StoreRoom
 from ion.container.terminator import Terminator
 from ion.process.mailroom.mailroom import Mailroom
-from ion.process.ops import Op
 from ion.process.policy.policing import Policing
 from ion.process.process import Process
 from ion.process.pubsub.subscription import HEARD, Subscription
@@ -42,14 +41,23 @@ class ProcessHost:
         self: _Rooms,
         process: Process,
         point: str,
-        topics: str | Sequence[str],
-        handler: Callable[..., Any] | Op,
-        name: str | None,
-        prefetch: int | None,
+        topics: str | Sequence[str] = "",
+        handler: Any = None,
+        name: str | None = None,
+        prefetch: int | None = None,
         stage: int = HEARD,
         expires: float | None = None,
     ) -> Subscription:
-        """Subscribe a process; see :meth:`Process.subscribe`, which is what to call."""
+        """Subscribe a process; see :meth:`Process.subscribe`, which is what to call.
+
+        :raises TypeError: it is called with something else.
+        """
+        if not isinstance(process, Process):
+            message = (
+                "a container has no handlers: subscribe in a process (await self.subscribe(point, "
+                "topics, handler)), or wait for one event by container.wait_for_event"
+            )
+            raise TypeError(message)
         opened = self.exchange.subscriptions.open
         return await opened(process, point, topics, handler, name, prefetch, stage, expires)
 

@@ -10,7 +10,7 @@ from ion.process.conversations import dialogue
 from ion.process.conversations.dialogue import Dialogue
 from ion.process.conversations.request import RequestConversation
 from ion.process.conversations.stream import CREDIT, StreamConversation
-from ion.process.endpoint.customs import checked_message_id
+from ion.process.endpoint.customs import check_call
 from ion.process.endpoint.endpoint import Endpoint
 from ion.process.events.telling import Telling
 from ion.process.pubsub import publishing
@@ -28,6 +28,8 @@ class Calling(Telling):
 
     async def send(self, to: str, op: str, content: Any = None, **options: Any) -> None:
         """Send one message that nobody answers; see :meth:`Endpoint.send`."""
+        if to.__class__ is not str or op.__class__ is not str:
+            check_call(to, op)
         await self._endpoint.send(self._sender, to, op, content, **options)
 
     def rpc_send(
@@ -45,9 +47,10 @@ class Calling(Telling):
             knowing whether it was done, gives the same. A service that is effectively-once, or an
             op that works in a unit of work, does it once, and answers both times the same.
         :raises BadRequest: (at once) ``message_id`` is no text of at most 255 bytes.
+        :raises TypeError: (at once) ``to`` or ``op`` is no text.
         """
-        if message_id:
-            checked_message_id(message_id)
+        if message_id or to.__class__ is not str or op.__class__ is not str:
+            check_call(to, op, message_id)
         sender = self._sender
         return self._endpoint.rpc(sender, to, op, content, timeout, content_type, None, message_id)
 
@@ -61,6 +64,7 @@ class Calling(Telling):
         silence: float | None = None,
     ) -> RequestConversation:
         """Begin a request conversation: await it, iterate its progress, cancel it."""
+        check_call(to, op)
         request = (self._sender, to, op, content, timeout, agree_within, silence)
         return RequestConversation(self._endpoint, *request)
 
@@ -74,6 +78,7 @@ class Calling(Telling):
         returns: Any = Any,
     ) -> StreamConversation:
         """Ask an op that streams for its items: iterate them; see :class:`StreamConversation`."""
+        check_call(to, op)
         request = (self._sender, to, op, content, timeout, credit, returns)
         return StreamConversation(self._endpoint, *request)
 
@@ -87,6 +92,7 @@ class Calling(Telling):
         :param timeout: seconds of silence after which it is given up.
         :raises IonError: as :meth:`rpc_send`.
         """
+        check_call(to, op)
         return await dialogue.converse(self._endpoint, self._sender, to, op, content, timeout)
 
     async def publish(self, point: str, topic: str, content: Any = None, **options: Any) -> None:

@@ -95,6 +95,21 @@ class Customs:
         return True
 
 
+def check_call(to: str, op: str, message_id: str = "") -> None:
+    """Check what a program calls by.
+
+    :raises TypeError: ``to`` or ``op`` is no text.
+    :raises BadRequest: as :func:`checked_message_id`.
+    """
+    if not isinstance(to, str):
+        message = f"to: the name of a service, or a process id, not {to!r:.100}"
+        raise TypeError(message)
+    if not isinstance(op, str):
+        message = f"op: the name of one, such as 'hello', not {op!r:.100}"
+        raise TypeError(message)
+    checked_message_id(message_id)
+
+
 def checked_message_id(id: str) -> str:
     """Return a message id that a sender has chosen; "" for none.
 

@@ -66,7 +66,11 @@ class Expected(Generic[E]):
 
         :param timeout: seconds; in a handler, at most what is left of its call.
         :raises DeadlineExceeded: there was none.
+        :raises TypeError: ``timeout`` is no number.
         """
+        if not isinstance(timeout, int | float):
+            message = f"timeout: how many seconds to wait, not {timeout!r}: every wait has an end"
+            raise TypeError(message)
         call = current_call.get()
         left = timeout
         if call is not None and call.deadline:

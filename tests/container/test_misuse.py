@@ -1,0 +1,39 @@
+"""What people try first with a container, and is another call: they are told which."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from ion import Container, Event
+from ion.base.errors import ConfigurationError
+
+
+async def heard(content: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda c: c.subscribe("ctd", "#", heard), "subscribe in a process"),
+        (lambda c: c.wait_for_event(Event, timeout=None), "timeout: how many seconds"),
+        (lambda c: c.rpc_send(None, "hello"), "to: the name of a service"),
+        (lambda c: c.rpc_send(c.id + ".0", 5), "op: the name of one"),
+        (lambda c: c.send("hello", None), "op: the name of one"),
+        (lambda c: c.stream(None, "hello"), "to: the name of a service"),
+    ],
+)
+async def test_a_first_try_is_told_what_to_write(
+    container: Container, call: Callable[[Any], Awaitable[Any]], said: str
+) -> None:
+    with pytest.raises(TypeError, match=said):
+        await call(container)
+
+
+@pytest.mark.parametrize("config", ["lab.yml", ["store.url"], 5])
+def test_a_config_that_is_no_map(config: Any) -> None:
+    with pytest.raises(ConfigurationError, match="config= is a map of settings") as raised:
+        Container(config=config)
+    assert "load(files=[...])" in raised.value.message
