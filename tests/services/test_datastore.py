@@ -452,6 +452,9 @@ async def test_blobs_go_in_and_come_out(client: DatastoreClient) -> None:
         await client.blobs.link(absent, "ada")
     with pytest.raises(InvalidRequest):
         await client.blobs.stat("nonsense")
+    for none in (5, "text", io.StringIO("text")):
+        with pytest.raises(TypeError, match="a blob is put from bytes"):
+            await client.blobs.put(none, owner="ada")  # type: ignore[arg-type]
 
 
 async def test_an_upload_that_breaks_off_is_gone_on_with(

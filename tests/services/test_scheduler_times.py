@@ -203,6 +203,7 @@ def test_leap_days() -> None:
         (Schedule(at=math.inf), "since 1970"),
         (Schedule(every=math.nan), "every"),
         (Schedule(every=0.0), "every"),
+        (Schedule(every=1e300), "0.01 to 9000000000, not"),
         (Schedule(every=1.0, jitter=-1.0), "jitter"),
         (Schedule(every=1.0, grace=math.inf), "grace"),
         (Schedule(every=1.0, most=0), "most"),

@@ -17,9 +17,10 @@ from ion.base.errors import ApplicationError, Conflict, Damaged, InvalidRequest,
 from ion.process.calling import Calling
 from ion.process.serving.incoming import IncomingCall
 from ion.process.storeerrors import answering, heard
-from ion.services.datastore.pieces import Source, pieces
+from ion.services.datastore.pieces import pieces
 from ion.stores.blobs.blob import BlobRef, Stat
 from ion.stores.blobs.blobstore import BlobStore
+from ion.stores.blobs.source import Source, checked_source
 from ion.stores.blobs.upload import Upload
 
 PIECE = 256 * 1024  # bytes of one message
@@ -144,7 +145,9 @@ class FarBlobs:
             from its start; what is there already does not travel again.
         :param owner: links it.
         :raises Conflict: it was altered on its way; nothing is kept.
+        :raises TypeError: ``source`` is nothing of that.
         """
+        checked_source(source)
         content = {"id": id, "owner": owner}
         with heard():
             talk = await self._caller.converse(self._to, "put_blob", content, self._timeout)

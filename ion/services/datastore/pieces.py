@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
-from typing import BinaryIO
 
-Source = bytes | bytearray | memoryview | BinaryIO | AsyncIterable[bytes]
+from ion.stores.blobs.source import Source
 
 
 async def pieces(source: Source, size: int) -> AsyncIterator[memoryview]:

@@ -52,7 +52,7 @@ def check(schedule: Schedule, now: float) -> None:
     for name in ("at", "start", "end"):
         _check_time(name, getattr(schedule, name))
     if schedule.every is not None and not SHORTEST <= schedule.every <= LATEST:
-        message = f"every: seconds, {SHORTEST} at least, not {schedule.every}"
+        message = f"every: seconds, {SHORTEST} to {LATEST:.0f}, not {schedule.every}"
         raise InvalidRequest(message)
     for name in ("jitter", "grace"):
         if not 0 <= getattr(schedule, name) <= LONGEST:

@@ -8,7 +8,6 @@ import hashlib
 import secrets
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from typing import BinaryIO
 
 import msgspec
 
@@ -25,6 +24,7 @@ from ion.stores.blobs.blob import (
     place_of,
 )
 from ion.stores.blobs.kept import Kept, kept
+from ion.stores.blobs.source import Source, checked_source
 from ion.stores.blobs.upload import Upload, checked_chunk
 from ion.stores.offloop import get_and
 from ion.stores.query import A, Predicate, Query
@@ -35,7 +35,6 @@ GRACE = 3600.0  # seconds
 MAX_READ = 64 * 1024 * 1024  # bytes of one read; get() has no bound
 _AHEAD = 2  # chunks that are read before they are asked for
 _PAGE = 200
-Source = bytes | bytearray | memoryview | BinaryIO | AsyncIterable[bytes]
 
 
 class BlobStore:
@@ -73,7 +72,9 @@ class BlobStore:
         :param owner: links it, as :meth:`link` does.
         :param expected: the hash that it must have.
         :raises Conflict: it has another one.
+        :raises TypeError: ``source`` is nothing of that.
         """
+        checked_source(source)
         upload = await self.begin()
         try:
             async for data in _pieces(source, self._chunk):
