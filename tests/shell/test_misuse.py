@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,19 @@ def test_odd_words_are_a_failed_start(ioncc, words, said):
     assert result.returncode == 1
     assert len(result.stderr.splitlines()) == 1, result.stderr
     assert said in result.stderr
+
+
+def test_the_package_runs_as_the_command(ioncc):
+    done = subprocess.run(
+        [sys.executable, "-m", "ion", "--version"],
+        cwd=ioncc.folder,
+        env=ioncc.env,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.split()[0]) == (0, "ioncc"), done.stderr
 
 
 def test_names_too_long_are_findings(ioncc):

@@ -110,6 +110,11 @@ def _parts(words: Sequence[str], *, takes_bytes: bool) -> Iterator[_Part]:
         key, equals, text = word.partition("=")
         if file is not None:
             key, text = file[1], file[2]
+        elif _as_json(word) is not _NOT_JSON:
+            message = (
+                f"{word!r} is JSON, all of the content by itself: give all so, or as key=value"
+            )
+            raise ContentError(message)
         elif not equals or not key:
             message = (
                 f"{word!r} is neither key=value nor JSON: write {key or 'text'}=... "

@@ -113,6 +113,8 @@ def parse(words: Sequence[str], version: Callable[[], str] = lambda: "") -> Opti
     command = words[position] if position < len(words) else START
     if command not in _COMMANDS:
         options = start_parser.parse_intermixed_args(list(words), Options())
+        if options.json:
+            start_parser.error("--json is of the words that print something, as in ioncc ps --json")
         return _checked(options, start_parser)
     parser = _COMMANDS[command](command)
     rest = [*words[:position], *words[position + 1 :]]
@@ -264,7 +266,7 @@ def _start_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
     add("-n", "--no-shell", action="store_true", help="serve until SIGINT or SIGTERM, then drain")
     add("-i", "--no-history", action="store_true", help="the shell keeps no history file")
     add("--version", action="store_true", help="print the version and leave")
-    # Taken here too so that it may stand before a command; alone it means nothing.
+    # Taken here too so that it may stand before a command; alone it is an error.
     add("--json", action="store_true", help=argparse.SUPPRESS)
     add("start", nargs="*", metavar="START", help="app or rel: a name, or the path of its file")
     return parser, frozenset(o for action in actions for o in action.option_strings)

@@ -86,6 +86,12 @@ def test_words_that_are_no_content_are_named(words):
         parse_content(words)
 
 
+def test_json_stands_alone():
+    for words in (['{"a": 1}', "b=2"], ["b=2", '{"a": "c=d"}']):
+        with pytest.raises(ContentError, match="is JSON, all of the content by itself"):
+            parse_content(words)
+
+
 def test_a_key_given_twice_is_refused():
     with pytest.raises(ContentError, match="twice"):
         parse_content(["a=1", "a=2"])

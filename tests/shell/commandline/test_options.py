@@ -92,6 +92,8 @@ def test_a_value_that_is_a_reserved_word_is_a_value():
         (["--set", "bare"], "bare"),
         (["call", "hello"], "SERVICE.OP"),
         (["call", "a.b", "bare"], "key=value"),
+        (["--json"], "ioncc ps --json"),
+        (["-n", "hello", "--json"], "ioncc ps --json"),
     ],
 )
 def test_usage_errors_exit_2_and_name_the_word(words, said, capsys):
