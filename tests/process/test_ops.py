@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -15,6 +16,19 @@ from ion.messaging.envelope import JSON, MSGPACK, Envelope
 from ion.process.ops import Op, op_table
 
 pack = msgspec.msgpack.encode
+
+
+@dataclass
+class Point:
+    """An object as others may send one that knows more."""
+
+    x: int
+
+
+class Exact(msgspec.Struct, forbid_unknown_fields=True):
+    """One of which nothing may be left out."""
+
+    x: int
 
 
 class Handlers:
@@ -34,6 +48,10 @@ class Handlers:
     async def op_nothing(self) -> None: ...
 
     async def op_document(self, document: dict[str, Any]) -> None: ...
+
+    async def op_point(self, point: Point) -> None: ...
+
+    async def op_exact(self, point: Exact) -> None: ...
 
     async def op_number(self, x: float) -> None: ...
 
@@ -63,6 +81,7 @@ def bind(op: str, content: Any, content_type: str = MSGPACK) -> Any:
         ("nothing", None, (), {}),
         ("document", {"document": {"a": 1}}, ({"a": 1},), {}),
         ("number", {"x": 1}, (1.0,), {}),
+        ("point", {"point": {"x": 1, "later": 2}}, (Point(1),), {}),
         ("blob", {"data": b"\x00\xff"}, (b"\x00\xff",), {}),
     ],
 )
@@ -85,6 +104,7 @@ def test_content_binds(op: str, content: Any, args: Any, kwargs: Any) -> None:
         ("nothing", 1, "takes no content"),
         ("document", {"a": 1}, "`a`"),
         ("options", {"c": 1}, "`a`"),
+        ("exact", {"point": {"x": 1, "later": 2}}, "`later` - at `$.point`"),
         ("options", {"a": 1, "self": 2}, "'self'"),
         ("options", {"a": 1, 7: 2}, "text, not 7"),
     ],
