@@ -14,6 +14,7 @@ import msgspec
 
 from ion.base.errors import CodecError, UnsupportedContentType
 from ion.messaging.envelope import JSON, MSGPACK, PROTOBUF
+from ion.messaging.plain import known_object
 
 Decode = Callable[[bytes], Any]
 
@@ -42,26 +43,6 @@ def _is_protobuf(content: Any) -> bool:
     return hasattr(content, "DESCRIPTOR") and hasattr(content, "SerializeToString")
 
 
-def _unknown_object(value: Any) -> Any:
-    """Encode what msgspec does not know: numbers of numpy and the like, by their own ``item``."""
-    item = getattr(value, "item", None)
-    if callable(item) and getattr(value, "shape", None) == ():
-        return item()
-    if isinstance(value, memoryview):
-        return value.tobytes()
-    message = f"a {type(value).__module__}.{type(value).__qualname__} cannot be content"
-    raise TypeError(message)
-
-
-def as_json_has_it(content: Any) -> Any:
-    """Return content as maps with text as keys, lists, text, numbers: bytes as base64, and so on.
-
-    :raises TypeError: there is something in it that JSON has no form for.
-    :raises ValueError: likewise.
-    """
-    return msgspec.to_builtins(content, str_keys=True, enc_hook=_unknown_object)
-
-
 class _Msgspec:
     """A codec of msgspec: ``module`` is ``msgspec.msgpack`` or ``msgspec.json``."""
 
@@ -71,7 +52,7 @@ class _Msgspec:
         self.module = module
         self._name = name
         self._content_type = content_type
-        self._encode = module.Encoder(enc_hook=_unknown_object).encode
+        self._encode = module.Encoder(enc_hook=known_object).encode
         self._decode = module.Decoder().decode
 
     def encode(self, content: Any, content_type: str = "") -> tuple[bytes, str]:

@@ -127,21 +127,27 @@ class Following:
         try:
             while True:
                 before = self.offset
-                try:
-                    await self._come()
-                    await self._follow()
-                except ReceivedError as error:
-                    if error.code == NOT_FOUND:
-                        log.warning("%r is over: %s", self, error)
-                        return
-                    log.warning("%r waits: %s", self, error)
-                except IonError as error:
-                    log.info("%r waits: %s", self, error)
+                if await self._ran_out():
+                    return
                 failures = failures + 1 if self.offset == before else 1
                 await asyncio.sleep(PAUSES[min(failures, len(PAUSES)) - 1])
         finally:
             if self._turn is not None:
                 await self._process._endpoint.farewell.tell(self._turn.leave())
+
+    async def _ran_out(self) -> bool:
+        """Follow the stream for as long as that goes; return whether there is none any more."""
+        try:
+            await self._come()
+            await self._follow()
+        except ReceivedError as error:
+            if error.code == NOT_FOUND:
+                log.warning("%r is over: %s", self, error)
+                return True
+            log.warning("%r waits: %s", self, error)
+        except IonError as error:
+            log.info("%r waits: %s", self, error)
+        return False
 
     async def _come(self) -> None:
         """Return when it is this one's turn, and its place is known."""
