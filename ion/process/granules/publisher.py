@@ -8,11 +8,14 @@ import functools
 import math
 import time as clock
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
+
+import msgspec
 
 from ion.base.errors import ContentTooLarge, InvalidRequest, LifecycleError, NotFound
 from ion.base.ids import new_mark
 from ion.messaging.envelope import MSGPACK, Envelope
+from ion.process.calling import Calling
 from ion.process.endpoint.endpoint import Endpoint
 from ion.process.granules.arrays import pieces
 from ion.process.granules.definition import StreamDefinition
@@ -20,11 +23,9 @@ from ion.process.granules.names import OP, POINT, checked_stream, end_topic, esc
 from ion.process.granules.ops import ContentOp
 from ion.process.granules.window import LAST, SETUP, WINDOW, Window
 from ion.process.granules.wire import MAX_NAME, MAX_NUMBER, Writer
+from ion.process.living import Living
 from ion.process.pubsub.listener import Listener
 from ion.process.pubsub.topics import addressed
-
-if TYPE_CHECKING:
-    from ion.process.process import Process
 
 MAX_WINDOW = 10_000
 MAX_WRITERS = 100
@@ -45,6 +46,12 @@ def _checked_name(publisher: Any) -> str:
             return publisher
     message = f"a publisher's name is a text of 1 to {MAX_NAME} bytes, not {publisher!a:.80}"
     raise InvalidRequest(message)
+
+
+class _Party(msgspec.Struct):
+    """Who hears that a stream is deleted, as the desk sees it."""
+
+    name: str
 
 
 async def _on_end(process: object, content: Any) -> None:
@@ -76,7 +83,7 @@ class StreamPublisher:
 
     def __init__(
         self,
-        process: Process,
+        process: Calling,
         stream: str,
         definition: StreamDefinition | None,
         window: Window,
@@ -90,8 +97,8 @@ class StreamPublisher:
         self.id = name
         self.definition = definition
         self.number = 0
-        self._process = process
-        self._endpoint = process._host.endpoint
+        self._sender = process._sender
+        self._endpoint = process._endpoint
         self._window = window
         self._persistent = persistent
         self._fields = definition.fields if definition is not None else None
@@ -100,7 +107,7 @@ class StreamPublisher:
         self._closed = asyncio.Event()
         op = ContentOp(_on_end)
         self._ending = Listener(
-            self._endpoint, process, POINT, end_topic(stream), op, self._deleted
+            self._endpoint, _Party(name), POINT, end_topic(stream), op, self._deleted
         )
         says = (definition.name, definition.version) if definition is not None else ("", 0)
         self._new = functools.partial(
@@ -111,7 +118,7 @@ class StreamPublisher:
     @classmethod
     async def open(
         cls,
-        process: Process,
+        process: Calling,
         stream: str,
         definition: StreamDefinition | None = None,
         *,
@@ -123,6 +130,8 @@ class StreamPublisher:
     ) -> Self:
         """Begin to publish a stream; it need not exist.
 
+        :param process: which publishes, until it ends; or, in a script, a container or a connection
+            of :func:`ion.connect`: :meth:`flush` before that is closed.
         :param definition: what each granule must be; None: any fields.
         :param window: how many granules may be on their way to the broker.
         :param persistent: durable subscriptions keep them over a restart of the broker.
@@ -133,7 +142,14 @@ class StreamPublisher:
         :raises InvalidRequest: a name or ``window`` is none.
         :raises ServiceNotFound: (with ``register``) there is no service ``streams``.
         :raises Unavailable: the broker is away.
+        :raises TypeError: ``process`` is none of these.
         """
+        if not isinstance(process, Calling):
+            message = (
+                "StreamPublisher.open(process, stream, ...): a process (self), a container or a "
+                f"connection publishes, not {process!r:.80}"
+            )
+            raise TypeError(message)
         checked_stream(stream)
         if window.__class__ is not int or not 1 <= window <= MAX_WINDOW:
             message = f"a window is 1 to {MAX_WINDOW} granules, not {window!r}"
@@ -143,7 +159,7 @@ class StreamPublisher:
         if register:
             content = {"stream": stream, "definition": definition}
             await process.rpc_send("streams", "register", content)
-        endpoint = process._host.endpoint
+        endpoint = process._endpoint
         exchange = await endpoint.points.declare(POINT, SETUP)
         flight = Window(endpoint, exchange, escaped(stream), window)
         made = cls(
@@ -151,10 +167,13 @@ class StreamPublisher:
             stream,
             definition,
             flight,
-            name=name or f"{process.id}-{new_mark()}",
+            name=name or f"{process._sender}-{new_mark()}",
             persistent=persistent,
             sparse=sparse,
         )
+        if not isinstance(process, Living):
+            await made._begin()
+            return made
         try:
             process.run(made._live(), f"publisher of {stream}", own=True)
         except LifecycleError:
@@ -289,7 +308,7 @@ class StreamPublisher:
                 "fit into a message (messaging.max_content): publish fewer samples at a time"
             )
             raise ContentTooLarge(message, details={"limit": most})
-        envelope = endpoint.one_way_of(self._process.id, OP, body, MSGPACK, id, self._to)
+        envelope = endpoint.one_way_of(self._sender, OP, body, MSGPACK, id, self._to)
         envelope.persistent = self._persistent
         return envelope
 

@@ -9,10 +9,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from ion import CodecError, Container, ContentTooLarge, InvalidRequest, LifecycleError
-from ion.process.granules import Field, Granule, StreamDefinition, Transform
+from ion import CodecError, Container, ContentTooLarge, InvalidRequest, LifecycleError, connect
+from ion.process.granules import Field, Granule, StreamDefinition, StreamPublisher, Transform
 from ion.process.granules.granule import granule_of
-from ion.process.granules.names import POINT, checked_stream, escaped
+from ion.process.granules.names import POINT, checked_stream, end_topic, escaped
 from ion.process.granules.tracking import Tracker
 from ion.process.granules.wire import Writer
 from ion.testing.servers import RabbitServer
@@ -310,6 +310,21 @@ async def test_granules_that_are_missing_are_counted(container: Container) -> No
     await until(lambda: subscriber.doubled == 2)
     assert [g.number for g in listener.heard] == [1, 2, 6, 7]
     assert subscriber.missed == 3
+
+
+async def test_a_script_publishes(container: Container, bus: tuple[str, Any]) -> None:
+    listener = await spawn(container, Listener)
+    await listener.listen(definition=CTD)
+    async with connect(bus[0], sysname="test") as connection:
+        for party in (connection, container):
+            publisher = await StreamPublisher.open(party, "ctd", CTD)
+            assert await publisher.publish(ctd(1)) == 1
+            await publisher.flush()
+        await until(lambda: len(listener.heard) == 2)
+        await container.publish(POINT, end_topic("ctd"), {"stream": "ctd"})  # it is deleted
+        await until(lambda: publisher.is_closed)
+    with pytest.raises(TypeError, match="a connection publishes, not 'ctd'"):
+        await StreamPublisher.open("ctd", CTD)  # type: ignore[arg-type]
 
 
 async def test_a_granule_that_is_too_large(container: Container) -> None:
