@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ion.base.errors import Conflict, NotFound
+from pathlib import Path
+
+from ion.base.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from ion.stores.store import ABSENT
 
 
@@ -36,3 +38,18 @@ def not_there(store: str, key: str) -> NotFound:
     """Return the error of a change to what is not there."""
     message = f"there is no {key[:80]!r} in store {store!r}"
     return NotFound(message, details={"store": store, "key": key})
+
+
+def is_indexed(name: str) -> InvalidRequest:
+    """Return the error of an index store that is opened as a plain one."""
+    return InvalidRequest(f"{name!r} is an index store: open it with its attributes")
+
+
+def not_opened(name: str) -> InvalidRequest:
+    """Return the error of a change to a store that was not opened."""
+    return InvalidRequest(f"store {name!r} is not open: open it with the datastore first")
+
+
+def closed(where: str | Path) -> Unavailable:
+    """Return the error of a call to a datastore that was not opened, or was closed meanwhile."""
+    return Unavailable(f"the datastore {where} is not open (any more): open it first")

@@ -134,7 +134,11 @@ class BlobStore:
 
     async def missing(self, hashes: Iterable[str]) -> list[str]:
         """Return those of the hashes of which there is no blob, in their order."""
-        return [each for each in hashes if not await self.has(each)]
+        wanted = list(hashes)
+        there: list[bool] = []
+        for start in range(0, len(wanted), _PAGE):
+            there += await asyncio.gather(*map(self.has, wanted[start : start + _PAGE]))
+        return [each for each, is_there in zip(wanted, there, strict=True) if not is_there]
 
     async def get(
         self, hash: str, offset: int = 0, length: int | None = None

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from ion.base.errors import ConfigurationError, InvalidRequest, Unavailable
-from ion.stores.conflicts import conflict
+from ion.base.errors import ConfigurationError
+from ion.stores.conflicts import closed, conflict, is_indexed, not_opened
 from ion.stores.limits import (
     check_changes,
     check_indices,
@@ -65,8 +65,7 @@ class MemoryDatastore:
         """See :meth:`Datastore.store`."""
         table = self._opened().setdefault(check_name(name), Table(name, None))
         if table.indices is not None:
-            message = f"{name!r} is an index store: open it with its attributes"
-            raise InvalidRequest(message)
+            raise is_indexed(name)
         return self._store(table)
 
     async def index_store(self, name: str, indices: Indices) -> MemoryStore:
@@ -122,8 +121,7 @@ class MemoryDatastore:
     def _table(self, name: str) -> Table:
         table = self._opened().get(name)
         if table is None:
-            message = f"store {name!r} is not open: open it with the datastore first"
-            raise InvalidRequest(message)
+            raise not_opened(name)
         return table
 
     def _indices(self) -> Mapping[str, Indices | None]:
@@ -134,6 +132,5 @@ class MemoryDatastore:
 
     def _opened(self) -> dict[str, Table]:
         if self._tables is None:
-            message = f"the datastore {self.url} is not open"
-            raise Unavailable(message)
+            raise closed(self.url)
         return self._tables

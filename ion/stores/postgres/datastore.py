@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
-from ion.base.errors import InvalidRequest, Unavailable
+from ion.base.errors import InvalidRequest
 from ion.base.tasks import Tasks
+from ion.stores.conflicts import closed, is_indexed, not_opened
 from ion.stores.limits import check_changes, check_indices, check_name, merged_indices
 from ion.stores.postgres import committing, doubts, failures
 from ion.stores.postgres.address import address_of
@@ -133,8 +134,7 @@ class PostgresDatastore:
         """See :meth:`Datastore.store`."""
         store = await self._opened_store(check_name(name), is_indexed=False)
         if store.table.shape.indices is not None:
-            message = f"{name!r} is an index store: open it with its attributes"
-            raise InvalidRequest(message)
+            raise is_indexed(name)
         return store
 
     async def index_store(self, name: str, indices: Indices) -> PostgresStore:
@@ -198,8 +198,7 @@ class PostgresDatastore:
         if part is None:
             store = self._stores.get(name)
             if store is None:
-                message = f"store {name!r} is not open: open it with the datastore first"
-                raise InvalidRequest(message)
+                raise not_opened(name)
             part = parts[name] = Part(store.table)
         return part
 
@@ -242,6 +241,5 @@ class PostgresDatastore:
 
     def _opened(self) -> Engine:
         if self._engine is None:
-            message = f"the datastore {self.url} is not open"
-            raise Unavailable(message)
+            raise closed(self.url)
         return self._engine

@@ -11,6 +11,7 @@ from typing import Any
 
 from ion.base.errors import IonError, Unavailable
 from ion.base.tasks import Tasks
+from ion.stores.conflicts import closed
 from ion.stores.postgres.address import Address
 from ion.stores.postgres.driver import FOREIGN
 from ion.stores.postgres.failures import is_full, is_starting, mapped, unusable
@@ -184,7 +185,7 @@ class Pool:
 
     def not_open(self) -> Unavailable:
         """Return the error of a call after the end."""
-        return Unavailable(f"the datastore {self.address.shown} is not open (any more)")
+        return closed(self.address.shown)
 
     # making connections
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
 from ion.base.errors import ConfigurationError, InvalidRequest, Unavailable
+from ion.stores.conflicts import closed, is_indexed, not_opened
 from ion.stores.limits import check_changes, check_indices, check_name, merged_indices
 from ion.stores.redis import server
 from ion.stores.redis.lanes import ClusterLanes, Lanes, SingleLanes
@@ -92,8 +93,7 @@ class RedisDatastore:
         """See :meth:`Datastore.store`."""
         space = await self._space(check_name(name), None)
         if space.indices is not None:
-            message = f"{name!r} is an index store: open it with its attributes"
-            raise InvalidRequest(message)
+            raise is_indexed(name)
         return RedisStore(space, self._opened())
 
     async def index_store(self, name: str, indices: Indices) -> RedisStore:
@@ -135,8 +135,7 @@ class RedisDatastore:
             return []
         space = self._spaces.get(stores.pop())
         if space is None:
-            message = f"store {changes[0].store!r} is not open: open it with the datastore first"
-            raise InvalidRequest(message)
+            raise not_opened(changes[0].store)
         store = RedisStore(space, self._opened())
         return await store.write([change.write for change in changes])
 
@@ -176,6 +175,5 @@ class RedisDatastore:
 
     def _opened(self) -> Lanes:
         if self._lanes is None:
-            message = f"the datastore {self.url} is not open"
-            raise Unavailable(message)
+            raise closed(self.url)
         return self._lanes

@@ -17,6 +17,7 @@ from typing import Any
 from redis import exceptions as errors
 
 from ion.base.errors import Unavailable
+from ion.stores.conflicts import closed
 from ion.stores.redis.failures import mapped
 from ion.stores.redis.layout import Space
 from ion.stores.redis.link import Link, Reply
@@ -145,12 +146,15 @@ class Lane:
             self._task.cancel()
             if self._timer is not None:
                 self._timer.cancel()
-            self._fail(self._queue, partial(closed, self._where))
+            self._fail(self._queue, self._closed)
             self._queue.clear()
         try:
             await self._link.close()
         except (OSError, errors.RedisError):
             log.debug("while it was closed", exc_info=True)
+
+    def _closed(self) -> Unavailable:
+        return closed(self._where)
 
     def _new(self, script: Script | None, words: list[bytes], *, is_group: bool) -> Waiting:
         waiting = Waiting(script, words, self._loop.time(), is_group=is_group)
@@ -159,7 +163,7 @@ class Lane:
 
     def _check(self) -> None:
         if self._is_closed:
-            raise closed(self._where)
+            raise self._closed()
         if self.count >= MAX_WAITING:
             message = f"{self.count} calls wait for Redis at {self._where} already: it is too slow"
             raise Unavailable(message, details={"server": self._where})
@@ -189,7 +193,7 @@ class Lane:
             try:
                 await self._do(batch)
             except asyncio.CancelledError:
-                self._fail(batch, partial(closed, self._where))
+                self._fail(batch, self._closed)
                 raise
             except Exception as error:  # noqa: BLE001 - whoever waits is told
                 self._fail(batch, partial(mapped, error, self._where))
@@ -282,8 +286,3 @@ class Lane:
             for future in waiting.waiters:
                 if not future.done():
                     future.set_exception(error())
-
-
-def closed(where: str) -> Unavailable:
-    """Return the error of a call to what is closed."""
-    return Unavailable(f"the datastore in Redis at {where} is not open (any more)")

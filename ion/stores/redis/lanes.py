@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from ion.stores.conflicts import closed
 from ion.stores.redis.cluster import Nodes, SlotLink
-from ion.stores.redis.lane import Lane, closed
+from ion.stores.redis.lane import Lane
 from ion.stores.redis.layout import Space
 from ion.stores.redis.link import Session, SingleLink, forget
 

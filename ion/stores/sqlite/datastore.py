@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
-from ion.base.errors import InvalidRequest, Unavailable
+from ion.base.errors import InvalidRequest
+from ion.stores.conflicts import closed, is_indexed, not_opened
 from ion.stores.limits import check_changes, check_indices, check_name, key_bytes, merged_indices
 from ion.stores.sqlite import schema
 from ion.stores.sqlite.committing import Committer
@@ -78,8 +79,7 @@ class SqliteDatastore:
         """See :meth:`Datastore.store`."""
         table = await self._table_of(name, is_indexed=False)
         if table.indices is not None:
-            message = f"{name!r} is an index store: open it with its attributes"
-            raise InvalidRequest(message)
+            raise is_indexed(name)
         return self._store(table)
 
     async def index_store(self, name: str, indices: Indices) -> SqliteStore:
@@ -126,8 +126,7 @@ class SqliteDatastore:
     def _table(self, name: str) -> Table:
         table = self._tables.get(name)
         if table is None:
-            message = f"store {name!r} is not open: open it with the datastore first"
-            raise InvalidRequest(message)
+            raise not_opened(name)
         return table
 
     async def _table_of(self, name: str, *, is_indexed: bool) -> Table:
@@ -179,8 +178,7 @@ class SqliteDatastore:
 
     def _opened(self) -> Writer:
         if self._writer is None:
-            message = f"the datastore {self.url} is not open"
-            raise Unavailable(message)
+            raise closed(self.url)
         return self._writer
 
     def _bring_up(self, connection: sqlite3.Connection) -> dict[str, Table]:

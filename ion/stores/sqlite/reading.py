@@ -20,6 +20,7 @@ from time import perf_counter, thread_time
 from typing import Any, Generic, Protocol, TypeVar
 
 from ion.base.errors import Unavailable
+from ion.stores.conflicts import closed
 from ion.stores.sqlite.failures import is_busy, is_interrupted, is_large, mapped
 from ion.stores.sqlite.file import StoreFile
 
@@ -241,7 +242,7 @@ class Reader:
                 one.close()
 
     def _closed(self) -> Unavailable:
-        return Unavailable(f"the store file {self._file.path} is not open (any more)")
+        return closed(self._file.path)
 
 
 class _Long:

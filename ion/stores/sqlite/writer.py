@@ -22,6 +22,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from ion.base.errors import IonError, Unavailable
+from ion.stores.conflicts import closed
 from ion.stores.sqlite.committing import Committer, Outcome, Work
 from ion.stores.sqlite.file import StoreFile
 from ion.stores.sqlite.job import Job, Step
@@ -250,7 +251,7 @@ class Writer:
         return Unavailable(message, details={"file": str(self._file.path)})
 
     def _closed(self) -> Unavailable:
-        return Unavailable(f"the store file {self._file.path} is not open (any more)")
+        return closed(self._file.path)
 
     # in the thread
 
