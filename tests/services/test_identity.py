@@ -175,14 +175,39 @@ async def test_a_refresh_that_comes_twice_ends_the_session(
     client = IdentityClient(script)
     first = await client.authenticate("ada", secret=ada)
     second = await client.refresh(first.refresh)
-    third = await client.refresh(first.refresh)  # its answer was lost, say
+    await client.refresh(first.refresh)  # its answer was lost, say
+    third = await client.refresh(first.refresh)  # and that one, too
     assert third.refresh != second.refresh
-    monkeypatch.setattr("ion.services.identity.granting.GRACE", 0.0)
     fourth = await client.refresh(third.refresh)
+    for made_up in (third.session, f"{third.session}.x", f"{third.session}.x.y"):
+        with pytest.raises(Unauthorized, match="never was"):
+            await client.refresh(made_up)
+    fifth = await client.refresh(fourth.refresh)  # what is made up has ended nothing
     with pytest.raises(Unauthorized, match="used before"):
-        await client.refresh(third.refresh)
+        await client.refresh(third.refresh)  # two generations old
     with pytest.raises(Unauthorized, match="session is over"):
-        await client.refresh(fourth.refresh)
+        await client.refresh(fifth.refresh)
+
+
+async def test_a_refresh_is_tried_again_for_a_while_only(
+    ada: str, script: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = IdentityClient(script)
+    first = await client.authenticate("ada", secret=ada)
+    second = await client.refresh(first.refresh)
+    monkeypatch.setattr("ion.services.identity.granting.GRACE", 0.0)
+    with pytest.raises(Unauthorized, match="used before"):
+        await client.refresh(first.refresh)
+    with pytest.raises(Unauthorized, match="session is over"):
+        await client.refresh(second.refresh)
+    lost = await client.authenticate("ada", secret=ada)
+    monkeypatch.setattr("ion.services.identity.granting.GRACE", 10.0)
+    given = await client.refresh(lost.refresh)
+    again = await client.refresh(lost.refresh)
+    with pytest.raises(Unauthorized, match="used before"):
+        await client.refresh(given.refresh)  # two have the session: one of them stole it
+    with pytest.raises(Unauthorized, match="session is over"):
+        await client.refresh(again.refresh)
 
 
 async def test_a_change_of_roles_is_seen_at_once_and_everywhere(

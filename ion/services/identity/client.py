@@ -73,7 +73,12 @@ class IdentityClient(ServiceClient, service="identity"):
     async def refresh(
         self, refresh: str, *, roles: Sequence[str] | None = None, timeout: float | None = None
     ) -> Grant:
-        """Return the next grant of a session; its ``refresh`` is good once."""
+        """Return the next grant of a session; its ``refresh`` is good once.
+
+        Where the answer was lost, the same one may be tried again within ten seconds.
+
+        :raises Unauthorized: the session is over; or it is ended, as the text was used before.
+        """
         content = {"refresh": refresh, "roles": _listed(roles)}
         return await self._ask("refresh", content, timeout, Grant)
 

@@ -70,18 +70,18 @@ class Granting(Office):
     async def op_refresh(self, refresh: str, roles: list[str] | None = None) -> Grant:
         """Give the next token of a session, with the actor's present roles.
 
-        A refresh text is good once. One that comes again was stolen, or so it must be taken: the
-        session ends.
+        A refresh text is good once. Within ten seconds it may be tried again, as the answer was
+        lost: what that answer gave is good no longer then. One that comes again later, or after
+        its successor was used, was stolen, or so it must be taken: the session ends.
         """
         with answered():
             found = await self.book.session(refresh.partition(".")[0][:100])
-            digest = proving.refresh_hash(refresh)
-            if found is None or digest not in (found[0].hash, found[0].before):
+            if found is None or not _is_of(refresh, found[0]):
                 message = "this session is over, or never was: authenticate again"
                 raise refused(message, "session")
             session, revision = found
             now = time.time()
-            if digest != session.hash and now - session.renewed > GRACE:
+            if not _is_good(refresh, session, now):
                 await self.book.end_session(session.id)
                 log.warning("a refresh of %r came twice: its session is ended", session.actor)
                 message = "this refresh was used before: the session is ended; authenticate again"
@@ -91,7 +91,7 @@ class Granting(Office):
                 await self.book.end_session(session.id)
                 message = "this session is over: authenticate again"
                 raise refused(message, "session")
-            return await self._granted(kept.actor, roles, session, revision)
+            return await self._granted(kept.actor, roles, session, revision, refresh)
 
     async def op_end_session(self, refresh: str) -> bool:
         """End a session, by its refresh text; return whether there was one."""
@@ -232,9 +232,11 @@ class Granting(Office):
         roles: Iterable[str] | None,
         session: KeptSession | None,
         revision: int = 0,
+        used: str = "",
     ) -> Grant:
         """Return a grant, with what gives the next one kept.
 
+        :param used: the refresh text that it is given for; empty: the session begins.
         :raises ApplicationError: 403, the actor has not these roles.
         """
         wanted = actor.roles if roles is None else tuple(sorted(set(roles)))
@@ -247,10 +249,7 @@ class Granting(Office):
         grant = Grant(self.issuer.write(identity, told), actor.id, wanted, identity.expires)
         if session is None:
             return grant
-        refresh, digest = proving.new_refresh(session.id)
-        kept = msgspec.structs.replace(
-            session, hash=digest, before=session.hash, renewed=time.time()
-        )
+        refresh, kept = _renewed(session, used)
         try:
             await self.book.keep_session(kept, revision)
         except Conflict as error:
@@ -264,3 +263,31 @@ class Granting(Office):
     def leeway(self) -> float:
         """How far clocks may differ, seconds."""
         return self._endpoint.desk.leeway
+
+
+def _is_of(refresh: str, session: KeptSession) -> bool:
+    """Tell whether a text is a refresh that a session has given, now or ever."""
+    if proving.refresh_hash(refresh) in (session.hash, session.before):
+        return True
+    return proving.refresh_hash(proving.line_of(refresh)) == session.line
+
+
+def _is_good(refresh: str, session: KeptSession, now: float) -> bool:
+    """Tell whether a refresh of a session gives a grant: the last one, or one tried again."""
+    digest = proving.refresh_hash(refresh)
+    if digest == session.hash:
+        return True
+    return digest == session.before and now - session.renewed <= GRACE
+
+
+def _renewed(session: KeptSession, used: str) -> tuple[str, KeptSession]:
+    """Return the next refresh text of a session, and what is kept of it."""
+    line = proving.line_of(used) if session.line else proving.new_line(session.id)
+    refresh = proving.new_refresh(line)
+    kept = msgspec.structs.replace(
+        session, hash=proving.refresh_hash(refresh), line=proving.refresh_hash(line)
+    )
+    before = proving.refresh_hash(used) if used else b""
+    if before != session.before or not used:  # else tried again: that may last as long as it might
+        kept = msgspec.structs.replace(kept, before=before, renewed=time.time())
+    return refresh, kept

@@ -135,7 +135,9 @@ class KeptSession(msgspec.Struct, frozen=True):
     """A session as it is kept.
 
     :ivar hash: of the refresh text that is good now; ``before``: of the one before that.
-    :ivar renewed: when the last grant was given, seconds since 1970.
+    :ivar renewed: when ``before`` was used first, seconds since 1970.
+    :ivar line: hash of what all refresh texts of the session begin with; empty: kept by a version
+        that did not know it.
     """
 
     id: str
@@ -144,3 +146,4 @@ class KeptSession(msgspec.Struct, frozen=True):
     before: bytes = b""
     expires: float = 0.0
     renewed: float = 0.0
+    line: bytes = b""

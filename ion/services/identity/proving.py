@@ -24,6 +24,7 @@ from ion.services.identity.model import Credential, KeptCredential
 ASSERTION_LIFE = 300.0  # seconds, at most
 ASSERTED = 60.0  # seconds that one made here is good for
 SECRET_BYTES = 32
+_LINE_BYTES = 16
 _SALT = 16
 # About 20 ms and 16 MB: what is guessed has 256 bits of its own already.
 _COST = {"n": 1 << 14, "r": 8, "p": 1, "maxmem": 64 << 20, "dklen": 32}
@@ -95,14 +96,27 @@ def matching(secret: str, credentials: Iterable[KeptCredential]) -> bool:
     return found
 
 
-def new_refresh(session: str) -> tuple[str, bytes]:
-    """Return a new refresh text of a session, and what is kept of it."""
-    text = f"{session}.{secrets.token_urlsafe(SECRET_BYTES)}"
-    return text, refresh_hash(text)
+def new_line(session: str) -> str:
+    """Return what all refresh texts of a new session begin with.
+
+    By it a text that is long over is known for one that was given once, and not made up: who only
+    knows the session's name cannot end it.
+    """
+    return f"{session}.{secrets.token_urlsafe(_LINE_BYTES)}"
+
+
+def line_of(refresh: str) -> str:
+    """Return what a refresh text begins with."""
+    return refresh.rpartition(".")[0]
+
+
+def new_refresh(line: str) -> str:
+    """Return the next refresh text of a session."""
+    return f"{line}.{secrets.token_urlsafe(SECRET_BYTES)}"
 
 
 def refresh_hash(text: str) -> bytes:
-    """Return what is kept of a refresh text, which cannot be guessed: no salt is needed."""
+    """Return what is kept of a refresh text or its line, which cannot be guessed: without salt."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
