@@ -277,7 +277,7 @@ def _checked(predicate: Predicate, indices: Mapping[str, str]) -> Predicate:
         case Not(term):
             inner = _checked(term, indices)
             return predicate if inner is term else Not(inner)
-    message = f"{type(predicate).__name__} is no predicate of a query"
+    message = f"{predicate!r:.100} is no predicate of a query, as A('depth') > 100 is"
     raise InvalidRequest(message)
 
 

@@ -175,6 +175,9 @@ class Readings(Service, name="readings"):
     async def op_fields(self, station: str, value: float = 0.0) -> str:
         return f"{station}={value}"
 
+    async def op_raw(self, data: bytes) -> dict[str, Any]:
+        return {"data": data, "at": datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC)}
+
 
 async def test_ops_take_protobuf_whole_or_by_its_fields(container: Container) -> None:
     await container.spawn(Readings)
@@ -192,3 +195,5 @@ async def test_any_op_can_be_called_in_protobuf_and_json(container: Container) -
         content = {"station": "mast", "value": 1.5}
         answer = await container.rpc_send("readings", "fields", content, content_type=content_type)
         assert answer == "mast=1.5"
+        raw = await container.rpc_send("readings", "raw", b"\0", content_type=content_type)
+        assert raw == {"data": "AA==", "at": "2026-11-21T00:00:00Z"}
