@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from ion.base import imports
 from ion.base.errors import ConfigurationError
 from ion.base.imports import Need
-from ion.base.source import Ancestry, binds, syntax_error
+from ion.base.source import UNSEEN, Ancestry, Parameters, binds, syntax_error
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*)?\Z")
 
@@ -83,9 +83,9 @@ def derives(name: str, root: type) -> bool | None:
     return Ancestry(sys.modules, _find_spec).derives(module_name, attributes[0], root)
 
 
-def parameters(target: str | type, root: type, kept: str) -> frozenset[str] | None:
-    """Return the names that a class derived from ``root`` is made with, as its ``__init__`` says
-    them; None: any, or they cannot be seen. Imports nothing.
+def parameters(target: str | type, root: type, kept: str) -> Parameters:
+    """Return what a class derived from ``root`` is made with, as its ``__init__`` says it, and as
+    far as can be seen. Imports nothing.
 
     :param target: the class, or its dotted name.
     :param kept: the word that code has which reads what ``root`` was made with.
@@ -95,7 +95,7 @@ def parameters(target: str | type, root: type, kept: str) -> frozenset[str] | No
         return ancestry.parameters_of(target, root, kept)
     module_name, attributes = _split(target)
     if len(attributes) != 1:
-        return None
+        return UNSEEN
     return ancestry.parameters(module_name, attributes[0], root, kept)
 
 

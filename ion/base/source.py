@@ -11,7 +11,7 @@ import builtins
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 MAX_STEPS = 20  # from a class to its bases, and from module to module
 
@@ -29,6 +29,20 @@ class ModuleSpec(Protocol):
 
 
 FindSpec = Callable[[str], ModuleSpec | None]
+
+
+class Parameters(NamedTuple):
+    """What a class is made with, by name.
+
+    :ivar names: None: any, or they cannot be seen.
+    :ivar required: those without a default, as far as can be seen.
+    """
+
+    names: frozenset[str] | None = None
+    required: frozenset[str] = frozenset()
+
+
+UNSEEN = Parameters()
 
 
 def syntax_error(spec: ModuleSpec) -> str | None:
@@ -90,8 +104,8 @@ class Ancestry:
 
     def parameters(
         self, module: str, name: str, root: type, kept: str, steps: int = MAX_STEPS
-    ) -> frozenset[str] | None:
-        """Return the names that a class derived from ``root`` is made with; None: any, or unknown.
+    ) -> Parameters:
+        """Return what a class derived from ``root`` is made with, as far as can be seen.
 
         One that has no ``__init__`` but that of ``root`` takes none; but any, where the word
         ``kept`` stands in its module: that is what ``root`` keeps them as.
@@ -101,35 +115,38 @@ class Ancestry:
         spec = self._find_spec(module) if steps else None
         tree = tree_of(spec) if spec is not None else None
         if spec is None or tree is None:
-            return None
+            return UNSEEN
         nodes = _binding(tree.body, name)
         if nodes and isinstance(nodes[-1], ast.ImportFrom):
             target, origin = _origin(spec, nodes[-1], name)
             return self.parameters(target, origin, root, kept, steps - 1)
         if not nodes or not isinstance(nodes[-1], ast.ClassDef) or nodes[-1].decorator_list:
-            return None
+            return UNSEEN
         node = nodes[-1]
         inits = _binding(node.body, "__init__")
         if inits:
-            return _names(inits[-1])
+            return _parameters(inits[-1])
         if len(node.bases) != 1 or not isinstance(node.bases[0], ast.Name) or _says(spec, kept):
-            return None
+            return UNSEEN
         return self.parameters(module, node.bases[0].id, root, kept, steps - 1)
 
-    def parameters_of(self, cls: Any, root: type, kept: str) -> frozenset[str] | None:
+    def parameters_of(self, cls: Any, root: type, kept: str) -> Parameters:
         """Return the same of a class that is there."""
         if not (isinstance(cls, type) and issubclass(cls, root)):
-            return None
+            return UNSEEN
         if inspect.getattr_static(cls, "__init__") is inspect.getattr_static(root, "__init__"):
             own = {each.__module__ for each in cls.__mro__ if each not in root.__mro__}
             specs = [self._find_spec(module) for module in own]
             is_kept = any(spec is None or _says(spec, kept) for spec in specs)
-            return None if is_kept else frozenset()
+            return UNSEEN if is_kept else Parameters(frozenset())
         parameters = inspect.signature(cls).parameters.values()
-        if any(each.kind is each.VAR_KEYWORD for each in parameters):
-            return None
         by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        return frozenset(each.name for each in parameters if each.kind in by_name)
+        named = [each for each in parameters if each.kind in by_name]
+        takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
+        return Parameters(
+            None if takes_any else frozenset(each.name for each in named),
+            frozenset(each.name for each in named if each.default is each.empty),
+        )
 
     def _imported(
         self, spec: ModuleSpec, node: ast.ImportFrom, name: str, root: type, steps: int
@@ -176,13 +193,20 @@ def _binding(body: list[ast.stmt], name: str) -> list[ast.stmt]:
     return found
 
 
-def _names(init: ast.stmt) -> frozenset[str] | None:
-    """Return the names that an ``__init__`` can be called with; None: any, or unknown."""
-    if not isinstance(init, ast.FunctionDef) or init.decorator_list or init.args.kwarg:
-        return None
-    by_place = [each.arg for each in (*init.args.posonlyargs, *init.args.args)]
-    of_self = max(1, len(init.args.posonlyargs))
-    return frozenset([*by_place[of_self:], *(each.arg for each in init.args.kwonlyargs)])
+def _parameters(init: ast.stmt) -> Parameters:
+    """Return what an ``__init__`` can be called with, by name."""
+    if not isinstance(init, ast.FunctionDef) or init.decorator_list:
+        return UNSEEN
+    given = init.args
+    by_place = [each.arg for each in (*given.posonlyargs, *given.args)]
+    of_self = max(1, len(given.posonlyargs))
+    keywords = list(zip(given.kwonlyargs, given.kw_defaults, strict=True))
+    names = [*by_place[of_self:], *(each.arg for each, _ in keywords)]
+    required = [
+        *by_place[of_self : len(by_place) - len(given.defaults)],
+        *(each.arg for each, default in keywords if default is None),
+    ]
+    return Parameters(None if given.kwarg else frozenset(names), frozenset(required))
 
 
 def _says(spec: ModuleSpec, word: str) -> bool:

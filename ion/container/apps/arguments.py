@@ -1,4 +1,6 @@
-"""Arguments that files give to processes: one that no class takes is an error, not silence."""
+"""Arguments that files give to processes: one that no class takes is an error, not silence; so is
+one that a class cannot do without, and that nobody gives.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +38,11 @@ def strangers(given: Collection[str], targets: Iterable[Target]) -> list[tuple[s
     known: set[str] = set()
     names = []
     for target in targets:
-        own = plugin.parameters(target, Process, _KEPT)
+        own = plugin.parameters(target, Process, _KEPT).names
         if own is None:
             return []
         known |= own
-        names.append(target if isinstance(target, str) else target.__qualname__)
+        names.append(_said(target))
     takers = " or ".join(names) or "nobody"
     hint = "" if known or not names else ": it has no __init__ that names it"
     verb = "does not take" if names else "takes"
@@ -49,6 +51,21 @@ def strangers(given: Collection[str], targets: Iterable[Target]) -> list[tuple[s
         for name in given
         if name not in known
     ]
+
+
+def lacking(given: Collection[str], target: Target) -> list[str]:
+    """Say which arguments a class cannot do without, and is not given.
+
+    Where it is given one that it does not take, that is the fault, and nothing more is said.
+    """
+    if strangers(given, [target]):
+        return []
+    required = plugin.parameters(target, Process, _KEPT).required
+    return [f"{_said(target)} needs argument {name!r}" for name in sorted(required - set(given))]
+
+
+def _said(target: Target) -> str:
+    return target if isinstance(target, str) else target.__qualname__
 
 
 class Heedless:
@@ -69,14 +86,15 @@ class Heedless:
             return
         takes = self._takes.get(cls)
         if takes is None:
-            takes = self._takes[cls] = plugin.parameters(cls, Process, _KEPT) is None
+            known = plugin.parameters(cls, Process, _KEPT).names
+            takes = self._takes[cls] = known is None
         if not takes:
             raise StartError("; ".join(said for _, said in strangers(given, [cls])))
 
 
 def taken(given: Mapping[str, Any], target: Target) -> dict[str, Any]:
     """Return those of the arguments that a process class takes."""
-    names = plugin.parameters(target, Process, _KEPT)
+    names = plugin.parameters(target, Process, _KEPT).names
     return {name: value for name, value in given.items() if names is None or name in names}
 
 
@@ -98,6 +116,31 @@ def of_mod(app: AppSpec, mod: ModSpec, target: Target) -> list[Finding]:
     return findings
 
 
+def lacking_in(
+    app: AppSpec, given: Mapping[str, Any], targets: Iterable[Target], mod: Target | None = None
+) -> list[Finding]:
+    """Return what the processes of an app cannot do without, and nobody gives; the file is told.
+
+    :param given: by a release, or by whoever starts the app.
+    :param targets: the classes of the processes that it lists.
+    :param mod: the process class that it runs, if it does.
+    """
+    lines = app.document.lines if app.document is not None else {}
+    findings = []
+    for index, target in enumerate(targets):
+        own = app.processes[index].args
+        more = given if app.mod is None else {}
+        form: KeyPath = ("processes", index, "args")
+        place = form if form in lines else form[:2]
+        mine = {*own, *(taken(more, target) if more else ())}
+        findings += [app.finding(place, said) for said in lacking(mine, target)]
+    if mod is not None and app.mod is not None:
+        place = ("processapp",) if app.place else ("mod",)  # a release has its own word for it
+        found = lacking({*app.mod.kwargs, *given}, mod)
+        findings += [app.finding(place, said) for said in found]
+    return findings
+
+
 def of_entry(entry: RelEntry, app: AppSpec | None, read: Document) -> list[Finding]:
     """Return what is wrong with the arguments that a release gives to an app.
 
@@ -112,7 +155,12 @@ def of_entry(entry: RelEntry, app: AppSpec | None, read: Document) -> list[Findi
     place: KeyPath = ("apps", entry.index, "args")
     severity = WARNING if mod is not None and mod.keeps else ERROR
     found = strangers(entry.args, targets)
-    return [read.finding((*place, name), message, severity) for name, message in found]
+    said = [read.finding((*place, name), message, severity) for name, message in found]
+    if app is None and mod is not None:
+        place = ("apps", entry.index, "processapp")
+        lacks = lacking({*mod.kwargs, *entry.args}, mod.name)
+        said += [read.finding(place, message) for message in lacks]
+    return said
 
 
 def refuse_strangers(start: Start, given: Collection[str], targets: Iterable[Target]) -> None:

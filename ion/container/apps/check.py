@@ -6,8 +6,9 @@ know besides is a warning. A file is looked at once, however many others name it
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ion.base import document, plugin
 from ion.base.builder import KeyPath
@@ -40,7 +41,7 @@ def check(paths: Iterable[str | Path]) -> list[Finding]:
     checker = _Checker()
     for path in paths:
         checker.check(path)
-    return list(dict.fromkeys(checker.findings))
+    return list(dict.fromkeys([*checker.findings, *checker.lacking()]))
 
 
 class _Checker:
@@ -49,6 +50,13 @@ class _Checker:
     def __init__(self) -> None:
         self.findings: list[Finding] = []
         self.seen: set[Path] = set()
+        self._alone: dict[Path, AppSpec] = {}
+        self._released: set[Path] = set()
+
+    def lacking(self) -> list[Finding]:
+        """Return what apps cannot do without that no release of these files gives arguments to."""
+        apps = [app for path, app in self._alone.items() if path not in self._released]
+        return [each for app in apps for each in _unnamed(app, {})]
 
     def check(self, given: str | Path) -> None:
         path = Path(given)
@@ -93,6 +101,7 @@ class _Checker:
         if app.built_in:
             return
         self.findings += _missing_of_app(app, read)
+        self._alone[path.resolve()] = app
         for index, name in enumerate(app.applications):
             self.needed(name, read, ("applications", index), path)
 
@@ -129,7 +138,8 @@ class _Checker:
         if entry.version and app.version and app.version != entry.version:
             message = f"is {entry.version!r}, but {found} is version {app.version!r}"
             self.findings.append(read.finding((*place, "version"), message, WARNING))
-        self.findings += arguments.of_entry(entry, app, read)
+        self._released.add(found.resolve())
+        self.findings += [*arguments.of_entry(entry, app, read), *_unnamed(app, entry.args)]
         if entry.mult and app.takeover is not None:
             message = f"app {entry.name!r} fails over: it runs once in the system, not once more"
             self.findings.append(read.finding((*place, "mult"), message))
@@ -184,6 +194,12 @@ def _missing_of_app(app: AppSpec, read: Document) -> list[Finding]:
         module = pattern.partition("*")[0].rstrip(".")
         findings += _missing(module, read, ("modules", index))
     return findings
+
+
+def _unnamed(app: AppSpec, given: Mapping[str, Any]) -> list[Finding]:
+    """Return what the classes of an app cannot do without, and neither it nor ``given`` says."""
+    mod = app.mod.name if app.mod is not None else None
+    return arguments.lacking_in(app, given, [child.class_ for child in app.processes], mod)
 
 
 def _missing(name: str, read: Document, place: KeyPath) -> list[Finding]:

@@ -107,7 +107,8 @@ class RunningApp:
     def prepare(self) -> None:
         """Find what its file names, without starting anything; may be called before the start.
 
-        :raises IonError: a class or module is not there, or nobody takes an argument.
+        :raises IonError: a class or module is not there, or nobody takes an argument, or gives
+            one that a class cannot do without.
         """
         if self._prepared is None:
             children = self._listed()
@@ -116,12 +117,13 @@ class RunningApp:
     def _listed(self) -> list[ChildSpec]:
         """Return the processes that its file lists.
 
-        :raises IonError: there is no such class, or nobody takes an argument.
+        :raises IonError: there is no such class, or nobody takes an argument, or gives one.
         """
         given = self.args if self.spec.mod is None else {}
         targets = [self._class_of(index) for index in range(len(self.spec.processes))]
         if self.spec.mod is None:
             arguments.refuse_strangers(self.begun, given, targets)
+        raise_errors(arguments.lacking_in(self.spec, given, targets))
         return [
             ChildSpec(
                 id=child.id,
@@ -160,6 +162,7 @@ class RunningApp:
             others = [name for name in self.args if name not in mod.kwargs]
             if not mod.keeps:
                 arguments.refuse_strangers(self.begun, others, [target])
+            raise_errors(arguments.lacking_in(self.spec, self.args, (), target))
             given = arguments.Kept(self.args) if mod.keeps else dict(self.args)
             name = mod.process_name or target.name
             children.append(ChildSpec(id=name, target=target, args=given))

@@ -113,6 +113,7 @@ CASES = [
     Case("class_with_arguments.app", 3, "mod", "takes keyword arguments only, not [1, 2]"),
     Case("misspelt_argument.app", 6, "processes.0.args.intervall", "did you mean 'interval'?"),
     Case("argument_nobody_names.app", 6, "mod.kwargs.greeting", "does not take argument"),
+    Case("lacking_argument.app", 6, "processes.0.args", "Agent needs argument 'resource'"),
     Case("no_start_and_stop.app", 3, "mod", "'json'"),
     Case("module_with_a_syntax_error.app", 3, "mod", "'(' was never closed"),
     Case("class_of_a_broken_module.app", 4, "processes.0.class", "'(' was never closed"),

@@ -156,6 +156,37 @@ def test_an_argument_that_no_class_takes(here: Path, cls: str, refused: str) -> 
     assert said(path) == expected
 
 
+NEEDERS = """
+from ion import Process
+class Port(Process):
+    def __init__(self, port, baud=9600, *, site, **more): self.port = port
+class Near(Port): ...
+class Made(Process):
+    @wrapped
+    def __init__(self, port): ...
+"""
+
+
+@pytest.mark.parametrize("cls", ["Port", "Near"])
+def test_an_argument_that_a_class_cannot_do_without(here: Path, cls: str) -> None:
+    (here / "needers.py").write_text(NEEDERS)
+    name = f"needers:{cls}"
+    path = app("needs", f"processes:\n  - id: a\n    class: {name}\n    args: {{baud: 1}}\n")
+    lacks = [f"error: {path}:6: processes.0.args: {name} needs argument 'port'"]
+    lacks.append(lacks[0].replace("'port'", "'site'"))
+    assert said(path) == lacks
+    deploy, rel = Path("needs.rel"), "type: release\nname: needs\napps:\n"
+    deploy.write_text(rel + "  - {name: needs, args: {port: 7}}\n")
+    assert said(path, str(deploy)) == lacks[1:]
+    mod = app("mod", f"mod: ['{name}', {{site: north}}]\n")
+    assert said(mod) == [f"error: {mod}:3: mod: {name} needs argument 'port'"]
+    made = app("made", "mod: needers:Made\n")  # nobody can tell
+    deploy.write_text(
+        rel + "  - {name: needs, args: {port: 7, site: a}}\n  - {name: mod, args: {port: 1}}\n"
+    )
+    assert said(made, path, str(deploy), mod) == []
+
+
 def test_what_a_start_would_stumble_over_in_a_module(here: Path) -> None:
     torn = app("torn", "mod: checked.torn\nprocesses: [{id: a, class: 'checked.torn:Service'}]\n")
     where = f"{here}/checked/torn.py:1: '(' was never closed"
