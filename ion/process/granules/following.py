@@ -78,6 +78,11 @@ class Following:
         """Whether nothing is to be begun any more: what fails now is the next one's."""
         return self._ends or self._process._draining
 
+    @property
+    def _is_others(self) -> bool:
+        """Whether what comes is for another one."""
+        return self.is_over or (self._turn is not None and not self._turn.is_mine)
+
     def begin(self) -> None:
         """Begin.
 
@@ -129,6 +134,8 @@ class Following:
                 before = self.offset
                 if await self._ran_out():
                     return
+                if self.is_over:  # what is at work ends first: it is cancelled then
+                    await asyncio.Event().wait()
                 failures = failures + 1 if self.offset == before else 1
                 await asyncio.sleep(PAUSES[min(failures, len(PAUSES)) - 1])
         finally:
@@ -166,10 +173,10 @@ class Following:
         }
         async with self._process.stream(SERVICE, "read", content) as items:
             async for item in items:
-                if self._turn is not None and not self._turn.is_mine:
-                    return
                 if item["granule"] is not None:
                     await self._hands.acquire()
+                    if self._is_others:
+                        return
                     self._arrive(item["offset"], item["granule"])
 
     def _arrive(self, offset: int, body: bytes) -> None:

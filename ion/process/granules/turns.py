@@ -25,9 +25,8 @@ SERVICE = "streams"
 LEASE = 10.0  # seconds of silence after which it is another one's turn
 PAUSE = 0.5  # seconds before it asks again whether it is its turn
 TIMEOUT = 5.0  # seconds that the service has for an answer
-LAST = (
-    0.5  # seconds that it has for the last one: where a container stops, it may have ended before
-)
+LAST = 0.5  # seconds that it has for the last one: it may have ended before
+EVERY = 0.05  # seconds between two words of how far it is: what was handled since may come again
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -100,6 +99,7 @@ class Turn:
                 self.is_mine = False
                 log.warning("%r: another one hears %s: this was silent", self._process, self._key)
                 lost()
+            await asyncio.sleep(EVERY)
 
     async def leave(self) -> None:
         """Let the next one have its turn. Never raises."""
