@@ -50,7 +50,6 @@ async def check_schema(lane: Lane, where: str, sysname: str) -> None:
     """Take note of this release's schema where there is none.
 
     :raises Unavailable: it cannot be read, or written.
-
     :raises NewerSchema: there is a newer one.
     :raises Damaged: there is something else.
     """
