@@ -19,6 +19,7 @@ class Delivery(msgspec.Struct, eq=False):
     :ivar expires: when it expires (on the broker's clock), or None.
     :ivar returns: how many times it was put back.
     :ivar holder: who has it, once it was handed out to be settled.
+    :ivar lost: whether it can be settled no more, and comes again.
     """
 
     queue: Any  # a Queue and a Holder; naming them, these modules would import each other
@@ -31,12 +32,7 @@ class Delivery(msgspec.Struct, eq=False):
     expires: float | None = None
     returns: int = 0
     holder: Any = None
-
-    @property
-    def lost(self) -> bool:
-        """Whether it can be settled no more, and comes again."""
-        holder = self.holder
-        return holder is not None and holder.lost
+    lost: bool = False
 
     def ack(self) -> None:
         """Take the message off the queue."""

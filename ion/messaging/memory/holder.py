@@ -18,24 +18,21 @@ class Holder:
     :ivar queue: where more come from when one is settled.
     :ivar credit: how many more may be handed out now.
     :ivar held: the unsettled ones, oldest first.
-    :ivar lost: what it held was taken from it, and is delivered again.
     """
 
-    __slots__ = ("credit", "held", "lost", "queue")
+    __slots__ = ("credit", "held", "queue")
 
     def __init__(self, queue: Any, credit: int = UNLIMITED) -> None:
         self.queue = queue
         self.credit = credit
         self.held: dict[Delivery, None] = {}
-        self.lost = False
 
     def let_go(self) -> list[Delivery]:
         """Take all unsettled messages out of the holder's hands; settling them does nothing now."""
         held = list(self.held)
         self.held.clear()
-        self.lost = True
         for delivery in held:
-            delivery.settled = True
+            delivery.settled = delivery.lost = True
         return held
 
 

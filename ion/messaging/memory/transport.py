@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_PREFETCH = 65_535
+_RAISED = "a callback for the outcome of a publish raised"
 _URL = re.compile(r"memory://(?P<name>[A-Za-z0-9_.-]*)/?\Z", re.IGNORECASE)
 
 
@@ -73,6 +74,7 @@ class MemoryTransport:
         0: any free one); None: nowhere.
     :param sysname: the system that they look for.
     :param settings: those of other transports; nothing here needs any.
+    :ivar writable: whether it is open: there is no buffer that could be full.
     :raises ConfigurationError: the URL is something else.
     """
 
@@ -94,6 +96,7 @@ class MemoryTransport:
         self.state = TransportState.CLOSED
         self.broker = url
         self.bus = ""
+        self.writable = False
         self._name = match["name"]
         self._listen = listen
         self._sysname = sysname
@@ -115,6 +118,7 @@ class MemoryTransport:
             return
         self._site, self._session = registry.enter(self._name)
         self._broker = self._site.broker
+        self.writable = True
         if self._listen is not None:
             await self._open_door(self._broker, self._listen)
         self._connected.set()
@@ -145,6 +149,7 @@ class MemoryTransport:
         if site is None or session is None:
             return
         self._site = self._session = self._broker = None
+        self.writable = False
         self._connected.clear()
         registry.leave(self._name, site, session)
         self._tell(TransportState.CLOSED)
@@ -232,15 +237,14 @@ class MemoryTransport:
                 refused = queue
         if settled is None:
             return
-        if queues and refused is None:
-            _settle(settled, None)
-        else:
-            _settle(settled, _outcome(mandatory, queues, refused, exchange, key))
-
-    @property
-    def writable(self) -> bool:
-        """Whether it is open: there is no buffer that could be full."""
-        return self._broker is not None
+        outcome = None
+        if refused is not None or not queues:
+            outcome = _outcome(mandatory, queues, refused, exchange, key)
+        try:
+            settled(outcome)
+        # The wall: a callback that raises must not reach the publisher.
+        except Exception:
+            log.exception(_RAISED)
 
     async def wait_writable(self, timeout: float) -> None:
         """Return once :attr:`writable`.
@@ -315,7 +319,11 @@ class MemoryTransport:
             if settled is None:
                 log.warning("a message is lost: %s", error)
             else:
-                _settle(settled, Unavailable(f"the broker refused the message: {error}"))
+                try:
+                    settled(Unavailable(f"the broker refused the message: {error}"))
+                # The wall, as in publish.
+                except Exception:
+                    log.exception(_RAISED)
             return None
 
     def _tell(self, state: TransportState) -> None:
@@ -340,11 +348,3 @@ def _outcome(
     if refused is not None:
         return Unavailable(f"queue {refused.name!r} is full and refused the message")
     return None
-
-
-def _settle(settled: Settled, outcome: IonError | None) -> None:
-    try:
-        settled(outcome)
-    # The wall: a callback that raises must not reach the publisher.
-    except Exception:
-        log.exception("a callback for the outcome of a publish raised")
