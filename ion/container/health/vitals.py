@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 MAX_TOLD = 20  # slow ops that are reported
 MAX_MARKS = 32  # of one mailbox
 LASTING = (STREAM, GENERIC)  # conversations that have a limit of silence of their own
-_FRAMES_OF_ALL = 2  # the worker's, and Process._serve
+_FRAMES_OF_ALL = 3  # two of the worker, and Process._serve
 
 
 @dataclass(slots=True)

@@ -3,7 +3,9 @@
 A new task for each message, which begins at the loop's next turn, costs more than the message's
 whole way through the runtime. So a worker handles one message after another, of any process of its
 container; there are as many as messages are being handled. An idle worker takes its next message
-without a turn of the loop, as eager tasks of newer Pythons do. What handlers may rely on stays:
+without a turn of the loop, as eager tasks of newer Pythons do: whoever brings the message steps the
+handler, in the worker's name and context; only what comes to wait is handed to the worker's task.
+What handlers may rely on stays:
 
 - ``asyncio.current_task()`` is a real task, with cancellation, timeouts and task groups.
 - Each begins in the container's own context, never the sender's; a worker whose handler left a
@@ -15,11 +17,11 @@ without a turn of the loop, as eager tasks of newer Pythons do. What handlers ma
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Callable, Generator
-from contextvars import Context, ContextVar, copy_context
+import types
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextvars import Context, ContextVar
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from ion.observe.context import current_call
 
@@ -27,10 +29,26 @@ from ion.observe.context import current_call
 _enter_task: Callable[[Any, Any], None] = getattr(asyncio.tasks, "_enter_task")  # noqa: B009
 _leave_task: Callable[[Any, Any], None] = getattr(asyncio.tasks, "_leave_task")  # noqa: B009
 
-# What asyncio.current_task() looks into, which is itself slow where it is no C.
-_current: Callable[[Any], Any] = asyncio.current_task
-if sys.version_info < (3, 12):
-    _current = getattr(asyncio.tasks, "_current_tasks").get  # noqa: B009
+
+class _Current:
+    """loop -> the task that runs: asyncio's own table of them, where that is not to be had."""
+
+    def get(self, loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any] | None:
+        return asyncio.current_task(loop)
+
+    def __setitem__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> None:
+        current = asyncio.current_task(loop)
+        if current is not None:
+            _leave_task(loop, current)
+        if task is not None:
+            _enter_task(loop, task)
+
+    def pop(self, loop: asyncio.AbstractEventLoop) -> None:
+        self[loop] = None
+
+
+Tasks: TypeAlias = "dict[asyncio.AbstractEventLoop, Any] | _Current"
+_running: Tasks = getattr(asyncio.tasks, "_current_tasks", _Current())
 
 # Handlers begun at once between two turns of the loop; with more, other callers wait for longer.
 EAGER = 64
@@ -39,13 +57,15 @@ LOOK = 8  # handlers between two looks at the clock; EAGER is a multiple of it
 # Handlers begun at once from within one another: one that ends begins the next that waits.
 DEEPEST = 32
 MAX_IDLE = 256
+_OVER = object()
+Handling: TypeAlias = Coroutine[Any, Any, None]
 REST = 0.2  # seconds: an idle worker that was not needed for one to two of these is let go
 
 
 class Server(Protocol):
     """What handles a message: a process."""
 
-    async def _serve(self, call: Any) -> None:
+    def _serve(self, call: Any) -> Handling:
         """Handle one message; settles it, whatever happens."""
 
 
@@ -80,29 +100,60 @@ class Workers:
 
     def run(self, server: Server, call: Any) -> None:
         """Let ``server`` handle ``call``: now, where a worker is idle and its turn has not come."""
-        if not self.idle:
+        idle = self.idle
+        if not idle:
             self._hire(server, call)
             return
-        worker = self.idle.pop()
-        worker.server = server
+        worker = idle.pop()
         worker.call = call
         eager = self._eager
         if eager and not eager % LOOK:
             eager = self._look(eager)
         if not eager or self._depth >= DEEPEST:
+            worker.server = server
             self.loop.call_soon(worker.wakeup, worker, context=worker.context)
             return
         self._eager = eager - 1
         self._depth += 1
-        current = _current(self.loop)
-        if current is not None:
-            _leave_task(self.loop, current)
+        call.task = worker.task
+        handling = server._serve(call)
+        loop = self.loop
+        before = _running.get(loop)
+        _running[loop] = worker.task
+        try:
+            waits = worker.context.run(next, handling.__await__(), _OVER)
+        except BaseException as error:  # as of a task: what is no Exception ends all
+            if not isinstance(error, (Exception, asyncio.CancelledError)):
+                worker.end(asyncio.CancelledError())
+                raise
+            worker.end(error)
+            return
+        finally:
+            self._depth -= 1
+            if before is None:
+                _running.pop(loop)
+            else:
+                _running[loop] = before
+        if waits is not _OVER:
+            self._wait(worker, handling, waits)
+        elif len(idle) < MAX_IDLE and worker.is_fit():
+            worker.call = None
+            idle.append(worker)
+        else:
+            worker.end(asyncio.CancelledError())
+
+    def _wait(self, worker: _Worker, handling: Handling, waits: Any) -> None:
+        """Let a worker's task go on with what was begun for it, and has come to wait."""
+        worker.handling = handling
+        worker.waits = waits
+        before = _running.get(self.loop)
+        if before is not None:
+            _running.pop(self.loop)
         try:
             worker.context.run(worker.wakeup, worker)
         finally:
-            self._depth -= 1
-            if current is not None:
-                _enter_task(self.loop, current)
+            if before is not None:
+                _running[self.loop] = before
 
     def at_work(self) -> list[Any]:
         """Return the calls that are being handled."""
@@ -124,8 +175,8 @@ class Workers:
             await asyncio.wait(tasks, timeout=1.0)
 
     def _hire(self, server: Server, call: Any) -> None:
-        worker = _Worker(self, server, call)
         context = self._context.copy()
+        worker = _Worker(self, server, call, context)
         task = asyncio.Task(worker.work(), loop=self.loop, name="ion worker", context=context)
         worker.task = call.task = task
         self._all[task] = worker
@@ -163,43 +214,109 @@ class _Worker:
 
     The task of an idle worker gives its ``wakeup`` here, as it would to a future; to call that is
     to let the task go on. Only a future's ``set_result`` would put it off to the loop's next turn.
+
+    :ivar server: with ``call``, what it is to handle; None: it handles that already, or nothing.
+    :ivar handling: what was begun for it, and waits for ``waits``; None: nothing was.
+    :ivar is_spoilt: it was cancelled at work.
+    :ivar size: how many variables its context has, and kept: those with their values.
     """
 
     __slots__ = (
         "_asyncio_future_blocking",
-        "_is_cancelled",
+        "_end",
         "_workers",
         "call",
         "context",
+        "handling",
+        "is_spoilt",
+        "kept",
         "server",
+        "size",
         "task",
+        "waits",
         "wakeup",
     )
 
-    def __init__(self, workers: Workers, server: Server, call: Any) -> None:
+    def __init__(self, workers: Workers, server: Server, call: Any, context: Context) -> None:
         self._workers = workers
         self._asyncio_future_blocking = False
-        self._is_cancelled = False
+        self._end: BaseException | None = None
+        self.size = 0
+        self.kept: list[tuple[ContextVar[Any], Any]] = []
         self.server: Server | None = server
         self.call = call
+        self.handling: Handling | None = None
+        self.waits: Any = None
+        self.is_spoilt = False
         self.task: asyncio.Task[None]
         self.wakeup: Callable[[Any], Any]
-        self.context: Context
+        self.context = context
 
     async def work(self) -> None:
         """Handle one message after another, until there is a reason not to."""
         current_call.set(None)
-        size = len(copy_context())
-        kept = [(v, x) for v, x in copy_context().items() if v is not current_call]
-        idle = self._workers.idle
-        while self.server is not None:
-            self.call.task = self.task
-            await self.server._serve(self.call)
-            self.server = self.call = None
-            if len(idle) >= MAX_IDLE or self.task.cancelling() or _is_changed(size, kept):
+        self.size = len(self.context)
+        self.kept = [(v, x) for v, x in self.context.items() if v is not current_call]
+        handling: Handling | None = self._begin()
+        while True:
+            if handling is not None:
+                await _rest_of(handling)
+            self.call = None
+            idle = self._workers.idle
+            if len(idle) >= MAX_IDLE or not self.is_fit() or self.task.cancelling():
                 return
             idle.append(self)
-            await self
+            raised = None
+            try:
+                await self
+            except asyncio.CancelledError as error:
+                if self.handling is None:
+                    raise  # it was idle
+                raised = error
+            handling = self._begin() if self.handling is None else await self._go_on(raised)
+
+    def _begin(self) -> Handling:
+        server, self.server = self.server, None
+        assert server is not None
+        self.call.task = self.task
+        return server._serve(self.call)
+
+    async def _go_on(self, raised: BaseException | None) -> Handling | None:
+        """Return what was begun elsewhere, once what it waits for is there; None: it is over.
+
+        :param raised: it was cancelled before it waited.
+        """
+        handling, self.handling = self.handling, None
+        waits, self.waits = self.waits, None
+        assert handling is not None
+        if raised is not None and waits is not None and waits.cancel():
+            raised = None  # it hears of it there
+        while True:
+            try:
+                if raised is None:
+                    await _First(handling, waits)
+                    return handling
+            except BaseException as error:  # noqa: BLE001 - it is the handler's
+                raised = error
+            try:
+                waits, raised = handling.throw(raised), None
+            except StopIteration:
+                return None
+
+    def is_fit(self) -> bool:
+        """Return whether it may handle another message: the last one left nothing behind."""
+        context = self.context
+        if self.is_spoilt or len(context) != self.size:
+            return False
+        for variable, value in self.kept:  # noqa: SIM110 - a generator costs more than the loop
+            if context[variable] is not value:
+                return False
+        return True
+
+    def end(self, error: BaseException) -> None:
+        """Let its task end with an error, at the loop's next turn."""
+        self._end = error
+        self._workers.loop.call_soon(self.wakeup, self, context=self.context)
 
     # the face of a future, as far as a task looks at it
 
@@ -221,25 +338,45 @@ class _Worker:
 
         :raises CancelledError: it was cancelled while it was idle.
         """
-        if self._is_cancelled:
-            raise asyncio.CancelledError
+        if self._end is not None:
+            raise self._end
 
     def cancel(self, msg: Any = None) -> bool:
         """End the idle worker: its task was cancelled."""
-        if self._is_cancelled or self not in self._workers.idle:
+        if self not in self._workers.idle:
+            self.is_spoilt = True  # at work: what it handles is cancelled where it waits first
             return False
-        self._is_cancelled = True
         self._workers.idle.remove(self)
-        self._workers.loop.call_soon(self.wakeup, self, context=self.context)
+        self.end(asyncio.CancelledError())
         return True
 
 
-def _is_changed(size: int, kept: list[tuple[ContextVar[Any], Any]]) -> bool:
-    """Return whether the handler left a context variable other than it was."""
-    context = copy_context()
-    if len(context) != size:
-        return True
-    for variable, value in kept:  # noqa: SIM110 - a generator costs more than the loop
-        if context[variable] is not value:
-            return True
-    return False
+class _First:
+    """Awaited by a worker's task in the place of a handler that was begun elsewhere.
+
+    It stands for the handler where somebody looks at what the task waits for.
+    """
+
+    __slots__ = ("_handling", "_waits")
+
+    def __init__(self, handling: Handling, waits: Any) -> None:
+        self._handling = handling
+        self._waits: Any = (waits,)
+
+    def __await__(self) -> Any:
+        return self
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._waits:
+            raise StopIteration
+        (waits,), self._waits = self._waits, ()
+        return waits
+
+
+@types.coroutine
+def _rest_of(handling: Handling) -> Generator[Any, Any, None]:
+    """Go on with a coroutine that somebody else may have begun, to its end."""
+    yield from handling
