@@ -20,7 +20,7 @@ Decode = Callable[[bytes], Any]
 
 # What the C codecs raise for content they cannot take: wrong types, surrogates in text, integers
 # over 64 bits, nesting beyond the interpreter's limit, unhashable map keys.
-_FOREIGN = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
+FOREIGN = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
 
 
 class Codec(Protocol):
@@ -44,21 +44,25 @@ def _is_protobuf(content: Any) -> bool:
 
 
 class _Msgspec:
-    """A codec of msgspec: ``module`` is ``msgspec.msgpack`` or ``msgspec.json``."""
+    """A codec of msgspec: ``module`` is ``msgspec.msgpack`` or ``msgspec.json``.
 
-    __slots__ = ("_content_type", "_decode", "_encode", "_name", "module")
+    :ivar pack: :meth:`encode`, of what msgspec knows; else it raises one of :data:`FOREIGN`.
+    :ivar unpack: :meth:`decode` likewise; for those who count calls.
+    """
+
+    __slots__ = ("_content_type", "_name", "module", "pack", "unpack")
 
     def __init__(self, module: Any, name: str, content_type: str) -> None:
         self.module = module
         self._name = name
         self._content_type = content_type
-        self._encode = module.Encoder(enc_hook=known_object).encode
-        self._decode = module.Decoder().decode
+        self.pack: Callable[[Any], bytes] = module.Encoder(enc_hook=known_object).encode
+        self.unpack: Decode = module.Decoder().decode
 
     def encode(self, content: Any, content_type: str = "") -> tuple[bytes, str]:
         try:
-            return self._encode(content), content_type or self._content_type
-        except _FOREIGN as error:
+            return self.pack(content), content_type or self._content_type
+        except FOREIGN as error:
             if _is_protobuf(content):
                 return protobuf_codec().encode(content, PROTOBUF)
             message = f"content cannot be written as {self._name}: {error}"
@@ -68,8 +72,8 @@ class _Msgspec:
         if not body:
             return None
         try:
-            return self._decode(body)
-        except _FOREIGN as error:
+            return self.unpack(body)
+        except FOREIGN as error:
             message = f"content is not {self._name}: {error}"
             raise CodecError(message, code=400, type="CodecError") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
@@ -128,21 +127,26 @@ class ServiceClient:
     def __getattr__(self, op: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         if op.startswith("_"):
             raise AttributeError(op)
-        method = functools.partial(self._call_op, op)
-        self.__dict__[op] = method
+        method = self.__dict__[op] = _method(self._caller, self._to, op, self._timeout)
         return method
 
-    def _call_op(
-        self, op: str, /, *args: Any, timeout: float | None = None, **content: Any
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._to!r}>"
+
+
+def _method(caller: Caller, to: str, op: str, usual: float | None) -> Callable[..., Any]:
+    """Return what calls an op, made once: an attribute of a class with __getattr__ costs."""
+
+    def method(
+        *args: Any, timeout: float | None = usual, **content: Any
     ) -> Coroutine[Any, Any, Any]:
         if args and (content or len(args) > 1):
             message = f"{op}() takes one positional argument or keyword arguments, not both"
             raise TypeError(message)
-        timeout = self._timeout if timeout is None else timeout
-        return self._caller.rpc_send(self._to, op, args[0] if args else content, timeout)
+        left = usual if timeout is None else timeout
+        return caller.rpc_send(to, op, args[0] if args else content, left)
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self._to!r}>"
+    return method
 
 
 def _ranged(caller: Caller, service: str, version: str) -> Caller:

@@ -60,7 +60,7 @@ class RequestConversation:
         sender, to, op, content, timeout = request
         try:
             timeout = await endpoint.writable(timeout)
-            call = endpoint.begin(REQUEST_PROTOCOL, sender, to, op, content, timeout)
+            call: OutgoingCall = endpoint.begin(REQUEST_PROTOCOL, sender, to, op, content, timeout)
             self._call = call
         finally:
             self._begun.set()

@@ -150,6 +150,51 @@ class OutgoingCall(Conversation, eq=False):
             self.waiter.set_result(None)
 
 
+class RpcCall(OutgoingCall, eq=False):
+    """A call whose answer, and nothing else, is awaited.
+
+    It has no future where the answer is there before anybody waits for it.
+
+    :ivar reply: the result, where it came so early.
+    """
+
+    reply: Envelope | None = None
+
+    def awaited(self) -> asyncio.Future[Envelope | None]:
+        """Return the future."""
+        if self.future is NOBODY_WAITS:
+            self.future = asyncio.get_running_loop().create_future()
+        return self.future
+
+    def published(self, error: IonError | None) -> None:
+        """See :meth:`OutgoingCall.published`."""
+        if error is not None:
+            self.awaited()
+            super().published(error)
+
+    def receive(self, envelope: Envelope) -> None:
+        """See :meth:`OutgoingCall.receive`."""
+        is_result = envelope.headers.get("performative") == c.INFORM_RESULT
+        if is_result and self.future is NOBODY_WAITS and self.state == c.REQUESTED:
+            self.state = c.DONE
+            self.reply = envelope
+        else:
+            self.awaited()
+            super().receive(envelope)
+
+    def expire(self) -> None:
+        """See :meth:`OutgoingCall.expire`."""
+        if self.reply is None:
+            self.awaited()
+            super().expire()
+
+    def fail(self, error: IonError) -> None:
+        """See :meth:`OutgoingCall.fail`."""
+        if self.reply is None:
+            self.awaited()
+            super().fail(error)
+
+
 def not_found(to: str) -> ServiceNotFound:
     """Return the error for a key that no queue is bound with."""
     kind = "service" if service_of(to) else "process"

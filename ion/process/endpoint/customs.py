@@ -33,12 +33,6 @@ class Customs:
         or cancel in the place of others; None: the ids are in a row.
     """
 
-    screen: Interceptor | None = None
-    permission: Permission | None = None
-    desk: Desk = NOBODY
-    token: str = ""
-    marks: Iterator[str] | None = None
-
     def __init__(
         self,
         max_content: int,
@@ -48,6 +42,11 @@ class Customs:
         self.max_content = max_content
         self.inbound = inbound
         self.outbound = outbound
+        self.screen: Interceptor | None = None
+        self.permission: Permission | None = None
+        self.desk: Desk = NOBODY
+        self.token = ""
+        self.marks: Iterator[str] | None = None
 
     def outgoing(self, envelope: Envelope, to: str = "") -> Envelope:
         """Run the interceptors for what goes out, and hold the limit of content.

@@ -11,9 +11,9 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from ion.base.errors import ConversationError, IonError, Unavailable, Unroutable
+from ion.base.errors import ConversationError, IonError, Unavailable
 from ion.base.ids import new_mark
 from ion.conversation import conversation as c
 from ion.conversation.conversation import Protocol
@@ -27,22 +27,23 @@ from ion.messaging.transport import Consumer, Delivery, Transport
 from ion.observe.context import CallContext, current_call
 from ion.process.endpoint.answers import Answers
 from ion.process.endpoint.calls import (
+    NOBODY_WAITS,
     OutgoingCall,
+    RpcCall,
     doubted,
     failure_of,
     later_message,
-    not_found,
     performative_of,
     service_of,
     way_to,
 )
 from ion.process.endpoint.callstack import add_to
-from ion.process.endpoint.customs import Customs, checked_message_id
 from ion.process.endpoint.deadlines import Begun, Deadlines, end_of
 from ion.process.endpoint.farewell import Farewell
 from ion.process.endpoint.mishaps import Mishaps
 from ion.process.endpoint.notes import Notes, Unbegun
 from ion.process.endpoint.points import Points
+from ion.process.endpoint.posting import Posting
 from ion.process.endpoint.probes import Probes
 from ion.process.endpoint.turnstile import Turnstile
 from ion.process.redelivery.moving import Mover
@@ -51,9 +52,11 @@ log = logging.getLogger(__name__)
 REPLY_PREFETCH = 65_535
 PROBE_BUDGET = 0.03  # seconds after the deadline to find out why there was no answer
 SEND_TIMEOUT = 15.0
+_pack, _unpack = codec.msgpack_codec.pack, codec.msgpack_codec.unpack
+Call = TypeVar("Call", bound=OutgoingCall)
 
 
-class Endpoint(Customs):
+class Endpoint(Posting):
     """One party on the bus.
 
     :ivar conversations: those that this side began.
@@ -171,10 +174,25 @@ class Endpoint(Customs):
         """
         if not self.transport.writable:
             timeout = await self.writable(timeout)
-        begin, kind = self.begin, OutgoingCall
+        begin, kind = self.begin, RpcCall
         call = begin(RPC, sender, to, op, content, timeout, content_type, kind, extra, message_id)
+        reply = call.reply
+        if reply is None:
+            reply = await self._reply_to(call)
+        else:
+            self._open.pop(call.id, None)
+        if not self.inbound and reply.content_type == MSGPACK and call.state == c.DONE:
+            try:
+                if len(reply.body) <= self.max_content:
+                    return _unpack(reply.body)
+            except codec.FOREIGN:
+                pass  # an empty one is None; else that is said
+        return self.content_of(reply)
+
+    async def _reply_to(self, call: RpcCall) -> Envelope:
+        """Return the answer to a call that waits for it; errors as :meth:`rpc`."""
         try:
-            reply = await call.future
+            reply = await call.awaited()
         except asyncio.CancelledError:
             self.cancel(call)
             raise
@@ -183,7 +201,7 @@ class Endpoint(Customs):
         if reply is None:
             self.tell(call, c.CANCEL)
             raise await self.overdue(call)
-        return self.content_of(reply)
+        return reply
 
     async def writable(self, timeout: float | None) -> float:
         """Return once the transport takes messages, with what is left of ``timeout``.
@@ -204,10 +222,10 @@ class Endpoint(Customs):
         content: Any,
         timeout: float | None,
         content_type: str = MSGPACK,
-        kind: Callable[..., OutgoingCall] = OutgoingCall,
+        kind: Callable[..., Call] = OutgoingCall,  # type: ignore[assignment]
         extra: dict[str, Any] | None = None,
         message_id: str = "",
-    ) -> OutgoingCall:
+    ) -> Call:
         """Send a request and return its open conversation; whoever calls this calls :meth:`end`.
 
         :param extra: headers of the protocol's own; message_id: a checked one.
@@ -221,7 +239,9 @@ class Endpoint(Customs):
         else:
             deadline = self._deadline(timeout, context)
             left = deadline - self.time()
-        serial = f"{self._prefix}{self._serial()}{next(self.marks) if self.marks else ''}"
+        serial = f"{self._prefix}{self._serial()}"
+        if self.marks is not None:
+            serial += next(self.marks)
         now = time.time()
         headers: dict[str, Any] = {
             "performative": c.REQUEST,
@@ -232,16 +252,27 @@ class Endpoint(Customs):
         }
         if context is not None or extra is not None or self.token:
             add_to(headers, context, extra, self.token)
-        codec_ = codec.msgpack_codec if content_type == MSGPACK else codec.codec_for(content_type)
-        body, content_type = codec_.encode(content, content_type)
-        envelope = Envelope(op, body, content_type=content_type, headers=headers)
-        envelope.timestamp, envelope.reply_to = int(now), self.reply_queue
-        envelope.correlation_id, envelope.message_id = serial, message_id or serial
-        if "." in to:
-            envelope.priority = priority_of(to, op)
+        try:
+            body = _pack(content) if content_type == MSGPACK else b""
+        except codec.FOREIGN:
+            body = b""
+        if not body:  # it is no msgpack, or is not to be
+            body, content_type = codec.encode(content, content_type)
+        envelope = Envelope(
+            op,
+            body,
+            content_type=content_type,
+            reply_to=self.reply_queue,
+            correlation_id=serial,
+            message_id=message_id or serial,
+            timestamp=int(now),
+            priority=priority_of(to, op) if "." in to else 0,
+            headers=headers,
+        )
         if self.outbound or len(body) > self.max_content:
             envelope = self.outgoing(envelope, to)
-        call = kind(serial, protocol, c.REQUESTED, to, op, self.loop.create_future(), deadline)
+        future = NOBODY_WAITS if kind is RpcCall else self.loop.create_future()
+        call = kind(serial, protocol, c.REQUESTED, to, op, future, deadline)
         self._open[serial] = call
         if deadline < self.deadlines.earliest:
             self.deadlines.announce(deadline)
@@ -281,84 +312,6 @@ class Endpoint(Customs):
         except Unavailable:
             log.debug("%s of %s not sent: the broker is away", performative, call.id)
 
-    async def send(
-        self,
-        sender: str,
-        to: str,
-        op: str,
-        content: Any = None,
-        *,
-        timeout: float | None = None,
-        content_type: str = MSGPACK,
-        confirm: bool = True,
-        message_id: str = "",
-    ) -> None:
-        """Send a message that nobody answers, persistent.
-
-        :param message_id: what it is known by for ever: whoever sends it once more, not knowing
-            whether it arrived, gives the same, and an effectively-once service handles it once.
-        :param confirm: wait until the broker has it; without, it is handed over and forgotten.
-        :raises ServiceNotFound: no queue of that name exists (only with ``confirm``).
-        :raises Unavailable: the broker did not take it in time.
-        """
-        transport = self.transport
-        if not transport.writable:
-            timeout = await self.writable(timeout)
-        deadline = self._deadline(timeout, current_call.get())
-        envelope = self.one_way(sender, op, content, content_type, message_id, to)
-        if not confirm:
-            transport.publish(self._xs, to, envelope)
-            return
-        left = max(deadline - self.time(), 0.001)
-        try:
-            await transport.publish_confirmed(self._xs, to, envelope, mandatory=True, timeout=left)
-        except Unroutable:
-            raise not_found(to) from None
-
-    def one_way(
-        self,
-        sender: str,
-        op: str,
-        content: Any,
-        content_type: str = MSGPACK,
-        message_id: str = "",
-        to: str = "",
-    ) -> Envelope:
-        """Return a message that nobody answers, persistent, as it goes out.
-
-        :param to: the routing key or topic that it is sent with.
-        :raises BadRequest: ``message_id`` is no text of at most 255 bytes.
-        :raises ContentTooLarge: the content is over the limit.
-        """
-        codec_ = codec.msgpack_codec if content_type == MSGPACK else codec.codec_for(content_type)
-        body, content_type = codec_.encode(content, content_type)
-        return self.one_way_of(sender, op, body, content_type, message_id, to)
-
-    def one_way_of(
-        self,
-        sender: str,
-        op: str,
-        body: bytes,
-        content_type: str,
-        message_id: str = "",
-        to: str = "",
-    ) -> Envelope:
-        """Return a message as :meth:`one_way`, of content that is encoded already."""
-        headers = {"performative": c.REQUEST, "protocol": "none", "sender": sender}
-        context = current_call.get()
-        if context is not None or self.token:
-            add_to(headers, context, None, self.token, waits=False)
-        envelope = Envelope(
-            op,
-            body,
-            content_type=content_type,
-            message_id=checked_message_id(message_id) or self.next_id(),
-            timestamp=int(time.time()),
-            persistent=True,
-            headers=headers,
-        )
-        return self.outgoing(envelope, to)
-
     def content_of(self, reply: Envelope) -> Any:
         """Return the content of a final answer, or raise the error it stands for."""
         if self.inbound or len(reply.body) > self.max_content:
@@ -383,7 +336,7 @@ class Endpoint(Customs):
     def _on_reply(self, delivery: Delivery) -> None:
         envelope = delivery.envelope
         call = self._open.get(envelope.correlation_id)
-        if call is None or call.final:
+        if call is None or call.state in c.FINAL:
             late = self.conversations.stray(envelope.correlation_id, ended=call is not None)
             log.debug("%s answer dropped: %s", "late" if late else "unknown", envelope)
             return
