@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import astuple
 
 from ion.base.errors import BadRequest, CodecError
 from ion.messaging import codec
@@ -25,7 +26,10 @@ from ion.process.conversations import streaming
 PREFIX = "op_"
 RAW_PARAMETERS = ("content", "headers", "msg")
 Arguments = tuple[list[Any] | tuple[Any, ...], dict[str, Any]]
-_NO_ARGUMENTS: Arguments = ((), {})
+_NO_KEYWORDS: dict[str, Any] = {}  # never changed
+_NO_ARGUMENTS: Arguments = ((), _NO_KEYWORDS)
+# Of the first byte of content in msgpack, whether it begins a map.
+_IS_MAP = [0x80 <= first <= 0x8F or first in (0xDE, 0xDF) for first in range(256)]  # noqa: PLR2004
 _MARK = "ion_command"
 _NEVER_COPIED = (type(None), bool, int, float, str, bytes)
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -131,8 +135,10 @@ class Op:
             return self._from_data({})
         try:
             if content_type == MSGPACK or not content_type:
-                if self._msgpack is not None and _is_msgpack_map(body[0]):
-                    return self._arguments(self._msgpack(body))
+                if self._msgpack is not None and _IS_MAP[body[0]]:
+                    if self._keyword:
+                        return self._arguments(self._msgpack(body))
+                    return astuple(self._msgpack(body)), _NO_KEYWORDS
             elif content_type == JSON and self._json is not None and body.lstrip()[:1] == b"{":
                 return self._arguments(self._json(body))
         except msgspec.ValidationError as error:
@@ -187,9 +193,9 @@ class Op:
         return self._from_data(fields_of(message))
 
     def _arguments(self, struct: Any) -> Arguments:
-        values = msgspec.structs.astuple(struct)
+        values = astuple(struct)
         if not self._keyword:
-            return values, {}
+            return values, _NO_KEYWORDS
         cut = len(values) - len(self._keyword)
         return values[:cut], dict(zip(self._keyword, values[cut:], strict=True))
 
@@ -260,10 +266,6 @@ def _is_generator(method: Any) -> bool:
     if inspect.iscoroutinefunction(method):
         return False
     return inspect.isasyncgenfunction(inspect.unwrap(method))
-
-
-def _is_msgpack_map(first: int) -> bool:
-    return 0x80 <= first <= 0x8F or first in (0xDE, 0xDF)  # noqa: PLR2004
 
 
 def _hints(method: Callable[..., Any], owner: str) -> dict[str, Any]:

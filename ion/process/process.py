@@ -173,23 +173,14 @@ class Process(Living, Calling, Replying, Eventing, Storing):
 
     def take(self, source: Source, delivery: Delivery) -> None:
         """Take a message from one of its sources: handle it now, keep it, or shed it."""
-        endpoint = self._host.endpoint
+        host = self._host
+        endpoint = host.endpoint
         call = incoming_call(endpoint, self.id, delivery, source)
-        if call.fault is not None:
-            call.fail(call.fault)
+        is_plain = call.fault is None and not (delivery.redelivered or endpoint.cancelled)
+        if (not is_plain or self._draining) and not self._is_to_be_taken(call):
             return
-        if endpoint.cancelled and endpoint.cancelled.take(call.key):
-            repeats.drop_cancelled(call)
-            return
-        if delivery.redelivered and not repeats.is_to_be_handled(call):
-            holding.hold(self, endpoint.mover)
-            return
-        if self._draining:
-            retrying.back(call)
-            return
-        other = endpoint.calls.setdefault(call.key, call)
-        if other is not call:
-            if repeats.is_taken_over(other, call):
+        if endpoint.calls.setdefault(call.key, call) is not call:
+            if repeats.is_taken_over(endpoint.calls[call.key], call):
                 return
             call.key = (call.envelope.reply_to, call)  # its id is taken: it stands for itself, too
             endpoint.calls[call.key] = call
@@ -197,9 +188,25 @@ class Process(Living, Calling, Replying, Eventing, Storing):
         if deadline and deadline < endpoint.deadlines.earliest:
             endpoint.deadlines.announce(deadline)
         if self._active < self.concurrency and self._state == lifecycle.ACTIVE:
-            self._begin(call)
+            self._active += 1
+            host.workers.run(self, call)
         else:
             self._keep_waiting(call)
+
+    def _is_to_be_taken(self, call: IncomingCall) -> bool:
+        """Return whether to take a message of which there is something to be said; else it was."""
+        endpoint = call.endpoint
+        if call.fault is not None:
+            call.fail(call.fault)
+        elif endpoint.cancelled and endpoint.cancelled.take(call.key):
+            repeats.drop_cancelled(call)
+        elif call.delivery.redelivered and not repeats.is_to_be_handled(call):
+            holding.hold(self, endpoint.mover)
+        elif self._draining:
+            retrying.back(call)
+        else:
+            return True
+        return False
 
     def _keep_waiting(self, call: IncomingCall) -> None:
         """Put a message into the mailbox, unless that is full, or it would wait for ever."""
@@ -229,14 +236,10 @@ class Process(Living, Calling, Replying, Eventing, Storing):
         answer_ping(call, self, {"pong": "pong"})
         return True
 
-    def _begin(self, call: IncomingCall) -> None:
-        self._active += 1
-        self._host.workers.run(self, call)
-
     async def _serve(self, call: IncomingCall) -> None:
         call.phase = incoming.BINDING
         current_call.set(call)
-        endpoint = self._host.endpoint
+        endpoint = call.endpoint
         try:
             if call.cause:
                 raise asyncio.CancelledError
@@ -254,11 +257,11 @@ class Process(Living, Calling, Replying, Eventing, Storing):
             if op.streams or call.protocol is not RPC:
                 participant.prepare(call, op)
             call.phase = incoming.RUNNING
+            method = op.method
             try:
-                method = op.method
                 result = await (method(self, *args, **kwargs) if kwargs else method(self, *args))
             except Contended as error:
-                result = await run_again(self, call, op.method, args, kwargs, error)
+                result = await run_again(self, call, method, args, kwargs, error)
             if call.state not in FINAL:
                 call.phase = incoming.ANSWERING
                 if call.talk is not None:
@@ -302,7 +305,8 @@ class Process(Living, Calling, Replying, Eventing, Storing):
         while self._waiting and self._active < self.concurrency:
             call = self._waiting.popleft()
             if not repeats.is_void(call, self.name):
-                self._begin(call)
+                self._active += 1
+                self._host.workers.run(self, call)
 
     def _give_back(self, call: IncomingCall) -> None:
         """Settle a message that will not be begun here; other instances may have it."""

@@ -66,6 +66,7 @@ class Endpoint(Posting):
     :ivar answers: to messages that were done and will come again; unbegun: those that were not.
     :ivar at_work: (dead-letter key, id) of messages at work that must be handled once.
     :ivar counts: how often what is rare has happened here, by its name.
+    :ivar prefix: of its ids, and serial: gives the number after it.
     :ivar mishaps: the log of what ops raise that they should not.
     :param id: container id, unique; names the reply queue.
     :param rpc_timeout: default deadline of a call, seconds.
@@ -113,8 +114,8 @@ class Endpoint(Posting):
         self.deadlines = Deadlines(self.loop, self.conversations.open, self.calls)
         self._open = self.conversations.open
         self._xs = namespace.xs
-        self._serial = itertools.count(1).__next__
-        self._prefix = f"{id}-{new_mark()}-"
+        self.serial = itertools.count(1).__next__
+        self.prefix = f"{id}-{new_mark()}-"
         self._probes = Probes(transport, PROBE_BUDGET)
         self.farewell = Farewell(transport)
         self._consumer: Consumer | None = None
@@ -146,7 +147,7 @@ class Endpoint(Posting):
 
     def next_id(self) -> str:
         """Return an id for a conversation or message, unique for ever."""
-        return f"{self._prefix}{self._serial()}"
+        return f"{self.prefix}{self.serial()}"
 
     # what processes, clients and scripts call
 
@@ -174,8 +175,9 @@ class Endpoint(Posting):
         """
         if not self.transport.writable:
             timeout = await self.writable(timeout)
-        begin, kind = self.begin, RpcCall
-        call = begin(RPC, sender, to, op, content, timeout, content_type, kind, extra, message_id)
+        call = self.begin(
+            RPC, sender, to, op, content, timeout, content_type, RpcCall, extra, message_id
+        )
         reply = call.reply
         if reply is None:
             reply = await self._reply_to(call)
@@ -239,7 +241,7 @@ class Endpoint(Posting):
         else:
             deadline = self._deadline(timeout, context)
             left = deadline - self.time()
-        serial = f"{self._prefix}{self._serial()}"
+        serial = f"{self.prefix}{self.serial()}"
         if self.marks is not None:
             serial += next(self.marks)
         now = time.time()

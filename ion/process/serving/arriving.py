@@ -25,7 +25,7 @@ def incoming_call(
     """Return the call that a delivery is, for the process with that pid; never raises."""
     envelope = delivery.envelope
     get = envelope.headers.get
-    one_way = not envelope.reply_to
+    reply_to, serial = envelope.reply_to, envelope.correlation_id
     name = get("protocol", "rpc")  # a foreign header may hold any value, unhashable ones too
     protocol = PROTOCOLS.get(name) if name.__class__ is str else None
     timeout = get("timeout")
@@ -33,12 +33,12 @@ def incoming_call(
     if timeout.__class__ is int:
         deadline = endpoint.time() + timeout / 1000 + GRACE if timeout > 0 else LONG_PAST
     else:
-        deadline = 0.0 if one_way else endpoint.time() + endpoint.rpc_timeout
+        deadline = endpoint.time() + endpoint.rpc_timeout if reply_to else 0.0
     if hint.__class__ is int and hint / 1000 + endpoint.clock_skew < time():
         deadline = LONG_PAST  # whatever the clocks' difference: not to be run
     call = IncomingCall(
         process,
-        envelope.correlation_id,
+        serial,
         envelope.op,
         deadline,
         get("user-id", ""),
@@ -46,15 +46,14 @@ def incoming_call(
         endpoint,
         delivery,
         envelope,
-        ONE_WAY if one_way else protocol or RPC,
+        (protocol or RPC) if reply_to else ONE_WAY,
         source,
+        (reply_to, serial),
     )
-    # Without an id nobody can name it; it stands for itself.
-    # An event has one id in all the queues that it went to, a broadcast for all processes.
-    call.key = (
-        envelope.reply_to or source.queue or process,
-        envelope.correlation_id or envelope.message_id or call,
-    )
+    if not (reply_to and serial):
+        # Without an id nobody can name it; it stands for itself.
+        # An event has one id in all the queues that it went to, a broadcast for all processes.
+        call.key = (reply_to or source.queue or process, serial or envelope.message_id or call)
     if protocol is None or get("performative", REQUEST) != REQUEST:
         call.fault = _no_beginning(envelope)
     elif timeout is not None and timeout.__class__ is not int:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
+from time import time
 from typing import Any
 
 from ion.base.errors import ApplicationError, CodecError, ContentTooLarge, IonError, Unavailable
@@ -31,7 +31,7 @@ from ion.process.serving.answering import advice, code_of, encode_answer, plain_
 from ion.process.serving.source import MAIL, Source
 
 log = logging.getLogger(__name__)
-encode_msgpack = codec.msgpack_codec.encode
+_pack = codec.msgpack_codec.pack
 
 # The handler is cancelled a little after its caller has given up, so that the caller's own deadline
 # is what it sees, not a race between the two.
@@ -73,6 +73,7 @@ class IncomingCall(Talking, eq=False):
     envelope: Envelope = None  # type: ignore[assignment]
     protocol: Protocol = RPC
     source: Source = MAIL
+    key: tuple[str, Any] = ("", "")
     ear: Callable[[Envelope], None] | None = None
     state: str = c.REQUESTED
     cause: str = ""
@@ -82,7 +83,6 @@ class IncomingCall(Talking, eq=False):
     task: asyncio.Task[None] | None = None
     last: Envelope | None = None
     fault: IonError | None = None
-    key: tuple[str, Any] = ("", "")
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -155,9 +155,7 @@ class IncomingCall(Talking, eq=False):
         :raises ConversationError: the protocol does not allow it now.
         """
         state = self.protocol.table.get((self.state, performative))
-        if state is None:
-            state = self.protocol.machine.next_state(self.state, performative)
-        self.state = state
+        self.state = state or self.protocol.machine.next_state(self.state, performative)
 
     def expire(self) -> None:
         """The deadline has come: its handler is cancelled."""
@@ -197,10 +195,13 @@ class IncomingCall(Talking, eq=False):
 
         :raises CodecError: it cannot be encoded.
         """
-        if self.envelope.reply_to:
+        state = self.protocol.table.get((self.state, INFORM_RESULT))
+        if state is None or not self.envelope.reply_to:
             self._final(INFORM_RESULT, content)
         else:
-            self.conclude(None)
+            answer = self._envelope(INFORM_RESULT, content)
+            self.state = state
+            self._publish_final(answer)
 
     def conclusion(self, content: Any) -> Envelope | None:
         """Return the answer with the final result, to be given to :meth:`conclude`; None: one way.
@@ -312,11 +313,7 @@ class IncomingCall(Talking, eq=False):
             self._published(None)
             return
         envelope = self._envelope(performative, content, code)
-        state = self.protocol.table.get((self.state, performative))
-        if state is None:
-            self.step(performative)  # raises, and says what is not allowed
-        else:
-            self.state = state
+        self.step(performative)
         self._publish_final(envelope)
 
     def _envelope(self, performative: str, content: Any, code: int | None = None) -> Envelope:
@@ -333,9 +330,11 @@ class IncomingCall(Talking, eq=False):
             headers["code"] = code
             headers.update(advice(content))
         content_type = request.content_type
-        if content_type == MSGPACK:
-            body, content_type = encode_msgpack(content, MSGPACK)
-        else:
+        try:
+            body = _pack(content) if content_type == MSGPACK else b""
+        except codec.FOREIGN:
+            body = b""
+        if not body:  # it is no msgpack, or is not to be
             body, content_type = encode_answer(content, content_type, failed=code is not None)
         endpoint = self.endpoint
         envelope = Envelope(
@@ -343,8 +342,8 @@ class IncomingCall(Talking, eq=False):
             body,
             content_type=content_type,
             correlation_id=request.correlation_id,
-            message_id=endpoint.next_id(),
-            timestamp=int(time.time()),
+            message_id=f"{endpoint.prefix}{endpoint.serial()}",  # as next_id does
+            timestamp=int(time()),
             headers=headers,
         )
         if endpoint.outbound or len(body) > endpoint.max_content:
