@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
+from ion.base.errors import IonError
 from ion.process.client import ServiceClient
 from ion.services.resource_registry.errors import heard
 from ion.services.resource_registry.model import (
@@ -254,14 +255,19 @@ class ResourceRegistryClient(ServiceClient, service="resource_registry"):
             ``ion.stores.query``), or a map (see ``ion.stores.conditions``).
         :param order: of the same attributes, with ``-`` in front from the greatest; a text: of one.
         """
-        content = {"type": type, "where": where, **wanted, "limit": limit, "packed": True}
+        content: dict[str, Any] = {"type": type, "where": where, "limit": limit, "packed": True}
+        if wanted:
+            content.update(wanted)
         if order:
             content["order"] = [order] if isinstance(order, str) else list(order)
         if cursor is not None:
             content["cursor"] = cursor
-        with heard():
-            to, left = self._to, self._timeout if timeout is None else timeout
+        to, left = self._to, self._timeout if timeout is None else timeout
+        try:
             return unpacked(await self._caller.rpc_send(to, "find", content, left))
+        except IonError:
+            with heard():
+                raise
 
     async def each(
         self,

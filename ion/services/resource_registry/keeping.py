@@ -35,6 +35,7 @@ from ion.services.resource_registry.model import (
     ResourceType,
 )
 from ion.services.resource_registry.schema import OWN, Schema, indices_of
+from ion.stores.prepared import Finder
 from ion.stores.store import Datastore, Entry, IndexStore, Indices, Store
 
 TYPE, PREDICATE, PENDING = "type/", "predicate/", "pending/"
@@ -62,6 +63,7 @@ class Home:
     :param cycles: the life cycles that types may name.
     :param versions: of each resource that are kept, besides the present one.
     :ivar resources: that store; opened anew where types have brought indices.
+    :ivar finders: what finds resources as those did who asked before; see :mod:`looking`.
     :ivar actors: ids of actors that are resources for sure; :meth:`remember` adds to them.
     """
 
@@ -78,6 +80,7 @@ class Home:
         self.versions = versions
         self.name = name
         self.actors: set[str] = set()
+        self.finders: dict[Any, Finder | None] = {}
         self._schemas: dict[str, tuple[bytes, Schema]] = {}
 
     async def open(self) -> None:
@@ -106,6 +109,7 @@ class Home:
         name = f"{self.name}_resources"
         known = self.resources.indices if hasattr(self, "resources") else {}
         self.resources = await self.datastore.index_store(name, {**OWN, **known, **indices})
+        self.finders.clear()
 
     async def learn(self) -> bool:
         """Look for indices that types have brought elsewhere; return whether there were some."""

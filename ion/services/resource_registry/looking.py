@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
-from ion.base.errors import InvalidRequest
+from ion.base.errors import InvalidRequest, IonError
 from ion.services.resource_registry import keeping
 from ion.services.resource_registry.keeping import Home, resource_in
 from ion.services.resource_registry.lifecycle import AVAILABILITIES, DELETED, MATURITIES, RETIRED
 from ion.services.resource_registry.model import Found, Packed
 from ion.stores.ordering import position
+from ion.stores.prepared import Prepares
 from ion.stores.query import And, Compare, Not, Or, Predicate, Query, checked, cursor_of
 
 MOST = 1000  # resources of one answer
@@ -18,6 +20,7 @@ _DELETED = Compare("maturity", "NE", DELETED)
 _PRESENT = (Compare("maturity", "NE", RETIRED), _DELETED)
 _AFTER_PATHS = "0"  # the character after the one that they end with
 _PATHS = 1000
+_FINDERS = 256
 _FEW = 16  # an array of less has a head of one byte
 _HEADS = [bytes([0x90 | count]) for count in range(_FEW)]
 
@@ -117,6 +120,49 @@ async def find(home: Home, query: Query, most: int, *, packed: bool = False) -> 
     if packed:
         return Packed(packed_of(values), cursor)
     return Found([resource_in(value) for value in values], cursor)
+
+
+def key_of(
+    type: str | None,
+    where: Compare,
+    order: Sequence[str] | None,
+    limit: int,
+    retired: bool,
+    below: bool,
+) -> Any:
+    """Return what finds have in common that differ in the value that an attribute is compared with.
+
+    Such are most, of programs that find the like again and again.
+    """
+    return type, where.name, where.op, tuple(order) if order else (), limit, retired, below
+
+
+def find_again(home: Home, key: Any, value: Any, most: int) -> Packed | None:
+    """Return, at once, what is found with one more value; None: see :func:`find`.
+
+    :param key: of :func:`key_of`; ``value``: to compare with.
+    :param most: bytes that one answer holds.
+    """
+    finder = home.finders.get(key)
+    if finder is None:
+        return None
+    try:
+        found = finder.find(value)
+    except IonError:  # it is met, and told, there
+        return None
+    if found is None or sum(map(len, found[0])) > most:
+        return None
+    return Packed(packed_of(found[0]), found[1])
+
+
+def keep(home: Home, key: Any, query: Query) -> None:
+    """Take note of what was found, for :func:`find_again`."""
+    if key in home.finders:
+        return
+    if len(home.finders) >= _FINDERS:
+        home.finders.clear()
+    store = home.resources
+    home.finders[key] = store.finder(query) if isinstance(store, Prepares) else None
 
 
 def packed_of(values: list[bytes]) -> bytes:

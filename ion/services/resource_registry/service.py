@@ -32,7 +32,7 @@ from ion.services.resource_registry.model import (
 )
 from ion.services.resource_registry.typeops import Types
 from ion.stores.conditions import predicate_of
-from ion.stores.query import Query
+from ion.stores.query import Compare, Query
 from ion.stores.store import Entry, Page
 
 NAME = "registry"
@@ -217,16 +217,27 @@ class ResourceRegistryService(
         several of these; without, the retired are left out, unless ``retired``, and the deleted.
         With ``packed`` their array comes as bytes of msgpack, for who reads them at once.
         """
+        home, key = self._home, None
+        with answering():
+            asked = predicate_of(where)
+        is_usual = packed and cursor is None and name is None and owner is None and not state
+        if is_usual and isinstance(asked, Compare):
+            key = looking.key_of(type, asked, order, limit, retired, below)
+            again = looking.find_again(home, key, asked.value, self._most)
+            if again is not None:
+                return again
         with answering():
             path = None
             if type is not None:
-                path = self._home.known_path(type) or await self._home.path(type)
-            asked = predicate_of(where)
+                path = home.known_path(type) or await home.path(type)
             every = looking.wanted(
                 path, asked, name, owner, state, retired, below, is_ordered=bool(order)
             )
             query = Query(every, tuple(order or ()), limit, cursor, index=False)
-            return await looking.find(self._home, query, self._most, packed=packed)
+            found = await looking.find(home, query, self._most, packed=packed)
+            if key is not None:
+                looking.keep(home, key, query)
+            return found
 
     async def op_count(
         self,

@@ -169,8 +169,22 @@ class Reader:
         return found
 
     def rows(self, shape: str, sql: str, parameters: tuple[Any, ...]) -> list[Any] | None:
-        """Return the rows of a statement; else as :meth:`brief`."""
-        return self.brief(shape, lambda cursor: cursor.execute(sql, parameters).fetchall())
+        """Return the rows of a statement; else as :meth:`brief`, which would cost more calls."""
+        cursor, file = self._cursor, self._file
+        if cursor is None or self._long.left:
+            return self.brief(shape, lambda cursor: cursor.execute(sql, parameters).fetchall())
+        begun = perf_counter()
+        if begun > file.next_look:
+            file.look()
+        self._until = begun + LONG
+        try:
+            return cursor.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            self._given_up(shape, error)
+            return None
+        finally:
+            self._work_until = self._until = _NEVER
+            self.in_a_row += 1 + int((perf_counter() - begun) / _AS_ONE)
 
     def _given_up(self, shape: str, error: sqlite3.Error) -> None:
         """Take note of why a read is to be done in a thread; or raise, where none would help."""

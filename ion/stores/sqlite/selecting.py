@@ -10,12 +10,14 @@ from typing import Any
 from ion.stores.compiling import Compiler, order_by, parts_of
 from ion.stores.limits import PAGE_BYTES, after_prefix, check_limit, key_bytes, prefix_bytes
 from ion.stores.ordering import cursor_after, page_by_key, page_of
+from ion.stores.prepared import is_plain, with_value
 from ion.stores.query import And, Compare, Predicate, Prefix, Query, checked, shown
 from ion.stores.sqlite.reading import INLINE, Executes, Reader
 from ion.stores.sqlite.table import Form, Plan, Table
 from ion.stores.store import Entry, Page
 
 FEW = 200  # entries of a page that may be read on the event loop
+_PAGE = PAGE_BYTES
 _SURELY = PAGE_BYTES // INLINE  # entries with small values that no page is too small for
 SORTED = 2_000  # rows, at most, that are found by another index and then put in order of keys
 Row = tuple[Any, ...]
@@ -141,6 +143,40 @@ def known_page(reader: Reader, query: Query, plan: Plan, values: list[Any]) -> P
     """
     rows = reader.rows(plan.tail, plan.sql, (*values, query.limit + 1))
     return _page(query, plan, rows) if rows is not None else None
+
+
+class Prepared:
+    """See :class:`ion.stores.prepared.Finder`.
+
+    :param values: that the query compares with.
+    """
+
+    __slots__ = ("_form", "_kind", "_plan", "_query", "_reader", "_rest", "_table")
+
+    def __init__(self, reader: Reader, query: Query, plan: Plan, values: list[Any]) -> None:
+        self._reader = reader
+        self._query = query
+        self._plan = plan
+        self._table = plan.table
+        self._form = plan.form
+        self._kind = type(values[0])
+        self._rest = (*values[1:], query.limit + 1)
+
+    def find(self, value: Any) -> tuple[list[bytes], str | None] | None:
+        """See :meth:`ion.stores.prepared.Finder.find`."""
+        reader, plan = self._reader, self._plan
+        if reader.in_a_row > reader.due or self._table.form is not self._form:
+            return None
+        if value.__class__ is not self._kind or not is_plain(value):
+            return None
+        rows = reader.rows(plan.tail, plan.sql, (value, *self._rest))
+        if rows is None:
+            return None
+        values = [row[1] for row in rows]
+        if len(rows) < self._rest[-1] and (len(rows) <= _SURELY or sum(map(len, values)) < _PAGE):
+            return values, None
+        page = _page(with_value(self._query, value), plan, rows)
+        return [entry.value for entry in page.items], page.cursor
 
 
 def _page(query: Query, plan: Plan, rows: list[Row]) -> Page[Entry]:

@@ -13,6 +13,7 @@ from ion.stores.sqlite.reading import LATER, Executes, Reader
 from ion.stores.sqlite.selecting import (
     FEW,
     Known,
+    Prepared,
     count_of,
     key_range,
     known_page,
@@ -162,6 +163,11 @@ class SqliteStore:
         selection = of_query(self._table, query)
         page = reader.brief(selection.shape, selection.small)
         return page if page is not None else await reader.run(selection.whole)
+
+    def finder(self, query: Query) -> Prepared | None:
+        """See :class:`~ion.stores.prepared.Prepares`."""
+        known = self._table.form.plans.recall(query) if query.limit <= FEW else None
+        return Prepared(self._reader, *known) if known is not None else None
 
     async def count(self, query: Query) -> int:
         """See :meth:`IndexStore.count`."""
