@@ -97,6 +97,7 @@ class Spawner:
         owner = self._find(parent) if parent is not None else None
         inherited = owner.app_config if owner is not None else {}
         process._host = self._host
+        process._draining, process._waiting, process._idle = False, None, None
         process.parent = parent
         process.app_config = app_config if app_config is not None else inherited
         process.lease = owner.lease if owner is not None else current_lease.get()

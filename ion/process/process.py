@@ -40,6 +40,7 @@ from ion.process.serving.replying import Replying
 from ion.process.serving.source import MAIL, Source
 from ion.process.serving.tenure import Tenure
 
+_set_current = current_call.set
 SERVICE_KEYWORDS = (
     "name, version, depends, concurrency, mailbox, prefetch, delivery, attempts, singleton"
 )
@@ -238,7 +239,7 @@ class Process(Living, Calling, Replying, Eventing, Storing):
 
     async def _serve(self, call: IncomingCall) -> None:
         call.phase = incoming.BINDING
-        current_call.set(call)
+        _set_current(call)
         endpoint = call.endpoint
         try:
             if call.cause:
@@ -363,9 +364,7 @@ class Process(Living, Calling, Replying, Eventing, Storing):
     def _begun(self) -> list[IncomingCall]:
         """Return the calls of this process that are not over."""
         calls = self._host.endpoint.calls.values()
-        return [
-            call for call in calls if isinstance(call, IncomingCall) and call.process == self.id
-        ]
+        return [c for c in calls if isinstance(c, IncomingCall) and c.process == self.id]
 
     def describe(self) -> dict[str, Any]:
         """Return what ``ioncc ps`` shows of it."""

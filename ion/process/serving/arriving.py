@@ -16,6 +16,7 @@ from ion.process.serving.incoming import GRACE, IncomingCall
 from ion.process.serving.outcomes import expired
 from ion.process.serving.source import MAIL, Source
 
+_protocol_of = PROTOCOLS.get
 LONG_PAST = 1e-9  # a deadline on the loop's clock that is over
 
 
@@ -27,7 +28,7 @@ def incoming_call(
     get = envelope.headers.get
     reply_to, serial = envelope.reply_to, envelope.correlation_id
     name = get("protocol", "rpc")  # a foreign header may hold any value, unhashable ones too
-    protocol = PROTOCOLS.get(name) if name.__class__ is str else None
+    protocol = _protocol_of(name) if name.__class__ is str else None
     timeout = get("timeout")
     hint = get("deadline")
     if timeout.__class__ is int:
