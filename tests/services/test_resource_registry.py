@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
@@ -458,6 +459,43 @@ async def test_find(registry: ResourceRegistryClient) -> None:
             await registry.find(**wrong)  # type: ignore[arg-type]
     with pytest.raises(NotFound, match="Boat"):
         await registry.find("Boat")
+
+
+async def test_what_is_found_again_is_what_was_found_first(
+    container: Container, registry: ResourceRegistryClient
+) -> None:
+    every = [
+        NewResource("CTD", f"c{n}", {"serial": f"C-{n}", "depth": float(n % 4)}) for n in range(12)
+    ]
+    ids = await registry.create_many([*every, NewResource("Device", "d", {"serial": "C-99"})])
+
+    async def all_of(where: Any, **more: Any) -> list[str]:
+        return [r.name async for r in registry.each("Device", where, **more)]
+
+    for _ in range(3):  # the first call makes the next ones ready
+        for n in range(12):
+            assert await all_of(A("serial") == f"C-{n}") == [f"c{n}"]
+            alike = {f"c{m}" for m in range(n % 4, 12, 4)}
+            for limit in (2, 3, 100):
+                assert set(await all_of(A("depth") == float(n % 4), limit=limit)) == alike
+            assert set(await all_of(A("depth") == n % 4)) == alike  # a whole number
+        deep = await all_of(A("depth") >= 2.0, order=["-depth"], limit=2)
+        assert (len(deep), {int(name[1:]) % 4 for name in deep[:3]}) == (6, {3})
+        assert await all_of(A("serial") == "C-99") == ["d"]
+        assert await all_of(A("serial") == "Ç-1") == []
+        for wrong in ("x" * 5000, "a\0b", 7, True):
+            with pytest.raises(InvalidRequest, match="serial"):
+                await all_of(A("serial") == wrong)
+        with pytest.raises(InvalidRequest, match="depth"):
+            await all_of(A("depth") >= math.nan)
+    await registry.retire(ids[0])
+    assert await all_of(A("serial") == "C-0") == []
+    assert await all_of(A("serial") == "C-0", retired=True) == ["c0"]
+    await registry.register_type("Float", {"cycles": Attribute("int", index=True)}, parent="Device")
+    await registry.create("Float", "f", {"serial": "F-1", "cycles": 3})
+    for _ in range(2):
+        assert await all_of(A("serial") == "F-1") == ["f"]
+        assert await all_of(A("cycles") == 3) == ["f"]
 
 
 @ON_SQLITE

@@ -157,7 +157,7 @@ def find_again(home: Home, key: Any, value: Any, most: int) -> Packed | None:
 
 def keep(home: Home, key: Any, query: Query) -> None:
     """Take note of what was found, for :func:`find_again`."""
-    if key in home.finders:
+    if key in home.finders and home.finders[key] is None:
         return
     if len(home.finders) >= _FINDERS:
         home.finders.clear()

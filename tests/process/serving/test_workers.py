@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ion import Container, DeadlineExceeded, Process, ReceivedContainerError, Service, Unavailable
+from ion.observe import stacks
 
 MARK: contextvars.ContextVar[str] = contextvars.ContextVar("mark", default="clean")
 
@@ -50,6 +51,40 @@ class Probe(Service, name="probe"):
         assert task is not None
         task.cancel()
         await asyncio.sleep(1)
+
+    async def op_cancel_and_go_on(self, how: str) -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        if how == "turn":
+            await asyncio.sleep(0)
+        elif how == "over":
+            over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_soon(over.set_result, None)
+            await over
+        return how
+
+    async def op_first_wait(self, how: str) -> str:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        first: asyncio.Future[None] = loop.create_future()
+        try:
+            if how == "turn":
+                await asyncio.sleep(0)
+            elif how == "failing":
+                loop.call_soon(first.set_exception, KeyError(how))
+                await first
+            elif how == "cancelled":
+                loop.call_soon(first.cancel)
+                await first
+        except (KeyError, asyncio.CancelledError) as error:
+            how += type(error).__name__
+            await asyncio.sleep(0.001)
+        assert asyncio.current_task() is task
+        return how
+
+    async def op_raise(self) -> None:
+        await asyncio.sleep(0)
+        raise ValueError("after a turn")
 
     async def op_swallow(self) -> None:
         try:
@@ -114,6 +149,49 @@ async def test_a_handler_that_cancels_itself_costs_one_worker_only(
         with pytest.raises(Exception, match="cancelled from within"):
             await container.rpc_send("probe", "cancel_yourself")
         assert await container.rpc_send("probe", "task") == "ion worker"
+
+
+@pytest.mark.parametrize("how", ["turn", "over", "none"])
+async def test_one_that_goes_on_hears_of_its_cancellation_where_it_waits(
+    container: Container, probe: Probe, how: str
+) -> None:
+    for _ in range(3):
+        called = container.rpc_send("probe", "cancel_and_go_on", {"how": how})
+        if how == "none":
+            assert await called == "none"
+        else:
+            with pytest.raises(Exception, match="cancelled from within"):
+                await called
+        assert await container.rpc_send("probe", "cancelling") == 0
+    async with asyncio.timeout(5):
+        while any(worker.is_spoilt for worker in container.workers.idle):
+            await asyncio.sleep(0.01)
+
+
+async def test_what_a_handler_waits_for_first_may_end_in_any_way(
+    container: Container, probe: Probe
+) -> None:
+    ways = {"turn": "turn", "failing": "failingKeyError", "cancelled": "cancelledCancelledError"}
+    for _ in range(3):
+        for how, told in ways.items():
+            assert await container.rpc_send("probe", "first_wait", {"how": how}) == told
+        with pytest.raises(ReceivedContainerError, match="after a turn"):
+            await container.rpc_send("probe", "raise")
+
+
+async def test_where_a_handler_waits_can_be_seen_whoever_began_it(
+    container: Container, probe: Probe
+) -> None:
+    for _ in range(3):
+        calling = asyncio.create_task(container.rpc_send("probe", "sleep", {"seconds": 0.1}))
+        async with asyncio.timeout(5):
+            while not probe.running:
+                await asyncio.sleep(0.001)
+        (call,) = container.workers.at_work()
+        stack = stacks.of_task(call.task)
+        assert "in Process._serve" in stack[2]
+        assert "in Probe.op_sleep: await asyncio.sleep(seconds)" in stack[3]
+        await calling
 
 
 async def test_concurrency_is_real(container: Container, probe: Probe) -> None:
