@@ -487,7 +487,7 @@ async def test_what_is_found_again_is_what_was_found_first(
             with pytest.raises(InvalidRequest, match="serial"):
                 await all_of(A("serial") == wrong)
         with pytest.raises(InvalidRequest, match="depth"):
-            await all_of(A("depth") >= math.nan)
+            await all_of(A("depth") >= math.nan)  # noqa: PLW0177
     await registry.retire(ids[0])
     assert await all_of(A("serial") == "C-0") == []
     assert await all_of(A("serial") == "C-0", retired=True) == ["c0"]
