@@ -79,6 +79,7 @@ class _Msgspec:
 
 
 msgpack_codec = _Msgspec(msgspec.msgpack, "msgpack", MSGPACK)
+_pack = msgpack_codec.pack
 json_codec = _Msgspec(msgspec.json, "JSON", JSON)
 
 
@@ -130,6 +131,11 @@ def encode(content: Any, content_type: str = MSGPACK) -> tuple[bytes, str]:
 
     :raises CodecError: the content cannot be encoded.
     """
+    if content_type == MSGPACK:
+        try:
+            return _pack(content), MSGPACK
+        except FOREIGN:
+            pass  # it is protobuf, or that is said
     return codec_for(content_type).encode(content, content_type)
 
 

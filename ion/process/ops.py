@@ -26,8 +26,8 @@ from ion.process.conversations import streaming
 PREFIX = "op_"
 RAW_PARAMETERS = ("content", "headers", "msg")
 Arguments = tuple[list[Any] | tuple[Any, ...], dict[str, Any]]
-_NO_KEYWORDS: dict[str, Any] = {}  # never changed
-_NO_ARGUMENTS: Arguments = ((), _NO_KEYWORDS)
+_NONE: dict[str, Any] = {}  # never changed
+_NO_ARGUMENTS: Arguments = ((), _NONE)
 # Of the first byte of content in msgpack, whether it begins a map.
 _IS_MAP = [0x80 <= first <= 0x8F or first in (0xDE, 0xDF) for first in range(256)]  # noqa: PLR2004
 _MARK = "ion_command"
@@ -136,9 +136,8 @@ class Op:
         try:
             if content_type == MSGPACK or not content_type:
                 if self._msgpack is not None and _IS_MAP[body[0]]:
-                    if self._keyword:
-                        return self._arguments(self._msgpack(body))
-                    return astuple(self._msgpack(body)), _NO_KEYWORDS
+                    struct = self._msgpack(body)
+                    return self._arguments(struct) if self._keyword else (astuple(struct), _NONE)
             elif content_type == JSON and self._json is not None and body.lstrip()[:1] == b"{":
                 return self._arguments(self._json(body))
         except msgspec.ValidationError as error:
@@ -195,7 +194,7 @@ class Op:
     def _arguments(self, struct: Any) -> Arguments:
         values = astuple(struct)
         if not self._keyword:
-            return values, _NO_KEYWORDS
+            return values, _NONE
         cut = len(values) - len(self._keyword)
         return values[:cut], dict(zip(self._keyword, values[cut:], strict=True))
 

@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 REPLY_PREFETCH = 65_535
 PROBE_BUDGET = 0.03  # seconds after the deadline to find out why there was no answer
 SEND_TIMEOUT = 15.0
-_pack, _unpack = codec.msgpack_codec.pack, codec.msgpack_codec.unpack
+_unpack = codec.msgpack_codec.unpack
 Call = TypeVar("Call", bound=OutgoingCall)
 
 
@@ -241,9 +241,7 @@ class Endpoint(Posting):
         else:
             deadline = self._deadline(timeout, context)
             left = deadline - self.time()
-        serial = f"{self.prefix}{self.serial()}"
-        if self.marks is not None:
-            serial += next(self.marks)
+        serial = f"{self.prefix}{self.serial()}{next(self.marks) if self.marks else ''}"
         now = time.time()
         headers: dict[str, Any] = {
             "performative": c.REQUEST,
@@ -254,12 +252,7 @@ class Endpoint(Posting):
         }
         if context is not None or extra is not None or self.token:
             add_to(headers, context, extra, self.token)
-        try:
-            body = _pack(content) if content_type == MSGPACK else b""
-        except codec.FOREIGN:
-            body = b""
-        if not body:  # it is no msgpack, or is not to be
-            body, content_type = codec.encode(content, content_type)
+        body, content_type = codec.encode(content, content_type)
         envelope = Envelope(
             op,
             body,
@@ -275,15 +268,20 @@ class Endpoint(Posting):
             envelope = self.outgoing(envelope, to)
         future = NOBODY_WAITS if kind is RpcCall else self.loop.create_future()
         call = kind(serial, protocol, c.REQUESTED, to, op, future, deadline)
-        self._open[serial] = call
-        if deadline < self.deadlines.earliest:
-            self.deadlines.announce(deadline)
+        self._launch(call, envelope)
+        return call
+
+    def _launch(self, call: OutgoingCall, envelope: Envelope) -> None:
+        """Enter a conversation as open, and publish its request."""
+        self._open[call.id] = call
+        if call.deadline < self.deadlines.earliest:
+            self.deadlines.announce(call.deadline)
+        publish, settled = self.transport.publish, call.published
         try:
-            self.transport.publish(self._xs, to, envelope, mandatory=True, settled=call.published)
+            publish(self._xs, call.to, envelope, mandatory=True, settled=settled)
         except BaseException:
             self.end(call)
             raise
-        return call
 
     def end(self, call: OutgoingCall) -> None:
         """Close a conversation that :meth:`begin` opened; may be called twice."""
