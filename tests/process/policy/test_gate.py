@@ -244,7 +244,7 @@ async def test_a_foreign_client_is_anonymous(bus, tmp_path):
         open_ = endpoint.conversations.open
 
         class Waiting:
-            final = False
+            state = "REQUESTED"
 
             def receive(self, envelope: Envelope) -> None:
                 answers.append(msgspec.msgpack.decode(envelope.body))
