@@ -17,6 +17,7 @@ What handlers may rely on stays:
 from __future__ import annotations
 
 import asyncio
+import sys
 import types
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextvars import Context, ContextVar
@@ -48,7 +49,9 @@ class _Current:
 
 
 Tasks: TypeAlias = "dict[asyncio.AbstractEventLoop, Any] | _Current"
-_running: Tasks = getattr(asyncio.tasks, "_current_tasks", _Current())
+_running: Tasks = _Current()
+if sys.version_info < (3, 14):  # later ones have no such table, or one that they do not use
+    _running = getattr(asyncio.tasks, "_current_tasks")  # noqa: B009
 
 # Handlers begun at once between two turns of the loop; with more, other callers wait for longer.
 EAGER = 64
