@@ -58,8 +58,7 @@ class Process(Living, Calling, Replying, Eventing, Storing):
 
     Spawn arguments are passed to ``__init__``; a class without one keeps them in
     ``self.spawn_args``, and is refused them where its code never says that word. The hooks
-    :meth:`on_init`, :meth:`on_activate` and :meth:`on_terminate` may be overridden without calling
-    the base.
+    ``on_init``, ``on_activate`` and ``on_terminate`` may be overridden without calling the base.
 
     :cvar name: default name; the class's name where it is not set.
     :cvar mailbox: how many messages may wait; beyond, a request is answered 503.
