@@ -173,11 +173,12 @@ class Following:
         }
         async with self._process.stream(SERVICE, "read", content) as items:
             async for item in items:
-                if item["granule"] is not None:
-                    await self._hands.acquire()
-                    if self._is_others:
-                        return
-                    self._arrive(item["offset"], item["granule"])
+                if item["granule"] is None:
+                    continue
+                await self._hands.acquire()
+                if self._is_others:
+                    return
+                self._arrive(item["offset"], item["granule"])
 
     def _arrive(self, offset: int, body: bytes) -> None:
         self.offset = offset
@@ -239,6 +240,7 @@ class Following:
         self._withdraw()
         self._ready.clear()
         self._hand.clear()
+        self._hands.release()  # who waits for a free hand sees that this is so
         self._hands = asyncio.Semaphore(self._ahead)
 
     def _handled(self, delivery: _Delivery) -> None:
