@@ -222,6 +222,35 @@ async def test_who_waits_for_all_is_told_where_some_are_given_up(how: str) -> No
         await waiting
 
 
+async def test_where_it_was_full_it_waits_for_half_of_it_to_be_free() -> None:
+    way = Way()
+    window = window_on(way, size=4)
+    for number in (1, 2, 3, 4):
+        send(window, number)
+    waiting = asyncio.create_task(window.room(5.0))
+    await asyncio.sleep(0)
+    way.answer()
+    assert window.has_room
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    way.answer()
+    await waiting
+
+
+async def test_room_for_one_is_enough_in_the_end() -> None:
+    way = Way()
+    window = window_on(way, size=4)
+    for number in (1, 2, 3, 4):
+        send(window, number)
+    waiting = asyncio.create_task(window.room(0.05))
+    await asyncio.sleep(0)
+    way.answer()
+    await waiting
+    send(window, 5)
+    with pytest.raises(Unavailable, match="has not taken 4 granules"):
+        await window.room(0.05)
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("sssaaantlbf"), st.integers(0, 5)), max_size=60))
 def test_in_order_whatever_happens(steps: list[tuple[str, int]]) -> None:
