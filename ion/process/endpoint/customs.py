@@ -114,6 +114,8 @@ def checked_message_id(id: str) -> str:
 
     :raises BadRequest: it is no text, or longer than the 255 bytes that AMQP has room for.
     """
+    if id.__class__ is str and id.isascii() and len(id) <= MAX_ID:
+        return id
     if not isinstance(id, str) or len(id.encode("utf-8", "surrogatepass")) > MAX_ID:
         message = f"message_id must be a text of at most {MAX_ID} bytes, not {id!r:.60}"
         raise BadRequest(message)

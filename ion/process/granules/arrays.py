@@ -32,7 +32,8 @@ def pieces(
     :param ragged: they may be of different lengths.
     :raises InvalidRequest: they are not those that are wanted; the message names the field.
     """
-    if not isinstance(fields, Mapping) or not 0 < len(fields) <= MAX_FIELDS:
+    is_map = fields.__class__ is dict or isinstance(fields, Mapping)
+    if not is_map or not 0 < len(fields) <= MAX_FIELDS:
         message = f"a granule has 1 to {MAX_FIELDS} fields, by name, not {type(fields).__name__}"
         raise InvalidRequest(message)
     if wanted is not None and fields.keys() != wanted.keys():

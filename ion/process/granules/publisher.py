@@ -17,7 +17,7 @@ from ion.base.ids import new_mark
 from ion.messaging.envelope import MSGPACK, Envelope
 from ion.process.calling import Calling
 from ion.process.endpoint.endpoint import Endpoint
-from ion.process.granules.arrays import pieces
+from ion.process.granules.arrays import Piece, pieces
 from ion.process.granules.definition import StreamDefinition
 from ion.process.granules.names import OP, POINT, checked_stream, end_topic, escaped
 from ion.process.granules.ops import ContentOp
@@ -215,7 +215,10 @@ class StreamPublisher:
         :raises Unavailable: there was no room in time; the granule is not published.
         :raises LifecycleError: the publisher, or its process, has ended.
         """
-        return await self._publish(fields, None, self.id, time, timeout)
+        parts = pieces(fields, self._fields, ragged=self._ragged)
+        if self._over is not None or not self._window.has_room:
+            await self._room(timeout)
+        return self._send(parts, self.number + 1, self.id, time)
 
     async def publish_as(
         self,
@@ -235,25 +238,17 @@ class StreamPublisher:
         if number.__class__ is not int or not 0 < number <= MAX_NUMBER:
             message = f"a granule's number is 1, 2, ..., not {number!r:.80}"
             raise InvalidRequest(message)
-        return await self._publish(fields, number, publisher or self.id, time, timeout)
-
-    async def _publish(
-        self,
-        fields: Mapping[str, Any],
-        number: int | None,
-        publisher: str,
-        time: float | None,
-        timeout: float | None,
-    ) -> int:
         parts = pieces(fields, self._fields, ragged=self._ragged)
         if self._over is not None or not self._window.has_room:
             await self._room(timeout)
-        number = self.number + 1 if number is None else number
+        return self._send(parts, number, publisher or self.id, time)
+
+    def _send(self, parts: list[Piece], number: int, publisher: str, time: float | None) -> int:
         writer = self._writers.get(publisher) or self._writer(publisher)
         body = writer.write(number, clock.time() if time is None else _checked(time), parts)
         self._window.send(self._envelope(body, f"{publisher}.{number}"))
-        if publisher == self.id:
-            self.number = max(self.number, number)
+        if number > self.number and publisher == self.id:
+            self.number = number
         return number
 
     async def flush(self, timeout: float | None = None) -> None:

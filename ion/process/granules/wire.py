@@ -28,7 +28,6 @@ MAX_NAME = 235  # bytes of its UTF-8: with a number behind it, it is an id of a 
 MAX_NUMBER = (1 << 63) - 1
 _BIN = b"\xc6"  # bytes, with a length of four bytes
 _AHEAD = 1 + 1 + 4  # bytes between the shape and what is skipped
-_PADDING = bytes(ALIGNMENT)
 _MAP16, _FIXMAP, _MAX_FIXMAP = b"\xde", 0x80, 15
 _FIXARRAY_4 = b"\x94"
 _MAX_KNOWN = 1000
@@ -109,7 +108,7 @@ class Writer:
         }
         pairs = b"".join(_encode(key) + _encode(value) for key, value in words.items())
         self._prefix = bytes([_FIXMAP + len(words) + 3]) + pairs + _encode("number")
-        self._known: dict[Any, bytes] = {}
+        self._known: dict[Any, tuple[int, bytes, dict[int, bytes]]] = {}
         keep_freed()
 
     def write(
@@ -119,26 +118,32 @@ class Writer:
 
         :param fields: of each name, type, shape, a buffer without gaps, and its bytes.
         """
-        head = self._prefix + _encode(number) + _TIME + _encode(time) + _FIELDS + _map(len(fields))
+        head = b"".join(
+            (self._prefix, _encode(number), _TIME, _encode(time), _FIELDS, _map(len(fields)))
+        )
         chunks = [head]
         at = len(head)
         for name, dtype, shape, data, nbytes in fields:
-            begin = self._begin(name, dtype, shape)
-            at += len(begin) + _AHEAD
+            key = (name, dtype, shape)
+            ahead, begin, begins = self._known.get(key) or self._begin(key)
+            at += ahead
             skip = -at % ALIGNMENT
-            size = skip + nbytes
-            chunks += (begin, bytes((skip,)), _BIN, size.to_bytes(4, "big"), _PADDING[:skip], data)
-            at += size
+            at += skip + nbytes
+            before = begins.get(skip)
+            if before is None:
+                size = (skip + nbytes).to_bytes(4, "big")
+                before = b"".join((begin, bytes((skip,)), _BIN, size, bytes(skip)))
+                begins[skip] = before
+            chunks += (before, data)
         return b"".join(chunks)
 
-    def _begin(self, name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
-        key = (name, dtype, shape)
-        known = self._known.get(key)
-        if known is None:
-            if len(self._known) >= _MAX_KNOWN:
-                self._known.clear()
-            known = _text(name) + _FIXARRAY_4 + _encode(dtype) + _encode(shape)
-            self._known[key] = known
+    def _begin(self, key: tuple[str, str, tuple[int, ...]]) -> tuple[int, bytes, dict[int, bytes]]:
+        """Return how a field begins: bytes before what is skipped, the first, and all by skip."""
+        name, dtype, shape = key
+        if len(self._known) >= _MAX_KNOWN:
+            self._known.clear()
+        begin = _text(name) + _FIXARRAY_4 + _encode(dtype) + _encode(shape)
+        known = self._known[key] = len(begin) + _AHEAD, begin, {}
         return known
 
 
@@ -157,6 +162,7 @@ def _text(name: str) -> bytes:
 _TIME, _FIELDS = _encode("time"), _encode("fields")
 
 
+@functools.cache
 def _map(size: int) -> bytes:
     if size <= _MAX_FIXMAP:
         return bytes((_FIXMAP | size,))
