@@ -14,10 +14,30 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ion.base.errors import IonError
+from ion.base.errors import ConfigurationError, IonError
 from ion.messaging.envelope import Envelope
 
 Arguments = Mapping[str, Any]
+
+
+MAX_NAME = 255  # bytes
+LOCKED = (
+    "another connection has this queue for itself: a container (or a service) of that name runs "
+    "already, or has ended this moment; stop it, or name this one otherwise (container.name)"
+)
+
+
+def check_name(name: str, what: str) -> None:
+    """Check the length of a name or routing key.
+
+    :raises ConfigurationError: it has more than 255 bytes.
+    """
+    if len(name) > MAX_NAME or len(name.encode()) > MAX_NAME:
+        message = (
+            f"{what} {name[:40]!r}... has over {MAX_NAME} bytes, which no broker takes: shorten "
+            "what it is made of (sysname, space, point, service or subscription)"
+        )
+        raise ConfigurationError(message)
 
 
 @dataclass(frozen=True, slots=True)

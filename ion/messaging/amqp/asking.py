@@ -15,7 +15,7 @@ from ion.base.errors import ConfigurationError, Conflict, ServiceNotFound, Unava
 from ion.messaging.amqp.dialect import compile_queue
 from ion.messaging.amqp.failures import guarded
 from ion.messaging.amqp.link import Channel, Link
-from ion.messaging.transport import ExchangeSpec, QueueInfo, QueueSpec
+from ion.messaging.transport import ExchangeSpec, QueueInfo, QueueSpec, check_name
 
 KINDS = ("topic", "direct", "fanout", "headers")
 
@@ -127,6 +127,7 @@ class Asker:
 
     async def declare_exchange(self, spec_: ExchangeSpec) -> None:
         """Make the exchange. Raises ConfigurationError where it exists otherwise."""
+        check_name(spec_.name, "exchange")
         if spec_.kind not in KINDS:  # the broker would close the whole connection over it
             message = f"exchange {spec_.name!r}: there is no kind {spec_.kind!r}"
             raise ConfigurationError(message)
@@ -162,6 +163,7 @@ class Asker:
 
     async def declare_queue(self, spec_: QueueSpec, timeout: float | None = None) -> str:
         """Make the queue; return its name. Raises ConfigurationError or Unavailable."""
+        check_name(spec_.name, "queue")
         spec_ = compile_queue(spec_, self._link.version)
         frame = _QueueDeclare(
             queue=spec_.name,
@@ -194,6 +196,7 @@ class Asker:
 
     async def bind(self, queue: str, exchange: str, key: str) -> None:
         """Bind. Raises ServiceNotFound where queue or exchange is missing."""
+        check_name(key, "binding key")
         frame = _QueueBind(queue=queue, exchange=exchange, routing_key=key)
         await self._ask(f"bind queue {queue!r} to exchange {exchange!r}", frame)
 

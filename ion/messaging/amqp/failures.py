@@ -28,13 +28,16 @@ from aiormq.exceptions import (
 from yarl import URL
 
 from ion.base.errors import ConfigurationError, IonError, ServiceNotFound, Unavailable
+from ion.messaging.amqp import refusals
 from ion.messaging.amqp.tls import explained
+from ion.messaging.transport import LOCKED
 
 T = TypeVar("T")
 
 # Begun where a scheme ends, and bounded: a frame is a long text, and its letters are no schemes.
 _LOGIN = re.compile(r"://[^/@\s]{0,1000}@")
 _REFUSED, _NOT_ALLOWED = 403, 530
+_BROKER = "broker"  # among the details: what it said
 # Why there is no connection, in a word: details["cause"] of what cannot_connect returns.
 CAUSES = (LOGIN, NO_VHOST, VHOST, CLOSED, FOREIGN, TLS, NOBODY, NO_HOST, SILENT) = (
     "login",
@@ -135,17 +138,29 @@ def _socket_cause(error: BaseException) -> tuple[str, str]:
 
 
 def channel_error(what: str, error: BaseException) -> IonError:
-    """Return what an error of a channel means; ``what`` was being tried."""
-    text = f"{what}: {masked(_words(error))}"
+    """Return what an error of a channel means, and what to do next; ``what`` was being tried.
+
+    Where the broker has refused, ``details["broker"]`` has its own words.
+    """
+    words = masked(_words(error))
+    text, told = f"{what}: {words}", {_BROKER: words}
     if isinstance(error, ChannelNotFoundEntity):
         return ServiceNotFound(text)
-    if isinstance(error, ChannelPreconditionFailed | ValueError):
+    if isinstance(error, ChannelPreconditionFailed):
+        return ConfigurationError(f"{what}: {refusals.differs(words) or words}", details=told)
+    if isinstance(error, ValueError):
         return ConfigurationError(text)
     if isinstance(error, ChannelLockedResource):
-        return Unavailable(text, details={"locked": True})
+        return Unavailable(f"{what}: {LOCKED}", details={"locked": True, **told})
     if isinstance(error, ChannelAccessRefused):
-        return Unavailable(text, details={"refused": True})
-    return Unavailable(text or f"{what}: the connection was lost")
+        meant = refusals.denied(what, words) or words
+        return Unavailable(f"{what}: {meant}", details={"refused": True, **told})
+    return Unavailable(text)
+
+
+def words_of(error: IonError) -> str:
+    """Return what the broker itself said where it refused, without what is to be done about it."""
+    return str(error.details.get(_BROKER) or error.message)
 
 
 def is_locked(error: IonError) -> bool:

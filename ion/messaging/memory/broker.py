@@ -21,11 +21,10 @@ from ion.messaging.memory.queue import NESTED, Queue
 from ion.messaging.memory.terms import (
     KINDS,
     check_exchange,
-    check_name,
     check_same_exchange,
     check_same_queue,
 )
-from ion.messaging.transport import ExchangeSpec, QueueSpec
+from ion.messaging.transport import LOCKED, ExchangeSpec, QueueSpec, check_name
 
 LIKENESS = (3, 10)  # the RabbitMQ that this one behaves like: it knows the same arguments
 MAX_ROUTES = 10_000
@@ -299,7 +298,7 @@ def _check_free(name: str, what: str, *, allow_own: bool = False) -> None:
 
 
 def _locked(name: str) -> Unavailable:
-    message = f"queue {name!r} is exclusive to another connection, or was wanted to be"
+    message = f"queue {name!r}: {LOCKED}"
     return Unavailable(message, details={"locked": True})
 
 

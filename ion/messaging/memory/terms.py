@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ion.base.errors import ConfigurationError
-from ion.messaging.transport import ExchangeSpec, QueueSpec
+from ion.messaging.transport import ExchangeSpec, QueueSpec, check_name
 
 KINDS = ("topic", "direct", "fanout")
 OVERFLOWS = ("drop-head", "reject-publish", "reject-publish-dlx")
-MAX_NAME = 255
 _MAX_MS = 2**32 - 1
 _MAX_PRIORITY = 255
 _RANGES = {
@@ -98,16 +97,6 @@ def _fault(name: str, value: Any) -> str:
 
 def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
-
-
-def check_name(name: str, what: str) -> None:
-    """Check the length of a name or routing key.
-
-    :raises ConfigurationError: it has more than 255 bytes.
-    """
-    if len(name) > MAX_NAME or len(name.encode()) > MAX_NAME:
-        message = f"{what} {name[:40]!r}... has over {MAX_NAME} bytes"
-        raise ConfigurationError(message)
 
 
 def check_exchange(spec: ExchangeSpec) -> None:

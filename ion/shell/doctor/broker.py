@@ -12,7 +12,7 @@ from pamqp.commands import Basic
 from ion.base.errors import ConfigurationError, IonError
 from ion.base.ids import new_container_id
 from ion.messaging.amqp.dialect import Version
-from ion.messaging.amqp.failures import guarded, is_refused
+from ion.messaging.amqp.failures import guarded, is_refused, words_of
 from ion.messaging.amqp.link import Channel
 from ion.shell.doctor import remedies
 from ion.shell.doctor.diagnosis import Diagnosis, found
@@ -144,10 +144,10 @@ class _Steps:
         return True
 
     def _refused(self, permission: str, exchange: str, error: IonError) -> None:
-        if exchange and "access to exchange" in error.message:
+        if exchange and "access to exchange" in words_of(error):
             permission = exchange
         user, vhost = self._broker.user, self._broker.vhost
-        message = f"user {user!r} has no permission to {permission}: {error.message}"
+        message = f"user {user!r} has no permission to {permission}: {words_of(error)}"
         remedy = remedies.permit(vhost, user)
         self.diagnoses.append(found("permission", message, remedy))
 

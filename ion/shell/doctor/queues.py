@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ion.base.errors import ConfigurationError, IonError
 from ion.messaging.address import PROCESSES, suspect_queue
-from ion.messaging.amqp.failures import is_locked
+from ion.messaging.amqp.failures import is_locked, words_of
 from ion.messaging.transport import ExchangeSpec, QueueSpec
 from ion.shell.doctor import remedies
 from ion.shell.doctor.diagnosis import Diagnosis, found
@@ -44,7 +44,7 @@ async def _otherwise(scene: Scene, spec: ExchangeSpec) -> list[Diagnosis]:
     except ConfigurationError as error:
         delete = remedies.delete_exchange(scene.broker.vhost, spec.name)
         remedy = f"stop the containers, then: {delete}"
-        return [found("exchange", error.message, remedy)]
+        return [found("exchange", f"exchange {spec.name!r}: {words_of(error)}", remedy)]
     return []
 
 
@@ -93,7 +93,7 @@ async def _refusal(scene: Scene, spec: QueueSpec) -> str:
     try:
         await scene.broker.asker.declare_queue(spec)
     except ConfigurationError as error:
-        return error.message
+        return f"queue {spec.name!r}: {words_of(error)}"
     return ""
 
 
