@@ -87,6 +87,28 @@ async def test_a_device_that_was_told_to_say_little_is_not_gone(gps: Gps) -> Non
     assert gps.process("NmeaDriver")._link.silence == SILENCE
 
 
+async def test_a_device_that_sends_no_checksums(gps: Gps, monkeypatch: pytest.MonkeyPatch) -> None:
+    send = gps.talker._send
+
+    async def bare(writer: asyncio.StreamWriter, data: bytes) -> None:
+        await send(writer, re.sub(rb"\*[0-9A-F]{2}", b"", data))
+
+    monkeypatch.setattr(gps.talker, "_send", bare)
+    reasons: list[str] = []
+    agent = gps.process("InstrumentAgent")
+    enter = agent._enter
+    agent._enter = lambda state, reason="": (reasons.append(reason), enter(state, reason))
+    await gps.at("LOST_CONNECTION")
+    assert re.search(r"no good line .*\(\d+ lines without a checksum: device: \{ch", reasons[0])
+    async with streaming(gps.talker, monkeypatch, checksum="optional") as other:
+        assert (await other.client.set({"rate": 20.0}))["rate"] == 20.0  # answers have none, too
+        await other.more()
+        assert (await other.status()).device["bad"] == 0
+    with pytest.raises(Exception, match="checksum is required or optional, not 'sometimes'"):
+        async with streaming(gps.talker, monkeypatch, checksum="sometimes"):
+            pass
+
+
 async def test_what_was_bad_is_counted(gps: Gps) -> None:
     gps.talker.plan([Spell("checksums", 0, 600)])
     await gps.at("LOST_CONNECTION")

@@ -18,12 +18,30 @@ from ion.services.instrument.driver import Driver
 from ion.services.instrument.model import Capability, DeviceError, Wrong
 from ion.services.instrument.nmea.answers import Answers
 from ion.services.instrument.nmea.link import Link
-from ion.services.instrument.nmea.sentences import FIELDS, BadSentence, Epochs, Parser, sentence
+from ion.services.instrument.nmea.sentences import (
+    FIELDS,
+    BadSentence,
+    Epochs,
+    Parser,
+    Unchecked,
+    sentence,
+)
 
 RATE, SENTENCES, VERSION = "rate", "sentences", "version"
-KNOWN = ("host", "port", "service", "silence", "connect_timeout", "answer_timeout", "most")
+KNOWN = (
+    "host",
+    "port",
+    "service",
+    "silence",
+    "connect_timeout",
+    "answer_timeout",
+    "most",
+    "checksum",
+)
+CHECKSUMS = (REQUIRED, OPTIONAL) = ("required", "optional")
 PROPRIETARY = b"$PION,"
 MAX_TEXT = 60
+MOSTLY = 2  # times as many as others
 FIXES = 3.0  # that may fail to come before the device counts as gone
 
 
@@ -33,7 +51,8 @@ class NmeaDriver(Driver):
     Settings: ``host`` and ``port``, or ``service``, whose op ``address`` tells both; ``silence``,
     seconds without a good sentence after which the device counts as gone (5; the time of three
     fixes, where it was set to a rate that is slower); ``connect_timeout`` (5); ``answer_timeout``
-    (2); ``most``, sentences a second that are looked at (500).
+    (2); ``most``, sentences a second that are looked at (500); ``checksum``, ``required`` or
+    ``optional``: whether sentences without one are bad ones.
     """
 
     fields = FIELDS
@@ -57,7 +76,12 @@ class NmeaDriver(Driver):
             if key not in KNOWN:
                 message = f"device: unknown setting {key!r} (known: {', '.join(KNOWN)})"
                 raise ConfigurationError(message)
-        self._parser = Parser()
+        checksum = self.settings.get("checksum", REQUIRED)
+        if checksum not in CHECKSUMS:
+            message = f"device: checksum is {' or '.join(CHECKSUMS)}, not {checksum!r:.80}"
+            raise ConfigurationError(message)
+        self._parser = Parser(needs_checksum=checksum == REQUIRED)
+        self._bad, self._unchecked = 0, 0  # lines since the last good one
         self._epochs = Epochs()
         self._asking = asyncio.Lock()
         self._answers = Answers()
@@ -84,6 +108,7 @@ class NmeaDriver(Driver):
         )
         await link.open(host, port, float(self.settings.get("connect_timeout", 5.0)))
         self._link, self._epochs, self._answers = link, Epochs(), Answers()
+        self._bad, self._unchecked = 0, 0
         self._reading = self.run(self._read(link), "reader", own=True)
         good = asyncio.ensure_future(link.good.wait())
         try:
@@ -92,7 +117,7 @@ class NmeaDriver(Driver):
             good.cancel()
         if not link.good.is_set():
             await self.disconnect()
-            message = f"{host}:{port} has said nothing sensible: {link.over}"
+            message = f"{host}:{port} has said nothing sensible: {link.over}{self._heard()}"
             raise DeviceError(message)
 
     async def _address(self) -> tuple[str, int]:
@@ -130,7 +155,15 @@ class NmeaDriver(Driver):
             self._link = None
             self._tally(link)
             await link.close()
-            await self.lose(reason)
+            await self.lose(reason + self._heard())
+
+    def _heard(self) -> str:
+        """Say what has come since the last good sentence, if anything."""
+        if self._unchecked > MOSTLY * self._bad:  # else some that were cut off, such as by noise
+            remedy = "device: {checksum: optional} takes them"
+            return f" ({self._unchecked} lines without a checksum: {remedy})"
+        bad = self._bad + self._unchecked
+        return f" ({bad} bad lines)" if bad else ""
 
     async def _rest(self) -> None:
         await self.flush(only_due=True)
@@ -143,10 +176,15 @@ class NmeaDriver(Driver):
             said = self._parser.parse(line)
             now = datetime.fromtimestamp(clock.now(), UTC)
             sample = self._epochs.add(said, now)
-        except BadSentence:
+        except BadSentence as error:
             self._counts["bad"] += 1
+            if isinstance(error, Unchecked):
+                self._unchecked += 1
+            else:
+                self._bad += 1
             return False
         self._counts["sentences"] += 1
+        self._bad = self._unchecked = 0
         if PROPRIETARY in line:
             self._heed(line)
         if sample is not None:
@@ -156,7 +194,7 @@ class NmeaDriver(Driver):
 
     def _heed(self, line: bytes) -> None:
         """Take an answer, where one is waited for."""
-        body = line[line.rfind(b"$") : line.rfind(b"*")]  # as the parser: noise may stand before
+        body = line[line.rfind(b"$") :].partition(b"*")[0]  # as the parser: noise may stand before
         if not body.startswith(PROPRIETARY):
             return
         answer = self._answers.hear(body.decode("ascii").split(",")[1:])

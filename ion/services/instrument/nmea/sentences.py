@@ -34,13 +34,19 @@ class BadSentence(ValueError):
     """It is no sentence, its checksum is wrong, or what it says cannot be."""
 
 
+class Unchecked(BadSentence):
+    """It has no checksum, and must have one."""
+
+
 class Parser:
     """Parses sentences with pynmeagps.
 
+    :param needs_checksum: whether a sentence without one is a bad one.
     :raises ConfigurationError: that is not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, needs_checksum: bool = True) -> None:
+        self._needs_checksum = needs_checksum
         try:
             from pynmeagps import NMEAReader  # type: ignore[import-untyped]
         except ImportError as error:
@@ -53,12 +59,18 @@ class Parser:
 
         :raises BadSentence: see there.
         """
-        start, star = line.rfind(b"$"), line.rfind(b"*")  # noise may stand before it
-        if start < 0 or star < start or not line[start:].isascii():
+        start = line.rfind(b"$")  # noise may stand before it
+        words = line[start:]
+        if start < 0 or not words.isascii():
             message = "no sentence"
             raise BadSentence(message)
+        if b"*" not in words:
+            if self._needs_checksum:
+                message = "no checksum"
+                raise Unchecked(message)
+            words += b"*%02X" % _checksum(words[1:])
         try:
-            return self._parse(line[start:] + b"\r\n")
+            return self._parse(words + b"\r\n")
         except Exception as error:  # noqa: BLE001 - of what a device sends, anything may come
             message = f"{type(error).__name__}: {error}"
             raise BadSentence(message) from None
@@ -169,7 +181,11 @@ def sentence(*words: str) -> bytes:
         message = f"what a sentence cannot hold: {body!r}"
         raise Wrong(message)
     data = body.encode("ascii")
+    return b"$%b*%02X\r\n" % (data, _checksum(data))
+
+
+def _checksum(data: bytes) -> int:
     check = 0
     for byte in data:
         check ^= byte
-    return b"$%b*%02X\r\n" % (data, check)
+    return check
