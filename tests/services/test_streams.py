@@ -39,7 +39,7 @@ from ion.process.granules import (
 from ion.process.granules.arrays import pieces
 from ion.process.granules.names import store_of
 from ion.process.granules.tracking import Seen
-from ion.process.redelivery.deadletters import peek, replay
+from ion.process.redelivery.deadletters import list_dead_letters, peek, replay
 from ion.services.streams import keeping, persisting, registry
 from ion.services.streams import kept as keeps
 from ion.services.streams.client import StreamsClient
@@ -292,6 +292,31 @@ async def test_what_a_replay_by_name_fails_at_is_tried_again_then_a_dead_letter(
         await until(lambda: len(picky.heard) == 4 + attempts)
         assert picky.heard[-1] == (2, 1)
         assert not await peek(container.endpoint, key)
+
+
+@pytest.mark.parametrize("killed", [1, 3])
+async def test_a_granule_that_kills_who_hears_it_is_given_up(
+    bus: tuple[str, dict[str, object]], killed: int
+) -> None:
+    url, config = bus
+    config = {**config, "service.attempts": 3, "service.retry_delays": [0.01]}
+    async with Container(url, sysname="picky", config=config) as container:
+        streams = await started(container)
+        await streams.persist("ctd", create=True)
+        await fill(await (await spawn(container, Sensor)).open(), range(4))
+        await kept(streams, 4)
+        places = await Places.open(await container.datastore())
+        for n in range(killed):  # they become silent at once, the first one behind offset 1
+            await places.claim("ctd", "picky", f"p{n}", 0.0)
+            if not n:
+                await places.keep("ctd", "picky", "p0", 1, 0.0, ends=False)
+        picky = await spawn(container, Picky)
+        await picky.listen(name="picky", after=0)
+        await until(lambda: picky.heard and picky.heard[-1][0] == 4)
+        tried = [(2, 2)] if killed == 1 else []
+        assert picky.heard == [*tried, (3, 1), (4, 1)]
+        letters = await list_dead_letters(container.endpoint, ["sub.streams.picky"])
+        assert [each.messages for each in letters] == [0 if tried else 1]
 
 
 async def test_where_the_service_is_away_it_goes_on_later(container: Container) -> None:

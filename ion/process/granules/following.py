@@ -21,6 +21,7 @@ from ion.process.granules.names import OP, POINT, escaped
 from ion.process.granules.ops import OFFSET
 from ion.process.granules.turns import SERVICE, Turn
 from ion.process.redelivery import retrying
+from ion.process.serving.arriving import incoming_call
 from ion.process.serving.incoming import IncomingCall
 from ion.process.serving.source import AT_LEAST_ONCE, Source
 
@@ -69,6 +70,8 @@ class Following:
         self._some = asyncio.Event()
         self._not_before = 0.0  # on the loop's clock: what failed is not tried again earlier
         self._turn = turn
+        self._tries = 0  # at the next granule, that have killed whoever made them
+        self._alone = 0  # so many are tried one at a time: one of them may be why
         self._mark = stream  # what the ids of its messages begin with
         self._tasks: list[asyncio.Task[Any]] = []
         self._ends = False
@@ -162,6 +165,7 @@ class Following:
             return
         place = await self._turn.come()
         after, self._mark = place.after, f"{self._stream} {place.born}"
+        self._tries, self._alone = place.tries, self._ahead if place.tries else 0
         self.offset, self._since = self._begins if after is None else (after, None)
 
     async def _follow(self) -> None:
@@ -176,6 +180,9 @@ class Following:
                 if item["granule"] is None:
                     continue
                 await self._hands.acquire()
+                if self._turn is not None and self._alone:
+                    self._alone -= 1
+                    await self._turn.noted(lambda: not self._hand)
                 if self._is_others:
                     return
                 self._arrive(item["offset"], item["granule"])
@@ -183,11 +190,31 @@ class Following:
     def _arrive(self, offset: int, body: bytes) -> None:
         self.offset = offset
         self._hand[offset] = delivery = _Delivery(self, offset, self._envelope(offset, body))
+        if self._tries:
+            tries, self._tries = self._tries, 0
+            if self._is_given_up(delivery, tries):
+                return
         if self._ready or not self._has_room or self._pause > 0:
             self._ready.append(delivery)
             self._some.set()
         else:
             self._give(delivery)
+
+    def _is_given_up(self, delivery: _Delivery, tries: int) -> bool:
+        """Count attempts that have killed who made them; return whether that is one too many."""
+        policy = self._source.policy
+        assert policy is not None  # there is one where there are turns
+        is_last = tries >= policy.attempts
+        attempt = policy.attempts if is_last else tries + 1
+        delivery.envelope = delivery.envelope.with_headers(attempt=attempt)
+        if is_last:
+            delivery.is_given = True
+            call = incoming_call(self._process._endpoint, self._process.id, delivery, self._source)
+            message = (
+                f"it was tried {tries} times, and its container died each time, or lost its broker"
+            )
+            call.fail(IonError(message, type="TooManyAttempts", details={"attempts": tries}))
+        return is_last
 
     def _envelope(self, offset: int, body: bytes) -> Envelope:
         """Return a granule as a message of this process's own.

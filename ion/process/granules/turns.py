@@ -35,6 +35,7 @@ class Place(msgspec.Struct, frozen=True):
     :ivar owner: whose turn it is, or "".
     :ivar until: when it is not any more, unless it says something before; seconds since 1970, UTC.
     :ivar after: offset of the last granule that was handled, with all before it; None: none was.
+    :ivar tries: how many have become silent right behind it: perhaps what comes next kills them.
     :ivar born: tells it from the place of that name before it was forgotten.
     """
 
@@ -42,6 +43,7 @@ class Place(msgspec.Struct, frozen=True):
     until: float = 0.0
     after: int | None = None
     born: str = ""
+    tries: int = 0
 
 
 class Turn:
@@ -57,6 +59,8 @@ class Turn:
         self._mine = {**self._key, "owner": f"{process.id}-{new_mark()}", "lease": LEASE}
         self._after: int | None = None
         self._moved = asyncio.Event()
+        self._noted: int | None = None
+        self._told = asyncio.Event()
 
     async def come(self) -> Place:
         """Return, when it is its turn, how far the one before has come.
@@ -66,7 +70,7 @@ class Turn:
         while True:
             place = msgspec.convert(await self._ask("claim", self._mine), Place)
             if place.owner == self._mine["owner"]:
-                self._after = place.after
+                self._after = self._noted = place.after
                 self.is_mine = True
                 return place
             await asyncio.sleep(PAUSE)
@@ -75,6 +79,15 @@ class Turn:
         """Take note that all granules up to an offset were handled."""
         self._after = after
         self._moved.set()
+
+    async def noted(self, is_idle: Callable[[], bool]) -> None:
+        """Return when all that is in hand was handled, and the service knows it; or it is too late.
+
+        :param is_idle: returns whether nothing is in hand.
+        """
+        while self.is_mine and not (is_idle() and self._noted == self._after):
+            self._told.clear()
+            await self._told.wait()
 
     async def keep(self, lost: Callable[[], None]) -> None:
         """Tell the service, for ever, how far this has come, at the latest in a third of a lease.
@@ -99,6 +112,7 @@ class Turn:
                 self.is_mine = False
                 log.warning("%r: another one hears %s: this was silent", self._process, self._key)
                 lost()
+            self._told.set()
             await asyncio.sleep(EVERY)
 
     async def leave(self) -> None:
@@ -117,8 +131,11 @@ class Turn:
         await self._ask("forget_place", self._key)
 
     async def _note(self, *, ends: bool = False) -> bool:
-        content = {**self._mine, "after": self._after, "ends": ends}
-        return bool(await self._ask("keep_place", content, LAST if ends else TIMEOUT))
+        after = self._after
+        content = {**self._mine, "after": after, "ends": ends}
+        is_mine = bool(await self._ask("keep_place", content, LAST if ends else TIMEOUT))
+        self._noted = after
+        return is_mine
 
     async def _ask(self, op: str, content: Any, timeout: float = TIMEOUT) -> Any:
         return await self._process.rpc_send(SERVICE, op, content, timeout)

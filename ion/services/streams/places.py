@@ -44,7 +44,8 @@ class Places:
             # A time that is further off than a lease was written by a clock that was ahead.
             if place.owner not in ("", owner) and now < place.until <= now + lease:
                 return place
-            mine = Place(owner, now + lease, place.after, place.born or new_mark())
+            tries = place.tries + (place.owner not in ("", owner))
+            mine = Place(owner, now + lease, place.after, place.born or new_mark(), tries)
             if await self._put(stream, name, mine, revision):
                 return mine
         message = f"stream {stream!r}: others claim {name!r} all the time"
@@ -62,7 +63,8 @@ class Places:
             if place.owner != owner:
                 return False
             owned = ("", 0.0) if ends else (owner, clock.now() + lease)
-            if await self._put(stream, name, Place(*owned, after, place.born), revision):
+            tries = place.tries if after == place.after and not ends else 0
+            if await self._put(stream, name, Place(*owned, after, place.born, tries), revision):
                 return True
         return False
 
