@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 def _check_place(since: Any, after: Any, expires: Any) -> None:
     """Refuse what is no place in a stream: the service would refuse it each time it is asked."""
     if expires is not None:
-        message = "expires: what is kept (since, after) is heard without a queue that could expire"
+        message = "expires: how far what is kept (since, after) was heard is known for ever"
         raise InvalidRequest(message)
     if after is not None and (after.__class__ is not int or not 0 <= after <= MAX_NUMBER):
         message = f"after: an offset, 0 or more, not {after!r:.80}"
@@ -111,12 +111,13 @@ class StreamSubscriber:
             before the next one.
         :param prefetch: how many granules may be in hand; the rest is kept by the broker.
         :param definition: what each granule must have; others fail.
-        :param expires: as of :meth:`Process.subscribe`; not with ``since`` or ``after``, which need
-            no queue.
+        :param expires: as of :meth:`Process.subscribe`; not with ``since`` or ``after``: how far
+            these came is known for ever.
         :raises InvalidRequest: ``stream`` is no name, ``after`` no offset, ``since`` no time; or
             ``expires`` is given with one of these.
         :raises ReceivedError: (with ``since`` or ``after``) there is no such stream: 404.
         :raises ServiceNotFound: (likewise) there is no service ``streams``.
+        :raises ConfigurationError: ``name``, ``prefetch`` or ``expires`` cannot be.
         :raises TypeError: ``handler`` is no async method of the process.
         :raises Unavailable: the broker is away.
         """
