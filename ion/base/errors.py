@@ -283,15 +283,18 @@ _RUNTIME_FAILURES: dict[tuple[int, str], type[IonError]] = {
 }
 
 
-def received(content: Any) -> IonError:
+def received(content: Any, code: Any = None) -> IonError:
     """Return the error that a failure's ``content`` stands for.
 
-    Tolerant of foreign senders: content that is no map becomes the message of a 500.
+    Tolerant of foreign senders: content that is no map becomes the message.
+
+    :param code: for content that has none, such as that of a header; without one it is a 500.
     """
     if not isinstance(content, Mapping):
-        return ReceivedContainerError(str(content), code=500, type="Failure")
-    code = content.get("code")
-    code = code if isinstance(code, int) else 500
+        content = {"message": str(content)}
+    is_code = isinstance(code, int) and 400 <= code < 600  # noqa: PLR2004
+    said = content.get("code")
+    code = said if isinstance(said, int) else code if is_code else 500
     type_ = str(content.get("type") or "Failure")
     details = content.get("details")
     cls = _RUNTIME_FAILURES.get((code, type_))

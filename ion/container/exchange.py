@@ -20,7 +20,7 @@ from ion.container import handover
 from ion.container.storeroom import StoreRoom
 from ion.container.subscriptions import Subscriptions
 from ion.conversation import conversation as c
-from ion.messaging.address import BEAT, PROCESSES, Namespace, suspect_queue
+from ion.messaging.address import BEAT, PROCESSES, Namespace, checked_service, suspect_queue
 from ion.messaging.transport import Consumer, Delivery, QueueSpec, Transport
 from ion.process.endpoint.endpoint import Endpoint
 from ion.process.mailroom.inbox import Inbox
@@ -131,7 +131,11 @@ class ExchangeManager:
     # services
 
     def keys_of(self, service: Service) -> list[str]:
-        """Return the routing keys of an instance: its name, and that of its major version."""
+        """Return the routing keys of an instance: its name, and that of its major version.
+
+        :raises ConfigurationError: no service may have that name.
+        """
+        checked_service(service.service_name)  # which need not be that of its class
         major = type(service).major()
         override = self._settings.services.get(service.service_name)
         preferred = override.major if override is not None else None

@@ -33,6 +33,22 @@ BEAT = "beat"  # the op of a container's signs of life, and their control key
 CONTROL_PRIORITY = 1  # of cancel, credit, ping and what is said to agents; data has 0
 
 
+# Services of these names would answer for a part of ION itself: for the agents of all containers
+# (their control key, and their actions in rules), for dead letters of processes, for signs of life.
+RESERVED = frozenset({"agent", PROCESSES, BEAT})
+
+
+def checked_service(name: str) -> str:
+    """Return ``name`` where a service may have it.
+
+    :raises ConfigurationError: it is no name, or ION's own.
+    """
+    if name in RESERVED:
+        message = f"service name {name!r} is ION's own: take another one"
+        raise ConfigurationError(message)
+    return checked_name(name, "service name")
+
+
 class Namespace:
     """The names of one system.
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from ion.base.errors import ConfigurationError
 from ion.base.ids import checked_name
+from ion.messaging.address import checked_service
 from ion.process.process import Process
 from ion.process.serving.source import MODES
 
@@ -77,7 +78,7 @@ class Service(Process):
             if value is not None:
                 setattr(cls, attribute, value)
         if name is not None:
-            cls.name = checked_name(name, "service name")
+            cls.name = checked_service(name)
         _check(cls)
 
     @classmethod

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ion import Container, Event
-from ion.base.errors import ConfigurationError
+from ion import Container, Event, Service
+from ion.base.errors import ConfigurationError, StartError
 
 
 async def heard(content: Any) -> None: ...
@@ -37,3 +37,21 @@ def test_a_config_that_is_no_map(config: Any) -> None:
     with pytest.raises(ConfigurationError, match="config= is a map of settings") as raised:
         Container(config=config)
     assert "load(files=[...])" in raised.value.message
+
+
+@pytest.mark.parametrize("name", ["agent", "processes", "beat"])
+async def test_a_service_that_would_stand_for_a_part_of_ion(
+    container: Container, name: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"service name '{name}' is ION's own"):
+        type("Taken", (Service,), {}, name=name)
+
+    class Late(Service, name="late"):
+        """Takes its name when it is made, as the agent of an instrument does."""
+
+        def __init__(self) -> None:
+            self.service_name = name  # type: ignore[misc]
+
+    with pytest.raises(StartError, match="is ION's own"):
+        await container.spawn(Late)
+    assert "late" not in [getattr(p, "service_name", "") for p in container.processes.values()]

@@ -45,7 +45,7 @@ def failure_of(reply: Envelope, content: Any) -> IonError:
     performative = performative_of(reply)
     if performative in _ENDS and not isinstance(content, Mapping):
         return _ENDS[performative](str(content or "no reason given"))
-    return received(content)
+    return received(content, reply.headers.get("code"))
 
 
 NOBODY_WAITS: Any = None

@@ -195,7 +195,8 @@ def weigh(verdict: Verdict, subject: Subject, facts: Facts) -> Decision:
         if held:
             return _allowed(rule)
         if not missed.allowed and not missed.rule:
-            missed = _missed(rule, verdict.rest.needs, is_known=held is not None)
+            why = "" if held is not None else _unknown(rule, subject, facts)
+            missed = _missed(rule, verdict.rest.needs, why)
     return missed
 
 
@@ -267,10 +268,27 @@ def _allowed(rule: Rule) -> Decision:
     return Decision(allowed=True, rule=rule.id, reason=f"rule {rule.id!r} allows it")
 
 
-def _missed(rule: Rule, needs: tuple[str, ...], *, is_known: bool) -> Decision:
+def _unknown(rule: Rule, subject: Subject, facts: Facts) -> str:
+    """Say why it cannot be known whether the conditions of a rule hold."""
+    when = rule.when or When()
+    asked = (when.actor, *(name for name, _ in (*when.fields, *when.same)), when.owner)
+    lacks = [name for name in dict.fromkeys(asked) if name and facts.field(name) is UNKNOWN]
+    if lacks:
+        return f"; the content says no {_listed(lacks)}"
+    wanted = [claim for claim, _ in when.claims] + [claim for _, claim in when.same]
+    lacks = [claim for claim in dict.fromkeys(wanted) if claim not in subject.claims]
+    if lacks:
+        return f"; the token has no claim {_listed(lacks)}"
+    return "; whether it is so is not known here (yet)"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
+def _missed(rule: Rule, needs: tuple[str, ...], why: str) -> Decision:
     """Return what is told of a rule that would have allowed it, had its conditions held."""
     told = rule.when.told() if rule.when is not None else ""
-    why = "" if is_known else "; whether it is so is not known here (yet)"
     reason = f"rule {rule.id!r} allows it only where {told}{why}"
     return Decision(allowed=False, rule=rule.id, reason=reason, needs=needs)
 

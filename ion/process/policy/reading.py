@@ -39,6 +39,7 @@ TYPE = "policy"
 _SERVICE = r"[A-Za-z0-9_\-*?\[\]!]+"
 _OP = re.compile(rf"{_SERVICE}\.{_SERVICE}\Z", re.ASCII)
 _EVENT = re.compile(r"@[^\s/]+(/\S+)?\Z")
+_WILD = frozenset("*?[")
 _FIELD = re.compile(r"[^\s.]+(\.[^\s.]+)*\Z")
 _ROLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_:-]*\Z", re.ASCII)
 
@@ -218,6 +219,9 @@ class _Reader:
         if action.startswith(EVENT):
             if not _EVENT.match(action):
                 self.say(path, f"{action!r} is no pattern of events: '@point/topic', such as '@*'")
+            elif "/" not in action and _WILD.isdisjoint(action):
+                message = f"{action!r} matches nothing: say which topics, '{action}/*' for all"
+                self.say(path, message)
         elif not _OP.match(action):
             message = f"{action!r} is no pattern of ops: 'service.op', such as 'hello.*' or '*.*'"
             self.say(path, message)

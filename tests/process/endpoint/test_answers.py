@@ -13,6 +13,8 @@ from ion import (
     ApplicationError,
     CodecError,
     Container,
+    IonError,
+    ReceivedApplicationError,
     ReceivedContainerError,
     Service,
     Unavailable,
@@ -113,17 +115,30 @@ async def test_an_answer_that_cannot_be_read_fails_its_caller_alone(asked: Any) 
         await asyncio.wait_for(call, 5)
 
 
-async def test_a_foreign_failure_without_performative_is_one(asked: Any) -> None:
+@pytest.mark.parametrize(
+    ("headers", "kind", "code"),
+    [
+        ({}, ReceivedContainerError, 500),
+        ({"code": 503}, ReceivedContainerError, 503),
+        ({"code": 422}, ReceivedApplicationError, 422),
+        ({"code": 7}, ReceivedContainerError, 500),
+        ({"code": "422"}, ReceivedContainerError, 500),
+    ],
+)
+async def test_a_foreign_failure_without_performative_is_one(
+    asked: Any, headers: dict[str, Any], kind: type[IonError], code: int
+) -> None:
     container, _, request, call = asked
     foreign = Envelope(
         "ask",
         msgspec.msgpack.encode("oops"),
         correlation_id=request["conv-id"],
-        headers={"status": "ERROR"},
+        headers={"status": "ERROR", **headers},
     )
     await publish(container, request["reply-to"], foreign)
-    with pytest.raises(ReceivedContainerError, match="oops"):
+    with pytest.raises(kind, match="oops") as raised:
         await asyncio.wait_for(call, 5)
+    assert raised.value.code == code
 
 
 async def test_a_stopping_container_fails_its_open_calls(bus: tuple[str, dict[str, Any]]) -> None:

@@ -168,6 +168,7 @@ type: policy
 roles: {ADMIN: [OPERATOR], OPERATOR: []}
 rules:
   - {id: own, allow: i.set, to: [OPERATOR], when: {owner: id}}
+  - {id: near, allow: i.go, to: [OPERATOR], when: {same: {site: site}}}
   - {id: named, allow: i.get, to: [OPERATOR, ADMIN], actors: [mallory]}
   - {id: known, allow: j.get, to: [authenticated]}
   - {id: all, allow: j.*, to: [ADMIN]}
@@ -180,6 +181,10 @@ rules:
     assert "bob" not in decision.reason
     decision = judge.decide(ann, "i.set", GivenFacts({"id": "r9"}, OWNERS))
     assert decision.reason.endswith("whether it is so is not known here (yet)")
+    decision = judge.decide(ann, "i.set", GivenFacts({}, OWNERS))
+    assert decision.reason.endswith("owns what 'id' names; the content says no 'id'")
+    decision = judge.decide(ann, "i.go", GivenFacts({"site": "west"}, OWNERS))
+    assert decision.reason.endswith("; the token has no claim 'site'")
     decision = judge.decide(NOBODY, "i.get", GivenFacts({}, {}))
     assert decision.needs == ("OPERATOR",)
     assert "mallory" not in decision.reason

@@ -40,6 +40,10 @@ WRONG = {
     "an op without a service": ("  - {allow: set, to: anyone}", "'set' is no pattern of ops"),
     "an op with a blank": ("  - {allow: 'a. b', to: anyone}", "'a. b' is no pattern of ops"),
     "an event without a point": ("  - {allow: '@/x', to: anyone}", "is no pattern of events"),
+    "a point without topics": (
+        "  - {allow: '@events', to: anyone}",
+        "'@events' matches nothing: say which topics, '@events/*' for all",
+    ),
     "an id twice": (
         "  - {id: a, allow: a.b, to: anyone}\n  - {id: a, allow: a.c, to: anyone}",
         "5: rules.1.id: rule 'a' is there already, in line 4",
