@@ -179,7 +179,10 @@ def _no_module(module_name: str) -> str:
         if not module_exists(prefix):
             break
     if length == 1:
-        hint = "check the spelling, or install the package that holds it"
+        hint = (
+            "check the spelling, or install the package that holds it; if it is your own, start in "
+            "the folder that it is in, or name that in PYTHONPATH"
+        )
         return f"there is no module {module_name!r}: {prefix!r} is not installed ({hint})"
     inside = ".".join(parts[: length - 1])
     return f"there is no module {module_name!r}: {inside!r} has no module {parts[length - 1]!r}"

@@ -219,7 +219,7 @@ async def test_a_change_of_roles_is_seen_at_once_and_everywhere(
         async with Session(script, "ada", secret=ada) as session:
             old = session.grant.token
             assert await script.rpc_send(pid, "of") == [OPERATOR]
-            assert (await admin.grant("ada", ADMIN)).roles == (ADMIN, OPERATOR)
+            assert (await admin.grant("ada", [ADMIN])).roles == (ADMIN, OPERATOR)
             with pytest.raises(Unauthorized, match="roles were changed"):
                 await script.rpc_send(pid, "of")
             await session.renew()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import msgspec
@@ -159,13 +159,19 @@ class IdentityClient(ServiceClient, service="identity"):
         """Let an actor in, or keep them out."""
         return await self._ask("enable", {"actor": actor, "enabled": enabled}, timeout, Actor)
 
-    async def grant(self, actor: str, *roles: str, timeout: float | None = None) -> Actor:
-        """Give an actor roles; their tokens so far end."""
-        return await self._ask("grant", {"actor": actor, "roles": list(roles)}, timeout, Actor)
+    async def grant(
+        self, actor: str, *roles: str | Iterable[str], timeout: float | None = None
+    ) -> Actor:
+        """Give an actor roles, one by one or in a list; their tokens so far end."""
+        content = {"actor": actor, "roles": _flat(roles)}
+        return await self._ask("grant", content, timeout, Actor)
 
-    async def withdraw(self, actor: str, *roles: str, timeout: float | None = None) -> Actor:
-        """Take roles from an actor; their tokens so far end, everywhere."""
-        return await self._ask("withdraw", {"actor": actor, "roles": list(roles)}, timeout, Actor)
+    async def withdraw(
+        self, actor: str, *roles: str | Iterable[str], timeout: float | None = None
+    ) -> Actor:
+        """Take roles from an actor, as :meth:`grant`; their tokens so far end, everywhere."""
+        content = {"actor": actor, "roles": _flat(roles)}
+        return await self._ask("withdraw", content, timeout, Actor)
 
     async def credentials(self, actor: str, *, timeout: float | None = None) -> list[Credential]:
         """Return how an actor can prove who they are."""
@@ -293,6 +299,14 @@ class Session:
                 await self.renew()
             except Exception as error:  # noqa: BLE001 - `prove` may raise anything; it is tried again
                 log.warning("the token of %r is not renewed yet: %s", self._actor, error)
+
+
+def _flat(roles: Iterable[str | Iterable[str]]) -> list[Any]:
+    """Return roles that are given one by one, or as the list that ``add_actor`` takes."""
+    listed: list[Any] = []
+    for each in roles:
+        listed += each if isinstance(each, list | tuple | set | frozenset) else [each]
+    return listed
 
 
 def _listed(values: Sequence[str] | None) -> list[str] | None:

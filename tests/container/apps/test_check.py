@@ -71,7 +71,8 @@ def test_missing_modules(here: Path) -> None:
     no_class = "there is no module or class 'checked.service:Servce': "
     no_class += "'checked.service' has no 'Servce'"
     no_module = "there is no module 'checkd': 'checkd' is not installed "
-    no_module += "(check the spelling, or install the package that holds it)"
+    no_module += "(check the spelling, or install the package that holds it; if it is your own, "
+    no_module += "start in the folder that it is in, or name that in PYTHONPATH)"
     assert said(path) == [
         f"error: {path}:3: mod: there is no module or class 'checked.ap': 'checked' has no 'ap'",
         f"error: {path}:6: processes.0.class: {no_class}",
