@@ -292,7 +292,8 @@ class _Worker:
         handling, self.handling = self.handling, None
         waits, self.waits = self.waits, None
         assert handling is not None
-        if raised is not None and waits is not None and waits.cancel():
+        is_future = getattr(waits, "_asyncio_future_blocking", False)  # as a task asks
+        if raised is not None and is_future and waits.cancel(*raised.args):
             raised = None  # it hears of it there
         while True:
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -64,6 +65,17 @@ class Probe(Service, name="probe"):
             await over
         return how
 
+    async def op_cancelled_because(self, how: str) -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel("the reason")
+        try:
+            await (asyncio.Event().wait() if how == "future" else _Odd())
+        except asyncio.CancelledError as error:
+            task.uncancel()
+            return str(error)
+        return "not cancelled"
+
     async def op_first_wait(self, how: str) -> str:
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         first: asyncio.Future[None] = loop.create_future()
@@ -113,6 +125,13 @@ class Probe(Service, name="probe"):
             return 0
         deeper: int = await self.rpc_send("probe", "again", {"depth": depth - 1})
         return 1 + deeper
+
+
+class _Odd:
+    """What no task can wait for."""
+
+    def __await__(self) -> Generator[int, None, None]:
+        yield 42
 
 
 @pytest.fixture
@@ -166,6 +185,16 @@ async def test_one_that_goes_on_hears_of_its_cancellation_where_it_waits(
     async with asyncio.timeout(5):
         while any(worker.is_spoilt for worker in container.workers.idle):
             await asyncio.sleep(0.01)
+
+
+async def test_a_handler_hears_why_it_is_cancelled_before_it_first_waits_whatever_for(
+    container: Container, probe: Probe
+) -> None:
+    for how in ("future", "no future"):
+        for _ in range(2):
+            await container.rpc_send("probe", "task")  # so that a worker is idle
+            called = container.rpc_send("probe", "cancelled_because", {"how": how}, timeout=5)
+            assert await called == "the reason"
 
 
 async def test_what_a_handler_waits_for_first_may_end_in_any_way(
