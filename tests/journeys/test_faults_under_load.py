@@ -99,6 +99,6 @@ async def test_many_calls_that_end_together_are_late_not_unavailable(amqp_url: s
         Container(amqp_url, sysname="late") as client,
     ):
         await server.spawn(Slow)
-        calls = [client.rpc_send("slow", "wait", timeout=1) for _ in range(1500)]
+        calls = [client.rpc_send("slow", "wait", timeout=2) for _ in range(1500)]
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {DeadlineExceeded}
