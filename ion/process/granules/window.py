@@ -48,6 +48,7 @@ class Window:
         "_endpoint",
         "_exchange",
         "_given_up",
+        "_in_line",
         "_oldest",
         "_serial",
         "_timer",
@@ -71,6 +72,7 @@ class Window:
         self._oldest = 0  # of those that went out again the last time
         self._tries = 0  # of it
         self._given_up = 0
+        self._in_line = 0  # of those who wait for room
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
 
     def __len__(self) -> int:
@@ -78,23 +80,30 @@ class Window:
 
     @property
     def has_room(self) -> bool:
-        """Whether one more can be sent now."""
+        """Whether one more can be sent now, and nobody waits to send before."""
+        return not self._in_line and self._is_free
+
+    @property
+    def _is_free(self) -> bool:
         return len(self._unsure) < self.size and self._endpoint.transport.writable
 
     async def room(self, timeout: float) -> None:
         """Return once there is room for one more: where it was full, once half of it is free.
 
         Who is woken for each confirm publishes one granule at a time, and so wakes the broker for
-        each, and that the subscribers: all three spend more on being woken than on a granule.
+        each, and that the subscribers: all three spend more on being woken than on a granule. Who
+        comes while others wait does, too: else it could take each place that becomes free.
 
         :raises Unavailable: there was none within ``timeout`` seconds.
         """
         end = self._endpoint.time() + timeout
-        while not self.has_room:
-            if len(self._unsure) >= self.size:
+        is_behind = self._in_line > 0
+        while is_behind or not self._is_free:
+            if len(self._unsure) > (self.size // 2 if is_behind else self.size - 1):
                 await self._half(end)
             else:
                 await self._endpoint.writable(max(end - self._endpoint.time(), 0.001))
+            is_behind = False
 
     async def empty(self, timeout: float) -> None:
         """Return once the broker has all that was sent.
@@ -202,11 +211,14 @@ class Window:
 
     async def _half(self, end: float) -> None:
         """Wait until half of it is free; where it is not in time, some room will do."""
+        self._in_line += 1
         try:
             await self._wait_for(self.size // 2, end)
         except Unavailable:
-            if not self.has_room:
+            if not self._is_free:
                 raise
+        finally:
+            self._in_line -= 1
 
     async def _wait_for(self, count: int, end: float) -> None:
         """Wait until no more than ``count`` are on their way."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
@@ -230,11 +231,40 @@ async def test_where_it_was_full_it_waits_for_half_of_it_to_be_free() -> None:
     waiting = asyncio.create_task(window.room(5.0))
     await asyncio.sleep(0)
     way.answer()
-    assert window.has_room
     await asyncio.sleep(0)
+    assert len(window) == 3
     assert not waiting.done()
     way.answer()
     await waiting
+
+
+async def test_who_comes_while_others_wait_for_room_does_not_go_before_them() -> None:
+    way = Way()
+    window = window_on(way, size=4)
+    numbers = itertools.count(1)
+
+    async def publish(timeout: float) -> None:  # as a publisher does
+        if not window.has_room:
+            await window.room(timeout)
+        send(window, next(numbers))
+
+    for _ in range(4):
+        await publish(5.0)
+    first = asyncio.create_task(publish(5.0))
+    others: list[asyncio.Task[None]] = []
+    for _ in range(6):  # each takes what becomes free, if it may
+        await asyncio.sleep(0)
+        way.answer()
+        others.append(asyncio.create_task(publish(5.0)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        if first.done():
+            break
+    await asyncio.wait_for(first, 1.0)
+    while not all(other.done() for other in others):
+        way.answer()
+        await asyncio.sleep(0)
+    assert window.has_room
 
 
 async def test_room_for_one_is_enough_in_the_end() -> None:
