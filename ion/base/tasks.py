@@ -148,9 +148,9 @@ async def within(hook: asyncio.Task[Any], timeout: float | None) -> Any:
             await asyncio.wait({hook}, timeout=GRACE)
             if not hook.done():
                 log.error("task %s does not heed its cancellation", hook.get_name())
-    if not done:
         if hook.done() and not hook.cancelled():
-            hook.exception()  # what it raised when it was cut off is of no interest
+            hook.exception()  # raised below, or of no interest any more
+    if not done:
         message = f"{hook.get_name()} took longer than {timeout} s"
         raise Overdue(message)
     if hook.cancelled():

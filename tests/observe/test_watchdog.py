@@ -64,7 +64,8 @@ async def test_a_block_is_seen_while_it_lasts_and_told_once(
     assert watching.lag > LIMIT  # remembered for a while
     await until(lambda: watching.lag < LIMIT)
     watching.end()
-    first, second = [r.getMessage() for r in caplog.records if r.name == watchdog.__name__]
+    told = [r.getMessage() for r in caplog.records if r.name == watchdog.__name__]
+    first, second = [each for each in told if "stood still" not in each]  # a busy machine does
     assert re.match(r"the event loop has not turned for \d\.\d s; held up by", first)
     assert "in hold_up: time.sleep(0.01)" in first
     assert "turns again after" in second

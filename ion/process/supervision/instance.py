@@ -24,14 +24,18 @@ class Instance:
     :param saved: child id -> state that was saved last.
     :param ended: called when it has ended, once it was up.
     :ivar pid: once it is up.
+    :ivar has_begun: whether its start has; a task that is cancelled before never runs.
+    :ivar is_given_up: whether its start is.
     :ivar is_asked: whether it goes down on request, so that its state is handed over.
     """
 
     __slots__ = (
         "_ended",
         "_saved",
+        "has_begun",
         "id",
         "is_asked",
+        "is_given_up",
         "is_up",
         "pid",
         "process",
@@ -53,12 +57,15 @@ class Instance:
         self.task: asyncio.Task[Any] | None = None
         self.process: Any = None
         self.pid = ""
+        self.has_begun = False
+        self.is_given_up = False
         self.is_up = False
         self.is_asked = False
 
     def give_up(self) -> None:
-        """Cancel its start."""
-        if self.task is not None:
+        """Cancel its start, which says so itself."""
+        self.is_given_up = True
+        if self.task is not None and self.has_begun:
             self.task.cancel()
 
     def begins(self, process: Any) -> None:

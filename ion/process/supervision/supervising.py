@@ -86,6 +86,10 @@ class Driving(Process):
 
     async def _start(self, spec: ChildSpec, instance: Instance) -> None:
         current_call.set(None)  # a restart is on nobody's behalf: not on that of whom it died of
+        instance.has_begun = True
+        if instance.is_given_up:
+            self._not_started(instance, "it was given up")
+            return
         try:
             instance.pid = await self._host.spawn(
                 spec.target, name=spec.id, args=spec.args, parent=self.id, guardian=instance

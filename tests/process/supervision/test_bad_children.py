@@ -15,8 +15,16 @@ from typing import Any
 
 import pytest
 
-from ion import ChildSpec, Container, Process, ReceivedContainerError, StartError, Supervisor
+from ion import (
+    ChildSpec,
+    Container,
+    Process,
+    ReceivedContainerError,
+    StartError,
+    Supervisor,
+)
 from ion.base import tasks
+from ion.base.errors import LifecycleError
 from tests.process.supervised import (
     EVENTS,
     FOREVER,
@@ -334,6 +342,20 @@ async def test_while_one_fails_again_and_again_its_supervisor_can_be_asked(
     misbehave("", "")
     await here.supervisor.restart_child("bad")
     assert set(here.phases().values()) == {"up"}
+
+
+async def test_a_start_that_is_given_up_before_its_task_has_begun_is_told(host: Container) -> None:
+    here = await bad(host, "a")
+    more = ChildSpec(id="more", target=Child)
+    adding = asyncio.create_task(here.supervisor.start_child(more))
+    ending = asyncio.create_task(here.supervisor.terminate_child("more"))  # in the same turn
+    async with asyncio.timeout(20):
+        await ending
+        with pytest.raises(LifecycleError, match="given up"):
+            await adding
+    assert here.phases() == {"a": "up", "bad": "up", "more": "down"}
+    await here.supervisor.restart_child("more")
+    assert here.phases()["more"] == "up"
 
 
 # what leaves others behind
