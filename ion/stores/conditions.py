@@ -17,6 +17,12 @@ _EXAMPLES = (
 )
 
 
+class _Asked(msgspec.Struct):
+    """Holds a predicate: msgspec keeps how a struct is read, and makes it anew for a bare union."""
+
+    where: Predicate
+
+
 def predicate_of(where: Any) -> Predicate | None:
     """Return the predicate that comes from elsewhere; None: everything.
 
@@ -26,15 +32,17 @@ def predicate_of(where: Any) -> Predicate | None:
 
     :raises InvalidRequest: it is neither; the message has an example.
     """
-    if where is None or isinstance(where, Predicate):
+    if where is None:
+        return None
+    if where.__class__ is not dict and isinstance(where, Predicate):
         return where
     try:
         if isinstance(where, Mapping) and "is" not in where:
             terms = [term for name in where for term in _terms(name, where[name])]
             where = terms[0] if len(terms) == 1 else {"is": "and", "terms": terms}
-        return msgspec.convert(where, Predicate)  # type: ignore[no-any-return]
+        return msgspec.convert({"where": where}, _Asked).where
     except msgspec.ValidationError as error:
-        message = f"where: {error}; it is a map as {_EXAMPLES}"
+        message = f"{error}; where is a map as {_EXAMPLES}"
         raise InvalidRequest(message) from None
 
 
