@@ -45,7 +45,7 @@ def test_a_map_says_all_of_it_attribute_by_attribute():
         (["kind", "=", "ctd"], "got `array`"),
         ({"depth": {">": 5}}, "'>'"),
         ({"depth": {}}, "got `object`"),
-        ({1: 2}, r"got `int` - at `\$.name`"),
+        ({1: 2}, r"got `int` - at `\$.where.name`"),
         ({"is": "compare", "name": "depth", "op": "=", "value": 1}, "'='"),
         ({"is": "compare", "name": "depth", "op": "GT"}, "`value`"),
         ({"is": "absent", "name": "depth", "value": 1}, "unknown field `value`"),
