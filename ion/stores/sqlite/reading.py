@@ -120,12 +120,16 @@ class Reader:
 
     async def let_others(self) -> None:
         """Let other tasks run, unless they are about to; due where ``in_a_row`` is over ``due``."""
+        if self.is_turn_of_others():
+            self.in_a_row = 0
+            await asyncio.sleep(0)
+
+    def is_turn_of_others(self) -> bool:
+        """Return whether :meth:`let_others` would wait; due where ``in_a_row`` is over ``due``."""
         if self.due < IN_A_ROW:
             self.due = IN_A_ROW
             asyncio.get_running_loop().call_soon(self._others_had_turn)
-        if self.in_a_row > IN_A_ROW:
-            self.in_a_row = 0
-            await asyncio.sleep(0)
+        return self.in_a_row > IN_A_ROW
 
     def _others_had_turn(self) -> None:
         self.in_a_row = 0

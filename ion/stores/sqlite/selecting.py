@@ -165,7 +165,9 @@ class Prepared:
     def find(self, value: Any) -> tuple[list[bytes], str | None] | None:
         """See :meth:`ion.stores.prepared.Finder.find`."""
         reader, plan = self._reader, self._plan
-        if reader.in_a_row > reader.due or self._table.form is not self._form:
+        if reader.in_a_row > reader.due and reader.is_turn_of_others():
+            return None
+        if self._table.form is not self._form:
             return None
         if value.__class__ is not self._kind or not is_plain(value):
             return None
