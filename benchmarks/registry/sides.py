@@ -18,9 +18,9 @@ from typing import Any, Protocol
 from benchmarks.stores.turns import BARE, ION, Call
 from ion import Container
 from ion.services.resource_registry.client import ResourceRegistryClient
-from ion.services.resource_registry.keeping import Home, encode, resource_index
 from ion.services.resource_registry.model import Attribute, Resource
 from ion.services.resource_registry.service import ResourceRegistryService
+from ion.services.resource_registry.stores import RegistryStores, encode, resource_index
 from ion.stores.query import A
 from ion.stores.store import Put
 
@@ -85,9 +85,11 @@ class Side(Protocol):
 class Registry:
     """ION's side."""
 
-    def __init__(self, container: Container, home: Home, client: ResourceRegistryClient) -> None:
+    def __init__(
+        self, container: Container, home: RegistryStores, client: ResourceRegistryClient
+    ) -> None:
         self.container = container
-        self._home = home
+        self._stores = home
         self._client = client
 
     async def by_serial(self, serial: str) -> Sequence[Any]:
@@ -102,11 +104,11 @@ class Registry:
 
     async def fill(self, count: int) -> None:
         """Write what ``create_many`` would, without its events and owners."""
-        schema = await self._home.schema("CTD")
+        schema = await self._stores.schema("CTD")
         every = resources(count)
         while some := list(islice(every, BATCH)):
             puts = [Put(r.id, encode(r), index=resource_index(r, schema)) for r in some]
-            await self._home.resources.write(puts)
+            await self._stores.resources.write(puts)
 
 
 @asynccontextmanager
@@ -118,7 +120,7 @@ async def registry(url: str) -> AsyncIterator[Registry]:
         await client.register_type("Device", ATTRIBUTES)
         await client.register_type("CTD", parent="Device")
         process: Any = container.processes[pid]
-        yield Registry(container, process._home, client)
+        yield Registry(container, process._stores, client)
 
 
 def workload(ion: Side, bare: Side, count: int) -> dict[str, dict[str, Call]]:

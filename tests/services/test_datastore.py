@@ -18,8 +18,8 @@ from ion.objects.element import Kind, Link, element, hash_of
 from ion.process.peering import FarPeer, Peering
 from ion.process.storeerrors import heard
 from ion.services.datastore.client import DatastoreClient, new_workbench
-from ion.services.datastore.making import Making
-from ion.services.datastore.making import made as made_once
+from ion.services.datastore.committing import Committing
+from ion.services.datastore.committing import made as made_once
 from ion.services.datastore.service import DatastoreService
 from ion.services.echo.service import EchoService
 
@@ -409,8 +409,10 @@ async def test_a_commit_that_comes_again_undoes_nothing(expects: bool) -> None:
     bench = await new_workbench()
     own = bench.repository("ctd")
 
-    def making(value: int, at: float, expected: str | None, is_repeat: bool = False) -> Making:
-        return Making(lambda tree: tree.set("n", value), "main", expected, "ada", "", at, is_repeat)
+    def making(value: int, at: float, expected: str | None, is_repeat: bool = False) -> Committing:
+        return Committing(
+            lambda tree: tree.set("n", value), "main", expected, "ada", "", at, is_repeat
+        )
 
     before = (await made_once(own, bench.home, making(0, 1.0, ""))).hash if expects else None
     first = await made_once(own, bench.home, making(1, 5.0, before))

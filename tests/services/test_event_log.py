@@ -9,9 +9,9 @@ import time
 import pytest
 
 from ion import BadRequest, InvalidRequest, LifecycleError, Unavailable
+from ion.services.events.checkpoints import Checkpoints
 from ion.services.events.log import EventLog
 from ion.services.events.model import INDICES, Arrived, Wanted, arrived, offset_of, query_of
-from ion.services.events.places import Places
 from ion.services.events.writer import Writer
 from ion.stores.opening import open_datastore
 
@@ -69,7 +69,7 @@ async def test_two_writers_of_one_log_keep_each_event_once_and_in_order(datastor
 
 
 async def test_a_place_is_one_processes_at_a_time(datastore):
-    places = Places(await datastore.store(f"places_{time.time_ns()}"))
+    places = Checkpoints(await datastore.store(f"places_{time.time_ns()}"))
     assert (await places.claim("crew", "a", 60.0)).owner == "a"
     assert (await places.claim("crew", "b", 60.0)).owner == "a"
     assert await places.keep("crew", "a", 17, False, 0.0)

@@ -195,13 +195,13 @@ async def test_a_refresh_is_tried_again_for_a_while_only(
     client = IdentityClient(script)
     first = await client.authenticate("ada", secret=ada)
     second = await client.refresh(first.refresh)
-    monkeypatch.setattr("ion.services.identity.granting.GRACE", 0.0)
+    monkeypatch.setattr("ion.services.identity.tokenops.GRACE", 0.0)
     with pytest.raises(Unauthorized, match="used before"):
         await client.refresh(first.refresh)
     with pytest.raises(Unauthorized, match="session is over"):
         await client.refresh(second.refresh)
     lost = await client.authenticate("ada", secret=ada)
-    monkeypatch.setattr("ion.services.identity.granting.GRACE", 10.0)
+    monkeypatch.setattr("ion.services.identity.tokenops.GRACE", 10.0)
     given = await client.refresh(lost.refresh)
     again = await client.refresh(lost.refresh)
     with pytest.raises(Unauthorized, match="used before"):
@@ -375,7 +375,7 @@ async def test_it_keeps_no_secret(container: Container, admin: IdentityClient, a
     service = container.processes[pid]
     assert isinstance(service, IdentityService)
     grant = await IdentityClient(container).authenticate("ada", secret=ada)
-    rows = await service.book._rows.scan()
+    rows = await service.accounts._rows.scan()
     assert rows.items
     for entry in rows.items:
         for secret in (ada, grant.refresh, grant.token, grant.refresh.partition(".")[2]):
@@ -558,7 +558,7 @@ async def test_who_was_cut_off_asks_what_was_revoked_meanwhile(
         token = told(second, "ann")
         assert await asked(second, token) == [OPERATOR]
         service = next(p for p in first.processes.values() if isinstance(p, IdentityService))
-        await service.book.revoke(Revocation("actor", "ann", time.time(), time.time() + 999))
+        await service.accounts.revoke(Revocation("actor", "ann", time.time(), time.time() + 999))
         assert await asked(second, token) == [OPERATOR]  # nobody has told it
         await asyncio.to_thread(rabbitmq_server.close_connections)
         async with asyncio.timeout(30):

@@ -407,12 +407,12 @@ async def test_a_new_instance_declares_again_and_finishes_what_was_begun(
     await client.subscribe("archive", "lab/ctd", ["#"])
     await client.subscribe("archive", "doomed", ["#"])
     (service,) = [p for p in one.processes.values() if isinstance(p, PubsubService)]
-    keeper = service._keeper
+    reconciler = service._reconciler
 
     async def killed(*_: Any) -> None:
         raise RuntimeError("as if it were killed")
 
-    keeper.broker.tell = killed  # type: ignore[method-assign]
+    reconciler.broker.tell = killed  # type: ignore[method-assign]
     with pytest.raises(ReceivedContainerError, match="killed"):
         await client.undeclare_point("doomed", force=True)
     await one.stop_app("pubsub")
@@ -458,7 +458,7 @@ async def test_a_change_is_whole_though_its_caller_gives_up(
     await client.declare_point("ctd")
     await client.subscribe("archive", "ctd", ["#"])
     (service,) = [p for p in one.processes.values() if isinstance(p, PubsubService)]
-    broker, reached, go_on = service._keeper.broker, asyncio.Event(), asyncio.Event()
+    broker, reached, go_on = service._reconciler.broker, asyncio.Event(), asyncio.Event()
     delete_queue = broker.delete_queue
 
     async def held(record: Any, patterns: Any) -> int:
@@ -472,7 +472,7 @@ async def test_a_change_is_whole_though_its_caller_gives_up(
     caller.cancel()
     await until(lambda: not service._begun())
     go_on.set()
-    await until(lambda: not service._keeper._going)
+    await until(lambda: not service._reconciler._going)
     assert [p.name async for p in client.points()] == ["events"]
     assert not await is_there(other, "test.xp.ctd")
 

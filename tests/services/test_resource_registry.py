@@ -232,7 +232,7 @@ async def test_a_pattern_is_for_all_of_a_text_and_holds_nobody_up() -> None:
                 await registry.create("Code", "c", {"code": wrong})
         made = await registry.create("Code", "c", {"code": "é" * 1000})
         # one that was registered as Python's, before
-        home = one(container, "resource_registry")._home
+        home = one(container, "resource_registry")._stores
         old = msgspec.structs.replace(
             await registry.type("Code"),
             name="Old",
@@ -332,13 +332,13 @@ async def test_history_and_as_of(container: Container, registry: ResourceRegistr
         with pytest.raises(NotFound, match="deleted"):
             await call
     assert (await registry.history(key)).items[0].change == "delete"
-    changing = await registry.create("Site", "s")
+    transaction = await registry.create("Site", "s")
     for n in range(4):
-        await registry.update(changing.id, name=f"s{n}")
-    home = one(container, "resource_registry")._home
-    home.history = Meanwhile(home.history, lambda: registry.update(changing.id, name="later"))
-    found = await registry.history(changing.id, limit=2)
-    rest = await registry.history(changing.id, cursor=found.cursor)
+        await registry.update(transaction.id, name=f"s{n}")
+    home = one(container, "resource_registry")._stores
+    home.history = Meanwhile(home.history, lambda: registry.update(transaction.id, name="later"))
+    found = await registry.history(transaction.id, limit=2)
+    rest = await registry.history(transaction.id, cursor=found.cursor)
     assert [r.revision for r in (*found.items, *rest.items)] == [
         5,
         4,
@@ -346,7 +346,7 @@ async def test_history_and_as_of(container: Container, registry: ResourceRegistr
         2,
         1,
     ]  # none twice, though it has 6 now
-    assert (await registry.read(changing.id)).revision == 6
+    assert (await registry.read(transaction.id)).revision == 6
     beyond = await registry.history(key, cursor="z")  # of what was thinned out, or made up
     assert (beyond.items, beyond.cursor) == ([], None)
 
@@ -743,7 +743,7 @@ async def test_how_many_calls_of_the_store_it_takes(
     site = (await registry.create("Site", "s")).id
     await registry.create("CTD", "first", {"serial": "A-1"}, id="first")
     await registry.associate(site, "hasDevice", "first")
-    home = one(container, "resource_registry")._home
+    home = one(container, "resource_registry")._stores
     calls: Counter[str] = Counter()
 
     def counted(store: Any, name: str) -> None:

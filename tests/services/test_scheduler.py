@@ -20,7 +20,7 @@ from ion.base.errors import Conflict, ContentTooLarge, InvalidRequest, NotFound,
 from ion.process.events.types import TimerFired
 from ion.process.identity import acting, current_identity
 from ion.process.identity.trust import issuer_of
-from ion.services.scheduler import book, deciding, receivers, ticker
+from ion.services.scheduler import deciding, receivers, taskstore, ticker
 from ion.services.scheduler.client import SchedulerClient
 from ion.services.scheduler.model import Kept, Schedule, Target, Task
 from ion.services.scheduler.service import SchedulerService
@@ -436,7 +436,7 @@ async def test_much_that_is_over_goes_in_one_sweep_and_keeps_nothing_waiting(nea
     process = service(near)
     schedule, target = Schedule(at=1.0), Target(origin="x")
     over = [Task(id=f"{n}", schedule=schedule, target=target, state="done") for n in range(1100)]
-    await process._rows.write([book.put_of(Kept(task=task, ended=2.0), 0) for task in over])
+    await process._rows.write([taskstore.put_of(Kept(task=task, ended=2.0), 0) for task in over])
     process._ticker._swept = -YEAR  # as it is once a minute
     await near.client.add("tick", every=0.02)
     async with asyncio.timeout(20):
@@ -463,15 +463,15 @@ async def test_two_at_the_same_book_fire_each_once(near: Scene) -> None:
 async def test_a_task_that_cannot_be_read_or_sent_holds_no_other_up(near: Scene) -> None:
     process = service(near)
     rows = process._rows
-    await rows.put("bad", b"\xc1", index={book.SENDS: 1.0, book.CALLS: 1.0})
+    await rows.put("bad", b"\xc1", index={taskstore.SENDS: 1.0, taskstore.CALLS: 1.0})
     target = Target(origin="x" * 300)  # no topic
     schedule = Schedule(at=1.0, grace=1e9)
     await rows.write(
-        [book.put_of(Kept(task=Task(id="mad", schedule=schedule, target=target, due=1.0)), 0)]
+        [taskstore.put_of(Kept(task=Task(id="mad", schedule=schedule, target=target, due=1.0)), 0)]
     )
     gone = Schedule(cron="* * * * *", timezone="Atlantis/Centre")  # as it was known elsewhere
     lost = Kept(task=Task(id="lost", schedule=gone, target=Target(origin="lost"), due=1.0))
-    await rows.write([book.put_of(lost, 0)])
+    await rows.write([taskstore.put_of(lost, 0)])
     await near.client.add("good", every=0.02)
     await until(lambda: len(near.listener.heard) > 3)
     lost.task = await until_of(near, "lost", lambda task: task.trouble)
@@ -496,21 +496,21 @@ async def test_what_is_not_due_is_not_read(near: Scene) -> None:
             Kept(task=Task(id=f"{n}", schedule=schedule, target=target, due=due))
             for n in range(first, first + 500)
         ]
-        await process._rows.write([book.put_of(each, 0) for each in kept])
+        await process._rows.write([taskstore.put_of(each, 0) for each in kept])
     read = 0
-    decode = book._decode
+    decode = taskstore._decode
 
     def counted(data: bytes) -> Kept:
         nonlocal read
         read += 1
         return decode(data)
 
-    book._decode = counted  # type: ignore[assignment]
+    taskstore._decode = counted  # type: ignore[assignment]
     try:
         await near.client.add("tick", every=0.02)
         await until(lambda: len(near.listener.heard) > 10)
     finally:
-        book._decode = decode
+        taskstore._decode = decode
     assert read < 100
 
 

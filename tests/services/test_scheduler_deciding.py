@@ -13,7 +13,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from ion.services.scheduler import asking, book, deciding, times
+from ion.services.scheduler import deciding, taskstore, times, validation
 from ion.services.scheduler.model import Firing, Kept, Schedule, Target
 
 NOW = 1.8e9
@@ -40,7 +40,7 @@ class Owner(RuleBasedStateMachine):
     ) -> None:
         rest = {"misfire": misfire, "grace": 5.0, "most": 10, "jitter": jitter}
         schedule = Schedule(every=every, end=NOW + end if end else None, **rest)  # type: ignore[arg-type]
-        self.kept = asking.kept_of(
+        self.kept = validation.kept_of(
             "t", schedule, what, NOW, by="", owner="", description="", keep=5
         )
         self.now = self.latest = NOW
@@ -148,10 +148,10 @@ class Owner(RuleBasedStateMachine):
         assert task.fired == len(self.fired)
         assert task.state != "done" or task.due is None
         assert task.state == "done" or task.due is not None or task.running is not None
-        look = book.index_of(self.kept)
-        assert look[book.SENDS] is None or look[book.CALLS] is None
+        look = taskstore.index_of(self.kept)
+        assert look[taskstore.SENDS] is None or look[taskstore.CALLS] is None
         if task.state == "active":
-            assert look[book.SENDS] is not None or look[book.CALLS] is not None
+            assert look[taskstore.SENDS] is not None or look[taskstore.CALLS] is not None
 
     @invariant()
     def none_is_lost_while_the_clock_goes_on(self) -> None:
@@ -179,7 +179,7 @@ TestOwner = Owner.TestCase
 def test_who_is_far_behind_takes_turns_with_all_that_are_due() -> None:
     words = {"by": "", "owner": "", "description": "", "keep": 5}
     behind = Schedule(every=1.0, start=NOW, misfire="all", most=1000)
-    kept = asking.kept_of("behind", behind, KINDS[0], NOW, **words)  # type: ignore[arg-type]
+    kept = validation.kept_of("behind", behind, KINDS[0], NOW, **words)  # type: ignore[arg-type]
     now = NOW + 3600.0
     move = deciding.look(kept, now)
     assert move is not None

@@ -40,11 +40,11 @@ from ion.process.granules.arrays import pieces
 from ion.process.granules.names import store_of
 from ion.process.granules.tracking import Seen
 from ion.process.redelivery.deadletters import list_dead_letters, peek, replay
-from ion.services.streams import keeping, persisting, registry
-from ion.services.streams import kept as keeps
+from ion.services.streams import log as keeps
+from ion.services.streams import recorder, recorders, registry
+from ion.services.streams.checkpoints import Checkpoints
 from ion.services.streams.client import StreamsClient
-from ion.services.streams.kept import HEAD, INDICES, SILENT, Log
-from ion.services.streams.places import Places
+from ion.services.streams.log import HEAD, INDICES, SILENT, Log
 from ion.stores.opening import open_datastore
 
 _names = itertools.count(1)
@@ -105,7 +105,7 @@ async def fill(publisher: StreamPublisher, numbers: range) -> None:
     await publisher.flush()
 
 
-async def kept(streams: StreamsClient, count: int, stream: str = "ctd") -> None:
+async def log(streams: StreamsClient, count: int, stream: str = "ctd") -> None:
     """Wait until so many were kept."""
     async with asyncio.timeout(20):
         while (await streams.describe(stream)).last < count:
@@ -122,7 +122,7 @@ async def test_what_is_kept_is_read_by_offset_time_and_from_the_end(container: C
     await streams.persist("ctd")
     publisher = await (await spawn(container, Sensor)).open("ctd", CTD, register=True)
     await fill(publisher, range(150))
-    await kept(streams, 150)
+    await log(streams, 150)
 
     async def read(**how: Any) -> list[float]:
         return values([granule async for granule in streams.read("ctd", **how)])
@@ -174,7 +174,7 @@ async def test_a_replay_waits_for_room_in_the_mailbox(container: Container) -> N
     streams = await started(container)
     await streams.persist("ctd", create=True)
     await fill(await (await spawn(container, Sensor)).open(), range(60))
-    await kept(streams, 60)
+    await log(streams, 60)
     listener = await spawn(container, Crowded)
     await listener.listen(after=0)
     await until(lambda: listener.heard and listener.heard[-1].offset == 60)
@@ -249,7 +249,7 @@ async def test_those_of_a_name_take_turns_at_a_replay(
     await listeners[2].listen(name="report", after=0)
     await fill(publisher, range(20, 30))
     await until(lambda: len(listeners[1].heard) == 22)
-    places = await Places.open(await container.datastore())
+    places = await Checkpoints.open(await container.datastore())
     async with asyncio.timeout(20):
         while (await places.claim("ctd", "report", "nobody", 100.0)).after != 30:
             await asyncio.sleep(0.005)
@@ -271,7 +271,7 @@ async def test_what_a_replay_by_name_fails_at_is_tried_again_then_a_dead_letter(
         streams = await started(container)
         await streams.persist("ctd", create=True)
         await fill(await (await spawn(container, Sensor)).open(), range(4))
-        await kept(streams, 4)
+        await log(streams, 4)
         picky = await spawn(container, Picky)
         picky.error = error
         await picky.listen(name="picky", after=0)
@@ -304,8 +304,8 @@ async def test_a_granule_that_kills_who_hears_it_is_given_up(
         streams = await started(container)
         await streams.persist("ctd", create=True)
         await fill(await (await spawn(container, Sensor)).open(), range(4))
-        await kept(streams, 4)
-        places = await Places.open(await container.datastore())
+        await log(streams, 4)
+        places = await Checkpoints.open(await container.datastore())
         for n in range(killed):  # they become silent at once, the first one behind offset 1
             await places.claim("ctd", "picky", f"p{n}", 0.0)
             if not n:
@@ -338,7 +338,7 @@ async def test_where_the_service_is_away_it_goes_on_later(container: Container) 
 async def test_only_the_newest_are_kept(
     container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(persisting, "EXPIRE_EVERY", 0.05)
+    monkeypatch.setattr(recorder, "EXPIRE_EVERY", 0.05)
     streams = await started(container)
     await streams.persist("ctd", granules=10, create=True)
     await streams.persist("old", seconds=3600, create=True)
@@ -346,8 +346,8 @@ async def test_only_the_newest_are_kept(
     for publisher in publishers:
         await fill(publisher, range(100))
     await publishers[1].publish({"x": [100.0]}, time=time.time())
-    await kept(streams, 100)
-    await kept(streams, 101, "old")
+    await log(streams, 100)
+    await log(streams, 101, "old")
     assert values(await streams.last("ctd", 50)) == [float(n) for n in range(90, 100)]
     async with asyncio.timeout(20):
         while (await streams.describe("old")).first != 101:
@@ -360,7 +360,7 @@ async def test_a_deleted_stream_is_gone_and_its_publishers_know(container: Conta
     await streams.persist("ctd", create=True)
     publisher = await (await spawn(container, Sensor)).open()
     await fill(publisher, range(5))
-    await kept(streams, 5)
+    await log(streams, 5)
     queue = "test.sub.streams.persist-ctd"
     transport = container._endpoint.transport
     assert await transport.queue_info(queue) is not None
@@ -378,7 +378,7 @@ async def test_a_deleted_stream_is_gone_and_its_publishers_know(container: Conta
     await streams.persist("ctd", create=True)
     again = await (await spawn(container, Sensor)).open()
     await fill(again, range(3))
-    await kept(streams, 3)
+    await log(streams, 3)
     assert [g.offset for g in await streams.last("ctd", 10)] == [1, 2, 3]
 
 
@@ -425,7 +425,7 @@ async def test_what_cannot_be_kept_is_a_dead_letter_and_the_stream_goes_on(
     wrong = {"stream": "raw", "publisher": "p", "number": 1, "time": 0.0, "fields": {}}
     await container.publish("streams", "ctd", wrong)
     await publisher.publish({"x": [7.0]})
-    await kept(streams, 2)
+    await log(streams, 2)
     assert [g["x"].size for g in await streams.last("ctd", 5)] == [most // 8, 1]
     letters: list[Any] = []
     async with asyncio.timeout(10):
@@ -442,18 +442,18 @@ async def test_a_store_that_is_away_for_a_while(
     container: Container, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What it did not take is tried again, and what it took before it went is not there twice."""
-    monkeypatch.setattr(persisting, "PAUSE", 0.01)
+    monkeypatch.setattr(recorder, "PAUSE", 0.01)
     streams = await started(container)
     await streams.persist("ctd", create=True)
     publisher = await (await spawn(container, Sensor)).open()
     (service,) = [p for p in container.processes.values() if p.name == "streams"]
-    log = service.keeping._persisting["ctd"].log  # type: ignore[attr-defined]
+    log = service.recorders._recorders["ctd"].log  # type: ignore[attr-defined]
     store = log._store = Failing(log._store)
     count = 0
     while store.failures:
         await fill(publisher, range(count, count + 10))
         count += 10
-        await kept(streams, count)
+        await log(streams, count)
     assert values([g async for g in streams.read("ctd")]) == [float(n) for n in range(count)]
     assert 0 < caplog.text.count("is not kept for now") < 5  # what goes on is told of once
 
@@ -550,7 +550,7 @@ async def test_one_instance_at_a_time_keeps_a_stream(
     listener = await spawn(other, Listener)
     await listener.listen(after=0)
     await fill(publisher, range(20))
-    await kept(streams, 20)
+    await log(streams, 20)
     await container.stop_app("streams")
     await fill(publisher, range(20, 40))
     await until(lambda: len(listener.heard) >= 40)
@@ -576,7 +576,7 @@ async def test_a_log_with_two_writers_and_what_comes_twice(tmp_path: Path) -> No
     assert one.end.last == 8
     assert Seen(8, 255).take(3) is None
     assert HEAD == "head"
-    assert keeping.PAGE > 0
+    assert recorders.PAGE > 0
     await datastore.close()
 
 

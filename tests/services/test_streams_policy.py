@@ -12,7 +12,7 @@ from ion.process.granules import Granule, StreamPublisher, StreamSubscriber, Tra
 from ion.process.granules.ordered import ordered_queue
 from ion.process.identity.acting import acting
 from ion.services.streams.client import StreamsClient
-from ion.services.streams.persisting import queue_name
+from ion.services.streams.recorder import queue_name
 from tests.process.policy.policed import policed, token, write
 
 

@@ -1,7 +1,7 @@
 """Assimilation: items are read in worker threads, and entered in the order of the bundle.
 
-Small contents go many at a time into one write; a larger one goes onto the shelf first. An item is
-entered whole, or nothing of it is.
+Small contents go many at a time into one write; a larger one goes to the content store first. An
+item is entered whole, or nothing of it is.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from ion.base.errors import ContentTooLarge, IonError
 from ion.services.contexts import codes
 from ion.services.contexts.catalog import Catalog
 from ion.services.contexts.codes import ItemError
+from ion.services.contexts.dependencies import ordered
 from ion.services.contexts.draft import INLINE, Arriving, Draft, Meter, Pieces, check_size
 from ion.services.contexts.entering import enter
 from ion.services.contexts.model import BundleResult, Item, ItemResult, Progress
-from ion.services.contexts.ordering import ordered
 from ion.services.contexts.places import Places
 from ion.services.contexts.roots import Roots
-from ion.services.contexts.sources.choosing import drafts_of
+from ion.services.contexts.sources.dispatch import drafts_of
 
 GROUP = 256  # items, or contents, that are entered at once
 _GROUP_BYTES = 8 * 1024 * 1024

@@ -16,6 +16,7 @@ from ion.process.conversations.request import RequestConversation
 from ion.process.storeerrors import heard
 from ion.services.contexts.buffers import sized
 from ion.services.contexts.codes import DONE, ItemError
+from ion.services.contexts.dependencies import portioned
 from ion.services.contexts.model import (
     BlobEntry,
     BundleResult,
@@ -29,7 +30,6 @@ from ion.services.contexts.model import (
     Tags,
     TagStat,
 )
-from ion.services.contexts.ordering import portioned
 
 Source = bytes | bytearray | memoryview | AsyncIterable[bytes]
 MAX_SIZE = 256 * 1024 * 1024

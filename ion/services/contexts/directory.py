@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ion.services.contexts.model import BlobEntry, TagStat
-from ion.services.contexts.natural import natural
+from ion.services.contexts.natural_sort import natural_key
 from ion.services.contexts.rows import Blob, Part
 
 
@@ -42,7 +42,7 @@ class Tag:
             held = [
                 Held(self.name, part, blob) for part in self.parts.values() for blob in part.blobs
             ]
-            held.sort(key=lambda each: natural(each.blob.name))
+            held.sort(key=lambda each: natural_key(each.blob.name))
             self._blobs = {each.blob.name: each for each in held}
         return self._blobs
 

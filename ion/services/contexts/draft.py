@@ -31,7 +31,7 @@ class Draft:
     :ivar name: the content is one blob of this name; None: a blob a piece, chunk_0, chunk_1, ...
     :ivar pieces: opens it, and gives its bytes in order; it runs in a worker thread.
     :ivar arriving: gives them instead, on the event loop.
-    :ivar place: on the shelf, where it is there; ``revision`` is that of the row that says so.
+    :ivar place: in the content store, where it is there; ``revision`` is that of its row.
     :ivar size: of the content; None: not known before it was read.
     """
 

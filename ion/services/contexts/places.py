@@ -1,4 +1,4 @@
-"""Places on the shelf, from their first moment to their last.
+"""Places in the content store, from their first moment to their last.
 
 A place is written down before a content goes there, and again when nobody needs it any more; so
 what was begun by an instance that was killed is found, and removed by whichever one sweeps.
@@ -15,9 +15,9 @@ from threading import Event
 
 from ion.base.errors import Conflict, IonError
 from ion.services.contexts import rows
+from ion.services.contexts.content_store import ContentStore
 from ion.services.contexts.draft import Arriving, Pieces
 from ion.services.contexts.rows import PENDING, TRASH, Pending, encoded, pending_of
-from ion.services.contexts.shelf import Shelf
 from ion.stores.store import ABSENT, Entry, Store
 
 log = logging.getLogger(__name__)
@@ -34,8 +34,10 @@ class Places:
     :param linger: seconds that a content stays for those who are reading it.
     """
 
-    def __init__(self, store: Store, shelf: Shelf, abandoned: float, linger: float) -> None:
-        self.shelf = shelf
+    def __init__(
+        self, store: Store, contents: ContentStore, abandoned: float, linger: float
+    ) -> None:
+        self.contents = contents
         self._store = store
         self._abandoned = abandoned
         self._linger = linger
@@ -58,17 +60,17 @@ class Places:
     async def put(
         self, place: str, pieces: Pieces | Arriving, stop: Event, look: Callable[[], None]
     ) -> str:
-        """Put a content; return what the shelf calls it. Where this raises, nothing is there.
+        """Put a content; return what the store calls it. Where this raises, nothing is there.
 
         :param stop: is set where this is cancelled: the pieces end then.
         :param look: is called now and then.
-        :raises IonError: as :meth:`Shelf.put`.
+        :raises IonError: as :meth:`ContentStore.put`.
         """
 
         async def note(ref: str) -> None:
             await self._sign(place, ref)
 
-        task = asyncio.ensure_future(self.shelf.put(place, pieces, note))
+        task = asyncio.ensure_future(self.contents.put(place, pieces, note))
         try:
             return await self._followed(task, place, look)
         except BaseException:
@@ -136,11 +138,11 @@ class Places:
                 with contextlib.suppress(Conflict):
                     await self._abandon(entry.key, pending.ref, entry.revision)
                     count += 1
-        await self.shelf.tidy()
+        await self.contents.tidy()
         return count
 
     async def _drop(self, key: str, place: str, ref: str) -> None:
-        await self.shelf.remove(place, ref)
+        await self.contents.remove(place, ref)
         await self._store.remove(key)
 
     async def keep_swept(self, every: float, soon: asyncio.Event) -> None:

@@ -15,11 +15,11 @@ from ion.base.errors import Damaged, InvalidRequest, NotFound
 from ion.base.patterns import Pattern, compiled
 from ion.services.contexts.buffers import sized
 from ion.services.contexts.catalog import Catalog
+from ion.services.contexts.content_store import ContentStore
 from ion.services.contexts.directory import Held, Tag
 from ion.services.contexts.model import BlobEntry, Frame
-from ion.services.contexts.natural import natural
+from ion.services.contexts.natural_sort import natural_key
 from ion.services.contexts.rows import DATA, ROW
-from ion.services.contexts.shelf import Shelf
 from ion.stores.store import Store
 
 FRAME = 512 * 1024  # bytes of a piece
@@ -74,8 +74,8 @@ class Selection:
     def _take(self, tag: Tag, found: list[Held]) -> None:
         held = _matching(tag, self.blob)
         if self.after is not None and tag.name == self.after[0]:
-            start = natural(self.after[1])
-            held = [each for each in held if natural(each.blob.name) > start]
+            start = natural_key(self.after[1])
+            held = [each for each in held if natural_key(each.blob.name) > start]
         found += held
 
     def _bounded(self, found: list[Held]) -> list[Held]:
@@ -102,9 +102,9 @@ def _matching(tag: Tag, pattern: Pattern) -> list[Held]:
 class Reader:
     """Reads the bytes of blobs, and checks them."""
 
-    def __init__(self, store: Store, shelf: Shelf) -> None:
+    def __init__(self, store: Store, contents: ContentStore) -> None:
         self._store = store
-        self._shelf = shelf
+        self._contents = contents
 
     async def packed(self, wanted: Sequence[Held]) -> bytes:
         """Return the bytes of blobs, one after another. No more memory is taken than for these.
@@ -164,7 +164,7 @@ class Reader:
             if data is None:
                 raise _gone(held)
             return data[start : start + size]
-        return await self._shelf.read(part.place, part.ref, start, size)
+        return await self._contents.read(part.place, part.ref, start, size)
 
     async def _fill(self, wanted: Sequence[Held], view: memoryview) -> None:
         rooms: list[memoryview] = []
@@ -191,18 +191,18 @@ class Reader:
                 in_rows.append((held, room))
             elif held.blob.size:
                 if run and run[0][0].part.place != held.part.place:
-                    await self._from_shelf(run)
+                    await self._from_contents(run)
                     run = []
                 run.append((held, room))
         if run:
-            await self._from_shelf(run)
+            await self._from_contents(run)
         for start in range(0, len(in_rows), _ROWS):
             await self._from_rows(in_rows[start : start + _ROWS])
 
-    async def _from_shelf(self, run: list[tuple[Held, memoryview]]) -> None:
+    async def _from_contents(self, run: list[tuple[Held, memoryview]]) -> None:
         part = run[0][0].part
         rooms = [(held.blob.offset, room, held.blob.crc) for held, room in run]
-        wrong = await self._shelf.read_into(part.place, part.ref, rooms)
+        wrong = await self._contents.read_into(part.place, part.ref, rooms)
         if wrong is not None:
             raise _damaged(run[wrong][0].entry)
 

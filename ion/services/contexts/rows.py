@@ -1,9 +1,9 @@
 """What is kept of a tag: a row for each source that was assimilated into it.
 
-A row lists the source's blobs; small contents are in a row of their own, larger ones on the shelf
-(:mod:`ion.services.contexts.shelf`), under a *place*. Where a content is to go is written down
-before it goes there, and what is no longer needed before it is removed, so that whatever breaks off
-is found.
+A row lists the source's blobs; small contents are in a row of their own, larger ones in the content
+store (:mod:`ion.services.contexts.content_store`), under a *place*. Where a content is to go is
+written down before it goes there, and what is no longer needed before it is removed, so that
+whatever breaks off is found.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROW: Final = "row"  # contents are in the row ``d/<place>``
 SHELF: Final = "shelf"
 PARTS: Final = "i/"  # <tag>\0<part> -> Part
 DATA: Final = "d/"  # <place> -> bytes
-PENDING: Final = "p/"  # <place> -> Pending: being put on the shelf
+PENDING: Final = "p/"  # <place> -> Pending: being put into the content store
 TRASH: Final = "x/"  # <place> -> Pending: to be removed from it
 CHANGES: Final = "g"  # -> Changes
 OWN: Final = "b"  # in front of the part of a blob that was put by hand
@@ -52,7 +52,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     :ivar at: when, seconds since 1970.
     :ivar size: bytes of the content.
     :ivar where: of the content: :data:`ROW`, :data:`SHELF`, or "" where there is none.
-    :ivar ref: what the shelf calls the content.
+    :ivar ref: what the content store calls the content.
     """
 
     source: str
@@ -68,7 +68,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Pending(msgspec.Struct, frozen=True, array_like=True):
-    """A content that is being put on the shelf, or removed from it.
+    """A content that is being put into the content store, or removed from it.
 
     :ivar at: when it was last heard of, seconds since 1970.
     """

@@ -20,6 +20,7 @@ from ion.services.contexts.assimilating import Assimilator
 from ion.services.contexts.blobops import BlobOps
 from ion.services.contexts.catalog import Catalog, Change
 from ion.services.contexts.directory import Tag
+from ion.services.contexts.event_publisher import BundleEvents, EventPublisher
 from ion.services.contexts.model import (
     MAX_ITEMS,
     BlobEntry,
@@ -35,8 +36,7 @@ from ion.services.contexts.model import (
 from ion.services.contexts.places import Places
 from ion.services.contexts.retrieving import Reader, Selection
 from ion.services.contexts.roots import Roots
-from ion.services.contexts.setting import Setting, open_shelf, setting_of
-from ion.services.contexts.telling import Announcer, BundleTeller
+from ion.services.contexts.settings import Settings, open_content_store, settings_of
 
 try:
     import re2  # noqa: F401 - what is asked for is asked for by patterns: nothing goes without
@@ -53,11 +53,11 @@ _TRIES = 3
 class ContextsService(BlobOps, Service, name="contexts", version="0.1.0"):
     """Assimilates, finds, gives and destroys contexts."""
 
-    _setting: Setting
+    _settings: Settings
     _catalog: Catalog
     _reader: Reader
     _assimilator: Assimilator
-    _announcer: Announcer
+    _publisher: EventPublisher
     _places: Places
     _workers: list[ThreadPoolExecutor]
     _soon: asyncio.Event
@@ -67,35 +67,35 @@ class ContextsService(BlobOps, Service, name="contexts", version="0.1.0"):
 
         :raises ConfigurationError: the app's ``config`` is wrong.
         """
-        setting = self._setting = setting_of(self.app_config)
+        settings = self._settings = settings_of(self.app_config)
         self._workers = [
-            ThreadPoolExecutor(setting.workers, thread_name_prefix=f"contexts-{name}")
+            ThreadPoolExecutor(settings.workers, thread_name_prefix=f"contexts-{name}")
             for name in ("take", "give")
         ]
         try:
-            store = await self.store(f"{setting.name}_catalog")
-            shelf = await open_shelf(setting, await self.datastore(), *self._workers)
+            store = await self.store(f"{settings.name}_catalog")
+            contents = await open_content_store(settings, await self.datastore(), *self._workers)
         except InvalidRequest as error:
             message = f"the stores of contexts cannot be opened: {error}"
             raise ConfigurationError(message) from error
-        self._announcer = Announcer(self, is_on=setting.events)
-        self._catalog = Catalog(store, setting.known)
-        self._reader = Reader(store, shelf)
-        self._places = Places(store, shelf, setting.abandoned, setting.linger)
+        self._publisher = EventPublisher(self, is_on=settings.events)
+        self._catalog = Catalog(store, settings.known)
+        self._reader = Reader(store, contents)
+        self._places = Places(store, contents, settings.abandoned, settings.linger)
         self._assimilator = Assimilator(
             self._catalog,
             self._places,
-            Roots(setting.roots),
+            Roots(settings.roots),
             self._workers[0],
-            most=setting.max_tag,
-            created=lambda tags: self._announcer.tell_of(events.TagCreated, tags),
+            most=settings.max_tag,
+            created=lambda tags: self._publisher.tell_of(events.TagCreated, tags),
         )
 
     async def on_activate(self) -> None:
         """Begin to tell, and to sweep."""
         self._soon = asyncio.Event()
-        self.run(self._announcer.queue.run(), "events")
-        self.run(self._places.keep_swept(self._setting.sweep, self._soon), "sweeping")
+        self.run(self._publisher.queue.run(), "events")
+        self.run(self._places.keep_swept(self._settings.sweep, self._soon), "sweeping")
 
     async def on_terminate(self) -> None:
         """Let the workers go."""
@@ -112,12 +112,14 @@ class ContextsService(BlobOps, Service, name="contexts", version="0.1.0"):
         if len(items) > MAX_ITEMS:
             message = f"a bundle has at most {MAX_ITEMS} items, this one {len(items)}"
             raise Refused(message)
-        teller = BundleTeller(self._announcer, self.service_name, len(items))
+        bundle_events = BundleEvents(self._publisher, self.service_name, len(items))
         try:
-            result = await self._assimilator.bundle(items, self.message.report, teller.stored)
-            teller.code = result.code
+            result = await self._assimilator.bundle(
+                items, self.message.report, bundle_events.stored
+            )
+            bundle_events.code = result.code
         finally:
-            teller.end()
+            bundle_events.end()
         return result
 
     # finding
@@ -225,8 +227,8 @@ class ContextsService(BlobOps, Service, name="contexts", version="0.1.0"):
         with answering():
             missing = await self._destroyed(list(dict.fromkeys(names)))
         gone = set(names) - set(missing)
-        self._announcer.tell_of(events.TagDestroyed, sorted(gone))
-        if not self._setting.linger:
+        self._publisher.tell_of(events.TagDestroyed, sorted(gone))
+        if not self._settings.linger:
             self._soon.set()
         return Destroyed(codes.FAILED if missing else codes.DONE, missing)
 

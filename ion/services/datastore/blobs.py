@@ -119,7 +119,7 @@ class Blobs:
         raise ApplicationError(message, type="Unfinished", details={"offset": upload.offset})
 
 
-class FarBlobs:
+class RemoteBlobs:
     """The blobs of a process with the ops of :class:`Blobs`.
 
     Calls raise what :class:`~ion.stores.blobs.blobstore.BlobStore` does, and

@@ -16,7 +16,7 @@ from ion.process.calling import Calling
 from ion.process.client import Caller, ServiceClient
 from ion.process.peering import FarPeer
 from ion.process.storeerrors import heard
-from ion.services.datastore.blobs import FarBlobs
+from ion.services.datastore.blobs import RemoteBlobs
 from ion.services.datastore.model import Checkout, Names
 from ion.stores.opening import open_datastore
 
@@ -40,7 +40,7 @@ class DatastoreClient(ServiceClient, service="datastore"):
     def __init__(self, service: str | Caller, caller: Caller | None = None, **options: Any) -> None:
         super().__init__(service, caller, **options)
         self.peer = FarPeer(self._caller, self._to, timeout=self._timeout)
-        self.blobs = FarBlobs(cast("Calling", self._caller), self._to, timeout=self._timeout)
+        self.blobs = RemoteBlobs(cast("Calling", self._caller), self._to, timeout=self._timeout)
 
     def repository(self, name: str) -> Repository:
         """Return a repository there, read as it is needed: what nobody looks at does not travel.

@@ -7,7 +7,7 @@ of it as of a version or a time, and commits made here.
 Contents that are large, and no objects, are blobs (:mod:`ion.services.datastore.blobs`).
 
 Its app's ``config`` says ``name``: several of them in one datastore do not see each other; and how
-often what nobody needs is removed (:mod:`ion.services.datastore.tidying`).
+often what nobody needs is removed (:mod:`ion.services.datastore.cleanup`).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from ion.process.service import Service
 from ion.process.storeerrors import answering
 from ion.services.datastore import model
 from ion.services.datastore.blobs import Blobs
-from ion.services.datastore.making import Making, made
+from ion.services.datastore.cleanup import Plan, Tidied, keep_tidy, plan_of, tidy
+from ion.services.datastore.committing import Committing, made
 from ion.services.datastore.model import Checkout, Names
-from ion.services.datastore.tidying import Plan, Tidied, keep_tidy, plan_of, tidy
 from ion.stores.blobs.blobstore import BlobStore
 
 NAME = "objects"
@@ -172,8 +172,8 @@ class DatastoreService(Peering, Blobs, Service, name="datastore", version="0.1.0
                     tree.set(path, value)
 
             repeat = self.message.redelivered
-            making = Making(change, branch, expected, author, comment, at, repeat)
-            return await made(await self.repository(repository), await self.home(), making)
+            committing = Committing(change, branch, expected, author, comment, at, repeat)
+            return await made(await self.repository(repository), await self.home(), committing)
 
     async def op_branch(
         self, repository: str, name: str, start: str = MAIN, commit: str | None = None

@@ -27,9 +27,9 @@ from ion.process.events.repository import REPOSITORY, Filed, Found, Place
 from ion.process.service import Service
 from ion.process.storeerrors import answering
 from ion.services.events import model
+from ion.services.events.checkpoints import Checkpoints
 from ion.services.events.log import EventLog
 from ion.services.events.model import INDICES, Info, Order, Wanted
-from ion.services.events.places import Places
 from ion.services.events.writer import Writer
 from ion.stores.query import A, Query, checked
 
@@ -82,7 +82,7 @@ class EventsService(Service, name=REPOSITORY, version="0.1.0", concurrency=AHEAD
     _settings: Settings
     _log: EventLog
     _writer: Writer
-    _places: Places
+    _checkpoints: Checkpoints
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         self._given = config or {}
@@ -99,7 +99,7 @@ class EventsService(Service, name=REPOSITORY, version="0.1.0", concurrency=AHEAD
             message = f"the config of the repository of events: {error}"
             raise ConfigurationError(message) from None
         self._log = EventLog(await self.index_store(settings.store, INDICES))
-        self._places = Places(await self.store(f"{settings.store}_places"))
+        self._checkpoints = Checkpoints(await self.store(f"{settings.store}_places"))
         await self._log.open()
         self._writer = Writer(self._log, self.run)
 
@@ -252,16 +252,16 @@ class EventsService(Service, name=REPOSITORY, version="0.1.0", concurrency=AHEAD
     async def op_claim(self, name: str, owner: str, lease: float = LEASE) -> Place:
         """Let a process replay for a durable subscription, unless another does, or it is done."""
         with answering():
-            return await self._places.claim(name, owner, lease)
+            return await self._checkpoints.claim(name, owner, lease)
 
     async def op_keep_place(
         self, name: str, owner: str, after: int, done: bool = False, lease: float = LEASE
     ) -> bool:
         """Note how far a replay is; return whether it is still its owner's."""
         with answering():
-            return await self._places.keep(name, owner, after, done, lease)
+            return await self._checkpoints.keep(name, owner, after, done, lease)
 
     async def op_forget_place(self, name: str) -> None:
         """Let the next replay for a durable subscription begin anew."""
         with answering():
-            await self._places.forget(name)
+            await self._checkpoints.forget(name)

@@ -21,9 +21,9 @@ from ion.process.identity.extra import Ed25519PrivateKey
 from ion.process.identity.issuer import Issuer
 from ion.process.identity.keys import found_or_made
 from ion.process.service import Service
-from ion.services.identity.book import INDICES, Book
-from ion.services.identity.granting import Granting
-from ion.services.identity.people import People
+from ion.services.identity.accounts import INDICES, AccountStore
+from ion.services.identity.actorops import ActorOps
+from ion.services.identity.tokenops import TokenOps
 
 log = logging.getLogger(__name__)
 STORE = "identity"
@@ -31,7 +31,7 @@ DEFAULTS = {"token_life": 900.0, "session_life": 43_200.0, "remind_every": 10.0}
 
 
 class IdentityService(
-    People, Granting, Service, name="identity", version="0.1.0", delivery="at-most-once"
+    ActorOps, TokenOps, Service, name="identity", version="0.1.0", delivery="at-most-once"
 ):
     """Knows the actors of a system, and gives them tokens.
 
@@ -48,7 +48,7 @@ class IdentityService(
         self._config = config
 
     async def on_init(self) -> None:
-        """Open the book, and get the key that tokens are signed with.
+        """Open the accounts, and get the key that tokens are signed with.
 
         :raises ConfigurationError: a number is none, or there is no key.
         """
@@ -63,10 +63,10 @@ class IdentityService(
             raise ConfigurationError(message)
         await self._get_key(config.get("key_file"))
         rows = await self.index_store(str(config.get("store") or STORE), INDICES)
-        self.book = Book(rows)
-        desk.revoke(await self.book.revocations(time.time()))
+        self.accounts = AccountStore(rows)
+        desk.revoke(await self.accounts.revocations(time.time()))
         desk.waits = False
-        self.begin_granting()
+        self.begin_tokens()
 
     async def on_activate(self) -> None:
         """Begin to remind all containers of what is revoked."""
@@ -85,10 +85,10 @@ class IdentityService(
         """Tell all containers, now and then, what is revoked, and forget what is over."""
         while True:
             try:
-                revoked = await self.book.revocations(time.time())
+                revoked = await self.accounts.revocations(time.time())
                 if revoked:
                     await self.announce(revoked)
-                await self.book.sweep(time.time())
+                await self.accounts.sweep(time.time())
             except IonError as error:  # the store is away: it is tried again
                 log.warning("what is revoked cannot be looked up: %s", error.message)
             await asyncio.sleep(self._every)

@@ -23,7 +23,6 @@ from ion.process.events import types
 from ion.process.supervision.ending import DownNotice
 from ion.services.instrument import machine
 from ion.services.instrument.batching import Batch
-from ion.services.instrument.desk import Desk
 from ion.services.instrument.events import AgentCommandDone, AgentErrorRaised
 from ion.services.instrument.machine import (
     COMMAND,
@@ -43,10 +42,11 @@ from ion.services.instrument.model import (
     Wrong,
     WrongState,
 )
-from ion.services.instrument.output import numpy
 from ion.services.instrument.registering import register
+from ion.services.instrument.sample_stream import numpy
 from ion.services.instrument.session import DEFAULT_LEASE, MAX_WAITING, Held
-from ion.services.instrument.standing import Standing
+from ion.services.instrument.session_manager import SessionManager
+from ion.services.instrument.states import StatefulAgent
 
 log = logging.getLogger(__name__)
 NMEA = "ion.services.instrument.nmea.driver:NmeaDriver"
@@ -61,7 +61,7 @@ MAX_WORD, MAX_REASON = 50, 1000  # characters that an event tells of what was re
 
 
 class InstrumentAgent(
-    Standing, name="instrument", version="0.1.0", singleton=True, concurrency=AT_ONCE
+    StatefulAgent, name="instrument", version="0.1.0", singleton=True, concurrency=AT_ONCE
 ):
     """Stands for one instrument.
 
@@ -90,7 +90,7 @@ class InstrumentAgent(
             raise ConfigurationError(message)
         self._told = {"driver": driver, "stream": resource if stream is None else stream}
         self._restore = restore
-        self._desk = Desk(self._session_ended)
+        self._sessions = SessionManager(self._session_ended)
         self._direct: Held | None = None  # the session that direct access was given to
         self._stand(driver, device or {}, resource if stream is None else stream or None)
         self._start_state = start
@@ -101,7 +101,7 @@ class InstrumentAgent(
         :raises ConfigurationError: numpy is not installed.
         """
         numpy()
-        await self._memory.open(self, restore=self._restore)
+        await self._saved.open(self, restore=self._restore)
 
     async def on_activate(self) -> None:
         """Start the driver; the rest happens in the background: the device may be away.
@@ -116,7 +116,7 @@ class InstrumentAgent(
 
     async def _drain(self, timeout: float) -> None:
         """Fetch what the driver still has: what it sends, nobody takes any more."""
-        if self._at == STREAMING and self._line.pid:
+        if self._at == STREAMING and self._driver.pid:
             try:
                 async with asyncio.timeout(min(timeout, LAST_SAMPLES)):
                     await self._fetch_rest()
@@ -125,40 +125,40 @@ class InstrumentAgent(
         await super()._drain(timeout)
 
     async def _fetch_rest(self) -> None:
-        for each in await self._line.ask("rest"):
+        for each in await self._driver.ask("rest"):
             await self._take(msgspec.convert(each, Batch))
 
     async def on_terminate(self) -> None:
         """Let the device go; what was sampled is with the broker then."""
-        self._desk.close()
-        await self._output.close()
+        self._sessions.close()
+        await self._stream.close()
 
     # looking
 
     async def op_status(self) -> Status:
         """Return what it is at: state, session, losses, samples, and counters of the driver."""
-        output = self._output
+        stream = self._stream
         return Status(
             resource=self.service_name,
             state=self._at,
             since=self._since,
             desired=self._desired,
             reason=self._reason,
-            session=self._desk.owner,
-            waiting=self._desk.waiting,
+            session=self._sessions.owner,
+            waiting=self._sessions.waiting,
             losses=self._losses,
-            samples=output.samples,
-            granules=output.granules,
-            last_sample=(output.last or {}).get("time"),
-            stream=output.stream,
+            samples=stream.samples,
+            granules=stream.granules,
+            last_sample=(stream.last or {}).get("time"),
+            stream=stream.stream,
             device=await self._device_status(),
         )
 
     async def _device_status(self) -> dict[str, Any]:
-        if not self._line.pid:
+        if not self._driver.pid:
             return {}
         try:
-            status: dict[str, Any] = await self._line.ask("status", timeout=STATUS_WAIT)
+            status: dict[str, Any] = await self._driver.ask("status", timeout=STATUS_WAIT)
         except DeviceError as error:
             return {"error": error.message}
         return status
@@ -173,7 +173,7 @@ class InstrumentAgent(
 
     async def op_last(self) -> dict[str, float] | None:
         """Return the last sample, or None."""
-        return self._output.last
+        return self._stream.last
 
     async def op_capabilities(self) -> list[Capability]:
         """Return what can be done in this state, and all parameters."""
@@ -186,9 +186,9 @@ class InstrumentAgent(
             for name in self._own
         ]
         if self._at in CONNECTED:
-            found += [Capability(**each) for each in await self._line.ask("capabilities")]
-        if self._output.stream is not None:
-            found.append(Capability(self._output.stream, "stream", ", ".join(self._fields)))
+            found += [Capability(**each) for each in await self._driver.ask("capabilities")]
+        if self._stream.stream is not None:
+            found.append(Capability(self._stream.stream, "stream", ", ".join(self._fields)))
         return found
 
     # parameters and commands
@@ -197,10 +197,10 @@ class InstrumentAgent(
         """Return parameters of the device; all by default."""
         self._connected("get", CONNECTED)
         if names is None:
-            known = await self._line.ask("capabilities")
+            known = await self._driver.ask("capabilities")
             names = [each["name"] for each in known if each["kind"] == "parameter"]
         once = list(dict.fromkeys(names))  # each asks the device, which has more to do
-        found: dict[str, Any] = await self._line.ask("get", {"names": once})
+        found: dict[str, Any] = await self._driver.ask("get", {"names": once})
         return found
 
     async def op_set(self, values: dict[str, Any], session: str | None = None) -> dict[str, Any]:
@@ -210,15 +210,15 @@ class InstrumentAgent(
             done: dict[str, Any] = {}
             try:
                 for name, value in values.items():
-                    done |= await self._line.ask("set", {"values": {name: value}})
+                    done |= await self._driver.ask("set", {"values": {name: value}})
             finally:  # where one is refused, those before it are set
                 await self._configured(done)
         return done
 
     async def _configured(self, done: dict[str, Any]) -> None:
         if done:
-            self._memory.kept.parameters.update(done)
-            await self._memory.save()
+            self._saved.kept.parameters.update(done)
+            await self._saved.save()
             self._tell(types.AgentConfigured, parameters=done)
 
     async def op_execute(
@@ -230,10 +230,10 @@ class InstrumentAgent(
         """Do a command of the device."""
         async with self._commanding(command, session, args):
             self._connected(command, (COMMAND, STREAMING))
-            answer = await self._line.ask("execute", {"command": command, "args": args or {}})
+            answer = await self._driver.ask("execute", {"command": command, "args": args or {}})
             if command == "reset":
-                self._memory.kept.parameters = {}
-                await self._memory.save()
+                self._saved.kept.parameters = {}
+                await self._saved.save()
         return answer
 
     async def op_command(self, name: str, session: str | None = None) -> str:
@@ -250,7 +250,7 @@ class InstrumentAgent(
             state = await self._do(name)
             await self._remember()
             if state == DIRECT_ACCESS:
-                self._desk.check(session)  # where it ended meanwhile, so does the access
+                self._sessions.check(session)  # where it ended meanwhile, so does the access
         return state
 
     async def op_go(self, state: str, session: str | None = None) -> str:
@@ -281,19 +281,19 @@ class InstrumentAgent(
                     message = f"{name}={value!r}: {SHORTEST} to {LONGEST:g} s, and one of {known}"
                     raise Wrong(message)
             self._own.update(values)
-            self._memory.kept.own.update(values)
-            await self._memory.save()
+            self._saved.kept.own.update(values)
+            await self._saved.save()
             self._tell(types.AgentConfigured, parameters=dict(values))
         return dict(self._own)
 
     async def op_direct(self, data: bytes, session: str, wait: float = 0.5) -> bytes:
         """Send bytes to the device as they are; return what it has sent since the last time."""
-        self._desk.check(session)
+        self._sessions.check(session)
         if len(data) > MAX_DIRECT or not 0 <= wait <= MAX_DIRECT_WAIT:
             message = f"at most {MAX_DIRECT} bytes, and a wait of 0 to {MAX_DIRECT_WAIT:g} s"
             raise Wrong(message)
         self._connected("direct", (DIRECT_ACCESS,))
-        answer: bytes = await self._line.ask("direct", {"data": data, "wait": wait})
+        answer: bytes = await self._driver.ask("direct", {"data": data, "wait": wait})
         return answer
 
     @asynccontextmanager
@@ -302,9 +302,9 @@ class InstrumentAgent(
     ) -> AsyncIterator[Held | None]:
         """Do a command, alone and with the right to; tell of it, or of why it was not done."""
         try:
-            self._desk.check(session)
+            self._sessions.check(session)
             async with self._busy:
-                held = self._desk.check(session)  # it may have ended while others were at work
+                held = self._sessions.check(session)  # it may have ended while others were at work
                 try:
                     yield held
                 finally:
@@ -319,7 +319,7 @@ class InstrumentAgent(
 
     async def _remember(self) -> None:
         self._desire(self._at if self._at != LOST_CONNECTION else self._return_to)
-        await self._memory.save()
+        await self._saved.save()
 
     def _connected(self, what: str, states: tuple[str, ...]) -> None:
         if self._at not in states:
@@ -338,15 +338,15 @@ class InstrumentAgent(
         call = self.message
         identity = getattr(call, "identity", None)
         owner = owner or getattr(identity, "actor", "") or call.user or ""
-        return await self._desk.acquire(owner, lease, wait)
+        return await self._sessions.acquire(owner, lease, wait)
 
     async def op_renew(self, session: str, lease: float = DEFAULT_LEASE) -> Session:
         """Let the session end ``lease`` seconds from now; 409 NoSession where it is over."""
-        return self._desk.renew(session, lease)
+        return self._sessions.renew(session, lease)
 
     async def op_release(self, session: str) -> None:
         """Give the session back; 409 NoSession where it is over."""
-        self._desk.release(session)
+        self._sessions.release(session)
 
     def _session_ended(self, held: Held) -> None:
         if not self._busy.locked():  # else once the command is done, which has its own way
@@ -354,18 +354,19 @@ class InstrumentAgent(
 
     def _end_direct(self) -> None:
         """End direct access where the session is over that it was given to."""
-        if self._at == DIRECT_ACCESS and self._desk.held is not self._direct and self._end is None:
+        held = self._sessions.held
+        if self._at == DIRECT_ACCESS and held is not self._direct and self._end is None:
             self._enter(machine.AGENT.next_state(self._at, "go_command"), "the session is over")
 
     # what the driver says
 
     async def op_driver_up(self) -> None:
         """Hear that the driver is there."""
-        if not self._line.holds():
+        if not self._driver.holds():
             raise _no_driver()
         pid = self.message.sender
         await self.monitor(pid)
-        self._line.up(pid)
+        self._driver.up(pid)
 
     async def op_samples(self, batch: Batch) -> None:
         """Take samples of the driver."""
@@ -373,7 +374,7 @@ class InstrumentAgent(
         await self._take(batch)
 
     async def _take(self, batch: Batch) -> None:
-        await self._line.take(batch.number, partial(self._output.publish, batch, self._fields))
+        await self._driver.take(batch.number, partial(self._stream.publish, batch, self._fields))
 
     async def op_lost(self, reason: str) -> None:
         """Hear of the driver that the device is gone."""
@@ -382,13 +383,13 @@ class InstrumentAgent(
 
     async def on_down(self, notice: DownNotice) -> None:
         """Hear that the driver has ended: its supervisor starts it again."""
-        if notice.pid == self._line.pid:
-            self._line.down()
+        if notice.pid == self._driver.pid:
+            self._driver.down()
             self._lose(f"the driver has ended: {notice.reason}")
 
     def _only_driver(self) -> None:
-        """Believe nobody else: a sender can be made up, the bond cannot."""
-        if self.message.sender != self._line.pid or not self._line.holds():
+        """Believe nobody else: a sender can be made up, what is signed cannot."""
+        if self.message.sender != self._driver.pid or not self._driver.holds():
             raise _no_driver()
 
 

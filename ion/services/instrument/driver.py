@@ -17,8 +17,8 @@ from ion.base import clock
 from ion.base.errors import ApplicationError, IonError
 from ion.process.process import Process
 from ion.services.instrument.batching import Batch, Batcher
-from ion.services.instrument.bond import Bond
 from ion.services.instrument.model import Capability
+from ion.services.instrument.signed_channel import SignedChannel
 
 log = logging.getLogger(__name__)
 TELL = 10.0  # seconds for the agent to take what it is told
@@ -46,7 +46,7 @@ class Driver(Process):
     def __init__(self, agent: str, settings: Mapping[str, Any] | None = None) -> None:
         self.agent = agent
         self.settings = dict(settings or {})
-        self._bond = Bond(str(self.settings.pop("key", "")))  # with its agent
+        self._channel = SignedChannel(str(self.settings.pop("key", "")))  # with its agent
         count = int(self.settings.pop("batch_count", 100))
         seconds = float(self.settings.pop("batch_seconds", 1.0))
         self.batches = Batcher(tuple(self.fields), count, seconds)
@@ -133,7 +133,7 @@ class Driver(Process):
     async def _tell(self, op: str, content: dict[str, Any]) -> bool:
         """Tell the agent; return whether it has heard. Where it is gone, so is this driver soon."""
         try:
-            await self._bond.ask(self, self.agent, op, content, TELL)
+            await self._channel.ask(self, self.agent, op, content, TELL)
         except IonError as error:
             log.warning("%r: the agent does not take %r: %s", self, op, error)
             return False
@@ -205,7 +205,7 @@ class Driver(Process):
         return dict(self.fields)
 
     def _only_agent(self) -> None:
-        """Let nobody else command: a sender can be made up, the bond cannot."""
-        if self.message.sender != self.agent or not self._bond.holds():
+        """Let nobody else command: a sender can be made up, what is signed cannot."""
+        if self.message.sender != self.agent or not self._channel.holds():
             message = "a driver does what its agent says: ask the agent"
             raise ApplicationError(message, code=FORBIDDEN, type="Forbidden")

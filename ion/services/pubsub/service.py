@@ -19,8 +19,7 @@ from ion.process.pubsub.topics import checked_patterns
 from ion.process.service import Service
 from ion.process.storeerrors import answering
 from ion.services.pubsub import model
-from ion.services.pubsub.declaring import Broker
-from ion.services.pubsub.keeping import Keeper
+from ion.services.pubsub.broker import Broker
 from ion.services.pubsub.model import (
     Gone,
     Kind,
@@ -32,6 +31,7 @@ from ion.services.pubsub.model import (
     Space,
     Topic,
 )
+from ion.services.pubsub.reconciler import Reconciler
 from ion.services.pubsub.registry import Registry
 
 STORE = "pubsub"
@@ -53,7 +53,7 @@ class PubsubService(Service, name="pubsub", version="0.1.0", delivery="effective
 
     _registry: Registry
     _broker: Broker
-    _keeper: Keeper
+    _reconciler: Reconciler
 
     def __init__(self, store: str | None = None) -> None:
         self._store = store
@@ -66,14 +66,14 @@ class PubsubService(Service, name="pubsub", version="0.1.0", delivery="effective
         name = self._store or self.app_config.get("store") or STORE
         self._registry = await Registry.open(self, name)
         self._broker = Broker(self._endpoint)
-        self._keeper = Keeper(self._registry, self._broker)
-        await self._keeper.restore()
+        self._reconciler = Reconciler(self._registry, self._broker)
+        await self._reconciler.restore()
 
     async def on_terminate(self) -> None:
         """Wait for what is being changed."""
-        keeper: Keeper | None = getattr(self, "_keeper", None)
-        if keeper is not None:  # it has come so far
-            await keeper.close()
+        reconciler: Reconciler | None = getattr(self, "_reconciler", None)
+        if reconciler is not None:  # it has come so far
+            await reconciler.close()
 
     # exchange spaces
 
@@ -81,20 +81,20 @@ class PubsubService(Service, name="pubsub", version="0.1.0", delivery="effective
         """Make an exchange space, where there is none of that name; else update its words."""
         with answering():
             record = _new(Record("space", model.name_of(name, "exchange space")))
-            row = await self._keeper.declare(_worded(record, description, owner))
+            row = await self._reconciler.declare(_worded(record, description, owner))
             return self._space(row.record)
 
     async def op_undeclare_space(self, name: str, force: bool = False) -> Gone:
         """Delete an exchange space; 409 where points are in it: with ``force`` they go, too."""
         with answering():
-            return await self._keeper.undeclare(
+            return await self._reconciler.undeclare(
                 "space", model.name_of(name, "exchange space"), force
             )
 
     async def op_space(self, name: str) -> Space:
         """Return an exchange space; 404 without it."""
         with answering():
-            return self._space((await self._keeper.need("space", name)).record)
+            return self._space((await self._reconciler.need("space", name)).record)
 
     async def op_spaces(self, limit: int = LIMIT, cursor: str | None = None) -> Some:
         """Return exchange spaces by name, the system's own included."""
@@ -108,7 +108,7 @@ class PubsubService(Service, name="pubsub", version="0.1.0", delivery="effective
         with answering():
             path = model.path_of(name)
             record = _new(Record("point", path, model.space_of(path)))
-            row = await self._keeper.declare(_worded(record, description, owner))
+            row = await self._reconciler.declare(_worded(record, description, owner))
             return self._point(row.record)
 
     async def op_undeclare_point(self, name: str, force: bool = False) -> Gone:
@@ -117,12 +117,12 @@ class PubsubService(Service, name="pubsub", version="0.1.0", delivery="effective
         With ``force`` its topics and subscriptions go, too, and whoever subscribes hears no more.
         """
         with answering():
-            return await self._keeper.undeclare("point", model.path_of(name), force)
+            return await self._reconciler.undeclare("point", model.path_of(name), force)
 
     async def op_point(self, name: str) -> Point:
         """Return an exchange point; 404 without it."""
         with answering():
-            return self._point((await self._keeper.need("point", model.path_of(name))).record)
+            return self._point((await self._reconciler.need("point", model.path_of(name))).record)
 
     async def op_points(
         self, space: str | None = None, limit: int = LIMIT, cursor: str | None = None
@@ -151,14 +151,16 @@ class PubsubService(Service, name="pubsub", version="0.1.0", delivery="effective
                 path,
                 patterns=_patterns(patterns),
             )
-            row = await self._keeper.declare(_worded(_new(record), description, owner))
+            row = await self._reconciler.declare(_worded(_new(record), description, owner))
             return _topic(row.record)
 
     async def op_undeclare_topic(self, name: str, point: str, force: bool = False) -> Gone:
         """Forget a topic; 409 where subscriptions use it: with ``force`` they keep its patterns."""
         with answering():
             path = model.path_of(point)
-            return await self._keeper.undeclare("topic", model.name_of(name, "topic"), force, path)
+            return await self._reconciler.undeclare(
+                "topic", model.name_of(name, "topic"), force, path
+            )
 
     async def op_topics(
         self, point: str | None = None, limit: int = LIMIT, cursor: str | None = None
@@ -201,8 +203,8 @@ class PubsubService(Service, name="pubsub", version="0.1.0", delivery="effective
                 queue=queue or (before.record.queue if before is not None else "classic"),
                 expires=_expires(expires, before.record if before is not None else None),
             )
-            _check_bound(await self._keeper.bound(record))
-            row = await self._keeper.declare(_worded(_new(record), description, owner))
+            _check_bound(await self._reconciler.bound(record))
+            row = await self._reconciler.declare(_worded(_new(record), description, owner))
             return await self._registered(row.record)
 
     async def op_unsubscribe(self, name: str, point: str, force: bool = False) -> Gone:
@@ -214,12 +216,12 @@ class PubsubService(Service, name="pubsub", version="0.1.0", delivery="effective
         with answering():
             path = model.path_of(point)
             word = model.name_of(name, "subscription name")
-            return await self._keeper.undeclare("subscription", word, force, path)
+            return await self._reconciler.undeclare("subscription", word, force, path)
 
     async def op_subscription(self, name: str, point: str) -> Registered:
         """Return a subscription, and how its queue stands; 404 without it."""
         with answering():
-            row = await self._keeper.need("subscription", name, model.path_of(point))
+            row = await self._reconciler.need("subscription", name, model.path_of(point))
             return await self._registered(row.record)
 
     async def op_subscriptions(
@@ -272,7 +274,7 @@ class PubsubService(Service, name="pubsub", version="0.1.0", delivery="effective
         return Registered(
             record.name,
             record.point,
-            await self._keeper.bound(record),
+            await self._reconciler.bound(record),
             record.named,
             self._broker.queue_of(record),
             info.messages if info is not None else None,

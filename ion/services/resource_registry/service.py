@@ -14,11 +14,9 @@ import msgspec
 
 from ion.base.errors import ApplicationError, ConfigurationError, InvalidRequest, StoreError
 from ion.process.service import Service
-from ion.services.resource_registry import keeping, looking
-from ion.services.resource_registry.associating import Associating
-from ion.services.resource_registry.changing import not_there
+from ion.services.resource_registry import queries, stores
+from ion.services.resource_registry.associationops import AssociationOps
 from ion.services.resource_registry.errors import answering
-from ion.services.resource_registry.keeping import Home, resource_in
 from ion.services.resource_registry.lifecycle import DELETE, DELETED, RETIRE, life_cycles
 from ion.services.resource_registry.model import (
     ACTOR,
@@ -30,7 +28,9 @@ from ion.services.resource_registry.model import (
     Resource,
     ResourceType,
 )
-from ion.services.resource_registry.typeops import Types
+from ion.services.resource_registry.stores import RegistryStores, resource_in
+from ion.services.resource_registry.transaction import not_there
+from ion.services.resource_registry.typeops import TypeOps
 from ion.stores.conditions import predicate_of
 from ion.stores.query import Compare, Query
 from ion.stores.store import Entry, Page
@@ -52,7 +52,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ResourceRegistryService(
-    Types, Associating, Service, name="resource_registry", version="0.1.0"
+    TypeOps, AssociationOps, Service, name="resource_registry", version="0.1.0"
 ):
     """Keeps typed resources, their life cycles, history and associations."""
 
@@ -71,11 +71,11 @@ class ResourceRegistryService(
             )
             raise ConfigurationError(message)
         cycles = life_cycles(settings.life_cycles)
-        self._home = Home(datastore, settings.name, cycles, settings.history)
+        self._stores = RegistryStores(datastore, settings.name, cycles, settings.history)
         own = [ResourceType(ACTOR, description="Who owns resources.", life_cycle="simple")]
         said = [PredicateType(HAS_OWNER, range=[ACTOR], description="Whose a resource is.")]
         try:
-            await self._home.open()
+            await self._stores.open()
             await self._bring([*own, *settings.types], [*said, *settings.predicates])
             await self._index_pending()
         except (InvalidRequest, StoreError) as error:
@@ -111,21 +111,21 @@ class ResourceRegistryService(
         is one of that ``id``.
         """
         new = NewResource(type, name, attributes or {}, description, id)
-        async with self._changing() as changing:
-            made = await changing.create(new, await changing.schema(type))
-            await changing.answer(made)
+        async with self._transaction() as transaction:
+            made = await transaction.create(new, await transaction.schema(type))
+            await transaction.answer(made)
         return made
 
     async def op_create_many(self, resources: list[NewResource]) -> list[str]:
         """Make some resources, at most 500, or, where one cannot be, none; return their ids."""
-        async with self._changing() as changing:
+        async with self._transaction() as transaction:
             if len(resources) > MOST_CREATED:
                 message = f"at most {MOST_CREATED} resources are made at a time"
                 raise InvalidRequest(message)
             types = {new.type for new in resources}
-            schemas = {name: await changing.schema(name) for name in sorted(types)}
-            made = [(await changing.create(new, schemas[new.type])).id for new in resources]
-            await changing.answer(made)
+            schemas = {name: await transaction.schema(name) for name in sorted(types)}
+            made = [(await transaction.create(new, schemas[new.type])).id for new in resources]
+            await transaction.answer(made)
         return made
 
     async def op_update(
@@ -144,10 +144,10 @@ class ResourceRegistryService(
         """
         said = {"attributes": attributes, "name": name, "description": description}
         changes = {key: value for key, value in said.items() if value is not None}
-        async with self._changing() as changing:
-            found, kept = await changing.current(id, revision, changes)
-            after = await changing.update(found, kept, changes, owner)
-            await changing.answer(after)
+        async with self._transaction() as transaction:
+            found, kept = await transaction.current(id, revision, changes)
+            after = await transaction.update(found, kept, changes, owner)
+            await transaction.answer(after)
         return after
 
     async def op_step(self, id: str, event: str, revision: int | None = None) -> Resource:
@@ -155,10 +155,10 @@ class ResourceRegistryService(
 
         409 where its state does not allow it; the details say what it allows.
         """
-        async with self._changing() as changing:
-            found, kept = await changing.current(id, revision, {"event": event})
-            after = await changing.step(found, kept, event)
-            await changing.answer(after)
+        async with self._transaction() as transaction:
+            found, kept = await transaction.current(id, revision, {"event": event})
+            after = await transaction.step(found, kept, event)
+            await transaction.answer(after)
         return after
 
     async def op_retire(self, id: str, revision: int | None = None) -> Resource:
@@ -182,12 +182,12 @@ class ResourceRegistryService(
     async def op_read_many(self, ids: list[str]) -> list[Resource]:
         """Return those resources that are there, in the order of their ids as given."""
         with answering():
-            if len(ids) > looking.MOST:
-                looking.check_limit(len(ids))
-            keys = [key for key in dict.fromkeys(ids) if keeping.is_id(key)]
-            values = await self._home.resources.get_many(keys)
+            if len(ids) > queries.MOST:
+                queries.check_limit(len(ids))
+            keys = [key for key in dict.fromkeys(ids) if stores.is_id(key)]
+            values = await self._stores.resources.get_many(keys)
             some = [Entry(key, values[key], 0) for key in keys if key in values]
-            if len(keeping.fitting(some, self._most)) < len(some):
+            if len(stores.fitting(some, self._most)) < len(some):
                 message = f"these resources are over the {self._most} bytes of one answer"
                 raise ApplicationError(message, code=413, type="ContentTooLarge")
             found = [resource_in(entry.value) for entry in some]
@@ -217,26 +217,26 @@ class ResourceRegistryService(
         several of these; without, the retired are left out, unless ``retired``, and the deleted.
         With ``packed`` their array comes as bytes of msgpack, for who reads them at once.
         """
-        home, key = self._home, None
+        home, key = self._stores, None
         with answering():
             asked = predicate_of(where)
         is_usual = packed and cursor is None and name is None and owner is None and not state
         if is_usual and isinstance(asked, Compare):
-            key = looking.key_of(type, asked, order, limit, retired, below)
-            again = looking.find_again(home, key, asked.value, self._most)
+            key = queries.key_of(type, asked, order, limit, retired, below)
+            again = queries.find_again(home, key, asked.value, self._most)
             if again is not None:
                 return again
         with answering():
             path = None
             if type is not None:
                 path = home.known_path(type) or await home.path(type)
-            every = looking.wanted(
+            every = queries.wanted(
                 path, asked, name, owner, state, retired, below, is_ordered=bool(order)
             )
             query = Query(every, tuple(order or ()), limit, cursor, index=False)
-            found = await looking.find(home, query, self._most, packed=packed)
+            found = await queries.find(home, query, self._most, packed=packed)
             if key is not None:
-                looking.keep(home, key, query)
+                queries.keep(home, key, query)
             return found
 
     async def op_count(
@@ -251,25 +251,25 @@ class ResourceRegistryService(
     ) -> int:
         """Return of how many resources all of this is true; as ``find``."""
         with answering():
-            path = await self._home.path(type) if type is not None else None
+            path = await self._stores.path(type) if type is not None else None
             asked = predicate_of(where)
-            every = looking.wanted(path, asked, name, owner, state, retired, below)
-            return await self._home.resources.count(Query(every))
+            every = queries.wanted(path, asked, name, owner, state, retired, below)
+            return await self._stores.resources.count(Query(every))
 
     async def op_history(self, id: str, limit: int = LIMIT, cursor: str | None = None) -> Found:
         """Return a resource as it is, and as it was, the latest revision first."""
         with answering():
-            looking.check_limit(limit)
+            queries.check_limit(limit)
             present = await self._present(id)
             prefix = f"{id}/"
             # It may be history by now, too: what is older comes after its key there.
-            own = keeping.history_key(id, present.modified)
+            own = stores.history_key(id, present.modified)
             after = f"{prefix}{cursor}" if cursor else own
-            page = await self._home.history.scan(prefix, after=after, limit=limit)
+            page = await self._stores.history.scan(prefix, after=after, limit=limit)
             if cursor is None:
-                now = Entry(own, keeping.encode(present), 0)
+                now = Entry(own, stores.encode(present), 0)
                 page = Page([now, *page.items], page.cursor)
-            some = keeping.fitting(page.items[:limit], self._most)
+            some = stores.fitting(page.items[:limit], self._most)
             more = len(some) < len(page.items) or page.cursor is not None
             if not some:  # they were thinned out meanwhile, or the cursor is none
                 return Found([], None)
@@ -282,10 +282,10 @@ class ResourceRegistryService(
         404 where it was not there yet, or deleted, or where no version is kept for so long.
         """
         with answering():
-            after = keeping.before_key(id, at)
+            after = stores.before_key(id, at)
             found = await self._present(id)
             if found.modified > at:
-                page = await self._home.history.scan(f"{id}/", after=after, limit=1)
+                page = await self._stores.history.scan(f"{id}/", after=after, limit=1)
                 if not page.items:
                     message = f"resource {id!r} is not known as of {at!r}: no version is so old"
                     raise ApplicationError(message, code=404, type="NotFound")
@@ -299,7 +299,7 @@ class ResourceRegistryService(
 
         :raises NotFound: there is none.
         """
-        value = await self._home.resources.get(keeping.checked_id(id))
+        value = await self._stores.resources.get(stores.checked_id(id))
         if value is None:
             raise not_there(id)
         return resource_in(value)

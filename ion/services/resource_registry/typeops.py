@@ -10,20 +10,9 @@ import msgspec
 
 from ion.base.errors import Conflict, ContentTooLarge, InvalidRequest, NotFound
 from ion.process.mailroom.contention import Contended
-from ion.services.resource_registry import keeping, looking
+from ion.services.resource_registry import queries, stores
 from ion.services.resource_registry.base import Base
-from ion.services.resource_registry.changing import Changing
 from ion.services.resource_registry.errors import answering
-from ion.services.resource_registry.keeping import (
-    PENDING,
-    PREDICATE,
-    TYPE,
-    Home,
-    encode,
-    predicate_in,
-    resource_in,
-    type_in,
-)
 from ion.services.resource_registry.model import (
     HAS_OWNER,
     Attribute,
@@ -37,6 +26,17 @@ from ion.services.resource_registry.schema import (
     indices_of,
     joined,
 )
+from ion.services.resource_registry.stores import (
+    PENDING,
+    PREDICATE,
+    TYPE,
+    RegistryStores,
+    encode,
+    predicate_in,
+    resource_in,
+    type_in,
+)
+from ion.services.resource_registry.transaction import Transaction
 from ion.stores.query import Query
 from ion.stores.store import Reindex, Store
 
@@ -45,7 +45,7 @@ _PAGE = 500  # resources that are indexed at a time
 T = TypeVar("T", ResourceType, PredicateType)
 
 
-class Types(Base):
+class TypeOps(Base):
     """Keeps what resources and associations are checked against."""
 
     async def op_register_type(
@@ -64,10 +64,12 @@ class Types(Base):
         own = attributes or {}
         given = ResourceType(name, parent, own, life_cycle, description)
         with answering():
-            await _drafted(self._home, self._home.types, given)  # what is refused declares nothing
+            await _drafted(
+                self._stores, self._stores.types, given
+            )  # what is refused declares nothing
             await self._declare_indices(given)
-        async with self._changing() as changing:
-            made = await _registered(changing, given)
+        async with self._transaction() as transaction:
+            made = await _registered(transaction, given)
         with answering():
             await self._index_pending()
         return made
@@ -75,7 +77,7 @@ class Types(Base):
     async def op_type(self, name: str) -> ResourceType:
         """Return a type; 404 where there is none."""
         with answering():
-            return (await self._home.schema(name)).type
+            return (await self._stores.schema(name)).type
 
     async def op_types(self, below: str = "", after: str = "") -> list[ResourceType]:
         """Return all types, or one with all below it, those above first.
@@ -83,8 +85,8 @@ class Types(Base):
         As many as one answer holds; the next ones are those ``after`` the path of the last.
         """
         with answering():
-            path = (await self._home.schema(below)).type.path if below else ""
-            entries = await keeping.scanned(self._home.types, TYPE)
+            path = (await self._stores.schema(below)).type.path if below else ""
+            entries = await stores.scanned(self._stores.types, TYPE)
         every = [(type_in(entry.value), len(entry.value)) for entry in entries]
         some = [(t, size) for t, size in every if t.path.startswith(path) and t.path > after]
         return self._first(sorted(some, key=lambda each: each[0].path))
@@ -105,8 +107,8 @@ class Types(Base):
                 message = f"predicate {HAS_OWNER} is the registry's own, and stays as it is"
                 raise InvalidRequest(message)
         made = PredicateType(name, domain or [], range or [], description)
-        async with self._changing() as changing:
-            await _keep_predicate(changing, made)
+        async with self._transaction() as transaction:
+            await _keep_predicate(transaction, made)
         return made
 
     async def op_predicates(self, after: str = "") -> list[PredicateType]:
@@ -115,7 +117,7 @@ class Types(Base):
         As many as one answer holds; the next ones are those ``after`` the name of the last.
         """
         with answering():
-            entries = await keeping.scanned(self._home.types, PREDICATE)
+            entries = await stores.scanned(self._stores.types, PREDICATE)
         every = [(predicate_in(entry.value), len(entry.value)) for entry in entries]
         return self._first([each for each in every if each[0].name > after])
 
@@ -150,11 +152,11 @@ class Types(Base):
         self, types: Sequence[ResourceType], predicates: Sequence[PredicateType]
     ) -> None:
         async with self.unit_of_work() as unit:
-            changing = Changing(self._home, unit, self._endpoint)
+            transaction = Transaction(self._stores, unit, self._endpoint)
             for type_ in types:
-                await _registered(changing, await _grown(changing, type_))
+                await _registered(transaction, await _grown(transaction, type_))
             for predicate in predicates:
-                await _keep_predicate(changing, predicate)
+                await _keep_predicate(transaction, predicate)
 
     async def _declare_indices(self, given: ResourceType) -> None:
         """Let resources be found by what a type declares, before it is one.
@@ -164,12 +166,12 @@ class Types(Base):
         alone = joined(msgspec.structs.replace(given, parent=""), None)
         Schema(alone)  # refuses what is no attribute
         indices = indices_of(alone)
-        if not indices.keys() <= self._home.resources.indices.keys():
-            await self._home.declare(indices)
+        if not indices.keys() <= self._stores.resources.indices.keys():
+            await self._stores.declare(indices)
         wrong = [
-            f"{name} ({self._home.resources.indices[name]})"
+            f"{name} ({self._stores.resources.indices[name]})"
             for name, kind in indices.items()
-            if self._home.resources.indices[name] != kind
+            if self._stores.resources.indices[name] != kind
         ]
         if wrong:
             message = (
@@ -179,19 +181,19 @@ class Types(Base):
 
     async def _index_pending(self) -> None:
         """Let what is there be found by indices that were declared since."""
-        for entry in await keeping.scanned(self._home.types, PENDING):
+        for entry in await stores.scanned(self._stores.types, PENDING):
             name = entry.key.removeprefix(PENDING)
-            count = await self._index(await self._home.schema(name))
-            await self._home.types.remove(entry.key)
+            count = await self._index(await self._stores.schema(name))
+            await self._stores.types.remove(entry.key)
             if count:
                 log.info("%d resources of type %s are found by new indices", count, name)
 
     async def _index(self, schema: Schema) -> int:
-        predicate = looking.within(schema.type.path)
+        predicate = queries.within(schema.type.path)
         query = Query(predicate[0] & predicate[1], limit=_PAGE)
         count = 0
         while True:
-            page = await self._home.resources.query(query)
+            page = await self._stores.resources.query(query)
             batch = []
             for entry in page.items:
                 index = schema.index(resource_in(entry.value).attributes)
@@ -205,7 +207,7 @@ class Types(Base):
     async def _reindex(self, batch: Sequence[Reindex]) -> None:
         try:
             if batch:
-                await self._home.resources.write(batch)
+                await self._stores.resources.write(batch)
         except (Conflict, NotFound):
             if len(batch) == 1:
                 return  # it was changed since, and has the index by that
@@ -214,7 +216,7 @@ class Types(Base):
 
 
 async def _drafted(
-    home: Home, types: Store, given: ResourceType
+    home: RegistryStores, types: Store, given: ResourceType
 ) -> tuple[ResourceType, ResourceType | None]:
     """Return a type as it is to be, and as it is, where it is.
 
@@ -241,36 +243,36 @@ async def _drafted(
     return msgspec.structs.replace(new, version=old.version + 1), old
 
 
-async def _grown(changing: Changing, brought: ResourceType) -> ResourceType:
+async def _grown(transaction: Transaction, brought: ResourceType) -> ResourceType:
     """Return a type that the registry brings, with the attributes that it was given since.
 
     They stay: else whoever has added some would have kept the registry from starting again.
     """
-    data = await changing.types.get(f"{TYPE}{brought.name}")
+    data = await transaction.types.get(f"{TYPE}{brought.name}")
     if data is None:
         return brought
     own = {**type_in(data).attributes, **brought.attributes}
     return msgspec.structs.replace(brought, attributes=own)
 
 
-async def _registered(changing: Changing, given: ResourceType) -> ResourceType:
+async def _registered(transaction: Transaction, given: ResourceType) -> ResourceType:
     """Keep a type, and what those below it have of it; return it. Errors as of a draft."""
-    new, old = await _drafted(changing.home, changing.types, given)
+    new, old = await _drafted(transaction.home, transaction.types, given)
     if new == old:
         return new
-    await _put(changing, new)
+    await _put(transaction, new)
     if old is None:
         return new
     if indices_of(new) != indices_of(old):
-        await changing.types.put(f"{PENDING}{new.name}", b"")
-    await _hand_down(changing, new)
+        await transaction.types.put(f"{PENDING}{new.name}", b"")
+    await _hand_down(transaction, new)
     return new
 
 
-async def _hand_down(changing: Changing, above: ResourceType) -> None:
+async def _hand_down(transaction: Transaction, above: ResourceType) -> None:
     """Give the types below one what it has now."""
-    types = changing.types
-    every = [type_in(entry.value) for entry in await keeping.scanned(types, TYPE)]
+    types = transaction.types
+    every = [type_in(entry.value) for entry in await stores.scanned(types, TYPE)]
     known: Mapping[str, ResourceType] = {}
     known = {above.name: above}
     for type_ in sorted(every, key=lambda t: t.path):
@@ -280,13 +282,13 @@ async def _hand_down(changing: Changing, above: ResourceType) -> None:
             after = joined(here, known[here.parent])
             Schema(after)
             after = msgspec.structs.replace(after, version=here.version + 1)
-            await _put(changing, after)
+            await _put(transaction, after)
             known = {**known, after.name: after}
 
 
-async def _put(changing: Changing, type_: ResourceType) -> None:
-    data = _encoded(f"type {type_.name}", type_, changing.most)
-    await changing.types.put(f"{TYPE}{type_.name}", data)
+async def _put(transaction: Transaction, type_: ResourceType) -> None:
+    data = _encoded(f"type {type_.name}", type_, transaction.most)
+    await transaction.types.put(f"{TYPE}{type_.name}", data)
 
 
 def _encoded(what: str, found: ResourceType | PredicateType, most: int) -> bytes:
@@ -301,11 +303,11 @@ def _encoded(what: str, found: ResourceType | PredicateType, most: int) -> bytes
     return data
 
 
-async def _keep_predicate(changing: Changing, predicate: PredicateType) -> None:
-    keeping.checked_predicate(predicate.name)
+async def _keep_predicate(transaction: Transaction, predicate: PredicateType) -> None:
+    stores.checked_predicate(predicate.name)
     for name in (*predicate.domain, *predicate.range):
-        await changing.schema(name)
+        await transaction.schema(name)
     key = f"{PREDICATE}{predicate.name}"
-    data = _encoded(f"predicate {predicate.name}", predicate, changing.most)
-    if await changing.types.get(key) != data:
-        await changing.types.put(key, data)
+    data = _encoded(f"predicate {predicate.name}", predicate, transaction.most)
+    if await transaction.types.get(key) != data:
+        await transaction.types.put(key, data)

@@ -18,8 +18,7 @@ from ion.process.identity import acting, current_identity
 from ion.process.service import Service
 from ion.process.serving.incoming import IncomingCall
 from ion.process.storeerrors import answering
-from ion.services.scheduler import asking, book, deciding, posting
-from ion.services.scheduler.asking import Moment
+from ion.services.scheduler import deciding, posting, taskstore, validation
 from ion.services.scheduler.deciding import Move
 from ion.services.scheduler.model import (
     GRACE,
@@ -34,6 +33,7 @@ from ion.services.scheduler.model import (
     Tasks,
 )
 from ion.services.scheduler.ticker import Ticker
+from ion.services.scheduler.validation import Moment
 from ion.stores.store import ABSENT, Entry, IndexStore
 
 NAME = "schedules"
@@ -52,8 +52,8 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
     _rows: IndexStore
     _ticker: Ticker
 
-    def __init__(self, book: str | None = None, keep: float | None = None) -> None:
-        self._book = book
+    def __init__(self, taskstore: str | None = None, keep: float | None = None) -> None:
+        self._book = taskstore
         self._kept_for = keep
 
     async def on_init(self) -> None:
@@ -75,7 +75,7 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
             raise ConfigurationError(message)
         name = self._book or config.get("name") or NAME
         try:
-            self._rows = await self.index_store(name, book.INDICES)
+            self._rows = await self.index_store(name, taskstore.INDICES)
         except InvalidRequest as error:
             message = f"the store of tasks cannot be opened: {error}"
             raise ConfigurationError(message) from error
@@ -130,8 +130,8 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
             task_id = id or new_mark() + new_mark()
             rule = {"every": every, "cron": cron, "jitter": jitter}
             missed = {"misfire": misfire, "grace": grace, "most": most}
-            schedule = asking.schedule_of(at, start, end, timezone, **rule, **missed)
-            target = asking.target_of(
+            schedule = validation.schedule_of(at, start, end, timezone, **rule, **missed)
+            target = validation.target_of(
                 call,
                 send,
                 content=content,
@@ -143,7 +143,7 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
             )
             by = _caller(self.message)
             words = {"by": by, "owner": owner or by, "description": description}
-            kept = asking.kept_of(task_id, schedule, target, clock.now(), **words, keep=keep)
+            kept = validation.kept_of(task_id, schedule, target, clock.now(), **words, keep=keep)
             posting.check(self._endpoint, kept.task)
             return await self._add(kept)
 
@@ -152,7 +152,7 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
         with answering():
             return (await self._read(self._rows, id))[1].task
 
-    async def op_history(self, id: str, limit: int = asking.MAX_KEEP) -> list[Firing]:
+    async def op_history(self, id: str, limit: int = validation.MAX_KEEP) -> list[Firing]:
         """Return the last firings of a task, the latest first."""
         with answering():
             history = (await self._read(self._rows, id))[1].history
@@ -174,11 +174,11 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
         answer holds no more.
         """
         with answering():
-            asking.check_page(order or [], limit, book.ORDERS, MAX_PAGE)
-            asking.check_state(state)
+            validation.check_page(order or [], limit, taskstore.ORDERS, MAX_PAGE)
+            validation.check_state(state)
             wanted = {"owner": owner, "state": state, "target": target}
             most = self._endpoint.max_content // 2
-            return await book.find(self._rows, wanted, order or ["due"], limit, cursor, most)
+            return await taskstore.find(self._rows, wanted, order or ["due"], limit, cursor, most)
 
     async def op_remove(self, id: str) -> bool:
         """Remove a task; return whether there was one. A call of it that goes on is let go on."""
@@ -222,9 +222,9 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
             rows = uow.index_store(self._rows.name)
             entry = await rows.entry(task.id)
             if entry is None:
-                await rows.write([book.put_of(kept, ABSENT)])
+                await rows.write([taskstore.put_of(kept, ABSENT)])
             else:
-                there = book.decode(entry)
+                there = taskstore.decode(entry)
                 if there.given != kept.given:
                     message = f"there is another task {task.id!r}: remove it first"
                     raise Conflict(message)
@@ -245,7 +245,7 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
             move = deciding.by_hand(kept, name, clock.now())
             firing = move.post or move.call
             assert firing is not None
-            await rows.write([book.put_of(move.kept, entry.revision)])
+            await rows.write([taskstore.put_of(move.kept, entry.revision)])
             if move.post is not None:
                 with acting(self._endpoint.token):  # as when it is due
                     await posting.post(self._endpoint, uow, move.kept.task, firing)
@@ -255,7 +255,7 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
     async def _ask_for_receiver(self, task_id: str) -> None:
         """Find out whether there is somebody to be sent to, while others have their turn."""
         entry = await self._rows.entry(task_id)
-        target = book.decode(entry).task.target if entry is not None else None
+        target = taskstore.decode(entry).task.target if entry is not None else None
         if target is not None and target.kind == "send":
             await self._ticker.receivers.ask(target.to)
 
@@ -273,7 +273,7 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
                 rows = uow.index_store(self._rows.name)
                 entry, kept = await self._read(rows, task_id)
                 kept = change(kept)
-                await rows.write([book.put_of(kept, entry.revision)])
+                await rows.write([taskstore.put_of(kept, entry.revision)])
                 await uow.reply(kept.task)
             self._ticker.wake()
             return kept.task
@@ -283,7 +283,7 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
         if entry is None:
             message = f"there is no task {task_id!r}"
             raise NotFound(message)
-        return entry, book.decode(entry)
+        return entry, taskstore.decode(entry)
 
     def _name_by_hand(self, task_id: str) -> str:
         """Return the id of a firing by hand: the same for the same message."""

@@ -21,7 +21,7 @@ from ion.base import clock
 from ion.base.errors import Conflict, Damaged, IonError, Unavailable
 from ion.observe.context import current_call
 from ion.process.process import Process
-from ion.services.scheduler import book, deciding, posting
+from ion.services.scheduler import deciding, posting, taskstore
 from ion.services.scheduler.deciding import Move
 from ion.services.scheduler.model import Firing, Kept, Task
 from ion.services.scheduler.receivers import Receivers
@@ -61,8 +61,11 @@ class Ticker:
         self.turn = asyncio.Lock()
         self._wake = asyncio.Event()
         self._until = math.inf  # when it looks next; while it is at it, that is not known
-        self._next = {book.SENDS: -math.inf, book.CALLS: -math.inf}  # when a line is looked at
-        self._few = {book.SENDS: FEW, book.CALLS: FEW}  # how much of it then
+        self._next = {
+            taskstore.SENDS: -math.inf,
+            taskstore.CALLS: -math.inf,
+        }  # when a line is looked at
+        self._few = {taskstore.SENDS: FEW, taskstore.CALLS: FEW}  # how much of it then
         self._read_all = -math.inf  # when both were, on the monotonic clock
         self._aside: dict[str, str] = {}  # op -> receiver, of which the broker is being asked
         self._calls: dict[str, str] = {}  # firing -> op
@@ -123,13 +126,13 @@ class Ticker:
             self._aside = {
                 op: name for op, name in self._aside.items() if self.receivers.is_asked(name)
             }
-            await self._line(book.SENDS, BATCH, list(self._aside))
+            await self._line(taskstore.SENDS, BATCH, list(self._aside))
             free = MAX_CALLS - len(self._calls)
             if free > 0:
                 counted = Counter(self._calls.values())
                 full = [word for word, count in counted.items() if count >= MAX_OF_ONE]
-                await self._line(book.CALLS, min(free, BATCH), full)
-            until = min(self._next.values()) if free > 0 else self._next[book.SENDS]
+                await self._line(taskstore.CALLS, min(free, BATCH), full)
+            until = min(self._next.values()) if free > 0 else self._next[taskstore.SENDS]
             return until if not has_more else clock.now()
 
     async def _line(self, line: str, most: int, without: Sequence[str]) -> None:
@@ -143,7 +146,7 @@ class Ticker:
         if self._next[line] > clock.now():
             return
         limit = min(self._few[line], most)
-        entries = await book.next_due(self._rows, line, limit, without)
+        entries = await taskstore.next_due(self._rows, line, limit, without)
         now = clock.now()
         due = [entry for entry in entries if float(entry.index[line]) <= now]
         if not due:
@@ -163,7 +166,7 @@ class Ticker:
         Without a lease that is not known: then it is begun again when its time is over.
         """
         lease = self._process.lease
-        for entry in await book.running(self._rows) if lease is not None else []:
+        for entry in await taskstore.running(self._rows) if lease is not None else []:
             kept = self._read(entry)
             if kept is None or kept.task.running is None or kept.task.running.id in self._calls:
                 continue
@@ -175,7 +178,7 @@ class Ticker:
         """Remove some of what is over for long, now and then; return whether there is more."""
         if clock.monotonic() - self._swept < SWEEP:
             return False
-        entries = await book.over(self._rows, clock.now() - self._keep, SWEPT)
+        entries = await taskstore.over(self._rows, clock.now() - self._keep, SWEPT)
         removes = [Remove(entry.key, entry.revision) for entry in entries]
         try:
             if removes:
@@ -260,9 +263,9 @@ class Ticker:
             raise
         except IonError as error:
             log.error("task %r cannot fire: %s", entry.key, error)  # noqa: TRY400
-            kept = deciding.spoiled(book.decode(entry), now, error.as_content())
+            kept = deciding.spoiled(taskstore.decode(entry), now, error.as_content())
             with contextlib.suppress(Conflict):
-                await self._rows.write([book.put_of(kept, entry.revision)])
+                await self._rows.write([taskstore.put_of(kept, entry.revision)])
 
     async def _commit(self, moves: Sequence[tuple[Entry, Move]]) -> None:
         """Keep what has become of tasks, with what they send; then begin their calls.
@@ -272,7 +275,7 @@ class Ticker:
         if not moves:
             return
         async with self._process.unit_of_work() as uow:
-            puts = [book.put_of(move.kept, entry.revision) for entry, move in moves]
+            puts = [taskstore.put_of(move.kept, entry.revision) for entry, move in moves]
             await uow.index_store(self._rows.name).write(puts)
             for _, move in moves:
                 if move.post is not None:
@@ -323,14 +326,14 @@ class Ticker:
     async def _note_once(self, task: str, firing: str, told: dict[str, Any]) -> None:
         entry = await self._rows.entry(task)
         if entry is not None:  # else it was removed meanwhile
-            kept = deciding.ended(book.decode(entry), firing, clock.now(), **told)
-            await self._rows.write([book.put_of(kept, entry.revision)])
+            kept = deciding.ended(taskstore.decode(entry), firing, clock.now(), **told)
+            await self._rows.write([taskstore.put_of(kept, entry.revision)])
 
     # rows
 
     def _read(self, entry: Entry) -> Kept | None:
         try:
-            return book.decode(entry)
+            return taskstore.decode(entry)
         except Damaged as error:
             log.error("%s", error)  # noqa: TRY400
             return None
@@ -338,7 +341,7 @@ class Ticker:
     async def _set_aside(self, entry: Entry) -> None:
         """Look no more at a task that cannot be read; it stays as it is."""
         with contextlib.suppress(Conflict):
-            index = {book.SENDS: None, book.CALLS: None, "running": None}
+            index = {taskstore.SENDS: None, taskstore.CALLS: None, "running": None}
             await self._rows.update_index(entry.key, index, revision=entry.revision)
 
 

@@ -8,8 +8,8 @@ import msgspec
 
 from ion.base.errors import ApplicationError, ConfigurationError
 from ion.process.service import Service
+from ion.services.simulator.device import MAX_RATE, MIN_RATE, SimulatedDevice
 from ion.services.simulator.model import Fault, Spell, Status
-from ion.services.simulator.talker import MAX_RATE, MIN_RATE, Talker
 
 
 class SimulatorService(Service, name="simulator", version="0.1.0"):
@@ -32,7 +32,7 @@ class SimulatorService(Service, name="simulator", version="0.1.0"):
         if not MIN_RATE <= rate <= MAX_RATE:
             message = f"rate: {MIN_RATE:g} to {MAX_RATE:g} fixes a second, not {rate!r}"
             raise ConfigurationError(message)
-        self.talker = Talker(host, port, rate=rate)
+        self.device = SimulatedDevice(host, port, rate=rate)
         self._schedule = schedule or []
 
     async def on_init(self) -> None:
@@ -46,35 +46,35 @@ class SimulatorService(Service, name="simulator", version="0.1.0"):
             message = f"schedule: {error}"
             raise ConfigurationError(message) from None
         try:
-            self.talker.plan(spells)
+            self.device.plan(spells)
         except ApplicationError as error:
             message = f"schedule: {error.message}"
             raise ConfigurationError(message) from None
         try:
-            await self.talker.open()
+            await self.device.open()
         except (OSError, OverflowError) as error:
-            where = f"{self.talker.host}:{self.talker.port}"
+            where = f"{self.device.host}:{self.device.port}"
             message = f"the simulator cannot listen at {where} (port 0: any that is free): {error}"
             raise ConfigurationError(message) from None
 
     async def on_terminate(self) -> None:
         """Throw everybody out."""
-        await self.talker.close()
+        await self.device.close()
 
     async def op_address(self) -> tuple[str, int]:
         """Return where it listens: host and port."""
-        return self.talker.host, self.talker.port
+        return self.device.host, self.device.port
 
     async def op_misbehave(self, fault: Fault, seconds: float = 10.0, after: float = 0.0) -> Status:
         """Behave badly for some seconds, in ``after`` seconds from now."""
-        self.talker.plan([Spell(fault, after, seconds)])
-        return self.talker.status()
+        self.device.plan([Spell(fault, after, seconds)])
+        return self.device.status()
 
     async def op_behave(self) -> Status:
         """Behave well from now on."""
-        self.talker.behave()
-        return self.talker.status()
+        self.device.behave()
+        return self.device.status()
 
     async def op_status(self) -> Status:
         """Return what it is at: connections, what was sent, what is wrong."""
-        return self.talker.status()
+        return self.device.status()

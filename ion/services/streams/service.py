@@ -19,9 +19,9 @@ from ion.process.granules.definition import StreamDefinition
 from ion.process.granules.turns import LEASE, Place
 from ion.process.service import Service
 from ion.process.storeerrors import answering
-from ion.services.streams.keeping import Keeping
+from ion.services.streams.checkpoints import Checkpoints
 from ion.services.streams.model import Described, Keep, Kept, Stream
-from ion.services.streams.places import Places
+from ion.services.streams.recorders import Recorders
 from ion.services.streams.registry import Registry
 
 
@@ -40,8 +40,8 @@ class StreamsService(Service, name="streams", version="0.1.0"):
     """Knows the streams of the system, keeps them, and plays them again."""
 
     registry: Registry
-    places: Places
-    keeping: Keeping
+    checkpoints: Checkpoints
+    recorders: Recorders
 
     async def on_init(self) -> None:
         """Open the registry, and declare what the configuration says.
@@ -50,8 +50,8 @@ class StreamsService(Service, name="streams", version="0.1.0"):
         """
         datastore = await self.datastore()
         self.registry = await Registry.open(datastore)
-        self.places = await Places.open(datastore)
-        self.keeping = Keeping(self, self.registry)
+        self.checkpoints = await Checkpoints.open(datastore)
+        self.recorders = Recorders(self, self.registry)
         try:
             streams = msgspec.convert(self.app_config.get("streams") or {}, dict[str, Declared])
             for name, declared in streams.items():
@@ -74,12 +74,12 @@ class StreamsService(Service, name="streams", version="0.1.0"):
 
     async def on_activate(self) -> None:
         """Keep what is to be kept; end what was being deleted."""
-        await self.keeping.open()
+        await self.recorders.open()
 
     async def on_terminate(self) -> None:
         """Leave the queues to others."""
-        if "keeping" in vars(self):
-            await self.keeping.close()
+        if "recorders" in vars(self):
+            await self.recorders.close()
 
     # the registry
 
@@ -114,8 +114,8 @@ class StreamsService(Service, name="streams", version="0.1.0"):
         """Return a stream with what is kept of it; 404 where there is none."""
         with answering():
             known = await self.registry.get(stream)
-            end = (await self.keeping.log(stream)).end
-            is_at_it, waiting = await self.keeping.is_at_it(stream)
+            end = (await self.recorders.log(stream)).end
+            is_at_it, waiting = await self.recorders.is_at_it(stream)
             first = end.first if end.last >= end.first else 0
             return Described(known, first, end.last, end.high, end.bytes, waiting, is_at_it)
 
@@ -129,9 +129,9 @@ class StreamsService(Service, name="streams", version="0.1.0"):
                 await self.registry.change(stream, _ending)
             except NotFound:
                 return False
-            await self.keeping.tell(stream)
-            await self.keeping.end(stream)
-            await self.places.forget_all(stream)
+            await self.recorders.tell(stream)
+            await self.recorders.end(stream)
+            await self.checkpoints.forget_all(stream)
             return True
 
     async def op_persist(
@@ -149,21 +149,21 @@ class StreamsService(Service, name="streams", version="0.1.0"):
             keep = Keep(granules, seconds)
             keep.check()
             known = await self.registry.change(stream, _keeping(keep), make=create)
-            await self.keeping.changed(stream)
-            await self.keeping.tell(stream)
+            await self.recorders.changed(stream)
+            await self.recorders.tell(stream)
             return known
 
     async def op_unpersist(self, stream: str, drop: bool = False) -> Stream:
         """Keep a stream no more; ``drop``: what was kept goes, too. What waits to be kept goes."""
         with answering():
             known = await self.registry.change(stream, _keeping(None))
-            await self.keeping.tell(stream)
-            await self.keeping.stop(stream, drop=drop)
+            await self.recorders.tell(stream)
+            await self.recorders.stop(stream, drop=drop)
             return known
 
     async def op_changed(self, stream: str) -> None:
         """Hear from another instance that a stream was changed."""
-        await self.keeping.changed(stream)
+        await self.recorders.changed(stream)
 
     # reading
 
@@ -186,7 +186,7 @@ class StreamsService(Service, name="streams", version="0.1.0"):
         with answering():
             _check_counts(after=after, last=last, limit=limit)
             known = await self.registry.get(stream)
-            kept = await self.keeping.log(stream)
+            kept = await self.recorders.log(stream)
             if known.keep is None and not kept.end.last:
                 message = f"stream {stream!r} is not persisted: nothing is kept of it"
                 raise InvalidRequest(message, details={"stream": stream})
@@ -195,7 +195,7 @@ class StreamsService(Service, name="streams", version="0.1.0"):
             if last is not None:
                 after = max(after, kept.end.last - last)
             given = 0
-            async for item in self.keeping.items(stream, kept, after, follow=follow):
+            async for item in self.recorders.items(stream, kept, after, follow=follow):
                 if item.granule is not None and not _is_between(item.granule, since, until):
                     continue
                 if limit is not None and given >= limit:
@@ -209,7 +209,7 @@ class StreamsService(Service, name="streams", version="0.1.0"):
         """Let one of a name hear a stream, unless it is another one's turn; 404: there is none."""
         with answering():
             await self.registry.get(stream)
-            return await self.places.claim(stream, name, owner, lease)
+            return await self.checkpoints.claim(stream, name, owner, lease)
 
     async def op_keep_place(
         self,
@@ -225,12 +225,12 @@ class StreamsService(Service, name="streams", version="0.1.0"):
         ``ends``: it is the next one's then.
         """
         with answering():
-            return await self.places.keep(stream, name, owner, after, lease, ends=ends)
+            return await self.checkpoints.keep(stream, name, owner, after, lease, ends=ends)
 
     async def op_forget_place(self, stream: str, name: str) -> None:
         """Let whoever is the next of a name begin anew."""
         with answering():
-            await self.places.forget(stream, name)
+            await self.checkpoints.forget(stream, name)
 
 
 def _keeping(keep: Keep | None) -> Callable[[Stream], Stream]:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from ion.services.contexts import codes
 from ion.services.contexts.codes import ItemError
+from ion.services.contexts.dependencies import ordered
 from ion.services.contexts.model import Item
-from ion.services.contexts.natural import natural
-from ion.services.contexts.ordering import ordered
+from ion.services.contexts.natural_sort import natural_key
 from ion.services.contexts.roots import Roots
 from ion.services.contexts.rows import Changes
 
@@ -28,13 +28,15 @@ def item(tag: str, depends_on: str = "") -> Item:
 def test_natural_order() -> None:
     want = ["", "2", "10", "chunk_0", "chunk_2", "chunk_010", "chunk_11", "chunk_a", "description"]
     want.reverse()
-    assert sorted(want, key=natural) == want[::-1]
+    assert sorted(want, key=natural_key) == want[::-1]
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(names))
 def test_natural_order_is_an_order(found: list[str]) -> None:
-    assert sorted(sorted(found), key=natural) == sorted(sorted(found, reverse=True), key=natural)
+    assert sorted(sorted(found), key=natural_key) == sorted(
+        sorted(found, reverse=True), key=natural_key
+    )
 
 
 @settings(max_examples=60, deadline=None)

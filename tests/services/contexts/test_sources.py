@@ -23,7 +23,7 @@ from ion.services.contexts.draft import Meter
 from ion.services.contexts.model import BundleResult, Item
 from ion.services.contexts.roots import Roots
 from ion.services.contexts.service import ContextsService
-from ion.services.contexts.sources.choosing import drafts_of
+from ion.services.contexts.sources.dispatch import drafts_of
 
 MIB = 1024 * 1024
 

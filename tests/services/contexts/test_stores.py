@@ -20,7 +20,7 @@ from ion.services.contexts.client import ContextsClient
 from ion.services.contexts.model import Item
 from ion.services.contexts.roots import Roots
 from ion.services.contexts.service import ContextsService
-from ion.services.contexts.setting import setting_of
+from ion.services.contexts.settings import settings_of
 
 MIB = 1024 * 1024
 
@@ -228,4 +228,4 @@ async def test_what_was_entered_stays_though_the_store_did_not_say_so(tmp_path: 
 )
 async def test_a_config_that_is_wrong(config: dict[str, Any], fault: str) -> None:
     with pytest.raises(ConfigurationError, match=fault):
-        Roots(setting_of(config).roots)
+        Roots(settings_of(config).roots)

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from ion import Container
-from ion.services.instrument import standing
+from ion.services.instrument import states
 from ion.services.instrument.agent import InstrumentAgent
 from ion.services.instrument.client import InstrumentClient
-from ion.services.simulator.talker import Talker
+from ion.services.simulator.device import SimulatedDevice
 
 PATIENCE = 30.0
 SILENCE = 0.3
@@ -34,7 +34,9 @@ async def until(check: Callable[[], Awaitable[Any]]) -> Any:
 class Gps:
     """An agent, its client, and the device."""
 
-    def __init__(self, container: Container, talker: Talker, client: InstrumentClient) -> None:
+    def __init__(
+        self, container: Container, talker: SimulatedDevice, client: InstrumentClient
+    ) -> None:
         self.container = container
         self.talker = talker
         self.client = client
@@ -67,19 +69,19 @@ class Gps:
 
 
 @pytest.fixture
-async def talker() -> AsyncIterator[Talker]:
-    device = Talker(rate=50.0, drip=0.0002)
+async def talker() -> AsyncIterator[SimulatedDevice]:
+    device = SimulatedDevice(rate=50.0, drip=0.0002)
     await device.open()
     yield device
     await device.close()
 
 
-def device(talker: Talker, **settings: Any) -> dict[str, Any]:
+def device(talker: SimulatedDevice, **settings: Any) -> dict[str, Any]:
     base = {"host": talker.host, "port": talker.port, "silence": SILENCE, "batch_seconds": 0.05}
     return {**base, **settings}
 
 
-async def spawned(container: Container, talker: Talker, **args: Any) -> Gps:
+async def spawned(container: Container, talker: SimulatedDevice, **args: Any) -> Gps:
     """Spawn an agent that is quick to come back."""
     args = {"resource": "gps1", "device": device(talker), "restore": False, **args}
     await container.spawn(InstrumentAgent, args=args)
@@ -89,7 +91,7 @@ async def spawned(container: Container, talker: Talker, **args: Any) -> Gps:
 
 
 @pytest.fixture
-async def gps(talker: Talker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gps]:
+async def gps(talker: SimulatedDevice, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gps]:
     """Give an agent that streams, on the embedded bus: the device is what matters."""
     async with streaming(talker, monkeypatch) as found:
         yield found
@@ -97,10 +99,10 @@ async def gps(talker: Talker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
 
 @asynccontextmanager
 async def streaming(
-    talker: Talker, monkeypatch: pytest.MonkeyPatch, **settings: Any
+    talker: SimulatedDevice, monkeypatch: pytest.MonkeyPatch, **settings: Any
 ) -> AsyncIterator[Gps]:
     """Give what :func:`gps` gives, with other settings of the device."""
-    monkeypatch.setattr(standing, "POST_HELD", 0.2)
+    monkeypatch.setattr(states, "POST_HELD", 0.2)
     async with Container("memory://", sysname="test", config=STORE) as container:
         found = await spawned(container, talker, device=device(talker, **settings))
         await found.more()

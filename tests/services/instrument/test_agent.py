@@ -19,7 +19,7 @@ from ion.process.events.types import AgentEvent
 from ion.process.granules.granule import Granule
 from ion.process.granules.subscriber import StreamSubscriber
 from ion.services.instrument import driver as driver_module
-from ion.services.instrument import standing
+from ion.services.instrument import states
 from ion.services.instrument.agent import InstrumentAgent
 from ion.services.instrument.batching import Batch
 from ion.services.instrument.client import InstrumentClient
@@ -27,8 +27,8 @@ from ion.services.instrument.driver import Driver
 from ion.services.instrument.events import AgentCommandDone, AgentErrorRaised
 from ion.services.resource_registry.client import ResourceRegistryClient
 from ion.services.simulator.client import SimulatorClient
+from ion.services.simulator.device import SimulatedDevice
 from ion.services.simulator.model import Spell
-from ion.services.simulator.talker import Talker
 from tests.process.policy.policed import policed, token, write
 from tests.services.instrument.conftest import FAST, STORE, Gps, device, spawned, until
 
@@ -90,7 +90,7 @@ async def test_samples_go_from_the_device_to_who_subscribes(bus: Bus) -> None:
     assert "STREAMING" in [getattr(event, "state", "") for event in listener.events]
 
 
-async def test_it_is_entered_into_the_registry(talker: Talker) -> None:
+async def test_it_is_entered_into_the_registry(talker: SimulatedDevice) -> None:
     async with Container("memory://", sysname="test", config=STORE) as container:
         await container.start_app("resource_registry")
         registry = ResourceRegistryClient(container)
@@ -231,8 +231,8 @@ async def test_a_session_that_ends_in_mid_command_leaves_no_direct_access(
     await gps.client.acquire("ada")
     if state:
         await gps.client.command("go_direct_access")
-    line, go_on = gps.process("InstrumentAgent")._line, asyncio.Event()
-    ask, asked = line.ask, asyncio.Event()
+    driver, go_on = gps.process("InstrumentAgent")._driver, asyncio.Event()
+    ask, asked = driver.ask, asyncio.Event()
 
     async def slow(op: str, *words: Any, **others: Any) -> Any:
         answer = await ask(op, *words, **others)
@@ -241,7 +241,7 @@ async def test_a_session_that_ends_in_mid_command_leaves_no_direct_access(
             await go_on.wait()
         return answer
 
-    line.ask = slow
+    driver.ask = slow
     doing = asyncio.ensure_future(gps.client.command(name))
     await asked.wait()
     await gps.client.release()
@@ -277,7 +277,9 @@ async def test_a_driver_that_crashes_is_started_again(gps: Gps) -> None:
     assert "the driver has ended" in lost[0].reason
 
 
-async def test_a_driver_that_crashes_hands_over_what_it_has_sampled(talker: Talker) -> None:
+async def test_a_driver_that_crashes_hands_over_what_it_has_sampled(
+    talker: SimulatedDevice,
+) -> None:
     async with Container("memory://", sysname="test", config=STORE) as container:
         gps = await spawned(container, talker, device=device(talker, batch_seconds=600))
         driver = gps.process("NmeaDriver")
@@ -297,7 +299,7 @@ def _has(driver: Any, count: int) -> Callable[[], Awaitable[bool]]:
     return check
 
 
-async def test_what_was_sampled_is_published_when_it_ends(talker: Talker) -> None:
+async def test_what_was_sampled_is_published_when_it_ends(talker: SimulatedDevice) -> None:
     async with Container("memory://", sysname="test", config=STORE) as container:
         listener: Any = container.processes[await container.spawn(Listener)]
         gps = await spawned(container, talker, device=device(talker, batch_seconds=600))
@@ -317,7 +319,7 @@ async def test_what_was_sampled_is_published_when_it_ends(talker: Talker) -> Non
 
 
 async def test_it_comes_back_to_where_it_was_with_what_was_set(
-    talker: Talker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    talker: SimulatedDevice, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="ion.services.instrument")
     config = {"store.url": f"sqlite:///{tmp_path}/store.db"}
@@ -333,7 +335,7 @@ async def test_it_comes_back_to_where_it_was_with_what_was_set(
     assert talker.status().settings["rate"] == 25.0
 
 
-async def test_a_device_that_is_away_at_first_is_waited_for(talker: Talker) -> None:
+async def test_a_device_that_is_away_at_first_is_waited_for(talker: SimulatedDevice) -> None:
     await talker._deafen()
     async with Container("memory://", sysname="test", config=STORE) as container:
         gps = await spawned(container, talker)
@@ -371,9 +373,9 @@ async def test_it_can_be_told_to_give_up_on_a_lost_device(gps: Gps) -> None:
 
 
 async def test_a_second_one_stands_by_until_it_is_needed(
-    bus: Bus, talker: Talker, monkeypatch: pytest.MonkeyPatch
+    bus: Bus, talker: SimulatedDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(standing, "POST_WANTED", 0.1)
+    monkeypatch.setattr(states, "POST_WANTED", 0.1)
     url, config = bus
     config = {**config, **STORE}
     async with Container(url, sysname="test", config=config) as second:
@@ -391,7 +393,7 @@ async def test_a_second_one_stands_by_until_it_is_needed(
 async def test_one_that_was_replaced_lets_the_device_go(
     gps: Gps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(standing, "POST_WANTED", 0.02)
+    monkeypatch.setattr(states, "POST_WANTED", 0.02)
     agent, said = gps.process("InstrumentAgent"), "other.1"
 
     async def who() -> str:
@@ -415,13 +417,13 @@ async def test_one_that_was_cut_off_looks_at_once_whether_it_is_still_the_agent(
         said[0] += 1
         return str(agent.id)
 
-    monkeypatch.setattr(standing, "POST_HELD", 3600)
-    monkeypatch.setattr(standing, "POST_LATE", 3600)  # a machine that stands still is another case
+    monkeypatch.setattr(states, "POST_HELD", 3600)
+    monkeypatch.setattr(states, "POST_LATE", 3600)  # a machine that stands still is another case
     agent._who = who
     await until(_asked(said, 1))  # the pause before was a short one
     transport = gps.container.transport
     transport.state = TransportState.LOST
-    await asyncio.sleep(2 * standing.POST_STEP)  # it could ask, if it would
+    await asyncio.sleep(2 * states.POST_STEP)  # it could ask, if it would
     assert said == [1]
     transport.state = TransportState.CONNECTED
     await until(_asked(said, 2))
@@ -435,7 +437,7 @@ def _asked(said: list[int], times: int) -> Callable[[], Awaitable[bool]]:
 
 
 async def test_who_may_command_the_agent_needs_no_right_to_its_driver(
-    talker: Talker, tmp_path: Path
+    talker: SimulatedDevice, tmp_path: Path
 ) -> None:
     """And the samples that he has asked for do not end with his token."""
     rules = write(tmp_path / "policy.yml", "{id: operate, allow: 'gps1.*', to: [OPERATOR]}")
@@ -485,7 +487,7 @@ class Fleeting(Driver):
 
 
 async def test_a_loss_is_heard_of_whenever_it_comes(
-    talker: Talker, monkeypatch: pytest.MonkeyPatch
+    talker: SimulatedDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Fleeting, "connects", 0)
     monkeypatch.setattr(Fleeting, "untold", 0)
@@ -500,7 +502,7 @@ async def test_a_device_that_refuses_what_was_set_is_used_all_the_same(gps: Gps)
     with pytest.raises(ReceivedError, match="wrong type"):
         await gps.client.set({"rate": 30, "sentences": 5})
     assert gps.talker.status().settings["rate"] == 30.0  # the first was set, and is remembered
-    gps.process("InstrumentAgent")._memory.kept.parameters["sentences"] = "NONE"
+    gps.process("InstrumentAgent")._saved.kept.parameters["sentences"] = "NONE"
     gps.talker._reset()
     gps.talker.plan([Spell("close", 0, 0.05)])
 
@@ -528,13 +530,13 @@ async def test_a_batch_that_comes_twice_counts_once(gps: Gps) -> None:
     short = Batch(batch.number + 1, 2, columns)
     assert not await driver._tell("samples", {"batch": short})
     agent = gps.process("InstrumentAgent")
-    same, publish = msgspec.structs.replace(batch, number=batch.number + 2), agent._output.publish
+    same, publish = msgspec.structs.replace(batch, number=batch.number + 2), agent._stream.publish
 
     async def slow(*words: Any) -> None:
         await asyncio.sleep(0)  # the broker has no room just now
         await publish(*words)
 
-    agent._output.publish = slow
+    agent._stream.publish = slow
     await asyncio.gather(agent._take(same), agent._take(same))
     assert (await gps.status()).samples == status.samples + 2
 
@@ -542,7 +544,7 @@ async def test_a_batch_that_comes_twice_counts_once(gps: Gps) -> None:
 async def test_what_one_driver_has_sent_last_hides_nothing_of_the_next(gps: Gps) -> None:
     """And counts once, also where it has ended meanwhile."""
     agent, driver = gps.process("InstrumentAgent"), gps.process("NmeaDriver")
-    publish, room = agent._output.publish, asyncio.Event()
+    publish, room = agent._stream.publish, asyncio.Event()
     columns = dict.fromkeys(driver.fields, b"\x00" * 8)
     numbers: list[int] = []
 
@@ -551,14 +553,14 @@ async def test_what_one_driver_has_sent_last_hides_nothing_of_the_next(gps: Gps)
         numbers.append(batch.number)
         await publish(batch, *words)
 
-    agent._output.publish = late
+    agent._stream.publish = late
     last = Batch(10**6, 1, columns)
     taking = [asyncio.ensure_future(agent._take(last)) for _ in range(2)]  # it did not hear so
     await asyncio.sleep(0)
     driver.fail("it divides by zero")
 
     async def another() -> bool:
-        pid = agent._line.pid
+        pid = agent._driver.pid
         return bool(pid) and pid != driver.id
 
     await until(another)
@@ -582,7 +584,7 @@ async def test_strangers_are_no_drivers_and_command_none(gps: Gps) -> None:
 
     endpoint.transport.publish = spy
     await gps.client.set({"rate": 5})
-    secret = driver._bond._secret
+    secret = driver._channel._secret
     assert not [e for _, e in sent if secret in e.body or secret in repr(e.headers).encode()]
     said = next((key, e) for key, e in sent if e.op == "set" and key == driver.id)
     bond = said[1].headers["bond"]
@@ -645,7 +647,7 @@ async def test_commands_and_failures_are_told(gps: Gps) -> None:
     ],
 )
 async def test_an_agent_that_cannot_be_does_not_start(
-    args: dict[str, Any], said: str, talker: Talker
+    args: dict[str, Any], said: str, talker: SimulatedDevice
 ) -> None:
     async with Container("memory://", sysname="test", config=STORE) as container:
         with pytest.raises(StartError, match=said):
@@ -654,7 +656,7 @@ async def test_an_agent_that_cannot_be_does_not_start(
 
 @pytest.mark.parametrize("missing", ["pynmeagps", "numpy"])
 async def test_what_is_to_be_installed_is_said(
-    missing: str, talker: Talker, monkeypatch: pytest.MonkeyPatch
+    missing: str, talker: SimulatedDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     async with Container("memory://", sysname="test", config=STORE) as container:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ion.services.instrument.nmea.lines import MAX_LINE
+from ion.services.instrument.nmea.framing import MAX_LINE
+from ion.services.simulator.device import SimulatedDevice
 from ion.services.simulator.model import FAULTS, Fault, Spell
-from ion.services.simulator.talker import Talker
 from tests.services.instrument.conftest import SILENCE, Gps, streaming, until
 
 FATAL = {  # what the device is lost by, and what the agent says then
@@ -56,7 +56,7 @@ async def test_a_device_that_is_no_good_is_lost_and_comes_back(gps: Gps, fault: 
 
 @pytest.mark.parametrize("fault", HARMLESS)
 async def test_a_device_that_is_a_nuisance_is_borne(
-    talker: Talker, monkeypatch: pytest.MonkeyPatch, fault: Fault
+    talker: SimulatedDevice, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
     # a drip is slow, where the machine is, too
     async with streaming(talker, monkeypatch, silence=30.0) as gps:

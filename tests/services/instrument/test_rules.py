@@ -17,7 +17,7 @@ from ion.services.instrument.batching import MOST, Batcher
 from ion.services.instrument.machine import AGENT, STATES, way
 from ion.services.instrument.model import NoSession, SessionHeld, Wrong, WrongState
 from ion.services.instrument.nmea.driver import NmeaDriver
-from ion.services.instrument.nmea.lines import MAX_LINE, Lines
+from ion.services.instrument.nmea.framing import MAX_LINE, LineFramer
 from ion.services.instrument.nmea.sentences import BadSentence, Epochs, Parser, sentence
 from ion.services.instrument.session import Held, Sessions, Waiter
 from ion.services.simulator.faults import FaultPlan
@@ -120,8 +120,8 @@ def test_times_that_cannot_be(owner: str, lease: float, wait: float) -> None:
 @given(st.lists(st.binary(max_size=600), max_size=20))
 def test_lines_are_the_same_however_they_are_cut(pieces: list[bytes]) -> None:
     whole = b"".join(pieces) + b"\n"
-    at_once = Lines().feed(whole)
-    lines = Lines()
+    at_once = LineFramer().feed(whole)
+    lines = LineFramer()
     in_pieces = [line for piece in [*pieces, b"\n"] for line in lines.feed(piece)]
     assert in_pieces == at_once
     expected = [x for x in whole.replace(b"\r", b"\n").split(b"\n") if 0 < len(x) <= MAX_LINE]
@@ -130,7 +130,7 @@ def test_lines_are_the_same_however_they_are_cut(pieces: list[bytes]) -> None:
 
 
 def test_a_line_without_end_takes_no_memory() -> None:
-    lines = Lines()
+    lines = LineFramer()
     for _ in range(1000):
         assert lines.feed(b"A" * 4096) == []
         assert lines.held <= MAX_LINE

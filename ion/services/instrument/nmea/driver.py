@@ -16,7 +16,7 @@ from ion.base import clock
 from ion.base.errors import ConfigurationError, IonError
 from ion.services.instrument.driver import Driver
 from ion.services.instrument.model import Capability, DeviceError, Wrong
-from ion.services.instrument.nmea.answers import Answers
+from ion.services.instrument.nmea.correlation import ReplyCorrelator
 from ion.services.instrument.nmea.link import Link
 from ion.services.instrument.nmea.sentences import (
     FIELDS,
@@ -84,7 +84,7 @@ class NmeaDriver(Driver):
         self._bad, self._unchecked = 0, 0  # lines since the last good one
         self._epochs = Epochs()
         self._asking = asyncio.Lock()
-        self._answers = Answers()
+        self._answers = ReplyCorrelator()
         self._answer: asyncio.Future[list[str]] | None = None
         self._last: dict[str, float] | None = None
         self._counts = {"sentences": 0, "bad": 0, "overlong": 0, "dropped": 0}
@@ -107,7 +107,7 @@ class NmeaDriver(Driver):
             tick=min(silence / 4, 0.5),
         )
         await link.open(host, port, float(self.settings.get("connect_timeout", 5.0)))
-        self._link, self._epochs, self._answers = link, Epochs(), Answers()
+        self._link, self._epochs, self._answers = link, Epochs(), ReplyCorrelator()
         self._bad, self._unchecked = 0, 0
         self._reading = self.run(self._read(link), "reader", own=True)
         good = asyncio.ensure_future(link.good.wait())

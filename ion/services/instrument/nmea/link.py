@@ -13,7 +13,7 @@ from socket import SO_RCVBUF, SOL_SOCKET
 
 from ion.base import clock
 from ion.services.instrument.model import DeviceError
-from ion.services.instrument.nmea.lines import Lines
+from ion.services.instrument.nmea.framing import LineFramer
 
 PIECE = 4096
 BREATH = 0.005  # seconds between two pieces of a flood: what is not read slows the device down
@@ -48,7 +48,7 @@ class Link:
         self.silence = silence
         self._most = most
         self._tick = tick
-        self._lines = Lines()
+        self._lines = LineFramer()
         self._writer: asyncio.StreamWriter | None = None
         self._reader: asyncio.StreamReader
         self._heard = 0.0  # when the last good line came

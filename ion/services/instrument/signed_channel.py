@@ -1,4 +1,4 @@
-"""The bond of an agent and its driver: each knows what the other has said, and nobody else.
+"""What an agent and its driver say to each other, signed: nobody else can say it for them.
 
 Both are in one container, where the secret goes from hand to hand; on the bus there is only what
 was made with it: each message is signed as a command is (:mod:`ion.process.command.signing`), for
@@ -30,7 +30,7 @@ WINDOW = 120_000  # ms that a message may take; both sides have one clock
 SYSNAME = ""  # the secret is of these two alone, and of no system
 
 
-class Bond:
+class SignedChannel:
     """One end of it.
 
     :param secret: what both ends have; it is nowhere shown, nor sent.

@@ -15,7 +15,6 @@ from typing import Any
 from ion.base.errors import ApplicationError, IonError, ProcessNotFound, ReceivedError, StartError
 from ion.process.process import Process
 from ion.process.supervisor import Supervisor
-from ion.services.instrument.bond import Bond
 from ion.services.instrument.model import (
     DeviceError,
     NoSession,
@@ -23,6 +22,7 @@ from ion.services.instrument.model import (
     Wrong,
     WrongState,
 )
+from ion.services.instrument.signed_channel import SignedChannel
 
 log = logging.getLogger(__name__)
 PATIENCE = 5.0  # seconds for a driver to come up that has just failed
@@ -31,7 +31,7 @@ RESTARTS = {"intensity": 1000, "period": 60.0, "backoff": {"first": 0.2, "cap": 
 _OWN = {cls.__name__: cls for cls in (DeviceError, Wrong, WrongState, SessionHeld, NoSession)}
 
 
-class Line:
+class DriverClient:
     """To the driver of one agent.
 
     :ivar pid: of the driver, or "" while there is none.
@@ -41,7 +41,7 @@ class Line:
         self._agent = agent
         self._driver = driver
         key = secrets.token_hex(32)  # only this driver knows it: it goes there in here
-        self._bond = Bond(key)
+        self._channel = SignedChannel(key)
         self._settings = {**settings, "key": key}
         self._supervisor = ""
         self._up = asyncio.Event()
@@ -76,7 +76,7 @@ class Line:
 
     def holds(self) -> bool:
         """Return whether what is being handled was said by the driver that was started here."""
-        return self._bond.holds()
+        return self._channel.holds()
 
     def up(self, pid: str) -> None:
         """Hear that a driver is there."""
@@ -114,7 +114,7 @@ class Line:
             message = "the driver is not running"
             raise DeviceError(message) from None
         try:
-            return await self._bond.ask(self._agent, self.pid, op, content or {}, timeout)
+            return await self._channel.ask(self._agent, self.pid, op, content or {}, timeout)
         except ReceivedError as error:
             raise _own(error) from error
         except IonError as error:

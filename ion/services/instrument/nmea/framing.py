@@ -9,7 +9,7 @@ from __future__ import annotations
 MAX_LINE = 256
 
 
-class Lines:
+class LineFramer:
     """Cuts bytes into lines.
 
     :ivar overlong: how many lines were dropped because they were too long.

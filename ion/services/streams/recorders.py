@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from ion.base.errors import IonError, NotFound, Unavailable
 from ion.process.granules.names import POINT, end_topic, store_of
-from ion.services.streams.kept import Log
+from ion.services.streams.log import Log
 from ion.services.streams.model import Keep, Kept, Stream
-from ion.services.streams.persisting import Persisting
+from ion.services.streams.recorder import Recorder
 from ion.services.streams.registry import Registry
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ LOOK = 0.25  # seconds between looks: at the store, and whether this instance en
 LIFE = 5.0  # seconds after which who follows a quiet stream hears that this side is there
 
 
-class Keeping:
+class Recorders:
     """The streams that one instance keeps, as the registry says.
 
     All calls raise :class:`~ion.base.errors.Unavailable` where store or broker is away.
@@ -33,7 +33,7 @@ class Keeping:
     def __init__(self, service: Service, registry: Registry) -> None:
         self._service = service
         self._registry = registry
-        self._persisting: dict[str, Persisting] = {}
+        self._recorders: dict[str, Recorder] = {}
         self._changing = asyncio.Lock()
 
     async def open(self) -> None:
@@ -44,8 +44,8 @@ class Keeping:
 
     async def close(self) -> None:
         """Leave the queues to others."""
-        for persisting in self._persisting.values():
-            await persisting.close()
+        for recorder in self._recorders.values():
+            await recorder.close()
 
     async def log(self, name: str) -> Log:
         """Return what is kept of a stream."""
@@ -53,11 +53,11 @@ class Keeping:
 
     async def is_at_it(self, name: str) -> tuple[bool, int]:
         """Return whether it is this instance that keeps a stream, and how many granules wait."""
-        persisting = self._persisting.get(name)
-        if persisting is None:
+        recorder = self._recorders.get(name)
+        if recorder is None:
             return False, 0
-        info = await self._service._endpoint.transport.queue_info(persisting.queue)
-        return persisting.is_at_it, info.messages if info is not None else 0
+        info = await self._service._endpoint.transport.queue_info(recorder.queue)
+        return recorder.is_at_it, info.messages if info is not None else 0
 
     async def changed(self, name: str) -> None:
         """Do what the registry says of a stream now."""
@@ -116,31 +116,31 @@ class Keeping:
 
     async def _grown(self, stream: str, kept: Log, after: int) -> None:
         """Wait until there may be something behind an offset, for some time."""
-        persisting = self._persisting.get(stream)
-        if persisting is not None and persisting.is_at_it:
-            if persisting.log.end.last <= after:
-                await persisting.grown(LOOK)
+        recorder = self._recorders.get(stream)
+        if recorder is not None and recorder.is_at_it:
+            if recorder.log.end.last <= after:
+                await recorder.grown(LOOK)
         elif (await kept.refresh()).last <= after:
             await asyncio.sleep(LOOK)
 
     async def _follow(self, stream: Stream) -> None:
-        persisting = self._persisting.get(stream.name)
+        recorder = self._recorders.get(stream.name)
         if stream.keep is None or stream.ends:
             await self._stop(stream.name)
-        elif persisting is not None:
-            persisting.keep = stream.keep
+        elif recorder is not None:
+            recorder.keep = stream.keep
         else:
             kept = await self.log(stream.name)
-            persisting = Persisting(self._service, stream.name, stream.keep, kept)
-            await persisting.open()
-            self._persisting[stream.name] = persisting
+            recorder = Recorder(self._service, stream.name, stream.keep, kept)
+            await recorder.open()
+            self._recorders[stream.name] = recorder
 
     async def _stop(self, name: str, *, delete: bool = False) -> None:
-        persisting = self._persisting.pop(name, None)
-        if persisting is None and delete:  # another instance has it, or had
-            persisting = Persisting(self._service, name, Keep(), await self.log(name))
-        if persisting is not None:
-            await persisting.close(delete=delete)
+        recorder = self._recorders.pop(name, None)
+        if recorder is None and delete:  # another instance has it, or had
+            recorder = Recorder(self._service, name, Keep(), await self.log(name))
+        if recorder is not None:
+            await recorder.close(delete=delete)
 
     async def _end(self, name: str) -> None:
         await self._stop(name, delete=True)

@@ -1,4 +1,4 @@
-"""Tidying: what nobody needs any more is removed from the datastore's stores, now and then.
+"""Cleanup: what nobody needs any more is removed from the datastore's stores, now and then.
 
 That is elements that no branch comes from (:mod:`ion.objects.collecting`), and blobs that nobody
 owns. Each stays for a *grace* first: what is being put, or is about to be linked, is safe.

@@ -57,13 +57,13 @@ type_in = msgspec.msgpack.Decoder(ResourceType).decode
 predicate_in = msgspec.msgpack.Decoder(PredicateType).decode
 
 
-class Home:
+class RegistryStores:
     """The stores of a registry, and the types that were read of them; made by :meth:`open`.
 
     :param cycles: the life cycles that types may name.
     :param versions: of each resource that are kept, besides the present one.
     :ivar resources: that store; opened anew where types have brought indices.
-    :ivar finders: what finds resources as those did who asked before; see :mod:`looking`.
+    :ivar finders: what finds resources as those did who asked before; see :mod:`queries`.
     :ivar actors: ids of actors that are resources for sure; :meth:`remember` adds to them.
     """
 

@@ -1,4 +1,4 @@
-"""What all parts of the identity service share: the book, the issuer, and the telling."""
+"""What all parts of the identity service share: its accounts, the issuer of tokens, revocations."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ion.process.identity.revocations import ACTOR, Revocation
 from ion.process.identity.revoking import tell
 from ion.process.identity.trust import issuer_of
 from ion.process.process import Process
-from ion.services.identity import authority
-from ion.services.identity.book import Book
+from ion.services.identity import authorization
+from ion.services.identity.accounts import AccountStore
 from ion.services.identity.model import KeptActor
 
 log = logging.getLogger(__name__)
@@ -31,13 +31,13 @@ def _as_it_is(kept: KeptActor) -> KeptActor:
     return kept
 
 
-class Office(Process):
+class IdentityBase(Process):
     """Base of the parts of the service; holds nothing that is not in the store.
 
-    :ivar book: what is kept.
+    :ivar accounts: what is kept.
     """
 
-    book: Book
+    accounts: AccountStore
     _max_life: float = 86_400.0
     _own_issuer: Issuer | None = None  # of a key of its own
     _systems: tuple[Key | None, Issuer] | None = None  # with the key that it is of
@@ -68,20 +68,20 @@ class Office(Process):
 
         :raises ApplicationError: 403, they may not, or what they have signed was used before.
         """
-        return await self._once(authority.administrator())
+        return await self._once(authorization.administrator())
 
     async def owner_of(self, actor: str) -> Identity:
         """Return whose the call is: the actor's, or who may administrate; errors likewise."""
-        return await self._once(authority.owner_of(actor))
+        return await self._once(authorization.owner_of(actor))
 
     async def known(self, *, is_delegating: bool = False) -> Identity:
         """Return whose the call is; errors likewise.
 
         :param is_delegating: they speak for somebody else, as only the system may.
         """
-        who = authority.caller()
+        who = authorization.caller()
         if who is None or (is_delegating and not who.has_role(SYSTEM_ROLE)):
-            raise authority.forbidden(who, "is for who is known, and in their own name")
+            raise authorization.forbidden(who, "is for who is known, and in their own name")
         return await self._once(who)
 
     async def _once(self, who: Identity) -> Identity:
@@ -90,12 +90,12 @@ class Office(Process):
         What has waited while no instance ran must not be done after what was asked since. And
         whoever reads a queue could say again what was signed, and have the answer.
         """
-        late = authority.lateness()
+        late = authorization.lateness()
         if late > self._endpoint.desk.leeway:
             message = f"who has asked for this gave up {late:.0f} s ago: ask again"
             raise ApplicationError(message, 504, "DeadlineExceeded")
-        nonce, until = authority.signature_of()
-        if nonce and not await self.book.use(SYSTEM, nonce, until):
+        nonce, until = authorization.signature_of()
+        if nonce and not await self.accounts.use(SYSTEM, nonce, until):
             message = "this command was used before: give it again"
             raise ApplicationError(message, 403, "Forbidden", {"reason": "nonce"})
         return who
@@ -127,14 +127,14 @@ class Office(Process):
             revocation = self.ending(ACTOR, actor, reason)
             return msgspec.structs.replace(changed, ended=revocation)
 
-        kept = await self.book.change(actor, ended)
+        kept = await self.accounts.change(actor, ended)
         await self.announce([kept.ended] if kept.ended is not None else [])
         return kept
 
     async def revoke(self, kind: Literal["token", "actor"], name: str, reason: str) -> int:
         """Revoke a token, or an actor's tokens so far; return how many containers have heard."""
         revocation = self.ending(kind, name, reason)
-        await self.book.revoke(revocation)
+        await self.accounts.revoke(revocation)
         return await self.announce([revocation])
 
     async def announce(self, told: Sequence[Revocation]) -> int:

@@ -14,7 +14,7 @@ from ion.process.granules.granule import Granule, granule_in
 from ion.process.granules.names import escaped
 from ion.process.granules.ordered import Arrival, Ordered
 from ion.process.granules.publisher import most_bytes
-from ion.services.streams.kept import LOST, MOST_REMOVED, Log
+from ion.services.streams.log import LOST, MOST_REMOVED, Log
 from ion.services.streams.model import Keep
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def queue_name(stream: str) -> str:
     return f"persist-{escaped(stream)}"
 
 
-class Persisting:
+class Recorder:
     """Keeps one stream, while it is this container's turn; others with the same queue wait.
 
     :ivar log: what is kept.

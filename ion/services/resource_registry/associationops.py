@@ -8,17 +8,9 @@ from typing import NamedTuple
 import msgspec
 
 from ion.base.errors import Conflict, InvalidRequest, NotFound
-from ion.services.resource_registry import keeping, looking
+from ion.services.resource_registry import queries, stores
 from ion.services.resource_registry.base import Base
-from ion.services.resource_registry.changing import Changing
 from ion.services.resource_registry.errors import answering
-from ion.services.resource_registry.keeping import (
-    PREDICATE,
-    Home,
-    association_in,
-    predicate_in,
-    resource_in,
-)
 from ion.services.resource_registry.lifecycle import DELETED, GONE
 from ion.services.resource_registry.model import (
     HAS_OWNER,
@@ -28,6 +20,14 @@ from ion.services.resource_registry.model import (
     PredicateType,
     Resource,
 )
+from ion.services.resource_registry.stores import (
+    PREDICATE,
+    RegistryStores,
+    association_in,
+    predicate_in,
+    resource_in,
+)
+from ion.services.resource_registry.transaction import Transaction
 from ion.stores.ordering import position
 from ion.stores.query import Compare, Predicate, Query, checked, cursor_of
 from ion.stores.store import Entry, Page
@@ -36,7 +36,7 @@ LIMIT = 100
 _ROUNDS = 10  # pages that are read for one that is not empty
 
 
-class Associating(Base):
+class AssociationOps(Base):
     """Keeps associations, and finds by them."""
 
     async def op_associate(self, subject: str, predicate: str, object: str) -> Association:
@@ -46,35 +46,35 @@ class Associating(Base):
         409 where it is retired, or the same was said already.
         """
         _check_own(predicate)
-        async with self._changing() as changing:
-            rule = await _rule(changing, predicate)
+        async with self._transaction() as transaction:
+            rule = await _rule(transaction, predicate)
             types = []
             for which, end in (("subject", subject), ("object", object)):
-                found, path = await changing.end(which, end)
-                await _check_end(changing, rule, which, found, path)
+                found, path = await transaction.end(which, end)
+                await _check_end(transaction, rule, which, found, path)
                 types.append(found.type)
-            key = keeping.association_key(subject, predicate, object)
-            there = await changing.associations.get(key)
+            key = stores.association_key(subject, predicate, object)
+            there = await transaction.associations.get(key)
             if there is not None:
                 message = f"{subject} {predicate} {object} was said already"
                 theirs = msgspec.to_builtins(association_in(there))
                 raise Conflict(message, details={"theirs": theirs})
-            said = changing.said(subject, predicate, object, types[0], types[1])
-            await changing.keep(said)
-            await changing.tell_association(said, made=True)
-            await changing.answer(said)
+            said = transaction.said(subject, predicate, object, types[0], types[1])
+            await transaction.keep(said)
+            await transaction.tell_association(said, made=True)
+            await transaction.answer(said)
         return said
 
     async def op_dissociate(self, subject: str, predicate: str, object: str) -> bool:
         """Take an association back; return whether there was one."""
         _check_own(predicate)
-        async with self._changing() as changing:
-            key = keeping.association_key(subject, predicate, object)
-            there = await changing.associations.get(key)
+        async with self._transaction() as transaction:
+            key = stores.association_key(subject, predicate, object)
+            there = await transaction.associations.get(key)
             if there is not None:
-                await changing.associations.remove(key)
-                await changing.tell_association(association_in(there), made=False)
-            await changing.answer(there is not None)
+                await transaction.associations.remove(key)
+                await transaction.tell_association(association_in(there), made=False)
+            await transaction.answer(there is not None)
         return there is not None
 
     async def op_associations(
@@ -92,7 +92,7 @@ class Associating(Base):
         be short, and still not the last one.
         """
         with answering():
-            search = Search(self._home, subject, predicate, object, limit, cursor)
+            search = Search(self._stores, subject, predicate, object, limit, cursor)
             said = await search.page(self._most, retired=retired)
             return Associations([each.association for each in said], search.cursor)
 
@@ -112,7 +112,7 @@ class Associating(Base):
         :param type: those of it, or below it.
         """
         with answering():
-            search = Search(self._home, subject, predicate, "", limit, cursor)
+            search = Search(self._stores, subject, predicate, "", limit, cursor)
             said = await search.page(self._most, retired=retired)
             return await self._told([each.object for each in said], type, search.cursor)
 
@@ -127,7 +127,7 @@ class Associating(Base):
     ) -> Found:
         """Return the resources that are subjects of an object; as ``find_objects``."""
         with answering():
-            search = Search(self._home, "", predicate, object, limit, cursor)
+            search = Search(self._stores, "", predicate, object, limit, cursor)
             said = await search.page(self._most, retired=retired)
             return await self._told([each.subject for each in said], type, search.cursor)
 
@@ -136,8 +136,8 @@ class Associating(Base):
     ) -> Found:
         each = {resource.id: resource for resource in resources}
         if type is not None:
-            above = await self._home.path(type)
-            paths = {name: await self._home.path(name) for name in {r.type for r in resources}}
+            above = await self._stores.path(type)
+            paths = {name: await self._stores.path(name) for name in {r.type for r in resources}}
             each = {key: r for key, r in each.items() if paths[r.type].startswith(above)}
         return Found(list(each.values()), cursor)
 
@@ -160,23 +160,23 @@ class Search:
 
     def __init__(
         self,
-        home: Home,
+        home: RegistryStores,
         subject: str,
         predicate: str,
         object: str,
         limit: int,
         cursor: str | None,
     ) -> None:
-        looking.check_limit(limit)
+        queries.check_limit(limit)
         if not (subject or predicate or object):
             message = "which associations? Give a subject, a predicate or an object"
             raise InvalidRequest(message)
         for end in filter(None, (subject, object)):
-            keeping.checked_id(end)
+            stores.checked_id(end)
         if predicate:
-            keeping.checked_predicate(predicate)
+            stores.checked_predicate(predicate)
         self.cursor = cursor
-        self._home = home
+        self._stores = home
         self._store = home.associations
         self._limit = limit
         self._prefix = ""
@@ -185,7 +185,7 @@ class Search:
         if subject and not object:
             self._prefix = f"{subject}/{predicate}/" if predicate else f"{subject}/"
         elif subject and predicate:
-            self._prefix = keeping.association_key(subject, predicate, object)
+            self._prefix = stores.association_key(subject, predicate, object)
         else:
             self._where = _condition(subject, predicate, object)
 
@@ -221,7 +221,7 @@ class Search:
     async def _with_ends(self, entries: Sequence[Entry], most: int, *, retired: bool) -> list[Said]:
         said = [association_in(entry.value) for entry in entries]
         ids = dict.fromkeys(end for one in said for end in (one.subject, one.object))
-        values = await self._home.resources.get_many(list(ids)) if ids else {}
+        values = await self._stores.resources.get_many(list(ids)) if ids else {}
         ends = {key: resource_in(value) for key, value in values.items()}
         hidden = {DELETED} if retired else {*GONE}
         found: list[Said] = []
@@ -267,8 +267,8 @@ def _check_own(predicate: str) -> None:
             raise InvalidRequest(message)
 
 
-async def _rule(changing: Changing, name: str) -> PredicateType:
-    data = await changing.types.get(f"{PREDICATE}{keeping.checked_predicate(name)}")
+async def _rule(transaction: Transaction, name: str) -> PredicateType:
+    data = await transaction.types.get(f"{PREDICATE}{stores.checked_predicate(name)}")
     if data is None:
         message = f"there is no predicate {name!r}: register it first"
         raise NotFound(message, details={"predicate": name})
@@ -276,14 +276,14 @@ async def _rule(changing: Changing, name: str) -> PredicateType:
 
 
 async def _check_end(
-    changing: Changing, rule: PredicateType, which: str, resource: Resource, path: str
+    transaction: Transaction, rule: PredicateType, which: str, resource: Resource, path: str
 ) -> None:
     """Refuse an end whose type a predicate does not allow.
 
     :raises InvalidRequest: it does not.
     """
     types = rule.domain if which == "subject" else rule.range
-    above = [await changing.home.path(name) for name in types]
+    above = [await transaction.home.path(name) for name in types]
     if types and not any(path.startswith(one) for one in above):
         allowed = ", ".join(types)
         message = (

@@ -25,7 +25,7 @@ _HASH = re.compile(rf"[0-9a-fA-F]{{{2 * HASH}}}")
 TRIES = 100  # to be made to whatever is there, while others do the same
 
 
-class Making(msgspec.Struct, frozen=True):
+class Committing(msgspec.Struct, frozen=True):
     """What a client asks for.
 
     :ivar change: makes the changes of a tree.
@@ -43,22 +43,22 @@ class Making(msgspec.Struct, frozen=True):
     is_repeat: bool
 
 
-async def made(repository: Repository, home: KeptPeer, making: Making) -> Version:
+async def made(repository: Repository, home: KeptPeer, committing: Committing) -> Version:
     """Make the next version of a branch, unless it is made already; return it.
 
     :raises Conflict: the branch does not end with what is expected.
     :raises NotFound: there is no such version; or what is to be removed is not there.
     :raises InvalidRequest: something cannot be kept; or what is expected is no hash.
     """
-    work = _Work(repository, home, making)
-    if making.expected and not _HASH.fullmatch(making.expected):
+    work = _Work(repository, home, committing)
+    if committing.expected and not _HASH.fullmatch(committing.expected):
         message = (
             f"expected: the hash of the version that the branch ends with, {2 * HASH} hexadecimal "
-            f'digits ("": there is none yet), not {making.expected!r}'
+            f'digits ("": there is none yet), not {committing.expected!r}'
         )
         raise InvalidRequest(message)
-    if making.expected is not None:
-        return await work.on(making.expected)
+    if committing.expected is not None:
+        return await work.on(committing.expected)
     version = await work.made_already()
     for is_last in [False] * (TRIES - 1) + [True]:
         if version is not None:
@@ -69,23 +69,23 @@ async def made(repository: Repository, home: KeptPeer, making: Making) -> Versio
 
 
 class _Work:
-    def __init__(self, repository: Repository, home: KeptPeer, making: Making) -> None:
+    def __init__(self, repository: Repository, home: KeptPeer, committing: Committing) -> None:
         self._repository = repository
         self._home = home
-        self._making = making
+        self._committing = committing
 
     async def on(self, expected: str) -> Version:
         """Make it of a version (in hexadecimal; "": of nothing), which the branch ends with."""
-        making = self._making
+        committing = self._committing
         tree = await self._tree(expected)
-        making.change(tree)
+        committing.change(tree)
         try:
             return await self._repository.commit(
                 tree,
-                author=making.author,
-                comment=making.comment,
-                branch=making.branch,
-                at=making.at,
+                author=committing.author,
+                comment=committing.comment,
+                branch=committing.branch,
+                at=committing.at,
             )
         except Conflict as conflict:
             version = await self._found(conflict)
@@ -95,7 +95,7 @@ class _Work:
 
     async def on_head(self, *, is_last: bool) -> Version | None:
         """Make it of what is there; None: others were faster."""
-        head = await self._repository.head(self._making.branch)
+        head = await self._repository.head(self._committing.branch)
         try:
             return await self.on(head.hex() if head is not None else "")
         except Conflict as conflict:
@@ -105,12 +105,12 @@ class _Work:
 
     async def made_already(self) -> Version | None:
         """Return the version, where it is a recent one of the branch; None: it is not."""
-        making = self._making
-        head = await self._repository.head(making.branch)
-        if head is None or making.at is None:
+        committing = self._committing
+        head = await self._repository.head(committing.branch)
+        if head is None or committing.at is None:
             return None
         async for _, commit in self._recent(head):
-            if commit.time == making.at:  # it may be this one: made again, it is the same then
+            if commit.time == committing.at:  # it may be this one: made again, it is the same then
                 try:
                     return await self.on(commit.parents[0].hex() if commit.parents else "")
                 except (Conflict, NotFound, InvalidRequest):
@@ -130,7 +130,7 @@ class _Work:
     async def _recent(self, head: bytes) -> AsyncIterator[tuple[bytes, Commit]]:
         """Iterate a branch from its end; where the message is new, that alone."""
         name: bytes | None = head
-        for _ in range(RECENT if self._making.is_repeat else 1):
+        for _ in range(RECENT if self._committing.is_repeat else 1):
             if name is None:
                 return
             commit = await read_commit(name, self._home.get)
@@ -138,7 +138,7 @@ class _Work:
             name = commit.parents[0] if commit.parents else None
 
     async def _tree(self, expected: str) -> Tree:
-        branch = self._making.branch
+        branch = self._committing.branch
         if not expected:
             return self._repository.begin(branch)
         try:

@@ -10,15 +10,15 @@ from typing import Any
 import msgspec
 
 from ion.base.errors import ConfigurationError
-from ion.services.contexts.files import FileShelf
+from ion.services.contexts.content_files import FileContentStore
+from ion.services.contexts.content_store import BlobContentStore, ContentStore
 from ion.services.contexts.roots import default_roots
-from ion.services.contexts.shelf import BlobShelf, Shelf
 from ion.stores.store import Datastore
 
 _SQLITE = "sqlite://"
 
 
-class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The keys of the app's ``config``.
 
     :ivar name: in front of the names of its stores.
@@ -46,37 +46,37 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     events: bool = True
 
 
-def setting_of(config: Mapping[str, Any]) -> Setting:
-    """Return the setting of an app's ``config``.
+def settings_of(config: Mapping[str, Any]) -> Settings:
+    """Return the settings of an app's ``config``.
 
     :raises ConfigurationError: a key is unknown, or its value none.
     """
     try:
-        setting = msgspec.convert(dict(config), Setting)
+        settings = msgspec.convert(dict(config), Settings)
     except msgspec.ValidationError as error:
         message = f"contexts: config: {error}"
         raise ConfigurationError(message) from error
     least = {"workers": 1, "max_tag": 1, "known": 0, "sweep": 0.01, "abandoned": 0.1, "linger": 0}
     for name, minimum in least.items():
-        if not getattr(setting, name) >= minimum:
+        if not getattr(settings, name) >= minimum:
             message = f"contexts: config: {name}: at least {minimum}"
             raise ConfigurationError(message)
-    return setting
+    return settings
 
 
-async def open_shelf(
-    setting: Setting, datastore: Datastore, workers: Executor, readers: Executor
-) -> Shelf:
+async def open_content_store(
+    settings: Settings, datastore: Datastore, workers: Executor, readers: Executor
+) -> ContentStore:
     """Return where larger contents are kept.
 
     :raises StoreError: the store cannot be opened.
     """
-    if setting.files == "auto" and datastore.url.startswith(_SQLITE):
+    if settings.files == "auto" and datastore.url.startswith(_SQLITE):
         path = Path(datastore.url.removeprefix(_SQLITE).partition("?")[0])
-        return FileShelf(path.with_name(f"{path.name}.{setting.name}"), workers, readers)
-    if setting.files in ("auto", "store"):
-        return await BlobShelf.open(datastore, setting.name, workers)
-    return FileShelf(_folder(setting.files), workers, readers)
+        return FileContentStore(path.with_name(f"{path.name}.{settings.name}"), workers, readers)
+    if settings.files in ("auto", "store"):
+        return await BlobContentStore.open(datastore, settings.name, workers)
+    return FileContentStore(_folder(settings.files), workers, readers)
 
 
 def _folder(given: str) -> Path:

@@ -19,7 +19,7 @@ from ion.services.contexts.model import ItemResult
 _MOST = 10_000  # that wait
 
 
-class Announcer:
+class EventPublisher:
     """Has events of the service published, while it goes on; run ``queue`` as a task.
 
     :param is_on: whether any is published.
@@ -40,20 +40,20 @@ class Announcer:
         self.tell(*(kind(origin=origin_of(tag), tag=tag) for tag in tags))
 
 
-class BundleTeller:
+class BundleEvents:
     """Tells of one bundle, from its beginning on.
 
     :ivar code: of its end; None: there is no result.
     """
 
-    def __init__(self, announcer: Announcer, origin: str, count: int) -> None:
+    def __init__(self, publisher: EventPublisher, origin: str, count: int) -> None:
         self.code: int | None = None
-        self._announcer = announcer
+        self._publisher = publisher
         self._origin = origin
         self._bundle = secrets.token_hex(6)
         self._count = count
         self._done = 0
-        announcer.tell(BundleStarted(origin=origin, bundle=self._bundle, items=count))
+        publisher.tell(BundleStarted(origin=origin, bundle=self._bundle, items=count))
 
     def stored(self, number: int, item: ItemResult) -> None:
         """Tell that an item is stored."""
@@ -66,7 +66,7 @@ class BundleTeller:
             blobs=item.blobs,
             bytes=item.bytes,
         )
-        self._announcer.tell(event)
+        self._publisher.tell(event)
 
     def end(self) -> None:
         """Tell that it is over."""
@@ -77,4 +77,4 @@ class BundleTeller:
             done=self._done,
             items=self._count,
         )
-        self._announcer.tell(event)
+        self._publisher.tell(event)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from ion.services.instrument.nmea.answers import MOST, Answers
+from ion.services.instrument.nmea.correlation import MOST, ReplyCorrelator
 
 OK = "OK"
 
 
-def given_up(name: str, value: str, answers: Answers | None = None) -> Answers:
-    """Return the answers of a device that has let a question wait for too long."""
-    answers = answers or Answers()
+def given_up(name: str, value: str, answers: ReplyCorrelator | None = None) -> ReplyCorrelator:
+    """Return the correlator of a device that has let a question wait for too long."""
+    answers = answers or ReplyCorrelator()
     answers.ask(name, value)
     answers.end()
     return answers
 
 
 def test_the_answer_to_what_is_asked_whatever_the_device_makes_of_it() -> None:
-    answers = Answers()
+    answers = ReplyCorrelator()
     answers.ask("RATE", "0.3")
     assert answers.hear(["VERSION", "2", OK]) is None
     assert answers.hear(["RATE", "0.333", OK]) == ["0.333", OK]
@@ -62,7 +62,7 @@ def test_a_complaint_may_be_about_what_was_asked_before() -> None:
 
 
 def test_what_is_owed_is_bounded() -> None:
-    answers = Answers()
+    answers = ReplyCorrelator()
     for n in range(3 * MOST):
         given_up("RATE", str(n), answers)
     assert len(answers._owed) == MOST

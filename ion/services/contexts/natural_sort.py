@@ -8,7 +8,7 @@ _DIGITS = re.compile(r"(\d+)", re.ASCII)
 Key = tuple[tuple[int, int, str], ...]
 
 
-def natural(name: str) -> Key:
+def natural_key(name: str) -> Key:
     """Return what a name is sorted by: its numbers by their value, digits before other text."""
     parts = _DIGITS.split(name)
     return tuple(

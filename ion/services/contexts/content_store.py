@@ -25,7 +25,7 @@ _FRESH = 60.0  # seconds after a content was put that it may be linked
 _END = b""
 
 
-class Shelf(Protocol):
+class ContentStore(Protocol):
     """Contents by their places.
 
     All calls raise :class:`~ion.base.errors.Unavailable` where it is away, or full.
@@ -58,7 +58,7 @@ class Shelf(Protocol):
         """Remove what is left of contents that never got a name there."""
 
 
-class BlobShelf:
+class BlobContentStore:
     """Contents as blobs of the datastore: a content that several places have is there once."""
 
     def __init__(self, blobs: BlobStore, workers: Executor) -> None:
@@ -66,7 +66,7 @@ class BlobShelf:
         self._workers = workers
 
     @classmethod
-    async def open(cls, datastore: Datastore, name: str, workers: Executor) -> BlobShelf:
+    async def open(cls, datastore: Datastore, name: str, workers: Executor) -> BlobContentStore:
         """Open the blobs of a name.
 
         :raises InvalidRequest: the name is none.
@@ -74,7 +74,7 @@ class BlobShelf:
         return cls(await BlobStore.open(datastore, name), workers)
 
     async def put(self, place: str, pieces: Pieces | Arriving, note: Note) -> str:
-        """See :meth:`Shelf.put`."""
+        """See :meth:`ContentStore.put`."""
         source = pieces if isinstance(pieces, AsyncIterator) else self._through(pieces)
         ref = await self.blobs.put(source)
         await note(ref.hash)
@@ -87,7 +87,7 @@ class BlobShelf:
             yield piece
 
     async def read(self, place: str, ref: str, offset: int, size: int) -> bytes:
-        """See :meth:`Shelf.read`."""
+        """See :meth:`ContentStore.read`."""
         data = b"".join([piece async for piece in self.blobs.get(ref, offset, size)])
         if len(data) != size:
             message = f"content {ref} ends before byte {offset + size}"
@@ -95,7 +95,7 @@ class BlobShelf:
         return data
 
     async def read_into(self, place: str, ref: str, wanted: list[Room]) -> int | None:
-        """See :meth:`Shelf.read_into`."""
+        """See :meth:`ContentStore.read_into`."""
         for offset, buffer, _ in wanted:
             at = 0
             async for piece in self.blobs.get(ref, offset, len(buffer)):  # it verifies them
@@ -107,7 +107,7 @@ class BlobShelf:
         return None
 
     async def remove(self, place: str, ref: str) -> None:
-        """See :meth:`Shelf.remove`."""
+        """See :meth:`ContentStore.remove`."""
         if not ref:
             return  # it did not come so far: the blobs' own collection finds it
         await self.blobs.unlink(ref, place)
@@ -118,5 +118,5 @@ class BlobShelf:
             await self.blobs.remove(ref)
 
     async def tidy(self) -> None:
-        """See :meth:`Shelf.tidy`."""
+        """See :meth:`ContentStore.tidy`."""
         await self.blobs.collect()

@@ -1,4 +1,4 @@
-"""Places: how far the replays for durable subscriptions are, each done by one process at a time."""
+"""Checkpoints: how far replays of durable subscriptions are, each in one process at a time."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ion.stores.store import ABSENT, Store
 TRIES = 20
 
 
-class Places:
-    """The places in one store, by name of the subscription."""
+class Checkpoints:
+    """The checkpoints in one store, by name of the subscription."""
 
     def __init__(self, rows: Store) -> None:
         self._rows = rows

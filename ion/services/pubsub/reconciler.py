@@ -16,7 +16,7 @@ import msgspec
 
 from ion.base.errors import Conflict, InvalidRequest, IonError, NotFound, Unavailable
 from ion.observe.context import current_call
-from ion.services.pubsub.declaring import Broker
+from ion.services.pubsub.broker import Broker
 from ion.services.pubsub.model import EVENTS, SYSTEM, Gone, Kind, Record, space_of
 from ion.services.pubsub.registry import Registry, Row
 
@@ -35,7 +35,7 @@ _WORDS: dict[Kind, str] = {
 }
 
 
-class Keeper:
+class Reconciler:
     """Keeps registry and broker in step.
 
     :ivar registry: what is registered.

@@ -29,7 +29,7 @@ class Remembered(msgspec.Struct):
     own: dict[str, Any] = {}
 
 
-class Memory:
+class SavedState:
     """Keeps it in the container's datastore, under the name of the resource."""
 
     def __init__(self, resource: str) -> None:

@@ -16,8 +16,8 @@ from ion.process.events.queue import EventQueue
 from ion.process.service import Service
 from ion.process.supervision.spec import Backoff
 from ion.services.instrument import machine
+from ion.services.instrument.driver_client import DriverClient
 from ion.services.instrument.events import AgentErrorRaised
-from ion.services.instrument.line import Line
 from ion.services.instrument.machine import (
     AGENT,
     COMMAND,
@@ -27,9 +27,9 @@ from ion.services.instrument.machine import (
     STREAMING,
     UNINITIALIZED,
 )
-from ion.services.instrument.memory import Memory
 from ion.services.instrument.model import DeviceError, WrongState
-from ion.services.instrument.output import Output
+from ion.services.instrument.sample_stream import SampleStream
+from ion.services.instrument.saved_state import SavedState
 
 log = logging.getLogger(__name__)
 ORIGIN_TYPE = "Instrument"
@@ -40,7 +40,7 @@ POST_ANSWER = 5.0
 STEADY = 10.0  # seconds after which a connection counts as good: the next wait is a short one again
 
 
-class Standing(Service):
+class StatefulAgent(Service):
     """Base of agents: the states, and what is done on the way from one to another.
 
     One command is done at a time. Losing the line waits for none of them: a command that is under
@@ -55,10 +55,10 @@ class Standing(Service):
         self._losses = 0
         self._breaks = 0  # also those that came while it was to be connected
         self._busy = asyncio.Lock()
-        self._memory = Memory(self.service_name)
+        self._saved = SavedState(self.service_name)
         self._events = EventQueue(self)
-        self._line = Line(self, driver, device)
-        self._output = Output(self, stream)
+        self._driver = DriverClient(self, driver, device)
+        self._stream = SampleStream(self, stream)
         self._fields: dict[str, str] = {}
         self._returning: asyncio.Task[None] | None = None
         self._return_to = COMMAND
@@ -97,46 +97,46 @@ class Standing(Service):
         return target
 
     async def _to_initialize(self) -> None:
-        await self._line.start()
+        await self._driver.start()
 
     async def _to_go_active(self) -> None:
         await self._connect()
 
     async def _to_start_streaming(self) -> None:
-        await self._line.ask("stream", {"on": True})
+        await self._driver.ask("stream", {"on": True})
 
     async def _to_stop_streaming(self) -> None:
-        await self._line.ask("stream", {"on": False})
+        await self._driver.ask("stream", {"on": False})
 
     async def _to_go_direct_access(self) -> None:
-        await self._line.ask("direct", {"data": b"", "wait": 0.0})  # from now on, bytes are kept
+        await self._driver.ask("direct", {"data": b"", "wait": 0.0})  # from now on, bytes are kept
 
     async def _to_go_inactive(self) -> None:
         """Let the device go, whether or not the driver is there to do it."""
         try:
             if self._at == STREAMING:
-                await self._line.ask("stream", {"on": False})
-            if self._line.pid:
-                await self._line.ask("disconnect")
+                await self._driver.ask("stream", {"on": False})
+            if self._driver.pid:
+                await self._driver.ask("disconnect")
         except DeviceError as error:
             log.info("%r: the driver does not let go: %s", self, error)
 
     async def _to_reset(self) -> None:
-        await self._line.stop()
+        await self._driver.stop()
 
     async def _connect(self) -> None:
         """Connect to the device, and set it as it was set before."""
-        await self._line.ask("connect", {"settings": {}})
+        await self._driver.ask("connect", {"settings": {}})
         self._reached = clock.monotonic()
         self._tell(types.AgentConnected)
-        self._fields = self._fields or await self._line.ask("fields")
-        for name, value in self._memory.kept.parameters.items():
+        self._fields = self._fields or await self._driver.ask("fields")
+        for name, value in self._saved.kept.parameters.items():
             await self._set_again(name, value)
 
     async def _set_again(self, name: str, value: Any) -> None:
         """Set what was set before; a device that does not take it any more is used all the same."""
         try:
-            await self._line.ask("set", {"values": {name: value}})
+            await self._driver.ask("set", {"values": {name: value}})
         except ApplicationError as error:
             log.warning("%r: %s is not set to %r again: %s", self, name, value, error)
             said = {"error": error.type, "reason": error.message}
@@ -191,7 +191,7 @@ class Standing(Service):
             try:
                 await self._connect()
                 if self._return_to == STREAMING:
-                    await self._line.ask("stream", {"on": True})
+                    await self._driver.ask("stream", {"on": True})
             except ApplicationError as error:
                 self._reason = error.message
                 log.debug("%r: not connected yet: %s", self, error)
@@ -242,10 +242,10 @@ class Standing(Service):
     async def _recall(self) -> None:
         """Read what is remembered: another instance may have been at work."""
         try:
-            await self._memory.read()
+            await self._saved.read()
         except (StoreError, Unavailable) as error:
             log.warning("%r: what is remembered cannot be read: %s", self, error)
-        self._own.update(self._memory.kept.own)
+        self._own.update(self._saved.kept.own)
 
     def _say_what_is_recalled(self) -> None:
         """Tell who wonders why nothing streams: it was left so, perhaps long ago."""
@@ -263,7 +263,7 @@ class Standing(Service):
     @property
     def _desired(self) -> str:
         """The state that it is to be in."""
-        return self._memory.kept.desired or self._start_state
+        return self._saved.kept.desired or self._start_state
 
     async def _come_to(self, desired: str) -> None:
         """Come to a state after the start; where the device is away, as soon as it is there."""
@@ -279,6 +279,6 @@ class Standing(Service):
 
     def _desire(self, state: str) -> None:
         """Remember the state that somebody has brought it to."""
-        self._memory.kept.desired = (
+        self._saved.kept.desired = (
             state if state in (UNINITIALIZED, INACTIVE) else (machine.returns_to(state))
         )

@@ -1,4 +1,4 @@
-"""The book: what the identity service keeps, in one index store.
+"""Accounts: actors, sessions and revocations that the identity service keeps, in one index store.
 
 All changes are single writes that give the revision they replace, so that it works on any store,
 and of two who change the same actor at the same time one is told to look again.
@@ -32,7 +32,7 @@ _revocation = msgspec.msgpack.Decoder(Revocation).decode
 Index = dict[str, Scalar | None]
 
 
-class Book:
+class AccountStore:
     """Actors, sessions, what was used, what was revoked.
 
     All calls raise the errors of stores.

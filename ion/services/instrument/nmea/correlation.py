@@ -12,7 +12,7 @@ MOST = 16  # questions without an answer that are remembered
 COMPLAINT = "ERROR"  # it has not understood a question, and cannot say which
 
 
-class Answers:
+class ReplyCorrelator:
     """The questions to one device, one at a time.
 
     :ivar likely: the answer that may be that of the question of now, or of one before.

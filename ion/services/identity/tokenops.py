@@ -18,14 +18,14 @@ from ion.process.identity.revocations import ACTOR, ONE, Revocation
 from ion.process.identity.tokens import refused
 from ion.process.ops import command
 from ion.services.identity import proving
-from ion.services.identity.authority import (
+from ion.services.identity.authorization import (
     answered,
     caller,
     checked_actor,
     checked_text,
 )
+from ion.services.identity.base import IdentityBase
 from ion.services.identity.model import Actor, Grant, KeptActor, KeptSession, Who
-from ion.services.identity.office import Office
 from ion.services.identity.throttle import Throttle
 
 log = logging.getLogger(__name__)
@@ -33,13 +33,13 @@ GRACE = 10.0  # seconds in which a refresh may be tried again, as its answer was
 MAX_TOGETHER = 2  # secrets that are hashed at a time
 
 
-class Granting(Office):
+class TokenOps(IdentityBase):
     """Ops that give tokens, and take them back."""
 
     _life: float = 900.0
     _session_life: float = 43_200.0
 
-    def begin_granting(self) -> None:
+    def begin_tokens(self) -> None:
         """Make what failures are counted in."""
         self._throttle = Throttle()
         self._ordered: list[tuple[Place, Revocation]] = []
@@ -75,20 +75,20 @@ class Granting(Office):
         its successor was used, was stolen, or so it must be taken: the session ends.
         """
         with answered():
-            found = await self.book.session(refresh.partition(".")[0][:100])
+            found = await self.accounts.session(refresh.partition(".")[0][:100])
             if found is None or not _is_of(refresh, found[0]):
                 message = "this session is over, or never was: authenticate again"
                 raise refused(message, "session")
             session, revision = found
             now = time.time()
             if not _is_good(refresh, session, now):
-                await self.book.end_session(session.id)
+                await self.accounts.end_session(session.id)
                 log.warning("a refresh of %r came twice: its session is ended", session.actor)
                 message = "this refresh was used before: the session is ended; authenticate again"
                 raise refused(message, "reuse")
             kept = await self._known(session.actor)
             if session.expires <= now or kept is None or not kept.actor.enabled:
-                await self.book.end_session(session.id)
+                await self.accounts.end_session(session.id)
                 message = "this session is over: authenticate again"
                 raise refused(message, "session")
             return await self._granted(kept.actor, roles, session, revision, refresh)
@@ -96,10 +96,10 @@ class Granting(Office):
     async def op_end_session(self, refresh: str) -> bool:
         """End a session, by its refresh text; return whether there was one."""
         with answered():
-            found = await self.book.session(refresh.partition(".")[0][:100])
+            found = await self.accounts.session(refresh.partition(".")[0][:100])
             if found is None or found[0].hash != proving.refresh_hash(refresh):
                 return False
-            return await self.book.end_session(found[0].id)
+            return await self.accounts.end_session(found[0].id)
 
     async def op_exchange(
         self,
@@ -144,7 +144,7 @@ class Granting(Office):
             if actor:
                 await self.owner_of(actor)
                 heard = await self.revoke(ACTOR, actor, reason)
-                await self.book.end_sessions_of(actor)
+                await self.accounts.end_sessions_of(actor)
                 return heard
             await self.administrator()
             return await self.revoke(ONE, token_id, reason)
@@ -153,7 +153,7 @@ class Granting(Office):
         """Return what is revoked. For administrators."""
         with answered():
             await self.administrator()
-            found = await self.book.revocations(time.time())
+            found = await self.accounts.revocations(time.time())
             return [msgspec.to_builtins(each) for each in found[:1000]]
 
     @command
@@ -165,7 +165,7 @@ class Granting(Office):
         """
         if after is None or not self._ordered:
             with answered():
-                self._ordered = in_order(await self.book.revocations(time.time()))
+                self._ordered = in_order(await self.accounts.revocations(time.time()))
         return page_of(self._endpoint.permission, nonce, self._ordered, after)
 
     async def op_whoami(self) -> Who:
@@ -215,14 +215,14 @@ class Granting(Office):
             if error.details.get("reason") == "unknown key":
                 return False
             raise
-        if not await self.book.use(actor, said.id, said.expires + self.leeway):
+        if not await self.accounts.use(actor, said.id, said.expires + self.leeway):
             message = "this assertion was used before: sign a new one"
             raise refused(message, "reuse")
         return True
 
     async def _known(self, actor: str) -> KeptActor | None:
         try:
-            return await self.book.actor(actor)
+            return await self.accounts.actor(actor)
         except NotFound:
             return None
 
@@ -251,7 +251,7 @@ class Granting(Office):
             return grant
         refresh, kept = _renewed(session, used)
         try:
-            await self.book.keep_session(kept, revision)
+            await self.accounts.keep_session(kept, revision)
         except Conflict as error:
             message = "this session was renewed, or ended, at the same moment: authenticate again"
             raise refused(message, "session") from error

@@ -1,4 +1,4 @@
-"""Places: how far streams were heard again by the names of subscriptions, and whose turn it is."""
+"""Checkpoints: how far streams were heard by the names of subscriptions, and whose turn it is."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _encode = msgspec.msgpack.Encoder().encode
 _place = msgspec.msgpack.Decoder(Place).decode
 
 
-class Places:
-    """Places in a store, changed by compare-and-set.
+class Checkpoints:
+    """Checkpoints in a store, changed by compare-and-set.
 
     All calls raise :class:`~ion.base.errors.Unavailable` where the store is away.
     """
@@ -28,7 +28,7 @@ class Places:
         self._store = store
 
     @classmethod
-    async def open(cls, datastore: Datastore) -> Places:
+    async def open(cls, datastore: Datastore) -> Checkpoints:
         """Open them; made where there are none."""
         return cls(await datastore.store(STORE))
 

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Self
 
 from ion.base.errors import Damaged, NotFound, Unavailable
+from ion.services.contexts.content_store import Note, Room
 from ion.services.contexts.draft import Arriving, Pieces
-from ion.services.contexts.shelf import Note, Room
 
 _VECTOR = 16  # buffers of one read
 _ALONE = 4  # pieces that are written before the next is read
 _AHEAD = 2  # pieces beyond these that are read and not yet written
 
 
-class FileShelf:
-    """See :class:`~ion.services.contexts.shelf.Shelf`.
+class FileContentStore:
+    """See :class:`~ion.services.contexts.content_store.ContentStore`.
 
     :param folder: of its own; made where it is not there.
     :param workers: threads that write, which take their time.
@@ -35,7 +35,7 @@ class FileShelf:
         self._readers = readers
 
     async def put(self, place: str, pieces: Pieces | Arriving, note: Note) -> str:
-        """See :meth:`Shelf.put`; when it returns, the content is on the disk."""
+        """See :meth:`ContentStore.put`; when it returns, the content is on the disk."""
         loop = asyncio.get_running_loop()
         if not isinstance(pieces, AsyncIterator):
             await loop.run_in_executor(self._workers, self._put, place, pieces)
@@ -51,22 +51,22 @@ class FileShelf:
         return ""
 
     async def read(self, place: str, ref: str, offset: int, size: int) -> bytes:
-        """See :meth:`Shelf.read`."""
+        """See :meth:`ContentStore.read`."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, self._read, place, offset, size)
 
     async def read_into(self, place: str, ref: str, wanted: list[Room]) -> int | None:
-        """See :meth:`Shelf.read_into`."""
+        """See :meth:`ContentStore.read_into`."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, self._read_into, place, wanted)
 
     async def remove(self, place: str, ref: str) -> None:
-        """See :meth:`Shelf.remove`."""
+        """See :meth:`ContentStore.remove`."""
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._readers, self._remove, place)
 
     async def tidy(self) -> None:
-        """See :meth:`Shelf.tidy`: each has a name from the first on."""
+        """See :meth:`ContentStore.tidy`: each has a name from the first on."""
 
     def _path(self, place: str) -> Path:
         return self._folder / place[:2] / place

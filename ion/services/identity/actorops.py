@@ -14,12 +14,13 @@ from ion.process.identity.desk import THE_SYSTEM
 from ion.process.identity.keys import public_key, written
 from ion.process.identity.revocations import ACTOR
 from ion.services.identity import proving
-from ion.services.identity.authority import (
+from ion.services.identity.authorization import (
     answered,
     checked_actor,
     checked_roles,
     checked_text,
 )
+from ion.services.identity.base import IdentityBase
 from ion.services.identity.model import (
     Actor,
     Actors,
@@ -29,13 +30,12 @@ from ion.services.identity.model import (
     Kind,
     NewSecret,
 )
-from ion.services.identity.office import Office
 
 MAX_CREDENTIALS = 32
 LIMIT = 100
 
 
-class People(Office):
+class ActorOps(IdentityBase):
     """Ops on actors. Those that change one need the role ADMIN, or the key of the system."""
 
     async def op_add_actor(
@@ -52,14 +52,14 @@ class People(Office):
                 True,
                 time.time(),
             )
-            await self.book.add(KeptActor(added))
+            await self.accounts.add(KeptActor(added))
             return added
 
     async def op_actor(self, actor: str) -> Actor:
         """Return an actor; 404 where there is none. For administrators, and the actor."""
         with answered():
             await self.owner_of(actor)
-            return (await self.book.actor(actor)).actor
+            return (await self.accounts.actor(actor)).actor
 
     async def op_actors(
         self, kind: Kind | None = None, limit: int = LIMIT, cursor: str | None = None
@@ -67,7 +67,7 @@ class People(Office):
         """Return actors in the order of their ids. For administrators."""
         with answered():
             await self.administrator()
-            return await self.book.actors(kind, limit, cursor)
+            return await self.accounts.actors(kind, limit, cursor)
 
     async def op_remove_actor(self, actor: str) -> bool:
         """Remove an actor; their tokens and sessions end. Return whether there was one."""
@@ -78,9 +78,9 @@ class People(Office):
             except NotFound:
                 return False
             # what has ended their tokens must outlive them
-            await self.book.revoke(self.ending(ACTOR, actor, "the actor was removed"))
-            await self.book.end_sessions_of(actor)
-            return await self.book.remove(actor)
+            await self.accounts.revoke(self.ending(ACTOR, actor, "the actor was removed"))
+            await self.accounts.end_sessions_of(actor)
+            return await self.accounts.remove(actor)
 
     async def op_enable(self, actor: str, enabled: bool = True) -> Actor:
         """Let an actor in again; or keep them out: their tokens and sessions end."""
@@ -88,9 +88,9 @@ class People(Office):
             await self.administrator()
             change = _with(enabled=enabled)
             if enabled:
-                return (await self.book.change(actor, change)).actor
+                return (await self.accounts.change(actor, change)).actor
             kept = await self.end_of(actor, "the actor was disabled", change)
-            await self.book.end_sessions_of(actor)
+            await self.accounts.end_sessions_of(actor)
             return kept.actor
 
     async def op_grant(self, actor: str, roles: list[str]) -> Actor:
@@ -112,7 +112,7 @@ class People(Office):
             roles = tuple(sorted({*kept.actor.roles, *add}.difference(take)))
             return _with(roles=checked_roles(roles, THE_SYSTEM))(kept)
 
-        kept = await self.book.actor(actor)
+        kept = await self.accounts.actor(actor)
         if change(kept) != kept:
             kept = await self.end_of(actor, "the actor's roles were changed", change)
         return kept.actor
@@ -123,7 +123,7 @@ class People(Office):
         """Return how an actor can prove who they are. For administrators, and the actor."""
         with answered():
             await self.owner_of(actor)
-            return [each.told for each in (await self.book.actor(actor)).credentials]
+            return [each.told for each in (await self.accounts.actor(actor)).credentials]
 
     async def op_add_key(self, actor: str, public: str, label: str = "") -> Credential:
         """Add a public key of an actor (Ed25519, base64url or PEM). As ``credentials``.
@@ -161,7 +161,7 @@ class People(Office):
                 return msgspec.structs.replace(kept, credentials=left)
 
             await self.end_of(actor, "a credential was removed", change)
-            await self.book.end_sessions_of(actor)
+            await self.accounts.end_sessions_of(actor)
 
     async def _add(self, actor: str, credential: KeptCredential) -> Credential:
         def change(kept: KeptActor) -> KeptActor:
@@ -170,7 +170,7 @@ class People(Office):
                 raise BadRequest(message)
             return msgspec.structs.replace(kept, credentials=(*kept.credentials, credential))
 
-        await self.book.change(actor, change)
+        await self.accounts.change(actor, change)
         return credential.told
 
 

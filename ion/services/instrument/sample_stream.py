@@ -27,7 +27,7 @@ BAD_REQUEST = 400
 FLOAT = 8  # bytes of one value
 
 
-class Output:
+class SampleStream:
     """Publishes samples to a stream, which is opened with the first one.
 
     :param stream: its name; None: samples are counted, and go nowhere.

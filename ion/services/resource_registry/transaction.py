@@ -24,8 +24,7 @@ from ion.process.events.types import (
     ResourceRetired,
 )
 from ion.process.mailroom.unit import Unit
-from ion.services.resource_registry import keeping
-from ion.services.resource_registry.keeping import Home, encode, resource_in
+from ion.services.resource_registry import stores
 from ion.services.resource_registry.lifecycle import (
     DELETED,
     MATURITIES,
@@ -40,10 +39,11 @@ from ion.services.resource_registry.model import (
     Resource,
 )
 from ion.services.resource_registry.schema import Schema
+from ion.services.resource_registry.stores import RegistryStores, encode, resource_in
 from ion.stores.store import ABSENT, IndexStore, Store
 
 
-class Changing:
+class Transaction:
     """A unit of work of the registry; errors are those of :class:`~ion.stores.store.Store`.
 
     :param endpoint: of the process, for its events.
@@ -51,7 +51,7 @@ class Changing:
     :ivar most: bytes that one thing may have, so that a conflict can show both sides.
     """
 
-    def __init__(self, home: Home, unit: Unit, endpoint: Any) -> None:
+    def __init__(self, home: RegistryStores, unit: Unit, endpoint: Any) -> None:
         self.home = home
         self.actor = actor()
         self.actors: set[str] = set()
@@ -79,10 +79,10 @@ class Changing:
         :raises InvalidRequest: it is none, or does not fit its type.
         :raises ContentTooLarge: it is too large for one message.
         """
-        keeping.checked_texts(new.name, new.description)
-        key = keeping.checked_id(new.id) if new.id else keeping.new_id()
+        stores.checked_texts(new.name, new.description)
+        key = stores.checked_id(new.id) if new.id else stores.new_id()
         if new.id:
-            keeping.check_told(schema.type.name, key)
+            stores.check_told(schema.type.name, key)
         there = await self._resources.get(key) if new.id else None
         if there is not None:
             message = f"there is a resource {key!r}"
@@ -149,9 +149,9 @@ class Changing:
         attributes = schema.checked({**found.attributes, **changes.get("attributes", {})})
         changed = {**changes, "attributes": attributes, "type_version": schema.type.version}
         if owner is not None:
-            changed["owner"] = keeping.checked_owner(owner)
+            changed["owner"] = stores.checked_owner(owner)
         after = self._next(found, "update", changed)
-        keeping.checked_texts(after.name, after.description)
+        stores.checked_texts(after.name, after.description)
         await self._replace(found, kept, after, schema)
         if after.owner != found.owner:
             await self._disown(found)
@@ -179,7 +179,7 @@ class Changing:
         return msgspec.structs.replace(
             found,
             revision=found.revision + 1,
-            modified=keeping.later(clock.now(), found.modified),
+            modified=stores.later(clock.now(), found.modified),
             actor=self.actor,
             change=change,
             **changes,
@@ -191,7 +191,7 @@ class Changing:
         most = self.home.versions
         if most == 0:
             return
-        key = keeping.history_key(found.id, found.modified)
+        key = stores.history_key(found.id, found.modified)
         await self._history.put(key, encode(found))
         if found.revision > most:
             page = await self._history.keys(f"{found.id}/", limit=most + 100)
@@ -199,7 +199,7 @@ class Changing:
                 await self._history.remove(old)
 
     async def _put(self, resource: Resource, schema: Schema, kept: int | None) -> None:
-        index = keeping.resource_index(resource, schema)
+        index = stores.resource_index(resource, schema)
         try:
             data = encode(resource)
         except (OverflowError, TypeError, ValueError, RecursionError) as error:
@@ -219,7 +219,7 @@ class Changing:
         """Associate a resource with its owner, who becomes one where there is none yet."""
         if not resource.owner:
             return
-        key = keeping.actor_id(resource.owner)
+        key = stores.actor_id(resource.owner)
         known = key in self.home.actors or key in self.actors
         if not known and await self._resources.get(key) is None:
             schema = await self.schema(ACTOR)
@@ -235,8 +235,8 @@ class Changing:
 
     async def _disown(self, resource: Resource) -> None:
         if resource.owner:
-            owner = keeping.actor_id(resource.owner)
-            await self.associations.remove(keeping.association_key(resource.id, HAS_OWNER, owner))
+            owner = stores.actor_id(resource.owner)
+            await self.associations.remove(stores.association_key(resource.id, HAS_OWNER, owner))
 
     # associations
 
@@ -250,8 +250,8 @@ class Changing:
 
     async def keep(self, said: Association) -> None:
         """Keep an association."""
-        key = keeping.association_key(said.subject, said.predicate, said.object)
-        await self.associations.put(key, encode(said), index=keeping.association_index(said))
+        key = stores.association_key(said.subject, said.predicate, said.object)
+        await self.associations.put(key, encode(said), index=stores.association_index(said))
 
     async def end(self, which: str, id: str) -> tuple[Resource, str]:
         """Return one end of an association, and the path of its type.

@@ -1,4 +1,4 @@
-"""The book of tasks: an index store, in which what is due next is found by its index.
+"""The store of tasks: an index store, in which what is due next is found by its index.
 
 There are two lines of what is due, one for calls: where as many calls go on as may, those that wait
 are not in the way of events and messages.

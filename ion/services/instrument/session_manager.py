@@ -1,4 +1,4 @@
-"""The desk of an agent: where sessions are handed out, waited for, and taken back."""
+"""Sessions of an agent, on the clock: handed out, waited for, taken back when they are over."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ion.services.instrument.session import Held, Sessions, Waiter
 GRACE = 0.01  # so that what is to be over then is
 
 
-class Desk:
+class SessionManager:
     """Sessions on the clock.
 
     :param ended: called when a session has ended, given back or not.

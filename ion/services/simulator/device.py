@@ -31,7 +31,7 @@ SENDING = 5.0  # seconds until who does not read is thrown out
 LISTENING = 0.2  # seconds until it is tried again to listen, where the port is taken
 
 
-class Talker:
+class SimulatedDevice:
     """One device, which any number may listen to.
 
     :param port: 0: any that is free.

@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import Any
 
 from ion.base.errors import InvalidRequest, IonError
-from ion.services.resource_registry import keeping
-from ion.services.resource_registry.keeping import Home, resource_in
+from ion.services.resource_registry import stores
 from ion.services.resource_registry.lifecycle import AVAILABILITIES, DELETED, MATURITIES, RETIRED
 from ion.services.resource_registry.model import Found, Packed
+from ion.services.resource_registry.stores import RegistryStores, resource_in
 from ion.stores.ordering import position
 from ion.stores.prepared import Prepares
 from ion.stores.query import And, Compare, Not, Or, Predicate, Query, checked, cursor_of
@@ -95,7 +95,9 @@ def _state(word: str) -> Predicate:
     return And((one, Compare("availability", "EQ", availability))) if availability else one
 
 
-async def find(home: Home, query: Query, most: int, *, packed: bool = False) -> Found | Packed:
+async def find(
+    home: RegistryStores, query: Query, most: int, *, packed: bool = False
+) -> Found | Packed:
     """Return what a query finds: one query of the store.
 
     :param most: bytes that one answer holds.
@@ -112,7 +114,7 @@ async def find(home: Home, query: Query, most: int, *, packed: bool = False) -> 
     entries, cursor = page.items, page.cursor
     values = [entry.value for entry in entries]
     if sum(map(len, values)) > most:
-        some = keeping.fitting(entries, most)
+        some = stores.fitting(entries, most)
         values = values[: len(some)]
         if len(some) < len(entries):
             query = checked(query, home.resources.indices)
@@ -137,7 +139,7 @@ def key_of(
     return type, where.name, where.op, tuple(order) if order else (), limit, retired, below
 
 
-def find_again(home: Home, key: Any, value: Any, most: int) -> Packed | None:
+def find_again(home: RegistryStores, key: Any, value: Any, most: int) -> Packed | None:
     """Return, at once, what is found with one more value; None: see :func:`find`.
 
     :param key: of :func:`key_of`; ``value``: to compare with.
@@ -155,7 +157,7 @@ def find_again(home: Home, key: Any, value: Any, most: int) -> Packed | None:
     return Packed(packed_of(found[0]), found[1])
 
 
-def keep(home: Home, key: Any, query: Query) -> None:
+def keep(home: RegistryStores, key: Any, query: Query) -> None:
     """Take note of what was found, for :func:`find_again`."""
     if key in home.finders and home.finders[key] is None:
         return
