@@ -23,7 +23,7 @@ import msgspec
 
 from ion.base.errors import ConfigurationError, Damaged, InvalidRequest, NewerSchema
 from ion.objects.element import Typed
-from ion.objects.fieldwise import UnknownDiffer, merged
+from ion.objects.message_merge import UnknownDiffer, merged
 from ion.objects.rules import Rule, check_field
 from ion.objects.types import Conflicts
 

@@ -23,7 +23,7 @@ from ion.base.errors import (
     Unavailable,
 )
 from ion.process.mailroom.contention import Contended
-from ion.stores.conflicts import StaleRead
+from ion.stores.errors import StaleRead
 
 _CALLERS = (Conflict, NotFound, InvalidRequest, ContentTooLarge, Unavailable)
 _AGAIN = (Contended, StaleRead)  # no answers yet

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from ion.stores.conflicts import StaleRead, conflict, not_there
+from ion.stores.errors import StaleRead, conflict, not_there
 from ion.stores.limits import (
     PAGE_BYTES,
     check_attributes,

@@ -14,7 +14,7 @@ import pytest
 
 # What ION does on the loop by design, since a thread would take longer: see ion.stores.sqlite.
 _BRIEF = {
-    "ion/stores/sqlite/reading.py": {"at_once", "brief"},
+    "ion/stores/sqlite/reader.py": {"at_once", "brief"},
     "ion/stores/sqlite/writer.py": {"_do_here"},
 }
 

@@ -26,8 +26,8 @@ from ion.base.errors import (
 from ion.stores.opening import open_datastore
 from ion.stores.postgres import schema, selecting
 from ion.stores.postgres.address import address_of
+from ion.stores.postgres.connection import Connection
 from ion.stores.postgres.datastore import PostgresDatastore
-from ion.stores.postgres.line import Line
 from ion.stores.query import A, Query, checked
 from ion.stores.store import ABSENT, Change, Put, Read, Remove
 from ion.testing.servers import PostgresServer
@@ -433,13 +433,13 @@ async def test_calls_that_wait_travel_together(
     """Hundreds of puts are a few statements; and so are gets, of the same key too."""
     store = await (await opened()).store("a")
     seen: list[str] = []
-    rows = Line.rows
+    rows = Connection.rows
 
-    async def counted(line: Line, sql: str, *arguments: Any) -> list[Any]:
+    async def counted(line: Connection, sql: str, *arguments: Any) -> list[Any]:
         seen.append(sql)
         return await rows(line, sql, *arguments)
 
-    monkeypatch.setattr(Line, "rows", counted)
+    monkeypatch.setattr(Connection, "rows", counted)
     await asyncio.gather(*(store.put(f"{n}", b"%d" % n) for n in range(500)))
     assert 0 < len(seen) < 20
     seen.clear()
@@ -476,7 +476,7 @@ async def test_each_of_many_that_expect_something_knows_its_own(opened: Open) ->
 
 async def test_too_many_calls_wait(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rest is refused at once."""
-    monkeypatch.setattr("ion.stores.postgres.rounds.MAX_WAITING", 20)
+    monkeypatch.setattr("ion.stores.postgres.batching.MAX_WAITING", 20)
     store = await (await opened()).store("a")
     calls = [store.put(f"{n}", b"") for n in range(60)]
     done = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), DEADLINE)

@@ -14,7 +14,7 @@ import pytest
 
 from ion import Container
 from ion.base.errors import ConfigurationError, StartError
-from ion.stores.postgres import tenancy
+from ion.stores.postgres import schema_lock
 from ion.stores.postgres.datastore import PostgresDatastore
 from ion.stores.postgres.schema import own_schema
 
@@ -112,7 +112,7 @@ async def test_containers_have_that_of_their_system(postgres_url: str) -> None:
 async def test_containers_of_another_bus_are_refused(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tenancy, "PATIENCE", 0.2)
+    monkeypatch.setattr(schema_lock, "PATIENCE", 0.2)
     first, second, third = [await opened("a") for _ in range(3)]
     other = await opened("b")
     await first.claim("rabbit@here//")
@@ -123,14 +123,14 @@ async def test_containers_of_another_bus_are_refused(
         with pytest.raises(StartError, match=who):
             await third.claim("rabbit@there//")
         await left.close()
-    monkeypatch.setattr(tenancy, "PATIENCE", DEADLINE)
+    monkeypatch.setattr(schema_lock, "PATIENCE", DEADLINE)
     await third.claim("rabbit@there//")
 
 
 async def test_a_lock_that_was_lost_is_taken_again(
     opened: Open, admin: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tenancy, "PATIENCE", 0.2)
+    monkeypatch.setattr(schema_lock, "PATIENCE", 0.2)
     holders = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2"
     first, second = await opened("a"), await opened("a")
     await first.claim("memory 1 x")
@@ -144,7 +144,7 @@ async def test_a_lock_that_was_lost_is_taken_again(
 async def test_a_container_claims_its_database(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tenancy, "PATIENCE", 0.2)
+    monkeypatch.setattr(schema_lock, "PATIENCE", 0.2)
     config = {"store.url": postgres_url}
     first, second = (Container("memory://", sysname="a", config=config) for _ in range(2))
     first.claims_store = second.claims_store = True
@@ -153,7 +153,7 @@ async def test_a_container_claims_its_database(
         with pytest.raises(StartError, match="each would take the other's work"):
             await second.datastore()
         await first.stop()
-        monkeypatch.setattr(tenancy, "PATIENCE", DEADLINE)
+        monkeypatch.setattr(schema_lock, "PATIENCE", DEADLINE)
         await second.datastore()
 
 

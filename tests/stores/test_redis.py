@@ -190,7 +190,7 @@ class TestHowMuchItLooksAt(Bench):
     async def test_it_looks_at_too_much(self, filled: IndexStore) -> None:
         """A call of many steps ends at its time limit, however fast each step is."""
         assert isinstance(filled, RedisStore)
-        filled._main.timeout = 0.0  # that of steps is the side lanes'
+        filled._main.timeout = 0.0  # that of steps is the side pipelines'
         where = ~(A("i") == 1)
         calls = [
             lambda: filled.count(Query(where)),

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from ion.base.errors import Damaged, InvalidRequest, IonError, NewerSchema, Unavailable
 from ion.stores.opening import open_datastore
 from ion.stores.query import A, Query
-from ion.stores.redis import lane
+from ion.stores.redis import pipeline
 from ion.stores.store import Datastore, Put, Remove, Store
 from ion.testing.contracts.stores.bench import listed, scanned, values
 from ion.testing.servers import RedisServer
@@ -182,7 +182,7 @@ async def test_calls_that_wait_are_bounded(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One more is refused at once."""
-    monkeypatch.setattr(lane, "MAX_WAITING", 10)
+    monkeypatch.setattr(pipeline, "MAX_WAITING", 10)
     async with opened(server) as datastore:
         store = await datastore.store("things")
         server.suspend()
@@ -228,9 +228,9 @@ async def test_what_was_given_up_is_not_done_after_what_came_later(
         with pytest.raises(asyncio.CancelledError):
             await given_up
         await store.put("k", b"later")
-        lanes = datastore._lanes._side  # type: ignore[attr-defined]
+        pipelines = datastore._pipelines._side  # type: ignore[attr-defined]
         end = time.monotonic() + PATIENCE
-        while any(lane.count for lane in lanes):
+        while any(pipeline.count for pipeline in pipelines):
             assert time.monotonic() < end
             await asyncio.sleep(0.005)
         assert await store.get("k") == b"later"
@@ -276,7 +276,7 @@ async def test_what_the_end_cuts_off_is_forgotten_though_nobody_awaits_it(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A close that is cancelled goes on; whoever closes it again awaits its end."""
-    monkeypatch.setattr(lane, "LAST_MOMENT", 0.1)
+    monkeypatch.setattr(pipeline, "LAST_MOMENT", 0.1)
     monkeypatch.setattr("ion.stores.redis.link._END", PATIENCE)
     async with opened(server) as datastore, admin(server) as client:
         store = await datastore.store("things")

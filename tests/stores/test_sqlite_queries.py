@@ -13,7 +13,7 @@ import pytest
 from ion.stores.query import A, Query, checked
 from ion.stores.sqlite import schema
 from ion.stores.sqlite.datastore import SqliteDatastore
-from ion.stores.sqlite.reading import INLINE, LATER
+from ion.stores.sqlite.reader import INLINE, LATER
 from ion.stores.sqlite.selecting import Selection, of_query, of_scan
 from ion.stores.sqlite.table import Table
 from ion.stores.store import IndexStore, Put

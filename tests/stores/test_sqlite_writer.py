@@ -11,7 +11,7 @@ import pytest
 
 from ion.base.errors import Conflict, NotFound, Unavailable
 from ion.stores.opening import open_datastore
-from ion.stores.sqlite import pace, reading, writer
+from ion.stores.sqlite import inline_commit, reader, writer
 from ion.stores.sqlite.committing import Committer
 from ion.stores.sqlite.datastore import SqliteDatastore
 from ion.stores.sqlite.job import Job
@@ -44,8 +44,8 @@ async def store(datastore: SqliteDatastore) -> Store:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every disk be quick, and every loop idle."""
-    monkeypatch.setattr(pace, "QUICK", 1e6)
-    monkeypatch.setattr(pace, "IDLE", 1e6)
+    monkeypatch.setattr(inline_commit, "QUICK", 1e6)
+    monkeypatch.setattr(inline_commit, "IDLE", 1e6)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
 @pytest.fixture
 def at_once(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the loop do all that it may, from the first write on."""
-    monkeypatch.setattr(pace, "DOUBT", 0)
+    monkeypatch.setattr(inline_commit, "DOUBT", 0)
 
 
 @pytest.mark.usefixtures("at_once")
@@ -83,7 +83,7 @@ async def test_one_who_writes_alone(store: Store, here: list[Job]) -> None:
     for n in range(400):
         await store.put(f"{n}", b"%d" % n)
         assert await store.get(f"{n}") == b"%d" % n
-    assert 300 < len(here) < 400 - pace.DOUBT + pace.TOO_MUCH + 1
+    assert 300 < len(here) < 400 - inline_commit.DOUBT + inline_commit.TOO_MUCH + 1
 
 
 @pytest.mark.usefixtures("quick")
@@ -110,7 +110,7 @@ async def test_a_slow_disk(
         await store.put(f"{n}", b"")
     assert here
     here.clear()
-    monkeypatch.setattr(pace, "QUICK", 0.0)
+    monkeypatch.setattr(inline_commit, "QUICK", 0.0)
     for n in range(100):
         await store.put(f"{n}", b"")
     assert len(here) <= 3
@@ -123,7 +123,7 @@ async def test_a_busy_loop(
     for n in range(100):
         await store.put(f"{n}", b"")
     here.clear()
-    monkeypatch.setattr(pace, "IDLE", 0.0)
+    monkeypatch.setattr(inline_commit, "IDLE", 0.0)
     for n in range(100):
         await store.put(f"{n}", b"")
     assert len(here) <= 3 * writer.IN_A_ROW  # of 100: it is tried again now and then
@@ -131,8 +131,8 @@ async def test_a_busy_loop(
 
 @pytest.mark.usefixtures("at_once")
 async def test_what_is_large_is_not_done_on_the_loop(store: Store, here: list[Job]) -> None:
-    await store.put("large", bytes(pace.SMALL + 1))
-    await store.write([Put(f"{n}", b"") for n in range(pace.FEW + 1)])
+    await store.put("large", bytes(inline_commit.SMALL + 1))
+    await store.write([Put(f"{n}", b"") for n in range(inline_commit.FEW + 1)])
     assert not here
 
 
@@ -142,7 +142,7 @@ async def test_the_log_does_not_grow(path: Path, store: Store) -> None:
     log = path.with_name(path.name + "-wal")
     for n in range(600):
         await store.put(f"{n % 10}", b"%04d" % n * 4_000)
-    assert log.stat().st_size < 2 * pace.FRAMES * 4_096  # of 600 * 5 pages
+    assert log.stat().st_size < 2 * inline_commit.FRAMES * 4_096  # of 600 * 5 pages
 
 
 @pytest.mark.usefixtures("at_once")
@@ -163,7 +163,7 @@ async def test_others_have_turns(store: Store) -> None:
     turns = 0
     for _ in range(1_000):
         await store.get("k")
-    assert turns >= 1_000 // reading.IN_A_ROW // 2
+    assert turns >= 1_000 // reader.IN_A_ROW // 2
     task.cancel()
 
 

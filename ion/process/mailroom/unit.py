@@ -33,7 +33,7 @@ from ion.process.pubsub.publishing import EVENT
 from ion.process.pubsub.topics import addressed, checked_topic
 from ion.process.redelivery.repeats import inbox_key
 from ion.process.serving.incoming import IncomingCall
-from ion.stores.conflicts import StaleRead
+from ion.stores.errors import StaleRead
 from ion.stores.store import ABSENT, IndexStore, Store, UnitOfWork
 
 LOST = "ResultLost"

@@ -23,12 +23,12 @@ from ion.stores.blobs.blob import (
     manifest_of,
     place_of,
 )
-from ion.stores.blobs.kept import Kept, kept
+from ion.stores.blobs.records import BlobRecords, kept
 from ion.stores.blobs.source import Source, checked_source
 from ion.stores.blobs.upload import Upload, checked_chunk
-from ion.stores.offloop import get_and
 from ion.stores.query import A, Predicate, Query
 from ion.stores.store import Datastore, Entry, IndexStore
+from ion.stores.thread_reads import get_and
 
 CHUNK = 1024 * 1024
 GRACE = 3600.0  # seconds
@@ -44,7 +44,7 @@ class BlobStore:
     :class:`~ion.base.errors.Unavailable` where the engine is away.
     """
 
-    def __init__(self, kept: Kept, chunk: int) -> None:
+    def __init__(self, kept: BlobRecords, chunk: int) -> None:
         self._kept = kept
         self._chunk = checked_chunk(chunk)
 

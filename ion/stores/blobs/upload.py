@@ -13,7 +13,7 @@ from typing import Any
 
 from ion.base.errors import Conflict, InvalidRequest, LifecycleError, NotFound
 from ion.stores.blobs.blob import BlobRef, Manifest, checked_hash, chunk_key
-from ion.stores.blobs.kept import Kept
+from ion.stores.blobs.records import BlobRecords
 from ion.stores.store import ABSENT
 
 IN_FLIGHT = 4  # chunks that are being written
@@ -26,7 +26,7 @@ class Upload:
     :ivar offset: bytes that it has; what is not a whole chunk is lost where it breaks off.
     """
 
-    def __init__(self, kept: Kept, id: str, chunk: int) -> None:
+    def __init__(self, kept: BlobRecords, id: str, chunk: int) -> None:
         self.id = id
         self.offset = 0
         self._kept = kept

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from ion.base.errors import ConfigurationError
-from ion.stores.conflicts import closed, conflict, is_indexed, not_opened
+from ion.stores.errors import closed, conflict, is_indexed, not_opened
 from ion.stores.limits import (
     check_changes,
     check_indices,
@@ -20,7 +20,7 @@ from ion.stores.limits import (
 from ion.stores.memory.store import MemoryStore, replaced
 from ion.stores.memory.table import Row, Table
 from ion.stores.store import Change, Indices, Read, UnitOfWork, Write
-from ion.stores.unit import unit_of_work
+from ion.stores.unit_of_work import unit_of_work
 
 _SCHEME = "memory://"
 _shared: dict[str, dict[str, Table]] = {}  # what is open under a name

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ion.stores.conflicts import not_there
+from ion.stores.errors import not_there
 from ion.stores.limits import (
     PAGE_BYTES,
     check_attributes,

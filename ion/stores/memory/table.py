@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from ion.stores.conflicts import conflict
+from ion.stores.errors import conflict
 from ion.stores.limits import after_prefix, key_text
 from ion.stores.store import ABSENT, Indices, Scalar
 

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from ion.base.errors import IonError
-from ion.stores.conflicts import conflict
+from ion.stores.errors import conflict
 from ion.stores.limits import expected_revision, key_bytes, key_text
+from ion.stores.postgres.connection import Connection
 from ion.stores.postgres.driver import FOREIGN
 from ion.stores.postgres.engine import NotDoneError
 from ion.stores.postgres.failures import is_lost
-from ion.stores.postgres.line import Line
 from ion.stores.postgres.step import (
     IS_ABSENT,
     PUT,
@@ -73,7 +73,7 @@ def prepare(parts: Sequence[Part]) -> None:
         part.steps = [step for step in part.steps if step.kind != IS_ABSENT]
 
 
-async def commit(line: Line, parts: Sequence[Part]) -> None:
+async def commit(connection: Connection, parts: Sequence[Part]) -> None:
     """Do all of it, or nothing.
 
     :raises Conflict: a read is stale, or a write expects another revision.
@@ -81,11 +81,11 @@ async def commit(line: Line, parts: Sequence[Part]) -> None:
     :raises NotDoneError: the connection broke before the end: nothing was done.
     """
     if len(parts) == 1 and not parts[0].reads and _is_one_statement(parts[0].steps):
-        await _write(line, parts[0])
+        await _write(connection, parts[0])
     elif len(parts) == 1 and not parts[0].steps:
-        await _compare(line, parts[0])
+        await _compare(connection, parts[0])
     else:
-        await _transact(line, parts)
+        await _transact(connection, parts)
 
 
 def _is_one_statement(steps: Sequence[Step]) -> bool:
@@ -95,14 +95,14 @@ def _is_one_statement(steps: Sequence[Step]) -> bool:
     return kinds in ({PUT}, {REMOVE}) and sum(len(s.value) for s in steps) <= _AT_ONCE
 
 
-async def _transact(line: Line, parts: Sequence[Part]) -> None:
+async def _transact(connection: Connection, parts: Sequence[Part]) -> None:
     if not any(part.steps for part in parts):
-        await _compare_all(line, parts)
+        await _compare_all(connection, parts)
         return
     is_over = False
     try:
-        async with line.transaction():
-            await _do_all(line, parts)
+        async with connection.transaction():
+            await _do_all(connection, parts)
             is_over = True
     except FOREIGN as error:
         if is_lost(error) and not is_over:
@@ -110,50 +110,50 @@ async def _transact(line: Line, parts: Sequence[Part]) -> None:
         raise
 
 
-async def _do_all(line: Line, parts: Sequence[Part]) -> None:
+async def _do_all(connection: Connection, parts: Sequence[Part]) -> None:
     for part in parts:
-        await _hold(line, part)
+        await _hold(connection, part)
     for part in parts:
-        await _write(line, part)
+        await _write(connection, part)
     for part in parts:
-        await _let_go(line, part)
+        await _let_go(connection, part)
 
 
-async def _compare_all(line: Line, parts: Sequence[Part]) -> None:
+async def _compare_all(connection: Connection, parts: Sequence[Part]) -> None:
     """Check what was read, where nothing is written."""
-    async with line.transaction("ISOLATION LEVEL REPEATABLE READ, READ ONLY"):
+    async with connection.transaction("ISOLATION LEVEL REPEATABLE READ, READ ONLY"):
         for part in parts:
-            await _compare(line, part)
+            await _compare(connection, part)
 
 
-async def _hold(line: Line, part: Part) -> None:
+async def _hold(connection: Connection, part: Part) -> None:
     """Check what was read, and keep it as it is until the end."""
     shape = part.table.shape
     there = sorted(key for key, revision in part.reads.items() if revision != ABSENT)
     if there:
-        _check(part, dict(await line.rows(shape.shared, there)), there)
+        _check(part, dict(await connection.rows(shape.shared, there)), there)
     absent = _absent(part)
     if absent:
-        held = {row[0] for row in await line.rows(shape.hold, absent)}
+        held = {row[0] for row in await connection.rows(shape.hold, absent)}
         for key in absent:
             if key not in held:
-                found = dict(await line.rows(shape.revisions.many, [key]))
+                found = dict(await connection.rows(shape.revisions.many, [key]))
                 raise conflict(part.table.name, key_text(key), ABSENT, found.get(key))
 
 
-async def _let_go(line: Line, part: Part) -> None:
+async def _let_go(connection: Connection, part: Part) -> None:
     absent = _absent(part)
     if absent:
-        await line.rows(part.table.shape.let_go, absent)
+        await connection.rows(part.table.shape.let_go, absent)
 
 
-async def _compare(line: Line, part: Part) -> None:
+async def _compare(connection: Connection, part: Part) -> None:
     keys = sorted(part.reads)
-    _check(part, dict(await line.rows(part.table.shape.revisions.many, keys)), keys)
+    _check(part, dict(await connection.rows(part.table.shape.revisions.many, keys)), keys)
 
 
-async def _write(line: Line, part: Part) -> None:
-    for outcome in await do_steps(line, part.table, part.steps):
+async def _write(connection: Connection, part: Part) -> None:
+    for outcome in await do_steps(connection, part.table, part.steps):
         if isinstance(outcome, IonError):
             raise outcome
 

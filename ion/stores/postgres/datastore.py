@@ -10,22 +10,22 @@ from typing import Any, TypeVar
 
 from ion.base.errors import InvalidRequest
 from ion.base.tasks import Tasks
-from ion.stores.conflicts import closed, is_indexed, not_opened
+from ion.stores.errors import closed, is_indexed, not_opened
 from ion.stores.limits import check_changes, check_indices, check_name, merged_indices
-from ion.stores.postgres import committing, doubts, failures
+from ion.stores.postgres import committing, failures, in_doubt
 from ion.stores.postgres.address import address_of
+from ion.stores.postgres.batching import Batcher
 from ion.stores.postgres.committing import Part
+from ion.stores.postgres.connection import Connection
 from ion.stores.postgres.engine import Engine, Work
-from ion.stores.postgres.line import Line
 from ion.stores.postgres.pool import LAST_MOMENT, Pool
-from ion.stores.postgres.rounds import Rounds
 from ion.stores.postgres.schema import Schema
+from ion.stores.postgres.schema_lock import SchemaLock
 from ion.stores.postgres.step import Step, step_of
 from ion.stores.postgres.store import PostgresStore
 from ion.stores.postgres.table import Shape, Table
-from ion.stores.postgres.tenancy import Tenancy
 from ion.stores.store import Change, Indices, Read, UnitOfWork
-from ion.stores.unit import unit_of_work
+from ion.stores.unit_of_work import unit_of_work
 
 log = logging.getLogger(__name__)
 TIMEOUT = 30.0
@@ -53,7 +53,7 @@ class PostgresDatastore:
         self._schema = Schema(self._address, sysname)
         self._stores: dict[str, PostgresStore] = {}
         self._engine: Engine | None = None
-        self._tenancy: Tenancy | None = None
+        self._schema_lock: SchemaLock | None = None
         self._closing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -79,45 +79,47 @@ class PostgresDatastore:
     async def claim(self, bus: str) -> None:
         """See :meth:`Claimable.claim`; behind a pooler nobody can tell."""
         engine = self._opened()
-        if self._tenancy is not None:
+        if self._schema_lock is not None:
             return
         if not self._address.statements:
             log.debug("who has %s is not looked after: there is a pooler", self._address.where)
             return
-        tenancy = self._tenancy = Tenancy(self._address, engine.patience, bus, engine.tasks)
+        schema_lock = self._schema_lock = SchemaLock(
+            self._address, engine.patience, bus, engine.tasks
+        )
         try:
-            await tenancy.move_in()
+            await schema_lock.move_in()
         except BaseException:
-            self._tenancy = None
+            self._schema_lock = None
             raise
 
     async def close(self) -> None:
         """See :meth:`Datastore.close`."""
         engine, self._engine = self._engine, None
-        tenancy, self._tenancy = self._tenancy, None
+        schema_lock, self._schema_lock = self._schema_lock, None
         if engine is not None:
-            ending = self._ended(engine, tenancy)
+            ending = self._ended(engine, schema_lock)
             self._closing = asyncio.create_task(ending, name=f"closing {self.url}")
         if self._closing is not None:
             await asyncio.shield(self._closing)
 
-    async def _ended(self, engine: Engine, tenancy: Tenancy | None = None) -> None:
+    async def _ended(self, engine: Engine, schema_lock: SchemaLock | None = None) -> None:
         """End all there is; cut off itself, at once."""
         engine.is_closed = True
         every = [rounds for store in self._stores.values() for rounds in store.rounds]
         try:
             await self._finished(engine, every)
-            if tenancy is not None:
-                await tenancy.close()
+            if schema_lock is not None:
+                await schema_lock.close()
         finally:
             for rounds in every:
                 rounds.close()
             engine.pool.abort()
             engine.tasks.cancel()
-            if tenancy is not None:
-                tenancy.move_out()
+            if schema_lock is not None:
+                schema_lock.move_out()
 
-    async def _finished(self, engine: Engine, every: Sequence[Rounds[Any]]) -> None:
+    async def _finished(self, engine: Engine, every: Sequence[Batcher[Any]]) -> None:
         for rounds in every:
             rounds.flush()
         waiting = [future for rounds in every for future in rounds.waiting()]
@@ -127,7 +129,7 @@ class PostgresDatastore:
             rounds.close()
         await engine.pool.close()
         if engine.pool.unsure:
-            await doubts.ended(self._address, engine.pool.unsure)
+            await in_doubt.ended(self._address, engine.pool.unsure)
         await engine.tasks.stop()
 
     async def store(self, name: str) -> PostgresStore:
@@ -157,7 +159,7 @@ class PostgresDatastore:
     async def drop(self, name: str) -> None:
         """See :meth:`Datastore.drop`."""
         check_name(name)
-        await self._run(lambda line: self._schema.drop(line, name))
+        await self._run(lambda connection: self._schema.drop(connection, name))
         self._stores.pop(name, None)
 
     async def commit(self, changes: Sequence[Change], reads: Sequence[Read] = ()) -> list[int]:
@@ -188,7 +190,7 @@ class PostgresDatastore:
         committing.prepare(parts)
         tables = [part.table for part in parts]
         await self._opened().run(
-            lambda line: committing.commit(line, parts),
+            lambda connection: committing.commit(connection, parts),
             tables,
             writes=lambda: {part.table: [step.key for step in part.steps] for part in parts},
         )
@@ -209,7 +211,7 @@ class PostgresDatastore:
         store = self._stores.get(name)
         if store is None:
             shape = await self._run(
-                lambda line: self._schema.create(line, name, is_indexed=is_indexed)
+                lambda connection: self._schema.create(connection, name, is_indexed=is_indexed)
             )
             store = self._stores.setdefault(name, self._made(name, shape))
         return store
@@ -217,9 +219,11 @@ class PostgresDatastore:
     def _made(self, name: str, shape: Shape) -> PostgresStore:
         return PostgresStore(Table(name, shape), self._opened(), self.commit)
 
-    async def _refresh(self, line: Line, table: Table, why: BaseException | None) -> None:
+    async def _refresh(
+        self, connection: Connection, table: Table, why: BaseException | None
+    ) -> None:
         """Look how a table is now; see :class:`Engine`."""
-        shape = await self._schema.find(line, table.name)
+        shape = await self._schema.find(connection, table.name)
         if shape is None:
             raise self._dropped(table.name)
         is_other = (shape.indices is None) != (table.shape.indices is None)

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from ion.base.errors import IonError, Unavailable
 from ion.base.tasks import Tasks
-from ion.stores.postgres import doubts
-from ion.stores.postgres.doubts import Writes
+from ion.stores.postgres import in_doubt
+from ion.stores.postgres.connection import LOCK_MS, Connection
 from ion.stores.postgres.driver import FOREIGN
 from ion.stores.postgres.failures import (
     is_again,
@@ -21,14 +21,14 @@ from ion.stores.postgres.failures import (
     is_untold,
     mapped,
 )
-from ion.stores.postgres.line import LOCK_MS, Line
+from ion.stores.postgres.in_doubt import Writes
 from ion.stores.postgres.pool import Pool
 from ion.stores.postgres.table import Doubt, Table
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-Work = Callable[[Line], Awaitable[T]]
-Refresh = Callable[[Line, Table, BaseException | None], Awaitable[None]]
+Work = Callable[[Connection], Awaitable[T]]
+Refresh = Callable[[Connection, Table, BaseException | None], Awaitable[None]]
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.5
 _MOST_LOOKS = 10  # at a table that is never as it was found
@@ -112,19 +112,19 @@ class Engine:
         :return: None: nothing was done, and it is a case for :meth:`run`.
         :raises IonError: as :meth:`run`.
         """
-        line = None if self.is_closed else self.pool.take()
-        if line is None:
+        connection = None if self.is_closed else self.pool.take()
+        if connection is None:
             return None
         try:
-            result = await work(line)
+            result = await work(connection)
         except BaseException as error:
-            self.give_back(line, error)
+            self.give_back(connection, error)
             if not isinstance(error, FOREIGN):
                 raise
-            if line.is_late or not self.is_undone(error, is_read=True):
+            if connection.is_late or not self.is_undone(error, is_read=True):
                 raise self.mapped(error, is_read=True) from error
             return None
-        self.pool.release(line)
+        self.pool.release(connection)
         return result
 
     async def once(self, work: Work[T], until: float, writes: Writes | None = None) -> T:
@@ -134,16 +134,18 @@ class Engine:
         :param writes: as in :meth:`run`.
         """
         pool = self.pool
-        line = pool.take() or await pool.acquire(until)
+        connection = pool.take() or await pool.acquire(until)
         try:
-            result = await work(line)
+            result = await work(connection)
         except BaseException as error:
-            self.give_back(line, error, writes)
+            self.give_back(connection, error, writes)
             raise
-        pool.release(line)
+        pool.release(connection)
         return result
 
-    def give_back(self, line: Line, error: BaseException, writes: Writes | None = None) -> None:
+    def give_back(
+        self, connection: Connection, error: BaseException, writes: Writes | None = None
+    ) -> None:
         """Give back a connection after an error.
 
         What it was to write is in doubt where nobody knows whether the server is at work on it yet:
@@ -154,30 +156,32 @@ class Engine:
         if isinstance(error, NotDoneError) and error.__cause__ is not None:
             error, writes = error.__cause__, None
         if isinstance(error, IonError) or (isinstance(error, FOREIGN) and not is_lost(error)):
-            self.pool.release(line)
+            self.pool.release(connection)
             return
         if isinstance(error, FOREIGN):  # it is broken
             writes = writes if is_unknown(error) else None
-            self.pool.drop(line, is_at_work=writes is not None)
-        if self.pool.is_closed or (writes is None and line.is_closed):
-            self.pool.drop(line, is_at_work=writes is not None)
+            self.pool.drop(connection, is_at_work=writes is not None)
+        if self.pool.is_closed or (writes is None and connection.is_closed):
+            self.pool.drop(connection, is_at_work=writes is not None)
             return
-        held = doubts.begin(writes()) if writes is not None else []
-        task = self.tasks.start(self._see_to(line, held), "seeing to what was given up")
+        held = in_doubt.begin(writes()) if writes is not None else []
+        task = self.tasks.start(self._see_to(connection, held), "seeing to what was given up")
         self.left.add(task)
         task.add_done_callback(self.left.discard)
 
-    async def _see_to(self, line: Line, held: Sequence[tuple[Table, Doubt]]) -> None:
+    async def _see_to(self, connection: Connection, held: Sequence[tuple[Table, Doubt]]) -> None:
         try:
-            if not await self._settle(line) and held:
-                self.pool.unsure.add(line.backend)
-                await self._until(doubts.look_of(line.backend, [table for table, _ in held]))
+            if not await self._settle(connection) and held:
+                self.pool.unsure.add(connection.backend)
+                await self._until(
+                    in_doubt.look_of(connection.backend, [table for table, _ in held])
+                )
                 if not self.pool.is_closed:
-                    self.pool.unsure.discard(line.backend)
+                    self.pool.unsure.discard(connection.backend)
         finally:
-            doubts.end(held)
+            in_doubt.end(held)
 
-    async def _settle(self, line: Line) -> bool:
+    async def _settle(self, connection: Connection) -> bool:
         """Give back a connection whose statement was given up; return whether that is over.
 
         The driver asks the server to stop it; where that takes long, the connection is cut.
@@ -185,19 +189,23 @@ class Engine:
         is_over = is_usable = False
         try:
             async with asyncio.timeout(min(_QUIET, self.patience / 10)):
-                await line.do("SELECT 1")  # the driver waits with it until the other is over
+                await connection.do("SELECT 1")  # the driver waits with it until the other is over
             is_over = is_usable = True
         except FOREIGN as error:
             log.debug("a statement that was given up: %s", error)
             is_over = not is_lost(error)
         finally:
-            if is_usable and not line.is_closed and not line.connection.is_in_transaction():
-                self.pool.release(line)
+            if (
+                is_usable
+                and not connection.is_closed
+                and not connection.connection.is_in_transaction()
+            ):
+                self.pool.release(connection)
             else:
-                self.pool.drop(line)
+                self.pool.drop(connection)
         return is_over
 
-    async def _until(self, look: doubts.Look) -> None:
+    async def _until(self, look: in_doubt.Look) -> None:
         """Wait until a write that was given up is over; for ever, where the server is away."""
         pause = _FIRST_PAUSE
         while not self.pool.is_closed:
@@ -227,11 +235,11 @@ class Engine:
         if writes is None or not any(table.doubts or table.busy for table in tables):
             return
         wanted = writes()
-        if not doubts.held(wanted, has_turn=has_turn):
+        if not in_doubt.held(wanted, has_turn=has_turn):
             return
         try:
             async with asyncio.timeout_at(until):
-                await doubts.none_held(wanted, has_turn=has_turn)
+                await in_doubt.none_held(wanted, has_turn=has_turn)
         except TimeoutError:
             raise self.doubtful() from None
 
@@ -267,8 +275,8 @@ class Engine:
             return
         error = why
 
-        async def look(line: Line) -> None:
+        async def look(connection: Connection) -> None:
             for table in tables:
-                await self._refresh(line, table, error if is_sure else None)
+                await self._refresh(connection, table, error if is_sure else None)
 
         await self.once(look, until)

@@ -11,11 +11,11 @@ from typing import Any
 
 from ion.base.errors import IonError, Unavailable
 from ion.base.tasks import Tasks
-from ion.stores.conflicts import closed
+from ion.stores.errors import closed
 from ion.stores.postgres.address import Address
+from ion.stores.postgres.connection import Backend, Connection, connected
 from ion.stores.postgres.driver import FOREIGN
 from ion.stores.postgres.failures import is_full, is_starting, mapped, unusable
-from ion.stores.postgres.line import Backend, Line, connected
 
 log = logging.getLogger(__name__)
 MAX_WAITING = 10_000  # who waits for a connection; one more is refused
@@ -41,9 +41,9 @@ class Pool:
         self._timeout = timeout
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
-        self._idle: list[Line] = []
-        self._lines: set[Line] = set()
-        self._waiting: deque[asyncio.Future[Line]] = deque()
+        self._idle: list[Connection] = []
+        self._connections: set[Connection] = set()
+        self._waiting: deque[asyncio.Future[Connection]] = deque()
         self._full_until = 0.0
         self._is_growing = False
         self._failure: IonError | None = None
@@ -74,7 +74,7 @@ class Pool:
             else:
                 return
 
-    def take(self) -> Line | None:
+    def take(self) -> Connection | None:
         """Return a connection that nobody uses, if there is one.
 
         :raises Unavailable: it is closed.
@@ -82,26 +82,26 @@ class Pool:
         if self.is_closed:
             raise self.not_open()
         while self._idle:
-            line = self._idle.pop()
-            if not line.is_closed:
-                return line
-            self._lines.discard(line)
+            connection = self._idle.pop()
+            if not connection.is_closed:
+                return connection
+            self._connections.discard(connection)
         return None
 
-    async def acquire(self, until: float) -> Line:
+    async def acquire(self, until: float) -> Connection:
         """Return a connection, made or waited for.
 
         :param until: the time, on the loop's clock.
         :raises Unavailable: there is none in time, or too many wait already.
         """
-        line = self.take()
-        if line is not None:
-            return line
+        connection = self.take()
+        if connection is not None:
+            return connection
         self._check_outage()
         if len(self._waiting) >= MAX_WAITING:
             message = f"{len(self._waiting)} calls wait for {self.address.where} already"
             raise Unavailable(message)
-        future: asyncio.Future[Line] = self._loop.create_future()
+        future: asyncio.Future[Connection] = self._loop.create_future()
         self._waiting.append(future)
         self._grow()
         try:
@@ -117,56 +117,57 @@ class Pool:
                 raise self._late() from None
             raise
 
-    def release(self, line: Line) -> None:
+    def release(self, connection: Connection) -> None:
         """Give back a connection that can be used further."""
-        if self.is_closed or line.is_closed:
-            self.drop(line)
+        if self.is_closed or connection.is_closed:
+            self.drop(connection)
             return
         while self._waiting:
             future = self._waiting.popleft()
             if not future.done():
-                future.set_result(line)
+                future.set_result(connection)
                 return
-        self._idle.append(line)
+        self._idle.append(connection)
 
-    def drop(self, line: Line, *, is_at_work: bool = False) -> None:
+    def drop(self, connection: Connection, *, is_at_work: bool = False) -> None:
         """Give back a connection that cannot.
 
         :param is_at_work: the server may go on with what it did on it; nobody sees to it when we
             are closed.
         """
-        if line in self._lines:
+        if connection in self._connections:
             if self.is_closed and is_at_work:
-                self.unsure.add(line.backend)
-            self._lines.discard(line)
-            line.end()
-        if self.is_closed and not self._lines:
+                self.unsure.add(connection.backend)
+            self._connections.discard(connection)
+            connection.end()
+        if self.is_closed and not self._connections:
             self._all_back.set()
         self._grow()
 
     async def close(self) -> None:
         """Disconnect, once what is under way is done. Never raises."""
         self.is_closed = True
-        for line in self._idle:
-            self._lines.discard(line)
-        if self._lines:
+        for connection in self._idle:
+            self._connections.discard(connection)
+        if self._connections:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_MOMENT):
                     await self._all_back.wait()
         for future in self._waiting:
             if not future.done():
                 future.set_exception(self.not_open())
-        for line in list(self._lines):
-            line.end()  # who is at work on it fails, and gives it back: if it is a write, we know
-        if self._lines:
+        for connection in list(self._connections):
+            # Who is at work on it fails, and gives it back: if it is a write, we know.
+            connection.end()
+        if self._connections:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_HAND_BACK):
                     await self._all_back.wait()
-        for line in list(self._lines):
-            self.drop(line)
+        for connection in list(self._connections):
+            self.drop(connection)
         idle, self._idle = self._idle, []
         try:
-            await asyncio.gather(*(_ended(line) for line in idle))
+            await asyncio.gather(*(_ended(connection) for connection in idle))
         finally:
             self.abort()
 
@@ -176,10 +177,10 @@ class Pool:
         for future in self._waiting:
             if not future.done():
                 future.set_exception(self.not_open())
-        for line in (*self._idle, *self._lines):
-            line.end()
+        for connection in (*self._idle, *self._connections):
+            connection.end()
         self._idle.clear()
-        self._lines.clear()
+        self._connections.clear()
         if self._watch is not None:
             self._watch.cancel()
 
@@ -189,19 +190,19 @@ class Pool:
 
     # making connections
 
-    def _add(self, line: Line) -> None:
-        self._lines.add(line)
+    def _add(self, connection: Connection) -> None:
+        self._connections.add(connection)
         self._failure = None
         if self._watch is None:
             self._look()
-        self.release(line)
+        self.release(connection)
 
     def _look(self) -> None:
         """Cut connections that take too long: dearer than a timer for each statement it is not."""
         until = self._loop.time() - self._timeout
-        for line in self._lines:
-            if 0.0 < line.began <= until:
-                line.end(is_late=True)
+        for connection in self._connections:
+            if 0.0 < connection.began <= until:
+                connection.end(is_late=True)
         self._watch = self._loop.call_later(self._timeout / _LOOKS, self._look)
 
     def _grow(self) -> None:
@@ -210,9 +211,9 @@ class Pool:
             self._tasks.start(self._connect(), "connecting")
 
     def _is_wanted(self) -> bool:
-        if not self._waiting or len(self._lines) >= self.address.pool:
+        if not self._waiting or len(self._connections) >= self.address.pool:
             return False
-        return not self._lines or self._loop.time() >= self._full_until
+        return not self._connections or self._loop.time() >= self._full_until
 
     async def _connect(self) -> None:
         """Connect for those who wait; where that fails, until there is one connection again."""
@@ -220,22 +221,24 @@ class Pool:
         try:
             while not self.is_closed and (self._is_wanted() or self._failure is not None):
                 try:
-                    line = await connected(self.address, self._timeout)
+                    connection = await connected(self.address, self._timeout)
                 except FOREIGN as error:
                     self._failed(error)
                     await asyncio.sleep(pause * (0.5 + random.random() / 2))
                     pause = min(pause * 2, _LONGEST_PAUSE)
                 else:
                     pause = _FIRST_PAUSE
-                    self._add(line)
+                    self._add(connection)
         finally:
             self._is_growing = False
 
     def _failed(self, error: BaseException) -> None:
-        if self._lines:
+        if self._connections:
             if is_full(error):
                 self._full_until = self._loop.time() + _FULL_PAUSE
-                log.warning("goes on with %d: %s", len(self._lines), mapped(error, self.address))
+                log.warning(
+                    "goes on with %d: %s", len(self._connections), mapped(error, self.address)
+                )
             return
         if self._failure is None:
             self._failing_since = self._loop.time()
@@ -259,18 +262,18 @@ class Pool:
     def _late(self) -> Unavailable:
         if isinstance(self._failure, Unavailable):
             return Unavailable(self._failure.message, details=self._failure.details)
-        if not self._lines:
+        if not self._connections:
             frozen = mapped(TimeoutError(), self.address)
             return Unavailable(frozen.message, details=frozen.details)
         message = (
             f"{self.address.where}: no connection was free in time: "
-            f"all {len(self._lines)} are in use; raise ?pool= in store.url"
+            f"all {len(self._connections)} are in use; raise ?pool= in store.url"
         )
         return Unavailable(message, details={"url": self.address.shown})
 
 
-async def _ended(line: Line) -> Any:
+async def _ended(connection: Connection) -> Any:
     try:
-        await line.connection.close(timeout=LAST_MOMENT)
+        await connection.connection.close(timeout=LAST_MOMENT)
     except FOREIGN:  # where it is cancelled, it cuts it itself
-        line.end()
+        connection.end()

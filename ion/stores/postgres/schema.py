@@ -18,7 +18,7 @@ from ion.base.errors import ConfigurationError, Damaged, NewerSchema
 from ion.base.ids import checked_name
 from ion.stores.limits import Kind, merged_indices
 from ion.stores.postgres.address import SCHEMA, Address
-from ion.stores.postgres.line import Line
+from ion.stores.postgres.connection import Connection
 from ion.stores.postgres.table import Shape
 from ion.stores.store import Indices
 
@@ -56,7 +56,7 @@ class Schema:
         self._name = address.schema
         self._lock = lock_of(address.schema)
 
-    async def bring_up(self, line: Line) -> None:
+    async def bring_up(self, connection: Connection) -> None:
         """Find that of the system, or make it; and bring it up to :data:`VERSION`.
 
         :raises Damaged: its version is not there any more.
@@ -64,42 +64,42 @@ class Schema:
         :raises ConfigurationError: the database does not keep all text; or the schema that the URL
             names is another system's.
         """
-        encoding = line.connection.get_settings().server_encoding
+        encoding = connection.connection.get_settings().server_encoding
         if encoding != "UTF8":
             message = f"{self._address.where} is encoded in {encoding}: make one with -E UTF8"
             raise ConfigurationError(message)
-        for name in await self._candidates(line):
+        for name in await self._candidates(connection):
             self._be(self._address.within(name))
-            owner = await self._take(line)
+            owner = await self._take(connection)
             if not self._is_anothers(owner):
                 return
         raise self._anothers(owner)
 
-    async def _candidates(self, line: Line) -> list[str]:
+    async def _candidates(self, connection: Connection) -> list[str]:
         if self._address.is_chosen or not self._system:
             return [self._name]
         own = own_schema(self._system)
-        return [own] if await self._is_there(line, own) else [SCHEMA, own]
+        return [own] if await self._is_there(connection, own) else [SCHEMA, own]
 
-    async def _take(self, line: Line) -> str | None:
+    async def _take(self, connection: Connection) -> str | None:
         """Bring it up, and let it be the system's where it is nobody's; return whose it is."""
-        version, owner = await self._state(line)
+        version, owner = await self._state(connection)
         is_settled = owner is not None or not self._system
         if self._is_anothers(owner) or (version == VERSION and is_settled):
             return owner
-        async with line.transaction():
-            await self._take_lock(line)
+        async with connection.transaction():
+            await self._take_lock(connection)
             # Another container may have done it while this one waited for its turn.
-            before, owner = await self._state(line)
+            before, owner = await self._state(connection)
             if self._is_anothers(owner):
                 return owner
-            if not await self._is_there(line, self._name):
-                await line.do(f'CREATE SCHEMA "{self._name}"')
+            if not await self._is_there(connection, self._name):
+                await connection.do(f'CREATE SCHEMA "{self._name}"')
             for statement in itertools.chain.from_iterable(MIGRATIONS[before:]):
-                await line.do(statement.format(schema=self._name))
+                await connection.do(statement.format(schema=self._name))
             owner = owner or self._system or None
             sql = f'UPDATE "{self._name}".ion_schema SET version = $1, system = $2'
-            await line.once(sql, VERSION, owner)
+            await connection.once(sql, VERSION, owner)
         return owner
 
     def _is_anothers(self, owner: str | None) -> bool:
@@ -115,9 +115,9 @@ class Schema:
         )
         return ConfigurationError(message, details={"url": self._address.shown, "system": owner})
 
-    async def _state(self, line: Line) -> tuple[int, str | None]:
+    async def _state(self, connection: Connection) -> tuple[int, str | None]:
         """Return its version, and whose it is."""
-        known = await line.once(
+        known = await connection.once(
             "SELECT tablename FROM pg_tables WHERE schemaname = $1 AND tablename LIKE 'ion\\_%'",
             self._name,
         )
@@ -127,7 +127,7 @@ class Schema:
         if "ion_schema" not in tables:
             why = "ion_schema is not there"
             raise self._broken(why)
-        rows = await line.once(f'SELECT * FROM "{self._name}".ion_schema')
+        rows = await connection.once(f'SELECT * FROM "{self._name}".ion_schema')
         if len(rows) != 1:
             why = f"ion_schema has {len(rows)} rows"
             raise self._broken(why)
@@ -141,34 +141,36 @@ class Schema:
             raise NewerSchema(message, details=details)
         return version, rows[0].get("system")
 
-    async def _is_there(self, line: Line, name: str) -> bool:
-        found = await line.once("SELECT 1 FROM pg_namespace WHERE nspname = $1", name)
+    async def _is_there(self, connection: Connection, name: str) -> bool:
+        found = await connection.once("SELECT 1 FROM pg_namespace WHERE nspname = $1", name)
         return bool(found)
 
-    async def _take_lock(self, line: Line) -> None:
-        await line.once("SELECT pg_advisory_xact_lock($1)", self._lock)
+    async def _take_lock(self, connection: Connection) -> None:
+        await connection.once("SELECT pg_advisory_xact_lock($1)", self._lock)
 
-    async def load(self, line: Line) -> dict[str, Shape]:
+    async def load(self, connection: Connection) -> dict[str, Shape]:
         """Return the stores that are there, by name."""
         sql = f'SELECT name, generation, indices FROM "{self._name}".ion_stores'
-        return {row[0]: self._shape(*row) for row in await line.once(sql)}
+        return {row[0]: self._shape(*row) for row in await connection.once(sql)}
 
-    async def find(self, line: Line, name: str) -> Shape | None:
+    async def find(self, connection: Connection, name: str) -> Shape | None:
         """Return a store as it is now; None: it is not there."""
         sql = f'SELECT name, generation, indices FROM "{self._name}".ion_stores WHERE name = $1'
-        rows = await line.once(sql, name)
+        rows = await connection.once(sql, name)
         return self._shape(*rows[0]) if rows else None
 
-    async def create(self, line: Line, name: str, *, is_indexed: bool) -> Shape:
+    async def create(self, connection: Connection, name: str, *, is_indexed: bool) -> Shape:
         """Make a store, unless there is one; return it."""
-        async with line.transaction():
-            await self._take_lock(line)
-            found = await self.find(line, name)
+        async with connection.transaction():
+            await self._take_lock(connection)
+            found = await self.find(connection, name)
             if found is None:
-                found = Shape(self._name, name, await self._next(line), {} if is_indexed else None)
+                found = Shape(
+                    self._name, name, await self._next(connection), {} if is_indexed else None
+                )
                 for statement in found.creation():
-                    await line.do(statement)
-                await line.once(
+                    await connection.do(statement)
+                await connection.once(
                     f'INSERT INTO "{self._name}".ion_stores VALUES ($1, $2, $3)',
                     name,
                     found.generation,
@@ -176,22 +178,24 @@ class Schema:
                 )
             return found
 
-    async def add_attributes(self, line: Line, name: str, declared: Indices) -> Shape | None:
+    async def add_attributes(
+        self, connection: Connection, name: str, declared: Indices
+    ) -> Shape | None:
         """Give a store what attributes it has not; return it, None: it is not there."""
-        async with line.transaction():
-            await self._take_lock(line)
-            before = await self.find(line, name)
+        async with connection.transaction():
+            await self._take_lock(connection)
+            before = await self.find(connection, name)
             if before is None or before.indices is None:
                 return before
             merged = merged_indices(name, before.indices, declared)
             if merged == before.kinds:
                 return before
-            after = Shape(self._name, name, await self._next(line), merged)
-            await line.do(f"ALTER TABLE {before.sql} RENAME TO {after.own_name}")
+            after = Shape(self._name, name, await self._next(connection), merged)
+            await connection.do(f"ALTER TABLE {before.sql} RENAME TO {after.own_name}")
             news = [attribute for attribute in merged if attribute not in before.kinds]
             for statement in itertools.chain.from_iterable(map(after.addition, news)):
-                await line.do(statement)
-            await line.once(
+                await connection.do(statement)
+            await connection.once(
                 f'UPDATE "{self._name}".ion_stores SET generation = $2, indices = $3 '
                 "WHERE name = $1",
                 name,
@@ -200,17 +204,19 @@ class Schema:
             )
             return after
 
-    async def drop(self, line: Line, name: str) -> None:
+    async def drop(self, connection: Connection, name: str) -> None:
         """Remove a store; nothing where there is none."""
-        async with line.transaction():
-            await self._take_lock(line)
-            found = await self.find(line, name)
+        async with connection.transaction():
+            await self._take_lock(connection)
+            found = await self.find(connection, name)
             if found is not None:
-                await line.do(f"DROP TABLE IF EXISTS {found.sql}")
-                await line.once(f'DELETE FROM "{self._name}".ion_stores WHERE name = $1', name)
+                await connection.do(f"DROP TABLE IF EXISTS {found.sql}")
+                await connection.once(
+                    f'DELETE FROM "{self._name}".ion_stores WHERE name = $1', name
+                )
 
-    async def _next(self, line: Line) -> int:
-        rows = await line.once(f"SELECT nextval('\"{self._name}\".ion_generations')")
+    async def _next(self, connection: Connection) -> int:
+        rows = await connection.once(f"SELECT nextval('\"{self._name}\".ion_generations')")
         return int(rows[0][0])
 
     def _shape(self, name: str, generation: int, text: str | None) -> Shape:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ion.stores.compiling import Compiler, order_by
 from ion.stores.entries import entries_of
 from ion.stores.limits import PAGE_BYTES, after_prefix, key_bytes, prefix_bytes
 from ion.stores.postgres.table import Plan, Shape, columns_of
 from ion.stores.query import Position, Query, shown
+from ion.stores.sql import Compiler, order_by
 
 Statement = tuple[str, list[Any]]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ion.base.errors import IonError
-from ion.stores.conflicts import conflict, not_there
+from ion.stores.errors import conflict, not_there
 from ion.stores.limits import (
     MAX_VALUE,
     check_attributes,
@@ -16,9 +16,9 @@ from ion.stores.limits import (
     key_text,
     new_revision,
 )
+from ion.stores.postgres.batching import Job
+from ion.stores.postgres.connection import Connection
 from ion.stores.postgres.driver import FOREIGN
-from ion.stores.postgres.line import Line
-from ion.stores.postgres.rounds import Job
 from ion.stores.postgres.table import Shape, Table
 from ion.stores.store import ABSENT, Attributes, Put, Reindex, Remove, Write
 
@@ -102,82 +102,82 @@ def step_of(table: Table, write: Write) -> Step:
     return Step(kind, key, b"", ABSENT, expected, _NO_INDEX)
 
 
-async def do_step(line: Line, table: Table, step: Step) -> Outcome:
+async def do_step(connection: Connection, table: Table, step: Step) -> Outcome:
     """Do one write; return what became of it."""
     if step.kind != PUT:
-        return (await do_steps(line, table, [step]))[0]
+        return (await do_steps(connection, table, [step]))[0]
     shape = table.shape
     head = step.key, step.value, step.revision
     if shape.attributes:
-        await line.value(shape.put_one, *head, *shape.row(step.index))
+        await connection.value(shape.put_one, *head, *shape.row(step.index))
     else:
-        await line.value(shape.put_one, *head)
+        await connection.value(shape.put_one, *head)
     return step.revision
 
 
-async def do_round(line: Line, table: Table, steps: list[Step]) -> Sequence[Outcome]:
+async def do_round(connection: Connection, table: Table, steps: list[Step]) -> Sequence[Outcome]:
     """Do writes of different keys that one statement can do; return what became of each.
 
     They are put in the order of their keys: so who writes the same keys waits, and seldom for each
     other.
     """
     if len(steps) == 1:
-        return (await do_step(line, table, steps[0]),)
+        return (await do_step(connection, table, steps[0]),)
     steps.sort(key=_key)
     first = steps[0]
-    done = await _do(line, table.shape, first.kind, first.names, steps)
-    return await _outcomes(line, table, steps, done)
+    done = await _do(connection, table.shape, first.kind, first.names, steps)
+    return await _outcomes(connection, table, steps, done)
 
 
-async def do_steps(line: Line, table: Table, steps: Sequence[Step]) -> list[Outcome]:
+async def do_steps(connection: Connection, table: Table, steps: Sequence[Step]) -> list[Outcome]:
     """Do writes of different keys; return what became of each. Each that fails did nothing."""
     shape = table.shape
     done: set[bytes] = set()
     for kind, names, some in _groups(steps):
-        done |= await _do(line, shape, kind, names, some)
-    return await _outcomes(line, table, steps, done)
+        done |= await _do(connection, shape, kind, names, some)
+    return await _outcomes(connection, table, steps, done)
 
 
 async def _outcomes(
-    line: Line, table: Table, steps: Sequence[Step], done: set[bytes]
+    connection: Connection, table: Table, steps: Sequence[Step], done: set[bytes]
 ) -> list[Outcome]:
     if len(done) == len(steps):
         return [step.revision or 1 for step in steps]
     failed = [step.key for step in steps if step.key not in done and step.kind != REMOVE]
-    found = await _found(line, table.shape, failed) if failed else {}
+    found = await _found(connection, table.shape, failed) if failed else {}
     return [_outcome(table, step, step.key in done, found) for step in steps]
 
 
-async def _found(line: Line, shape: Shape, keys: list[bytes]) -> Mapping[bytes, int]:
+async def _found(connection: Connection, shape: Shape, keys: list[bytes]) -> Mapping[bytes, int]:
     """Return the revisions that are there now."""
     try:
-        return dict(await line.rows(shape.revisions.many, keys))
+        return dict(await connection.rows(shape.revisions.many, keys))
     except FOREIGN:  # the writes were done: this must not look as if they were not
         return {}
 
 
 async def _do(
-    line: Line, shape: Shape, kind: int, names: tuple[str, ...], steps: Sequence[Step]
+    connection: Connection, shape: Shape, kind: int, names: tuple[str, ...], steps: Sequence[Step]
 ) -> set[bytes]:
     """Do writes of one kind; return the keys of those that were done."""
     if kind == IS_ABSENT:
         return set()
     keys = [step.key for step in steps]
     if kind == REMOVE:
-        rows = await line.rows(shape.remove, keys)
+        rows = await connection.rows(shape.remove, keys)
     elif kind == REMOVE_IF:
-        rows = await line.rows(shape.remove_if, keys, [step.expected for step in steps])
+        rows = await connection.rows(shape.remove_if, keys, [step.expected for step in steps])
     elif kind in {PUT, PUT_NEW}:
         head = [step.value for step in steps], [step.revision for step in steps]
         sql = shape.put if kind == PUT else shape.put_new
-        rows = await line.rows(sql, keys, *head, *_columns(shape.attributes, steps))
+        rows = await connection.rows(sql, keys, *head, *_columns(shape.attributes, steps))
     else:
         conditions = [step.revision for step in steps], [step.expected for step in steps]
         columns = _columns(names if kind == REINDEX else shape.attributes, steps)
         if kind == PUT_IF:
             columns = [[step.value for step in steps], *columns]
         sql = shape.put_if if kind == PUT_IF else shape.reindex(names)
-        rows = await line.rows(sql, keys, *conditions, *columns)
+        rows = await connection.rows(sql, keys, *conditions, *columns)
     return set(keys) if kind == PUT else {row[0] for row in rows}
 
 

@@ -9,9 +9,9 @@ from ion.base.errors import IonError
 from ion.stores.limits import check_batch, check_limit, check_many, key_bytes, key_text
 from ion.stores.ordering import page_by_key, page_of
 from ion.stores.postgres import selecting
+from ion.stores.postgres.batching import Batcher, Job
+from ion.stores.postgres.connection import Connection
 from ion.stores.postgres.engine import Engine
-from ion.stores.postgres.line import Line
-from ion.stores.postgres.rounds import Job, Rounds
 from ion.stores.postgres.step import Step, do_round, do_step, put_step, step_of
 from ion.stores.postgres.table import Shape, Table
 from ion.stores.query import Query, checked
@@ -41,10 +41,10 @@ class PostgresStore:
         self.table = table
         self._engine = engine
         self._commit = commit
-        self._values = Rounds(engine, table, self._read_values, is_read=True)
-        self._entries = Rounds(engine, table, self._read_entries, is_read=True)
-        self._writes = Rounds(engine, table, self._write, is_read=False)
-        self.rounds: list[Rounds[Any]] = [self._values, self._entries, self._writes]
+        self._values = Batcher(engine, table, self._read_values, is_read=True)
+        self._entries = Batcher(engine, table, self._read_entries, is_read=True)
+        self._writes = Batcher(engine, table, self._write, is_read=False)
+        self.rounds: list[Batcher[Any]] = [self._values, self._entries, self._writes]
 
     @property
     def indices(self) -> Indices:
@@ -56,16 +56,16 @@ class PostgresStore:
         data = key_bytes(key)
         rounds = self._values
         value: bytes | None
-        line = rounds.alone(data)
-        if line is None:
+        connection = rounds.alone(data)
+        if connection is None:
             value = await rounds.queued(Job(data))
             return value
         try:
-            value = await line.value(self.table.shape.value, data)
+            value = await connection.value(self.table.shape.value, data)
         except BaseException as error:  # noqa: BLE001 - raised again there, where it must be
-            value = await rounds.failed(line, Job(data), error)
+            value = await rounds.failed(connection, Job(data), error)
         else:
-            rounds.landed(line, data)
+            rounds.landed(connection, data)
         return value
 
     async def entry(self, key: str) -> Entry | None:
@@ -73,16 +73,16 @@ class PostgresStore:
         data = key_bytes(key)
         rounds = self._entries
         entry: Entry | None
-        line = rounds.alone(data)
-        if line is None:
+        connection = rounds.alone(data)
+        if connection is None:
             entry = await rounds.queued(Job(data))
             return entry
         try:
-            (entry,) = await self._read_entries(line, [Job(data)])
+            (entry,) = await self._read_entries(connection, [Job(data)])
         except BaseException as error:  # noqa: BLE001 - raised again there, where it must be
-            entry = await rounds.failed(line, Job(data), error)
+            entry = await rounds.failed(connection, Job(data), error)
         else:
-            rounds.landed(line, data)
+            rounds.landed(connection, data)
         return entry
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
@@ -149,7 +149,9 @@ class PostgresStore:
         """See :meth:`Store.clear`."""
         table = self.table
         await self._engine.run(
-            lambda line: line.do(table.shape.clear), (table,), writes=lambda: {table: None}
+            lambda connection: connection.do(table.shape.clear),
+            (table,),
+            writes=lambda: {table: None},
         )
 
     async def query(self, query: Query) -> Page[Entry]:
@@ -160,7 +162,9 @@ class PostgresStore:
             query = checked(query, self.indices)
         else:
             query, plan, values = known
-            rows = await self._engine.at_once(lambda line: line.rows(plan.lean, *values))
+            rows = await self._engine.at_once(
+                lambda connection: connection.rows(plan.lean, *values)
+            )
             if rows is not None and None not in [row[1] for row in rows]:
                 return page_of(query, plan.entries_of(rows))
         return page_of(query, await self._page(lambda s: selecting.query_of(s, query)))
@@ -174,36 +178,36 @@ class PostgresStore:
     # reading
 
     async def _page(self, make: Callable[[Shape], selecting.PageStatement]) -> list[Entry]:
-        async def work(line: Line) -> list[Entry]:
+        async def work(connection: Connection) -> list[Entry]:
             shape = self.table.shape
             page = make(shape)
-            rows = await line.once(page.lean, *page.parameters)
+            rows = await connection.once(page.lean, *page.parameters)
             if None in [row[1] for row in rows]:
-                rows = await line.once(page.whole, *page.parameters)
+                rows = await connection.once(page.whole, *page.parameters)
             return shape.entries_of(rows)
 
         return await self._engine.run(work, (self.table,), is_read=True)
 
     async def _read(self, make: Callable[[Shape], selecting.Statement]) -> list[Any]:
-        async def work(line: Line) -> list[Any]:
+        async def work(connection: Connection) -> list[Any]:
             sql, parameters = make(self.table.shape)
-            return await line.once(sql, *parameters)
+            return await connection.once(sql, *parameters)
 
         return await self._engine.run(work, (self.table,), is_read=True)
 
-    async def _read_values(self, line: Line, jobs: list[Job]) -> Sequence[Any]:
+    async def _read_values(self, connection: Connection, jobs: list[Job]) -> Sequence[Any]:
         shape = self.table.shape
         if len(jobs) == 1:
-            return (await line.value(shape.value, jobs[0].key),)
-        found = dict(await line.rows(shape.values, [job.key for job in jobs]))
+            return (await connection.value(shape.value, jobs[0].key),)
+        found = dict(await connection.rows(shape.values, [job.key for job in jobs]))
         return [found.get(job.key) for job in jobs]
 
-    async def _read_entries(self, line: Line, jobs: list[Job]) -> Sequence[Any]:
+    async def _read_entries(self, connection: Connection, jobs: list[Job]) -> Sequence[Any]:
         shape = self.table.shape
         if len(jobs) == 1:
-            rows = await line.rows(shape.entries.one, jobs[0].key)
+            rows = await connection.rows(shape.entries.one, jobs[0].key)
         else:
-            rows = await line.rows(shape.entries.many, [job.key for job in jobs])
+            rows = await connection.rows(shape.entries.many, [job.key for job in jobs])
         found = {row[0]: entry for row, entry in zip(rows, shape.entries_of(rows), strict=True)}
         return [found.get(job.key) for job in jobs]
 
@@ -212,22 +216,22 @@ class PostgresStore:
     async def _do(self, step: Step) -> int:
         rounds = self._writes
         revision: int
-        line = rounds.alone(step.key)
-        if line is None:
+        connection = rounds.alone(step.key)
+        if connection is None:
             revision = await rounds.queued(step)
             return revision
         try:
-            outcome = await do_step(line, self.table, step)
+            outcome = await do_step(connection, self.table, step)
         except BaseException as error:  # noqa: BLE001 - raised again there, where it must be
-            revision = await rounds.failed(line, step, error)
+            revision = await rounds.failed(connection, step, error)
             return revision
-        rounds.landed(line, step.key)
+        rounds.landed(connection, step.key)
         if isinstance(outcome, IonError):
             raise outcome
         return outcome
 
-    async def _write(self, line: Line, steps: list[Step]) -> Sequence[Any]:
-        return await do_round(line, self.table, steps)
+    async def _write(self, connection: Connection, steps: list[Step]) -> Sequence[Any]:
+        return await do_round(connection, self.table, steps)
 
 
 def _values_of(keys: list[bytes]) -> Callable[[Shape], selecting.Statement]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ion.stores.entries import Rows, entries_of
 from ion.stores.limits import Kind
-from ion.stores.plans import Plans
+from ion.stores.plan_cache import PlanCache
 from ion.stores.store import Entry, Indices
 
 _COLUMN_TYPES: dict[Kind, str] = {
@@ -61,7 +61,7 @@ class Shape:
         self.attributes = list(self.kinds)
         self.own_name = f'"s_{name}_{generation}"'
         self.sql = f'"{schema}".{self.own_name}'
-        self.plans: Plans[Plan] = Plans(self.kinds)
+        self.plans: PlanCache[Plan] = PlanCache(self.kinds)
         self.entries_of = entries_of(self.attributes)
         self.columns = columns_of(self.attributes)
         self.value = f"SELECT value FROM {self.sql} WHERE key = $1"

@@ -2,7 +2,7 @@
 
 All keys of a store are in one slot (:mod:`.layout`), and every call is one script at most
 (:mod:`.scripts`), so that it is one step for all clients. Calls that wait together travel together
-(:mod:`.lane`); a query reads its index in chunks, and decides here (:mod:`.finding`).
+(:mod:`.pipeline`); a query reads its index in chunks, and decides here (:mod:`.finding`).
 """
 
 from __future__ import annotations

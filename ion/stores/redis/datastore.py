@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
 from ion.base.errors import ConfigurationError, InvalidRequest, Unavailable
-from ion.stores.conflicts import closed, is_indexed, not_opened
+from ion.stores.errors import closed, is_indexed, not_opened
 from ion.stores.limits import check_changes, check_indices, check_name, merged_indices
 from ion.stores.redis import server
-from ion.stores.redis.lanes import ClusterLanes, Lanes, SingleLanes
 from ion.stores.redis.layout import GENERATION, Space, meta_of
 from ion.stores.redis.link import SingleLink, connection_of, masked, place_of
+from ion.stores.redis.pipelines import ClusterPipelines, Pipelines, SinglePipelines
 from ion.stores.redis.scripts import DESCRIBE
 from ion.stores.redis.store import RedisStore, cleared
 from ion.stores.store import Change, Indices, Read, UnitOfWork
@@ -50,7 +50,7 @@ class RedisDatastore:
         self._where = place_of(url)
         self._timeout = timeout
         self._sysname = sysname or _SYSNAME
-        self._lanes: Lanes | None = None
+        self._pipelines: Pipelines | None = None
         self._closing: asyncio.Task[None] | None = None
         self._spaces: dict[str, Space] = {}
         # Where the names of stores are: no store has an empty name.
@@ -59,7 +59,7 @@ class RedisDatastore:
 
     async def open(self) -> None:
         """See :meth:`Datastore.open`."""
-        if self._lanes is not None:
+        if self._pipelines is not None:
             return
         link = SingleLink(self._full_url)
         try:
@@ -70,22 +70,22 @@ class RedisDatastore:
             raise Unavailable(message, details={"server": self._where}) from None
         finally:
             await link.close()
-        lanes: Lanes = (ClusterLanes if is_cluster else SingleLanes)(
+        pipelines: Pipelines = (ClusterPipelines if is_cluster else SinglePipelines)(
             self._full_url, self._where, self._timeout
         )
         try:
-            await server.check_schema(lanes.main(self._system), self._where, self._sysname)
+            await server.check_schema(pipelines.main(self._system), self._where, self._sysname)
         except BaseException:
-            await lanes.close()
+            await pipelines.close()
             raise
-        self._lanes = lanes
+        self._pipelines = pipelines
 
     async def close(self) -> None:
         """See :meth:`Datastore.close`."""
-        lanes, self._lanes = self._lanes, None
+        pipelines, self._pipelines = self._pipelines, None
         self._spaces.clear()
-        if lanes is not None:
-            self._closing = asyncio.create_task(lanes.close(), name=f"closing {self.url}")
+        if pipelines is not None:
+            self._closing = asyncio.create_task(pipelines.close(), name=f"closing {self.url}")
         if self._closing is not None:
             await asyncio.shield(self._closing)
 
@@ -106,23 +106,23 @@ class RedisDatastore:
 
     async def names(self) -> list[str]:
         """See :meth:`Datastore.names`."""
-        lanes = self._opened()
-        found = await lanes.main(self._system).command(b"SMEMBERS", self._names)
+        pipelines = self._opened()
+        found = await pipelines.main(self._system).command(b"SMEMBERS", self._names)
         spaces = [Space(self._sysname, data.decode()) for data in found]
         # One that was dropped is in the set, and not there.
         there = await asyncio.gather(
-            *(lanes.side(space).command(b"EXISTS", space.base + b"m") for space in spaces)
+            *(pipelines.side(space).command(b"EXISTS", space.base + b"m") for space in spaces)
         )
         return sorted(space.name for space, is_there in zip(spaces, there, strict=True) if is_there)
 
     async def drop(self, name: str) -> None:
         """See :meth:`Datastore.drop`; in steps: nothing can be put in it after the first."""
-        lanes = self._opened()
+        pipelines = self._opened()
         space = self._spaces.pop(check_name(name), None) or Space(self._sysname, name)
         space.is_gone = True
-        await lanes.main(space).command(b"DEL", space.base + b"m")
+        await pipelines.main(space).command(b"DEL", space.base + b"m")
         # Its name stays known: somebody may make it again meanwhile.
-        await cleared(space, lanes.side(space), b"")
+        await cleared(space, pipelines.side(space), b"")
 
     async def commit(self, changes: Sequence[Change], reads: Sequence[Read] = ()) -> list[int]:
         """See :meth:`Datastore.commit`: it takes changes to one store, and no reads."""
@@ -164,16 +164,16 @@ class RedisDatastore:
 
     async def _describe(self, space: Space, expected: bytes, meta: bytes) -> None:
         """Replace a store's description where it is as expected; take note of what is there."""
-        lane = self._opened().main(space)
-        while (found := await lane.script(DESCRIBE, space.base, [expected, meta])) == _LEFT:
-            await cleared(space, lane, b"")
+        pipeline = self._opened().main(space)
+        while (found := await pipeline.script(DESCRIBE, space.base, [expected, meta])) == _LEFT:
+            await cleared(space, pipeline, b"")
         if not found:
             space.is_gone = True
             message = f"store {space.name!r} was dropped meanwhile: open it again"
             raise InvalidRequest(message, details={"store": space.name})
         space.learn(found)
 
-    def _opened(self) -> Lanes:
-        if self._lanes is None:
+    def _opened(self) -> Pipelines:
+        if self._pipelines is None:
             raise closed(self.url)
-        return self._lanes
+        return self._pipelines

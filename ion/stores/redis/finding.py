@@ -17,8 +17,8 @@ from ion.base.errors import Damaged
 from ion.stores.limits import PAGE_BYTES
 from ion.stores.ordering import page_of, sort_key
 from ion.stores.query import Position, Query, cursor_of, is_true, position_of
-from ion.stores.redis.lane import Lane
 from ion.stores.redis.layout import Space, unpack
+from ion.stores.redis.pipeline import Pipeline
 from ion.stores.redis.planning import ALL, Part, Walk, by_index, by_key, by_order, needed
 from ion.stores.redis.scripts import FETCH, SCAN, WALK
 from ion.stores.store import Entry, Indices, Page
@@ -44,15 +44,15 @@ class _Found(msgspec.Struct, frozen=True):
 class Finder:
     """Finds entries of one store.
 
-    :param lane: that it asks by.
+    :param pipeline: that it asks by.
     :param decode: makes an entry of key, record and attributes.
     """
 
-    def __init__(self, space: Space, lane: Lane, decode: Decode) -> None:
+    def __init__(self, space: Space, pipeline: Pipeline, decode: Decode) -> None:
         self._space = space
         self._indices = space.indices or {}
         self._needed: Indices = {}
-        self._lane = lane
+        self._pipeline = pipeline
         self._decode = decode
 
     async def page(self, query: Query) -> Page[Entry]:
@@ -117,7 +117,7 @@ class Finder:
 
     def _size(self, part: Part) -> asyncio.Future[Any]:
         key = self._space.base + part.sorted_set
-        return self._lane.command(b"ZLEXCOUNT", key, *part.bounds())
+        return self._pipeline.command(b"ZLEXCOUNT", key, *part.bounds())
 
     # walking
 
@@ -128,7 +128,7 @@ class Finder:
         width = part.width(self._indices)
         count, size = b"%d" % (query.limit + 1), b"%d" % PAGE_BYTES
         words = [part.sorted_set, *part.bounds(), count, size, b"%d" % width]
-        found = await self._lane.script(SCAN, self._space.base, words)
+        found = await self._pipeline.script(SCAN, self._space.base, words)
         rows = zip(found[::3], found[1::3], found[2::3], strict=True)
         return page_of(query, [self._decode(_key(m, width), r, a) for m, r, a in rows])
 
@@ -192,7 +192,7 @@ class Finder:
             bounds = (high, low) if from_end else (low, high)
             count = b"%d" % size
             words = [part.sorted_set, b"1" if from_end else b"0", *bounds, count, b"%d" % width]
-            found = await self._lane.script(WALK, self._space.base, words)
+            found = await self._pipeline.script(WALK, self._space.base, words)
             members = found[::2]
             if members:
                 yield [
@@ -224,7 +224,7 @@ class Finder:
         while done < len(wanted) and size < PAGE_BYTES:
             keys = [one.key for one in wanted[done : done + _CHUNK]]
             words = [b"%d" % (PAGE_BYTES - size), *keys]
-            found = await self._lane.script(FETCH, self._space.base, words)
+            found = await self._pipeline.script(FETCH, self._space.base, words)
             for record, attributes in zip(found[::2], found[1::2], strict=True):
                 one = wanted[done]
                 done += 1

@@ -1,7 +1,7 @@
 """The way to Redis: commands out, answers in, on redis-py's connections.
 
 One task at a time uses a link, and waits for all answers: whoever gives up waiting for one of them
-does so elsewhere (:mod:`.lane`), so that no answer is ever taken for another's.
+does so elsewhere (:mod:`.pipeline`), so that no answer is ever taken for another's.
 
 What was sent may be done after its connection was cut: it is in buffers, here and there. So before
 anything else is sent to that server, by whatever link, it is to forget that connection.

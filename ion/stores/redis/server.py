@@ -9,9 +9,9 @@ from redis import exceptions as errors
 
 from ion.base.errors import Damaged, NewerSchema, Unavailable
 from ion.stores.redis.failures import mapped
-from ion.stores.redis.lane import Lane
 from ion.stores.redis.layout import SCHEMA
 from ion.stores.redis.link import Link
+from ion.stores.redis.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ async def look_at(link: Link, where: str) -> bool:
     return info.get("cluster_enabled") == "1"
 
 
-async def check_schema(lane: Lane, where: str, sysname: str) -> None:
+async def check_schema(pipeline: Pipeline, where: str, sysname: str) -> None:
     """Take note of this release's schema where there is none.
 
     :raises Unavailable: it cannot be read, or written.
@@ -54,10 +54,10 @@ async def check_schema(lane: Lane, where: str, sysname: str) -> None:
     :raises Damaged: there is something else.
     """
     key = f"{{{sysname}}}:schema".encode()
-    found = await lane.command(b"GET", key)
+    found = await pipeline.command(b"GET", key)
     if found is None:
-        await lane.command(b"SET", key, b"%d" % SCHEMA, b"NX")
-        found = await lane.command(b"GET", key)
+        await pipeline.command(b"SET", key, b"%d" % SCHEMA, b"NX")
+        found = await pipeline.command(b"GET", key)
     try:
         version = int(found)
     except (TypeError, ValueError):

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from ion.base.errors import Damaged, InvalidRequest, Unavailable
-from ion.stores.conflicts import conflict, not_there
+from ion.stores.errors import conflict, not_there
 from ion.stores.limits import (
     PAGE_BYTES,
     after_prefix,
@@ -25,9 +25,9 @@ from ion.stores.limits import (
 from ion.stores.ordering import page_by_key
 from ion.stores.query import Query, checked
 from ion.stores.redis.finding import Finder
-from ion.stores.redis.lane import Lane
-from ion.stores.redis.lanes import Lanes
 from ion.stores.redis.layout import REVISION, Space, pack, revision_bytes, unpack
+from ion.stores.redis.pipeline import Pipeline
+from ion.stores.redis.pipelines import Pipelines
 from ion.stores.redis.scripts import CLEAR, FETCH, PUT, SCAN, WRITE, Script
 from ion.stores.store import (
     ABSENT,
@@ -41,7 +41,7 @@ from ion.stores.store import (
     Write,
 )
 
-_LARGE = 64 * 1024  # bytes of values; more goes by a lane where small calls do not wait for it
+_LARGE = 64 * 1024  # bytes of values; more goes by a pipeline where small calls do not wait for it
 _AT_A_TIME = 500  # keys
 
 
@@ -50,11 +50,11 @@ class RedisStore:
     that say so.
     """
 
-    def __init__(self, space: Space, lanes: Lanes) -> None:
+    def __init__(self, space: Space, pipelines: Pipelines) -> None:
         self.name = space.name
         self._space = space
-        self._lanes = lanes
-        self._main = lanes.main(space)
+        self._pipelines = pipelines
+        self._main = pipelines.main(space)
 
     @property
     def indices(self) -> Indices:
@@ -183,7 +183,7 @@ class RedisStore:
             return await Finder(self._space, self._side(), self._entry).count(query)
 
     async def _turn(self, keys: Sequence[bytes]) -> None:
-        """Wait for writes to these keys that go by another lane, though who asked may have gone.
+        """Wait for writes to these keys that go by another pipeline; who asked may have gone.
 
         Else one that was given up could be done after one that was acknowledged.
         """
@@ -192,7 +192,7 @@ class RedisStore:
             await asyncio.wait(under_way)
 
     async def _aside(self, script: Script, words: list[bytes], size: int, keys: list[bytes]) -> Any:
-        """Run a script that writes by a lane where small calls do not wait for it."""
+        """Run a script that writes by a pipeline where small calls do not wait for it."""
         large = self._space.large
         done: asyncio.Future[Any]
         if self._main.count:
@@ -211,15 +211,15 @@ class RedisStore:
         return await asyncio.shield(done)
 
     async def _behind(self, key: bytes, script: Script, words: list[bytes], size: int) -> Any:
-        """Run a script by another lane when all is done that small calls have begun before it.
+        """Run a script by another pipeline when all is done that small calls have begun before it.
 
         Some of these may have been given up, as large ones may.
         """
         await self._main.command(b"STRLEN", self._space.base + b"v:" + key)  # it has its turn
         return await self._side().script(script, self._space.base, words, size)
 
-    def _side(self) -> Lane:
-        return self._lanes.side(self._space)
+    def _side(self) -> Pipeline:
+        return self._pipelines.side(self._space)
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:
@@ -305,14 +305,14 @@ class RedisStore:
         return InvalidRequest(message, details={"store": self.name})
 
 
-async def cleared(space: Space, lane: Lane, generation: bytes) -> bool:
+async def cleared(space: Space, pipeline: Pipeline, generation: bytes) -> bool:
     """Remove all that is in a store, in steps; return False where it is of another generation.
 
     :param generation: empty: it was dropped.
     """
     after = b"-"
     while True:
-        last = await lane.script(CLEAR, space.base, [generation, after, b"%d" % _AT_A_TIME])
+        last = await pipeline.script(CLEAR, space.base, [generation, after, b"%d" % _AT_A_TIME])
         if not isinstance(last, list):
             return False
         if not last:

@@ -9,18 +9,18 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 from ion.base.errors import InvalidRequest
-from ion.stores.conflicts import closed, is_indexed, not_opened
+from ion.stores.errors import closed, is_indexed, not_opened
 from ion.stores.limits import check_changes, check_indices, check_name, key_bytes, merged_indices
 from ion.stores.sqlite import schema
 from ion.stores.sqlite.committing import Committer
 from ion.stores.sqlite.file import StoreFile
 from ion.stores.sqlite.job import step_of
-from ion.stores.sqlite.reading import Reader
+from ion.stores.sqlite.reader import Reader
 from ion.stores.sqlite.store import SqliteStore
 from ion.stores.sqlite.table import Table
 from ion.stores.sqlite.writer import Writer
 from ion.stores.store import Change, Indices, Read, UnitOfWork
-from ion.stores.unit import unit_of_work
+from ion.stores.unit_of_work import unit_of_work
 
 TIMEOUT = 30.0
 _PATIENCE = 0.8  # of the timeout, for locks of others

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from ion.stores.conflicts import conflict, not_there
+from ion.stores.errors import conflict, not_there
 from ion.stores.limits import check_attributes, check_value, key_bytes, key_text, new_revision
 from ion.stores.sqlite.table import Table
 from ion.stores.store import ABSENT, Attributes, Put, Reindex, Remove, Write

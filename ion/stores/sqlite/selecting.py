@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from ion.stores.compiling import Compiler, order_by, parts_of
 from ion.stores.limits import PAGE_BYTES, after_prefix, check_limit, key_bytes, prefix_bytes
 from ion.stores.ordering import cursor_after, page_by_key, page_of
 from ion.stores.prepared import is_plain, with_value
 from ion.stores.query import And, Compare, Predicate, Prefix, Query, checked, shown
-from ion.stores.sqlite.reading import INLINE, Executes, Reader
+from ion.stores.sql import Compiler, order_by, parts_of
+from ion.stores.sqlite.reader import INLINE, Executes, Reader
 from ion.stores.sqlite.table import Form, Plan, Table
 from ion.stores.store import Entry, Page
 

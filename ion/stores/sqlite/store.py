@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ion.stores.limits import check_batch, check_limit, check_many, key_bytes, key_text
 from ion.stores.query import Query, checked
 from ion.stores.sqlite.job import put_step, step_of
-from ion.stores.sqlite.reading import LATER, Executes, Reader
+from ion.stores.sqlite.reader import LATER, Executes, Reader
 from ion.stores.sqlite.selecting import (
     FEW,
     Known,
@@ -56,7 +56,7 @@ class SqliteStore:
         return value
 
     async def get_in_thread(self, key: str, work: Callable[[bytes], T]) -> tuple[bytes, T] | None:
-        """See :class:`~ion.stores.offloop.ReadsInThreads`."""
+        """See :class:`~ion.stores.thread_reads.ReadsInThreads`."""
         sql, parameters = self._table.value, (key_bytes(key),)
 
         def read(connection: sqlite3.Connection) -> tuple[bytes, T] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ion.stores.entries import entries_of
 from ion.stores.limits import Kind
-from ion.stores.plans import Plans
+from ion.stores.plan_cache import PlanCache
 from ion.stores.store import Indices
 
 _COLUMN_TYPES: dict[Kind, str] = {
@@ -61,7 +61,7 @@ class Form:
         self.kinds = dict(indices)
         self.attributes = tuple(indices)
         self.bools = tuple(name for name, kind in indices.items() if kind == "bool")
-        self.plans: Plans[Plan] = Plans(self.kinds)
+        self.plans: PlanCache[Plan] = PlanCache(self.kinds)
         self.entries = entries_of(self.attributes, self.bools)
         own = [f"a_{name}" for name in self.attributes]
         every = ["key", "value", "revision", *own]

@@ -22,11 +22,11 @@ from queue import SimpleQueue
 from typing import Any
 
 from ion.base.errors import IonError, Unavailable
-from ion.stores.conflicts import closed
+from ion.stores.errors import closed
 from ion.stores.sqlite.committing import Committer, Outcome, Work
 from ion.stores.sqlite.file import StoreFile
+from ion.stores.sqlite.inline_commit import InlineCommits
 from ion.stores.sqlite.job import Job, Step
-from ion.stores.sqlite.pace import Pace
 from ion.stores.sqlite.table import Table
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Writer:
         self._specials = 0
         self._outside: deque[asyncio.Future[None]] = deque()
         self._watch: asyncio.TimerHandle | None = None
-        self._pace = Pace()
+        self._inline = InlineCommits()
         self._in_a_row = 0  # done on the loop since others had a turn
         self._is_yielding = False
         self._thread = threading.Thread(target=self._run, name=f"writer of {file.path.name}")
@@ -138,13 +138,13 @@ class Writer:
     def _may_do_here(self, job: Job) -> bool:
         if self._specials or self._is_closed or self._is_yielding:
             return False
-        return self._pace.allows(job)
+        return self._inline.allows(job)
 
     def _do_here(self, job: Job) -> BaseException | None:
         """Do a job on the loop; return its error; one that is not ours: the thread is to try."""
         begun = time.perf_counter()
         error = self._here.try_one(job)
-        self._pace.took(time.perf_counter() - begun, 1)
+        self._inline.took(time.perf_counter() - begun, 1)
         self._in_a_row += 1
         return error
 
@@ -157,7 +157,7 @@ class Writer:
             await asyncio.sleep(0)
         finally:
             self._is_yielding = False
-        self._pace.yielded(time.perf_counter() - begun)
+        self._inline.yielded(time.perf_counter() - begun)
 
     def _hand_over(self) -> None:
         if not self._fresh:
@@ -295,7 +295,7 @@ class Writer:
             outcomes: list[Outcome] = [(job, None) for job in gone]
             begun = time.perf_counter()
             outcomes += self._there.do(wanted) if wanted else []
-            self._pace.took(time.perf_counter() - begun, len(wanted))
+            self._inline.took(time.perf_counter() - begun, len(wanted))
             self._tell(self._settle, outcomes)
             self._there.rest(self._here.written)
 

@@ -26,7 +26,8 @@ from ion.stores.query import (
     cursor_of,
 )
 from ion.stores.store import Datastore, IndexStore, Put, Remove
-from ion.testing.contracts.stores.answers import (
+from ion.testing.contracts.stores.bench import LONG, Bench, pages
+from ion.testing.contracts.stores.oracle import (
     POOL,
     asked,
     comparisons,
@@ -35,7 +36,6 @@ from ion.testing.contracts.stores.answers import (
     random_order,
     random_predicate,
 )
-from ion.testing.contracts.stores.bench import LONG, Bench, pages
 
 RANDOM = 1000 if LONG else 60
 REFUSED: dict[str, Query] = {

@@ -33,7 +33,6 @@ from ion.stores.store import (
     UnitOfWork,
     Write,
 )
-from ion.testing.contracts.stores.answers import comparisons, expected
 from ion.testing.contracts.stores.bench import (
     LONG,
     Bench,
@@ -44,6 +43,7 @@ from ion.testing.contracts.stores.bench import (
     scanned,
 )
 from ion.testing.contracts.stores.model import Errors, Model, Row, UnitModel
+from ion.testing.contracts.stores.oracle import comparisons, expected
 
 T = TypeVar("T")
 PLAIN, INDEXED = "plain", "indexed"

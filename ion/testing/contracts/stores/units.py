@@ -21,7 +21,8 @@ from ion.stores.store import (
     Remove,
     Store,
 )
-from ion.testing.contracts.stores.answers import (
+from ion.testing.contracts.stores.bench import INDICES, Bench, listed, pages, scanned, values
+from ion.testing.contracts.stores.oracle import (
     POOL,
     asked,
     expected,
@@ -29,7 +30,6 @@ from ion.testing.contracts.stores.answers import (
     random_order,
     random_predicate,
 )
-from ion.testing.contracts.stores.bench import INDICES, Bench, listed, pages, scanned, values
 
 
 class UnitViewsContract(Bench):

@@ -20,7 +20,7 @@ from time import perf_counter, thread_time
 from typing import Any, Generic, Protocol, TypeVar
 
 from ion.base.errors import Unavailable
-from ion.stores.conflicts import closed
+from ion.stores.errors import closed
 from ion.stores.sqlite.failures import is_busy, is_interrupted, is_large, mapped
 from ion.stores.sqlite.file import StoreFile
 

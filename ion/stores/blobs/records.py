@@ -21,7 +21,7 @@ _TRIES = 100
 DOOMED = 0.0  # the time of a place that is to go
 
 
-class Kept:
+class BlobRecords:
     """Stores of one blob store.
 
     :ivar blobs: hash -> :class:`Manifest`, by time and size.
@@ -207,12 +207,12 @@ def collected(place: str) -> NotFound:
     return NotFound(message, details={"upload": place})
 
 
-async def kept(datastore: Datastore, name: str) -> Kept:
+async def kept(datastore: Datastore, name: str) -> BlobRecords:
     """Open the stores of a blob store.
 
     :raises InvalidRequest: ``name`` is none, or of other stores.
     """
-    return Kept(
+    return BlobRecords(
         await datastore.index_store(f"{name}_blobs", {"at": "float", "size": "int"}),
         await datastore.index_store(f"{name}_places", {"at": "float"}),
         await datastore.store(f"{name}_links"),

@@ -17,7 +17,7 @@ FRAMES = 1_000  # pages in the log, about, after which the thread is to have a t
 _PAGE = 4_096
 
 
-class Pace:
+class InlineCommits:
     """What recent commits took; asked before each one.
 
     Where the loop commits, the log grows; the thread's next commit lets it go into the file.

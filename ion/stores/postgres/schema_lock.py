@@ -16,8 +16,8 @@ import zlib
 from ion.base.errors import StartError
 from ion.base.tasks import Tasks
 from ion.stores.postgres.address import Address
+from ion.stores.postgres.connection import Connection, connected
 from ion.stores.postgres.driver import FOREIGN
-from ion.stores.postgres.line import Line, connected
 from ion.stores.postgres.schema import lock_of
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ _OTHERS = (
 )
 
 
-class Tenancy:
+class SchemaLock:
     """That a schema is a bus's.
 
     :param bus: what it is known by: the same to all that are on it.
@@ -54,7 +54,7 @@ class Tenancy:
         self._who = f"ion {os.getpid()} on {os.uname().nodename}, bus {bus}"
         self._numbers = _number(f"ion:{address.schema}"), _number(bus)
         self._tasks = tasks
-        self._line: Line | None = None
+        self._line: Connection | None = None
 
     async def move_in(self) -> None:
         """Have the schema, until :meth:`move_out`. Where nobody can tell whose it is, it is ours.
@@ -80,38 +80,38 @@ class Tenancy:
 
     async def close(self) -> None:
         """Let others have it, also where what was forked off holds the connection. Never raises."""
-        line = self._line
-        if line is not None:
+        connection = self._line
+        if connection is not None:
             with contextlib.suppress(*FOREIGN):
-                await line.connection.close(timeout=_FAREWELL)
+                await connection.connection.close(timeout=_FAREWELL)
         self.move_out()
 
     def move_out(self) -> None:
         """Let others have it, at once; may be called twice."""
-        line, self._line = self._line, None
-        if line is not None:
-            line.end()
+        connection, self._line = self._line, None
+        if connection is not None:
+            connection.end()
 
     async def _try(self) -> str | None:
         """Take the lock, where nobody of another bus has one; return who has."""
-        line = self._line
-        if line is None or line.is_closed:
-            line = self._line = await connected(self._address, self._timeout, self._who)
+        connection = self._line
+        if connection is None or connection.is_closed:
+            connection = self._line = await connected(self._address, self._timeout, self._who)
         try:
             async with asyncio.timeout(self._timeout):
-                await line.do(_ALIVE)
-                return await self._locked(line)
+                await connection.do(_ALIVE)
+                return await self._locked(connection)
         except BaseException:
             self.move_out()
             raise
 
-    async def _locked(self, line: Line) -> str | None:
-        async with line.transaction():
-            await line.once(_TURN, lock_of(self._address.schema))
-            others = await line.once(_OTHERS, *self._numbers)
+    async def _locked(self, connection: Connection) -> str | None:
+        async with connection.transaction():
+            await connection.once(_TURN, lock_of(self._address.schema))
+            others = await connection.once(_OTHERS, *self._numbers)
             if others:
                 return others[0][0] or "another client"
-            await line.once(_MOVE_IN, *self._numbers)
+            await connection.once(_MOVE_IN, *self._numbers)
         return None
 
     async def _keep(self) -> None:
@@ -126,18 +126,18 @@ class Tenancy:
 
     async def _held(self) -> None:
         """Wait until the lock is not held any more."""
-        line = self._line
-        if line is None:
+        connection = self._line
+        if connection is None:
             return
         lost = asyncio.Event()
-        line.connection.add_termination_listener(lambda _: lost.set())
-        while not (lost.is_set() or line.is_closed):
+        connection.connection.add_termination_listener(lambda _: lost.set())
+        while not (lost.is_set() or connection.is_closed):
             try:
                 async with asyncio.timeout(LOOK_EVERY):
                     await lost.wait()
             except TimeoutError:
                 async with asyncio.timeout(self._timeout):
-                    await line.do("SELECT 1")
+                    await connection.do("SELECT 1")
 
     async def _take_again(self) -> None:
         pause = _PAUSE

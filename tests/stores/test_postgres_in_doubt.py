@@ -85,7 +85,7 @@ async def give_up(store: PostgresStore, call: asyncio.Future[Any], how: str) -> 
     if how == "cancelled":
         call.cancel()
     else:
-        for line in list(store._engine.pool._lines):
+        for line in list(store._engine.pool._connections):
             line.end()
     for _ in range(5):  # that is: nobody waits for the server
         await asyncio.sleep(0)
@@ -231,7 +231,7 @@ async def test_a_read_that_the_end_cuts_off_is_told_at_once(
     for module in ("datastore", "pool"):
         monkeypatch.setattr(f"ion.stores.postgres.{module}.LAST_MOMENT", 0.1)
     store = await datastore.store("a")
-    (line,) = store._engine.pool._lines
+    (line,) = store._engine.pool._connections
     assert line.backend is not None
     os.kill(line.backend.pid, signal.SIGSTOP)
     try:
@@ -261,7 +261,7 @@ async def test_what_waited_for_a_lock_and_was_given_up_is_not_done_after_what_ca
         await admin.execute(f"SELECT 1 FROM {store.table.shape.sql} FOR UPDATE")
         given_up = [asyncio.ensure_future(store.put(key, b"1")) for key in keys]
         writes, pool = store._writes, store._engine.pool
-        while not writes._under_way or writes._flying or len(pool._idle) < len(pool._lines):
+        while not writes._under_way or writes._flying or len(pool._idle) < len(pool._connections):
             assert time.monotonic() < end
             await asyncio.sleep(0.01)
         for call in given_up:

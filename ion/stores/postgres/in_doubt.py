@@ -13,14 +13,14 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ion.stores.postgres.address import Address
+from ion.stores.postgres.connection import Backend, Connection, connected
 from ion.stores.postgres.driver import FOREIGN, asyncpg
-from ion.stores.postgres.line import Backend, Line, connected
 from ion.stores.postgres.table import Doubt, Table
 
 log = logging.getLogger(__name__)
 Wanted = Mapping[Table, Collection[bytes] | None]  # keys that are written; None: all of the table
 Writes = Callable[[], Wanted]  # it is asked only where that is needed
-Look = Callable[[Line], Awaitable[bool]]
+Look = Callable[[Connection], Awaitable[bool]]
 
 _END_LIMIT = 2.0  # seconds at the end of all, for what was cut off
 _END_PAUSE = 0.01
@@ -85,13 +85,13 @@ async def _end_all(backends: Sequence[Backend], address: Address) -> None:
     if not backends:
         return
     looks = [look_of(backend, ()) for backend in backends]
-    line = await connected(address, _END_LIMIT)
+    connection = await connected(address, _END_LIMIT)
     try:
         while looks:
-            looks = [look for look in looks if not await look(line)]
+            looks = [look for look in looks if not await look(connection)]
             await asyncio.sleep(_END_PAUSE)
     finally:
-        line.end()
+        connection.end()
 
 
 def look_of(backend: Backend | None, tables: Sequence[Table]) -> Look:
@@ -102,19 +102,19 @@ def look_of(backend: Backend | None, tables: Sequence[Table]) -> Look:
     if backend is not None:
         who = backend
 
-        async def is_gone(line: Line) -> bool:
+        async def is_gone(connection: Connection) -> bool:
             with contextlib.suppress(asyncpg.InsufficientPrivilegeError):
-                return not await line.once(_TERMINATE, *who)
-            return not await line.once(_THERE, *who)
+                return not await connection.once(_TERMINATE, *who)
+            return not await connection.once(_THERE, *who)
 
         return is_gone
     seen: set[Any] | None = None
 
-    async def are_over(line: Line) -> bool:
+    async def are_over(connection: Connection) -> bool:
         """Wait for all who were at work on the tables at first: it is one of them, or over."""
         nonlocal seen
         names = [table.shape.sql for table in tables]
-        now = {row[0] for row in await line.once(_WRITERS, names)}
+        now = {row[0] for row in await connection.once(_WRITERS, names)}
         seen = now if seen is None else seen & now
         return not seen
 

@@ -1,4 +1,4 @@
-"""A lane of Redis: one timer for all that it sends."""
+"""A pipeline of Redis: one timer for all that it sends."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from ion.base.errors import Unavailable
-from ion.stores.redis.lane import Lane
 from ion.stores.redis.link import Command, Reply, packed
+from ion.stores.redis.pipeline import Pipeline
 
 TIMEOUT = 0.05
 
@@ -28,18 +28,18 @@ class _Link:
 
 async def test_the_timer_of_an_earlier_call_is_not_that_of_a_later_one() -> None:
     loop = asyncio.get_running_loop()
-    lane = Lane(_Link(), "here", TIMEOUT)
-    assert await lane.command(b"FIRST") == b"FIRST"  # sets the timer
+    pipeline = Pipeline(_Link(), "here", TIMEOUT)
+    assert await pipeline.command(b"FIRST") == b"FIRST"  # sets the timer
     await asyncio.sleep(TIMEOUT / 2)
     for _ in range(2):
         begun = loop.time()
         with pytest.raises(Unavailable, match="in time"):
-            await lane.command(b"HANG")
+            await pipeline.command(b"HANG")
         assert loop.time() - begun > TIMEOUT * 0.9  # its own time, not what the first had left
-        assert await lane.command(b"AFTER") == b"AFTER"
-    await lane.close()
+        assert await pipeline.command(b"AFTER") == b"AFTER"
+    await pipeline.close()
     with pytest.raises(Unavailable, match="not open"):
-        await lane.command(b"LATE")
+        await pipeline.command(b"LATE")
 
 
 def test_commands_travel_whatever_bytes_they_hold() -> None:

@@ -15,11 +15,11 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Generic, TypeVar
 
 from ion.base.errors import IonError, Unavailable
-from ion.stores.postgres.doubts import Writes
+from ion.stores.postgres.connection import Connection
 from ion.stores.postgres.driver import FOREIGN
 from ion.stores.postgres.engine import Engine
 from ion.stores.postgres.failures import is_again
-from ion.stores.postgres.line import Line
+from ion.stores.postgres.in_doubt import Writes
 from ion.stores.postgres.table import Doubt, Table
 
 MAX_WAITING = 100_000  # calls; one more is refused
@@ -52,10 +52,10 @@ class Job:
 
 
 J = TypeVar("J", bound=Job)
-Do = Callable[[Line, list[J]], Awaitable[Sequence[Any]]]
+Do = Callable[[Connection, list[J]], Awaitable[Sequence[Any]]]
 
 
-class Rounds(Generic[J]):
+class Batcher(Generic[J]):
     """Calls of one kind on one table.
 
     :param do: does jobs of one group; returns what each returns, or an error. It may change their
@@ -80,7 +80,7 @@ class Rounds(Generic[J]):
         if not is_read:
             table.flush, table.is_left = self.flush, self._is_left
 
-    def alone(self, key: bytes) -> Line | None:
+    def alone(self, key: bytes) -> Connection | None:
         """Return a connection for a caller who is the only one, if so it is: a task and a hop less.
 
         It must be given back by :meth:`landed`, or by :meth:`failed` after an error.
@@ -91,23 +91,23 @@ class Rounds(Generic[J]):
             raise self._pool.not_open()
         if self._last > 1 or self._flying or self._pending or self._under_way or self._doubts:
             return None
-        line = self._pool.take()
-        if line is not None:
+        connection = self._pool.take()
+        if connection is not None:
             self._flying += 1
             self._busy.add(key)
-        return line
+        return connection
 
-    def landed(self, line: Line, key: bytes) -> None:
+    def landed(self, connection: Connection, key: bytes) -> None:
         """Give back what :meth:`alone` gave."""
-        self._pool.release(line)
+        self._pool.release(connection)
         self._free(key)
 
-    async def failed(self, line: Line, job: J, error: BaseException) -> Any:
+    async def failed(self, connection: Connection, job: J, error: BaseException) -> Any:
         """Give back what :meth:`alone` gave; return what the job returns when it is done again.
 
         :raises BaseException: it may not be done again.
         """
-        self._engine.give_back(line, error, self._writes([job]))
+        self._engine.give_back(connection, error, self._writes([job]))
         self._free(job.key)
         if not isinstance(error, FOREIGN):
             raise error
@@ -192,7 +192,7 @@ class Rounds(Generic[J]):
     def _writes(self, jobs: Sequence[J]) -> Writes | None:
         return None if self._is_read else lambda: {self._table: [job.key for job in jobs]}
 
-    async def _round(self, current: list[J], line: Line) -> bool:
+    async def _round(self, current: list[J], connection: Connection) -> bool:
         """Do one round; return whether there was anything to do.
 
         :param current: is made to hold its jobs.
@@ -203,7 +203,7 @@ class Rounds(Generic[J]):
             return False
         self._under_way.append(jobs)
         try:
-            results = await self._do(line, jobs)
+            results = await self._do(connection, jobs)
         except FOREIGN as error:
             self._engine.tasks.start(self._mend(jobs, error), f"mending {self._table.name}")
             raise
@@ -268,7 +268,7 @@ class Rounds(Generic[J]):
         tables = (self._table,)
         try:
             results = await self._engine.run(
-                lambda line: self._do(line, jobs),
+                lambda connection: self._do(connection, jobs),
                 tables,
                 is_read=self._is_read,
                 writes=self._writes(jobs),

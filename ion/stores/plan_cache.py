@@ -18,7 +18,7 @@ MOST = 256  # kept; then it begins anew
 P = TypeVar("P")
 
 
-class Plans(Generic[P]):
+class PlanCache(Generic[P]):
     """What was made of queries of one table, as long as it has the same attributes.
 
     :param kinds: the attributes and their types.

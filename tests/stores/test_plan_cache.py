@@ -11,7 +11,7 @@ import pytest
 
 from ion.base.errors import InvalidRequest
 from ion.stores.opening import open_datastore
-from ion.stores.plans import MOST, Plans
+from ion.stores.plan_cache import MOST, PlanCache
 from ion.stores.query import A, And, Compare, Not, Or, Predicate, Query, checked
 from ion.stores.store import Datastore, IndexStore, Put
 
@@ -141,13 +141,13 @@ def nested(depth: int) -> Predicate:
     [~(A("depth") > 1.0), A("kind").is_in(["a"]), And(()), nested(2), And((GOOD.where, And(())))],  # type: ignore[arg-type]
 )
 def test_what_is_more_than_comparisons_is_not_kept(where: Predicate) -> None:
-    plans: Plans[str] = Plans(KINDS)
+    plans: PlanCache[str] = PlanCache(KINDS)
     plans.keep(Query(where), "plan")
     assert plans.recall(Query(where)) is None
 
 
 def test_what_is_kept_is_bounded() -> None:
-    plans: Plans[int] = Plans(KINDS)
+    plans: PlanCache[int] = PlanCache(KINDS)
     for limit in range(1, MOST + 2):
         plans.keep(Query(limit=limit), limit)
     known = [plans.recall(Query(limit=limit)) for limit in range(1, MOST + 2)]
@@ -155,7 +155,7 @@ def test_what_is_kept_is_bounded() -> None:
 
 
 def test_a_known_query_is_as_checked() -> None:
-    plans: Plans[str] = Plans(KINDS)
+    plans: PlanCache[str] = PlanCache(KINDS)
     plans.keep(GOOD, "plan")
     whole = Query(A("depth") > 2, GOOD.order, GOOD.limit)  # type: ignore[arg-type]
     known = plans.recall(whole)

@@ -25,7 +25,7 @@ class Backend(NamedTuple):
     start: Any
 
 
-class Line:
+class Connection:
     """A connection. One statement at a time.
 
     :ivar connection: the driver's.
@@ -155,7 +155,7 @@ def _can_go_on(error: BaseException) -> bool:
     return isinstance(error, Exception) and not (isinstance(error, FOREIGN) and is_lost(error))
 
 
-async def connected(address: Address, timeout: float, name: str = "ion") -> Line:
+async def connected(address: Address, timeout: float, name: str = "ion") -> Connection:
     """Return a new connection.
 
     :param name: by which the server shows it.
@@ -178,10 +178,10 @@ async def connected(address: Address, timeout: float, name: str = "ion") -> Line
         server_settings=settings,
     )
     if not address.statements:
-        return Line(connection, 0)
+        return Connection(connection, 0)
     try:
         row = await connection.fetchrow(_BACKEND, timeout=limit)
     except BaseException:
         connection.terminate()
         raise
-    return Line(connection, address.statements, Backend(*row) if row else None)
+    return Connection(connection, address.statements, Backend(*row) if row else None)

@@ -1,8 +1,8 @@
 """Calls that wait together travel together: one round trip, one script for all puts of a store.
 
-Invariants: an acknowledged put is in Redis. A call that is cancelled harms no other: the lane waits
-for its answer all the same. Each call is answered, or fails, within the time limit after it was
-made; what waits is bounded.
+Invariants: an acknowledged put is in Redis. A call that is cancelled harms no other: the pipeline
+waits for its answer all the same. Each call is answered, or fails, within the time limit after it
+was made; what waits is bounded.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any
 from redis import exceptions as errors
 
 from ion.base.errors import Unavailable
-from ion.stores.conflicts import closed
+from ion.stores.errors import closed
 from ion.stores.redis.failures import mapped
 from ion.stores.redis.layout import Space
 from ion.stores.redis.link import Link, Reply
 from ion.stores.redis.scripts import GET, PUT, Script
 
 log = logging.getLogger(__name__)
-MAX_WAITING = 100_000  # calls of one lane; one more is refused
+MAX_WAITING = 100_000  # calls of one pipeline; one more is refused
 MAX_GROUP = 500  # gets, or puts, that are one command
 MAX_COMMANDS = 500  # that travel together
 MAX_BYTES = 4 * 1024 * 1024  # of values that do; one alone may be larger
@@ -66,7 +66,7 @@ class Waiting:
         return [*first, b"1", *self.words]
 
 
-class Lane:
+class Pipeline:
     """Sends what waits, waits for all answers, and begins again.
 
     :param where: host and port, for errors.
