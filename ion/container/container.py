@@ -216,8 +216,8 @@ class Container(Calling, ProcessHost, Conditioned):
             return
         self.drain_timeout = budget  # hooks have no longer than all has
         self.events.stopping(self.failure)
-        farewell = self.endpoint.farewell
-        farewell.patience = min(farewell.patience, max(budget / 4, LAST_MOMENT))
+        best_effort = self.endpoint.best_effort
+        best_effort.patience = min(best_effort.patience, max(budget / 4, LAST_MOMENT))
         drain = asyncio.create_task(self._drain(budget), name="drain")
         try:
             await asyncio.wait({drain}, timeout=budget + LAST_MOMENT)

@@ -58,7 +58,7 @@ class ExchangeManager:
         self._endpoint = endpoint
         self._transport: Transport = endpoint.transport
         self._namespace: Namespace = endpoint.namespace
-        self._farewell = endpoint.farewell
+        self._best_effort = endpoint.best_effort
         self._id = container_id
         self._processes = processes
         self._settings = settings
@@ -98,12 +98,12 @@ class ExchangeManager:
         await self.subscriptions.close()
         for consumers in self._consumers.values():
             for consumer in consumers:
-                await self._farewell.tell(consumer.cancel())
+                await self._best_effort.tell(consumer.cancel())
         self._consumers.clear()
         if self._consumer is not None:
-            await self._farewell.tell(self._consumer.cancel())
+            await self._best_effort.tell(self._consumer.cancel())
             self._consumer = None
-            await self._farewell.tell(self._transport.delete_queue(self._queue))
+            await self._best_effort.tell(self._transport.delete_queue(self._queue))
 
     async def join_control(self, name: str, process: Process) -> None:
         """Let ``process`` get what is sent to ``ctl.<name>``."""
@@ -126,7 +126,9 @@ class ExchangeManager:
             instances.remove(process)
         if not instances and self._instances.pop(name, None) is not None:
             key = self._namespace.control_key(name)
-            await self._farewell.tell(self._transport.unbind(self._queue, self._namespace.xs, key))
+            await self._best_effort.tell(
+                self._transport.unbind(self._queue, self._namespace.xs, key)
+            )
 
     # services
 
@@ -255,7 +257,7 @@ class ExchangeManager:
         """
         await self.subscriptions.end(process)
         for consumer in self._consumers.pop(process.id, []):
-            await self._farewell.tell(consumer.cancel())
+            await self._best_effort.tell(consumer.cancel())
 
     async def wait_for_service(self, name: str) -> bool:
         """Return whether anybody consumes the queue of a service now."""

@@ -57,7 +57,7 @@ async def hand_over(
                 await _tell(endpoint, service, consumer.queue, prefetch_of(service))
                 in_hand = [call.source for call in service._waiting or ()]
                 service._withdraw(tuple(s for s in in_hand if s.queue == consumer.queue))
-                await endpoint.farewell.tell(consumer.give_back())
+                await endpoint.best_effort.tell(consumer.give_back())
         finally:
             service._draining = True
             service._active -= hands

@@ -186,9 +186,9 @@ class Subscriptions:
         feed.drops = drop
         feed.clear()
         for consumer in feed.consumers:
-            await self._endpoint.farewell.tell(consumer.cancel())
+            await self._endpoint.best_effort.tell(consumer.cancel())
         if subscription.name is None:
-            await self._endpoint.farewell.tell(self._transport.delete_queue(subscription.queue))
+            await self._endpoint.best_effort.tell(self._transport.delete_queue(subscription.queue))
 
     async def delete(self, subscription: Subscription) -> None:
         """Cancel a subscription, and delete its queue; that of its dead letters where it is empty.
@@ -248,7 +248,7 @@ class Subscriptions:
         self._open.clear()
         for feed in feeds:
             feed.subscription.is_open = False
-            await self._endpoint.farewell.tell(feed.end())
+            await self._endpoint.best_effort.tell(feed.end())
 
     def of(self, pid: str) -> list[Subscription]:
         """Return the open subscriptions of a process."""

@@ -10,8 +10,8 @@ from ion.process.conversations import dialogue
 from ion.process.conversations.dialogue import Dialogue
 from ion.process.conversations.request import RequestConversation
 from ion.process.conversations.stream import CREDIT, StreamConversation
-from ion.process.endpoint.customs import check_call
 from ion.process.endpoint.endpoint import Endpoint
+from ion.process.endpoint.interception import check_call
 from ion.process.events.telling import Telling
 from ion.process.pubsub import publishing
 from ion.process.pubsub.publishing import Answer

@@ -185,7 +185,7 @@ class Keeper:
             self._timer = None
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await self._endpoint.farewell.tell(consumer.cancel())
+            await self._endpoint.best_effort.tell(consumer.cancel())
         self._act(self._core.cut("it was closed"))
         for delivery in self._drop():
             delivery.nack(requeue=True)

@@ -25,7 +25,9 @@ from ion.messaging.envelope import MSGPACK, Envelope
 from ion.messaging.interceptors import Interceptor
 from ion.messaging.transport import Consumer, Delivery, Transport
 from ion.observe.context import CallContext, current_call
-from ion.process.endpoint.answers import Answers
+from ion.process.endpoint.backpressure import Backpressure
+from ion.process.endpoint.best_effort import BestEffort
+from ion.process.endpoint.bounded_set import BoundedSet, Unbegun
 from ion.process.endpoint.calls import (
     NOBODY_WAITS,
     OutgoingCall,
@@ -39,13 +41,11 @@ from ion.process.endpoint.calls import (
 )
 from ion.process.endpoint.callstack import add_to
 from ion.process.endpoint.deadlines import Begun, Deadlines, end_of
-from ion.process.endpoint.farewell import Farewell
-from ion.process.endpoint.mishaps import Mishaps
-from ion.process.endpoint.notes import Notes, Unbegun
-from ion.process.endpoint.points import Points
-from ion.process.endpoint.posting import Posting
+from ion.process.endpoint.error_log import ErrorLog
+from ion.process.endpoint.exchange_points import ExchangePoints
+from ion.process.endpoint.one_way import OneWay
 from ion.process.endpoint.probes import Probes
-from ion.process.endpoint.turnstile import Turnstile
+from ion.process.endpoint.unacked_answers import UnackedAnswers
 from ion.process.redelivery.moving import Mover
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ _unpack = codec.msgpack_codec.unpack
 Call = TypeVar("Call", bound=OutgoingCall)
 
 
-class Endpoint(Posting):
+class Endpoint(OneWay):
     """One party on the bus.
 
     :ivar conversations: those that this side began.
@@ -67,7 +67,7 @@ class Endpoint(Posting):
     :ivar at_work: (dead-letter key, id) of messages at work that must be handled once.
     :ivar counts: how often what is rare has happened here, by its name.
     :ivar prefix: of its ids, and serial: gives the number after it.
-    :ivar mishaps: the log of what ops raise that they should not.
+    :ivar error_log: the log of what ops raise that they should not.
     :param id: container id, unique; names the reply queue.
     :param rpc_timeout: default deadline of a call, seconds.
     :param max_content: the largest content either way, bytes.
@@ -102,22 +102,22 @@ class Endpoint(Posting):
         own = getattr(type(self.loop), "time", None) is asyncio.BaseEventLoop.time
         self.time: Callable[[], float] = time.monotonic if own else self.loop.time
         self.calls: dict[Any, Begun] = {}
-        self.cancelled = Notes()
+        self.cancelled = BoundedSet()
         self.unbegun = Unbegun()
         self.at_work: set[tuple[str, str]] = set()
-        self.answers = Answers(transport, self.time)
+        self.answers = UnackedAnswers(transport, self.time)
         self.mover = Mover(transport, namespace, self.loop)
-        self.points = Points(transport, namespace)
+        self.points = ExchangePoints(transport, namespace)
         self.counts: Counter[str] = Counter()
-        self.mishaps = Mishaps(self.loop)
-        self._turnstile = Turnstile(transport, max_waiting)
+        self.error_log = ErrorLog(self.loop)
+        self._backpressure = Backpressure(transport, max_waiting)
         self.deadlines = Deadlines(self.loop, self.conversations.open, self.calls)
         self._open = self.conversations.open
         self._xs = namespace.xs
         self.serial = itertools.count(1).__next__
         self.prefix = f"{id}-{new_mark()}-"
         self._probes = Probes(transport, PROBE_BUDGET)
-        self.farewell = Farewell(transport)
+        self.best_effort = BestEffort(transport)
         self._consumer: Consumer | None = None
         self._has_queue = False
 
@@ -141,9 +141,9 @@ class Endpoint(Posting):
         self._probes.close()
         if self._has_queue:
             if self._consumer is not None:
-                await self.farewell.tell(self._consumer.cancel())
+                await self.best_effort.tell(self._consumer.cancel())
             self._consumer, self._has_queue = None, False
-            await self.farewell.tell(self.transport.delete_queue(self.reply_queue))
+            await self.best_effort.tell(self.transport.delete_queue(self.reply_queue))
 
     def next_id(self) -> str:
         """Return an id for a conversation or message, unique for ever."""
@@ -212,7 +212,7 @@ class Endpoint(Posting):
         """
         deadline = self._deadline(timeout, current_call.get())
         if not self.transport.writable:
-            await self._turnstile.wait(deadline - self.time())
+            await self._backpressure.wait(deadline - self.time())
         return max(deadline - self.time(), 0.001)
 
     def begin(

@@ -9,8 +9,8 @@ import msgspec
 from ion.base import clock
 from ion.messaging.envelope import MSGPACK
 from ion.observe.context import current_call
-from ion.process.endpoint.customs import checked_message_id
 from ion.process.endpoint.endpoint import Endpoint
+from ion.process.endpoint.interception import checked_message_id
 from ion.process.events.event import Event, is_within, path_of
 from ion.process.events.expecting import Expected
 from ion.process.events.fields import checked_content

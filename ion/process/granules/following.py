@@ -143,7 +143,7 @@ class Following:
                 await asyncio.sleep(PAUSES[min(failures, len(PAUSES)) - 1])
         finally:
             if self._turn is not None:
-                await self._process._endpoint.farewell.tell(self._turn.leave())
+                await self._process._endpoint.best_effort.tell(self._turn.leave())
 
     async def _ran_out(self) -> bool:
         """Follow the stream for as long as that goes; return whether there is none any more."""

@@ -152,7 +152,7 @@ class Ordered:
                     await self._some.wait()
         finally:
             # Not one by one: who takes over would begin with what is behind them.
-            await self._endpoint.farewell.tell(self._consumer.give_back())
+            await self._endpoint.best_effort.tell(self._consumer.give_back())
             self._waiting.clear()
             self._held.clear()
 

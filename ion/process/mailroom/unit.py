@@ -19,7 +19,7 @@ from ion.base.errors import Conflict, InvalidRequest, IonError, LifecycleError
 from ion.conversation import conversation as c
 from ion.messaging.envelope import MSGPACK, Envelope
 from ion.observe.context import current_call
-from ion.process.endpoint.answers import DONE
+from ion.process.endpoint.unacked_answers import DONE
 from ion.process.events.event import Event
 from ion.process.events.naming import POINT
 from ion.process.events.telling import told

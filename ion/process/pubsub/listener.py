@@ -77,7 +77,7 @@ class Listener:
         self._held.clear()
         if self._release is not None:
             self._release.cancel()
-        await self._endpoint.farewell.tell(self._leave(consumer))
+        await self._endpoint.best_effort.tell(self._leave(consumer))
 
     async def _leave(self, consumer: Consumer | None) -> None:
         if consumer is not None:

@@ -10,7 +10,7 @@ import contextlib
 
 from ion.base.errors import Cancelled, CodecError, IonError, Unavailable
 from ion.messaging.envelope import Envelope
-from ion.process.endpoint.answers import DONE
+from ion.process.endpoint.unacked_answers import DONE
 from ion.process.redelivery import retrying
 from ion.process.serving import outcomes
 from ion.process.serving.incoming import IncomingCall

@@ -24,8 +24,8 @@ from ion.messaging.envelope import MSGPACK, Envelope
 from ion.messaging.transport import Delivery, TransportState
 from ion.process.conversations.talking import Talking
 from ion.process.endpoint import callstack
-from ion.process.endpoint.answers import DONE
 from ion.process.endpoint.endpoint import Endpoint
+from ion.process.endpoint.unacked_answers import DONE
 from ion.process.redelivery import retrying
 from ion.process.serving.answering import advice, code_of, encode_answer, plain_failure
 from ion.process.serving.source import MAIL, Source

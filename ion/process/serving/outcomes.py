@@ -47,7 +47,7 @@ def failure_of(call: IncomingCall, error: BaseException, name: str) -> IonError:
         log.debug("op %r of %s ended: %s", call.op, name, error)  # it spoke after the end
         return error
     failure = internal(error)
-    call.endpoint.mishaps.note(call.op, name, error, failure.message, _below_runtime(error))
+    call.endpoint.error_log.note(call.op, name, error, failure.message, _below_runtime(error))
     return failure
 
 

@@ -10,7 +10,7 @@ import pytest
 from ion import Container, DeadlineExceeded, Service
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import QueueSpec
-from ion.process.endpoint.notes import Notes
+from ion.process.endpoint.bounded_set import BoundedSet
 from tests.process.delivery import Bus, config, is_empty, message, running, until
 
 
@@ -169,7 +169,7 @@ async def test_the_whole_tree_of_calls_is_cancelled(bus: Bus, other: Container, 
 
 
 def test_the_oldest_note_goes() -> None:
-    notes = Notes(3)
+    notes = BoundedSet(3)
     for n in range(5):
         notes.keep(n)
     assert list(notes) == [2, 3, 4]

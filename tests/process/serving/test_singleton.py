@@ -9,7 +9,7 @@ import pytest
 
 from ion import ConfigurationError, Container, Service
 from ion.messaging.envelope import Envelope
-from ion.process.endpoint.notes import MAX_EXPECTED, SOON
+from ion.process.endpoint.bounded_set import MAX_EXPECTED, SOON
 from tests.process.delivery import until
 
 

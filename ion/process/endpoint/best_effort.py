@@ -20,7 +20,7 @@ PATIENCE = 5.0  # seconds for an order, while the broker answers
 HASTE = 0.05  # seconds for one, once it did not, or is away, or reads nothing (an alarm)
 
 
-class Farewell:
+class BestEffort:
     """Gives orders that may be lost.
 
     :ivar patience: seconds that an order may take.
@@ -37,7 +37,7 @@ class Farewell:
 
         Never raises but CancelledError: what goes wrong is logged for those who debug.
         """
-        task = asyncio.create_task(order, name="farewell")
+        task = asyncio.create_task(order, name="best-effort")
         self._open.add(task)  # a task that nobody holds may be collected
         task.add_done_callback(self._over)
         is_there = self._transport.state is TransportState.CONNECTED and not self._deaf

@@ -21,7 +21,7 @@ from ion import (
 )
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import TransportState
-from ion.process.endpoint.answers import DONE, Answers
+from ion.process.endpoint.unacked_answers import DONE, UnackedAnswers
 from tests.process.delivery import Bus, running, until
 
 
@@ -180,7 +180,7 @@ class Wire:
 
 def test_kept_answers_are_bounded_and_age() -> None:
     now = 0.0
-    answers = Answers(Wire(), lambda: now)  # type: ignore[arg-type]
+    answers = UnackedAnswers(Wire(), lambda: now)  # type: ignore[arg-type]
     for n in range(10_005):
         answers.keep(("q", n), Envelope("", b"x"))
     assert len(answers) == 10_000
@@ -202,7 +202,7 @@ def test_kept_answers_are_bounded_and_age() -> None:
 
 def test_kept_answers_are_sent_when_the_connection_is_back() -> None:
     wire = Wire()
-    answers = Answers(wire, lambda: 0.0)  # type: ignore[arg-type]
+    answers = UnackedAnswers(wire, lambda: 0.0)  # type: ignore[arg-type]
     answers.keep(("q", 1), Envelope("op"))
     answers.keep(("", "one-way"), DONE)
     wire.tell(TransportState.LOST)

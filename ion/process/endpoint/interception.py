@@ -1,4 +1,4 @@
-"""Customs: what each envelope passes on its way: interceptors, and the limit of content."""
+"""What each envelope passes on its way: the interceptors, and the limit of content."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOBODY = Desk(IdentitySettings(verify="off"), None, "")
 MAX_ID = 255  # bytes
 
 
-class Customs:
+class Interception:
     """The checks of one party on the bus.
 
     :ivar max_content: the largest content either way, bytes.

@@ -12,7 +12,7 @@ from ion.messaging.transport import Transport
 log = logging.getLogger(__name__)
 
 
-class Points:
+class ExchangePoints:
     """The exchange points of one endpoint.
 
     What was declared once is declared again by the transport after a reconnect.

@@ -1,4 +1,4 @@
-"""Notes about messages that are not here: short, bounded, the oldest forgotten first."""
+"""Sets of keys with a bound, the oldest forgotten first: notes about messages that are not here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_EXPECTED = 1000  # queues
 SOON = 10.0  # seconds in which what was given back comes to somebody else
 
 
-class Notes(OrderedDict[Any, None]):
+class BoundedSet(OrderedDict[Any, None]):
     """The latest of them, by (reply queue, conversation id).
 
     A cancel that came before its request, which must not begin then, is one; another kind is
@@ -38,7 +38,7 @@ class Notes(OrderedDict[Any, None]):
         return True
 
 
-class Unbegun(Notes):
+class Unbegun(BoundedSet):
     """Messages that were not begun where they were before, so that their coming again counts for
     nothing: those that a lost connection took back, and those that somebody has handed over.
     """

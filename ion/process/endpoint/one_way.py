@@ -15,10 +15,10 @@ from ion.messaging.transport import Transport
 from ion.observe.context import CallContext, current_call
 from ion.process.endpoint.calls import not_found
 from ion.process.endpoint.callstack import add_to
-from ion.process.endpoint.customs import Customs, checked_message_id
+from ion.process.endpoint.interception import Interception, checked_message_id
 
 
-class Posting(Customs):
+class OneWay(Interception):
     """Sends one way, for the endpoint that it is a part of."""
 
     transport: Transport

@@ -23,7 +23,7 @@ TOLD = 20  # kinds
 MAX_TEXT = 1000  # characters
 
 
-class Mishaps:
+class ErrorLog:
     """The log of one container.
 
     :ivar omitted: those that had no line since that was said last, by what they are.

@@ -1,4 +1,4 @@
-"""The turnstile: where messages wait while the broker takes none, so many and no more."""
+"""Backpressure: where messages wait while the broker takes none, so many and no more."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ion.base.errors import Unavailable
 from ion.messaging.transport import Transport, TransportState
 
 
-class Turnstile:
+class Backpressure:
     """Bounds who waits for a transport.
 
     :param limit: how many may wait; one more fails at once.

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from ion import Container, ReceivedContainerError, Service
-from ion.process.endpoint import mishaps
-from ion.process.endpoint.mishaps import MAX_KINDS, Mishaps
+from ion.process.endpoint import error_log
+from ion.process.endpoint.error_log import MAX_KINDS, ErrorLog
 
 
 class Careless(Service, name="careless"):
@@ -27,8 +27,8 @@ class Careless(Service, name="careless"):
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(mishaps, "TOLD_AFTER", 0.3)
-    monkeypatch.setattr(mishaps, "LINES_RATE", 0.01)
+    monkeypatch.setattr(error_log, "TOLD_AFTER", 0.3)
+    monkeypatch.setattr(error_log, "LINES_RATE", 0.01)
     return
 
 
@@ -45,13 +45,13 @@ async def test_a_caller_cannot_flood_the_log_with_what_it_asks_for(
             await fail("pick", items={}, key=f"k{n}")
         await fail("divide", by=0)
         async with asyncio.timeout(10):
-            while container.endpoint.mishaps.omitted:
+            while container.endpoint.error_log.omitted:
                 await asyncio.sleep(0.01)
-    said = [r for r in caplog.records if r.name == mishaps.log.name]
+    said = [r for r in caplog.records if r.name == error_log.log.name]
     told = [r for r in said if r.exc_info]
     assert [r.exc_info[0] for r in told if r.exc_info] == [KeyError, ZeroDivisionError]
     lines = [r.getMessage() for r in said if " (at test_mishaps.py:" in r.getMessage()]
-    assert len(lines) == mishaps.LINES
+    assert len(lines) == error_log.LINES
     assert lines[0].startswith("op 'pick' of careless failed: KeyError: 'k1' (at test_mishaps.py:")
     counted = [re.match(r"(\d+) more failures of ops", r.getMessage()) for r in said]
     assert sum(int(match[1]) for match in counted if match) == 300 - 1 - len(lines)
@@ -59,7 +59,7 @@ async def test_a_caller_cannot_flood_the_log_with_what_it_asks_for(
 
 
 async def test_what_is_kept_of_kinds_is_bounded() -> None:
-    log = Mishaps(asyncio.get_running_loop())
+    log = ErrorLog(asyncio.get_running_loop())
     for n in range(3 * MAX_KINDS):
         log.note(f"op{n}", "x", ValueError("no"), "no", None)
         log._firsts._left = 2.0  # as if it had taken long
@@ -68,4 +68,4 @@ async def test_what_is_kept_of_kinds_is_bounded() -> None:
         log._firsts._left = 0.0
         log.note(f"another{n}", "x", ValueError("no"), "no", None)
     assert len(log.omitted) <= MAX_KINDS + 1
-    assert log.omitted.total() == 3 * MAX_KINDS - mishaps.LINES
+    assert log.omitted.total() == 3 * MAX_KINDS - error_log.LINES

@@ -25,7 +25,7 @@ DONE = Envelope()  # stands for the answer of a message that nobody awaits an an
 Key = tuple[str, Any]
 
 
-class Answers:
+class UnackedAnswers:
     """The answers by (reply queue, conversation id), for five minutes; many: the oldest go.
 
     :param time: tells the time, in seconds.
