@@ -48,7 +48,7 @@ from ion.process.process import Process
 from ion.process.pubsub.publishing import Answer
 from ion.process.pubsub.subscription import Subscription
 from ion.process.service import Service
-from ion.process.supervision.ending import DownNotice
+from ion.process.supervision.exit_reason import DownNotice
 from ion.process.supervision.spec import Backoff, ChildSpec, Flags
 from ion.process.supervisor import Supervisor
 

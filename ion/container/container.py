@@ -45,7 +45,7 @@ from ion.process.endpoint.endpoint import Endpoint
 from ion.process.identity.own import Own, with_token
 from ion.process.process import Process
 from ion.process.serving.workers import Workers
-from ion.process.supervision.ending import STOPPED, End, Guardian
+from ion.process.supervision.exit_reason import STOPPED, End, Guardian
 
 log = logging.getLogger(__name__)
 LAST_MOMENT = 1.0  # seconds that hooks have where a drain has taken all its time

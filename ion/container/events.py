@@ -14,8 +14,8 @@ from typing import Any
 from ion.base.settings import EventsSettings
 from ion.base.version import __version__
 from ion.process.endpoint.endpoint import Endpoint
+from ion.process.events.background_publisher import BackgroundPublisher
 from ion.process.events.event import Event
-from ion.process.events.handing import Handing
 from ion.process.events.logs import LogTeller
 from ion.process.events.types import (
     AppEvent,
@@ -32,7 +32,7 @@ from ion.process.events.types import (
 )
 from ion.process.process import Process
 from ion.process.service import Service
-from ion.process.supervision.ending import ERROR, End
+from ion.process.supervision.exit_reason import ERROR, End
 
 MOST = 1000  # events that wait for the broker; beyond, the oldest are dropped
 LAST_MOMENT = 0.2  # seconds that what is left has when the container stops
@@ -46,7 +46,7 @@ class ContainerEvents:
 
     def __init__(self, settings: EventsSettings) -> None:
         self._endpoint: Endpoint
-        self._handing: Handing
+        self._publisher: BackgroundPublisher
         self._teller: LogTeller | None = None
         self._logs = settings.logs
         self._is_open = False
@@ -57,7 +57,7 @@ class ContainerEvents:
     def open(self, endpoint: Endpoint) -> None:
         """Tell from now on what is to be told, by this endpoint."""
         self._endpoint = endpoint
-        self._handing = Handing(endpoint, "lifecycle events", MOST)
+        self._publisher = BackgroundPublisher(endpoint, "lifecycle events", MOST)
         self._is_open = not self._is_off
         if self._logs != "off":
             self._teller = LogTeller(endpoint, getattr(logging, self._logs.upper()))
@@ -131,7 +131,7 @@ class ContainerEvents:
 
     def _tell(self, event: Event) -> None:
         if self._is_open:
-            self._handing.put(event)
+            self._publisher.put(event)
 
     async def close(self) -> None:
         """Tell that the container has stopped, where it was to; a last moment for it. Never raises.
@@ -142,7 +142,7 @@ class ContainerEvents:
             await self._teller.end()
         if self._failure is not None:
             self._tell(ContainerStopped(origin=self._endpoint.id, failure=self._failure))
-        await self._handing.close(LAST_MOMENT if self._failure is not None else 0.0)
+        await self._publisher.close(LAST_MOMENT if self._failure is not None else 0.0)
 
 
 def _who(process: Process) -> dict[str, Any]:

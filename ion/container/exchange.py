@@ -26,7 +26,7 @@ from ion.process.endpoint.endpoint import Endpoint
 from ion.process.mailroom.inbox import Inbox
 from ion.process.process import Process
 from ion.process.service import Service, prefetch_of
-from ion.process.serving.admitting import answer_ping
+from ion.process.serving.admission import answer_ping
 from ion.process.serving.arriving import incoming_call
 from ion.process.serving.incoming import CALLER, IncomingCall
 from ion.process.serving.source import TO_ALL, Policy, Source, source_of

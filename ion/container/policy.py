@@ -13,7 +13,7 @@ from ion.process.endpoint.endpoint import Endpoint
 from ion.process.policy.keeper import PolicyKeeper
 from ion.process.policy.policing import Policing
 from ion.process.process import Process
-from ion.process.supervision.ending import End, Guardian
+from ion.process.supervision.exit_reason import End, Guardian
 
 log = logging.getLogger(__name__)
 PAUSE = 1.0  # seconds before a keeper that has ended is started again

@@ -19,8 +19,8 @@ from ion.observe.context import on_nobodys_behalf
 from ion.process.host import Host
 from ion.process.process import Process
 from ion.process.service import Service
-from ion.process.serving.tenure import current_lease
-from ion.process.supervision.ending import ERROR, Guardian, failed, text_of
+from ion.process.serving.lease import current_lease
+from ion.process.supervision.exit_reason import ERROR, Guardian, failed, text_of
 
 DEPENDENCY_POLL = 0.05
 

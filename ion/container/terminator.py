@@ -16,7 +16,7 @@ from ion.process.host import Host
 from ion.process.process import Process
 from ion.process.service import Service
 from ion.process.serving import incoming
-from ion.process.supervision.ending import ERROR, STOPPED, End, failed
+from ion.process.supervision.exit_reason import ERROR, STOPPED, End, failed
 
 log = logging.getLogger(__name__)
 LAST_MOMENT = 1.0  # seconds that on_terminate has at least

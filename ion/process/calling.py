@@ -12,12 +12,12 @@ from ion.process.conversations.request import RequestConversation
 from ion.process.conversations.stream import CREDIT, StreamConversation
 from ion.process.endpoint.endpoint import Endpoint
 from ion.process.endpoint.interception import check_call
-from ion.process.events.telling import Telling
+from ion.process.events.publishing import EventPublishing
 from ion.process.pubsub import publishing
 from ion.process.pubsub.publishing import Answer
 
 
-class Calling(Telling):
+class Calling(EventPublishing):
     """Calls and sends, by the endpoint and under the process id that the class mixing it in gives.
 
     It holds nothing of its own, so that a process stays small, and needs no ``__init__``.

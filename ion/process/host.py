@@ -9,7 +9,7 @@ from ion.process.endpoint.endpoint import Endpoint
 from ion.process.mailroom.mailroom import Mailroom
 from ion.process.pubsub.subscription import Subscriber
 from ion.process.serving.workers import Workers
-from ion.process.supervision.ending import STOPPED, End, Guardian
+from ion.process.supervision.exit_reason import STOPPED, End, Guardian
 from ion.stores.store import Datastore
 
 

@@ -18,7 +18,7 @@ from ion.messaging.envelope import MSGPACK
 from ion.observe.context import current_call, on_nobodys_behalf
 from ion.process.host import Host
 from ion.process.serving.incoming import IncomingCall
-from ion.process.supervision.ending import ENDED, DownNotice, End, Guardian, text_of
+from ion.process.supervision.exit_reason import ENDED, DownNotice, End, Guardian, text_of
 
 log = logging.getLogger(__name__)
 _OVER = (lifecycle.TERMINATED, lifecycle.ERROR)

@@ -23,22 +23,22 @@ from ion.process.calling import Calling
 from ion.process.conversations import participant
 from ion.process.endpoint.callstack import cycle
 from ion.process.endpoint.endpoint import Endpoint
-from ion.process.events.eventing import Eventing
+from ion.process.events.subscription import EventSubscribing
 from ion.process.host import Host
 from ion.process.living import Living
 from ion.process.mailroom.contention import Contended, run_again
 from ion.process.mailroom.inbox import Known
 from ion.process.mailroom.storing import Storing
 from ion.process.ops import Arguments, Op, op_table
-from ion.process.redelivery import holding, repeats, retrying
+from ion.process.redelivery import pausing, redelivered, retrying
 from ion.process.serving import incoming, outcomes, shedding
-from ion.process.serving.admitting import admit, admit_later, answer_ping
+from ion.process.serving.admission import admit, admit_later, answer_ping
 from ion.process.serving.arriving import incoming_call
 from ion.process.serving.incoming import IncomingCall
-from ion.process.serving.pressure import Pressure
+from ion.process.serving.lease import HeldLease
 from ion.process.serving.replying import Replying
+from ion.process.serving.retry_after import RetryAfter
 from ion.process.serving.source import MAIL, Source
-from ion.process.serving.tenure import Tenure
 
 _set_current = current_call.set
 SERVICE_KEYWORDS = (
@@ -53,7 +53,7 @@ class _State:
         return lifecycle.INIT if process is None else process._state
 
 
-class Process(Living, Calling, Replying, Eventing, Storing):
+class Process(Living, Calling, Replying, EventSubscribing, Storing):
     """Base class of processes. Write ops as ``async def op_<name>(self, ...)``.
 
     Spawn arguments are passed to ``__init__``; a class without one keeps them in
@@ -83,7 +83,7 @@ class Process(Living, Calling, Replying, Eventing, Storing):
     parent: str | None = None
     spawn_args: Mapping[str, Any] = {}
     app_config: Mapping[str, Any] = {}
-    lease: Tenure | None = None
+    lease: HeldLease | None = None
     _handled: int = 0
     _failed: int = 0
     _restarts: int = 0
@@ -94,7 +94,7 @@ class Process(Living, Calling, Replying, Eventing, Storing):
     _waiting: deque[IncomingCall] | None = None
     _children: dict[str, None] | None = None
     _idle: asyncio.Future[None] | None = None
-    _pressure: Pressure | None = None
+    _pressure: RetryAfter | None = None
 
     def __init_subclass__(cls, *, name: str | None = None, **keywords: Any) -> None:
         if keywords:
@@ -180,7 +180,7 @@ class Process(Living, Calling, Replying, Eventing, Storing):
         if (not is_plain or self._draining) and not self._is_to_be_taken(call):
             return
         if endpoint.calls.setdefault(call.key, call) is not call:
-            if repeats.is_taken_over(endpoint.calls[call.key], call):
+            if redelivered.is_taken_over(endpoint.calls[call.key], call):
                 return
             call.key = (call.envelope.reply_to, call)  # its id is taken: it stands for itself, too
             endpoint.calls[call.key] = call
@@ -199,9 +199,9 @@ class Process(Living, Calling, Replying, Eventing, Storing):
         if call.fault is not None:
             call.fail(call.fault)
         elif endpoint.cancelled and endpoint.cancelled.take(call.key):
-            repeats.drop_cancelled(call)
-        elif call.delivery.redelivered and not repeats.is_to_be_handled(call):
-            holding.hold(self, endpoint.mover)
+            redelivered.drop_cancelled(call)
+        elif call.delivery.redelivered and not redelivered.is_to_be_handled(call):
+            pausing.pause(self, endpoint.republisher)
         elif self._draining:
             retrying.back(call)
         else:
@@ -248,7 +248,7 @@ class Process(Living, Calling, Replying, Eventing, Storing):
                 await admit_later(call, self)
             if endpoint.inbound or len(envelope.body) > endpoint.max_content:
                 envelope = call.envelope = endpoint.incoming(envelope)
-            if source.careful and not await repeats.is_to_be_run(call):
+            if source.careful and not await redelivered.is_to_be_run(call):
                 return
             op = source.handler or self.ops.get(envelope.op)
             if op is None:
@@ -276,7 +276,7 @@ class Process(Living, Calling, Replying, Eventing, Storing):
             outcomes.settle_cancelled(call, self.name)
             raise
         except Known as known:
-            repeats.answer_known(call, known.answer)
+            redelivered.answer_known(call, known.answer)
         except (GeneratorExit, KeyboardInterrupt) as error:
             outcomes.settle_exit(call, error, self.name)
         except BaseException as error:  # noqa: BLE001 - a sys.exit() in an op must not end us all
@@ -304,7 +304,7 @@ class Process(Living, Calling, Replying, Eventing, Storing):
         """Begin what waits, and settle what is not to be begun any more."""
         while self._waiting and self._active < self.concurrency:
             call = self._waiting.popleft()
-            if not repeats.is_void(call, self.name):
+            if not redelivered.is_void(call, self.name):
                 self._active += 1
                 self._host.workers.run(self, call)
 

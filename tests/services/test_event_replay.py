@@ -10,8 +10,8 @@ import time
 import pytest
 
 from ion import BadRequest, Container, LifecycleError, ServiceNotFound, Unavailable
+from ion.process.events.deduplication import Deduplication
 from ion.process.events.replaying import ReplayBegun
-from ion.process.events.seam import Seam
 from ion.process.pubsub.subscription import BOUND, HEARD, Subscription
 from ion.process.redelivery import deadletters
 from ion.services.events.client import EventsClient
@@ -317,7 +317,7 @@ def test_a_seam_takes_each_event_one_way():
     """Events come by the repository, by the queue, or by both, in any order: each is taken once."""
     for seed in range(300):
         chance = random.Random(seed)
-        seam = Seam("mark", 100.0)
+        seam = Deduplication("mark", 100.0)
         taken = []
         events = [(f"e{n}", 90.0 + n) for n in range(12)]
         told_before = events[: chance.randrange(12)]  # of which the queue has only some

@@ -34,7 +34,7 @@ from ion.process.granules import (
     StreamDefinition,
     StreamPublisher,
     StreamSubscriber,
-    turns,
+    consumer_lease,
 )
 from ion.process.granules.arrays import pieces
 from ion.process.granules.names import store_of
@@ -234,7 +234,7 @@ class Picky(Process):
 async def test_those_of_a_name_take_turns_at_a_replay(
     container: Container, other: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "LEASE", 1.5)
+    monkeypatch.setattr(consumer_lease, "LEASE", 1.5)
     streams = await started(container)
     await streams.persist("ctd", create=True)
     publisher = await (await spawn(container, Sensor)).open()

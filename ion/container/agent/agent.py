@@ -38,7 +38,7 @@ from ion.process.identity.revocations import Revocation
 from ion.process.ops import command
 from ion.process.process import Process
 from ion.process.serving.incoming import IncomingCall
-from ion.process.supervision.ending import DownNotice
+from ion.process.supervision.exit_reason import DownNotice
 
 log = logging.getLogger(__name__)
 BAD_REQUEST = 400

@@ -20,7 +20,7 @@ from ion.container.apps.plan import Start, plan, renewed
 from ion.container.apps.release import load_rel
 from ion.container.apps.running import AppHost, Overlay, RunningApp
 from ion.process.events.types import AppFailed, AppStopped
-from ion.process.supervision.ending import ERROR, End
+from ion.process.supervision.exit_reason import ERROR, End
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from ion.container.events import ContainerEvents
 from ion.process.events.types import AppStarted, AppStopped
 from ion.process.host import Host
 from ion.process.process import Process
-from ion.process.serving.tenure import Tenure
-from ion.process.supervision.ending import End
+from ion.process.serving.lease import HeldLease
+from ion.process.supervision.exit_reason import End
 from ion.process.supervision.spec import ChildSpec
 from ion.process.supervisor import Supervisor
 
@@ -53,7 +53,7 @@ class RunningApp:
     :param ended: called when its supervisor has ended without being told to.
     """
 
-    lease: Tenure | None = None
+    lease: HeldLease | None = None
 
     def __init__(
         self,

@@ -35,7 +35,7 @@ from ion.messaging import codec
 from ion.messaging.envelope import MSGPACK, Envelope
 from ion.messaging.transport import Consumer, Delivery, TransportState
 from ion.process.endpoint.endpoint import Endpoint
-from ion.process.serving.tenure import Tenure
+from ion.process.serving.lease import HeldLease
 
 log = logging.getLogger(__name__)
 PREFETCH = 1000
@@ -127,10 +127,10 @@ class Keeper:
         """The token that is held here, or was last."""
         return self._core.token
 
-    def tenure(self) -> Tenure:
+    def held_lease(self) -> HeldLease:
         """Return what processes are shown of it, as it is held now."""
         number = self._core.token.number if self._core.token is not None else 0
-        return Tenure(number, partial(self._holds_still, number), self.check)
+        return HeldLease(number, partial(self._holds_still, number), self.check)
 
     def _holds_still(self, number: int) -> bool:
         token = self._core.token

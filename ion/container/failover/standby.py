@@ -19,8 +19,8 @@ from ion.container.apps.running import AppHost, Overlay, RunningApp
 from ion.container.failover.lease import Keeper
 from ion.container.failover.tokens import Token
 from ion.container.membership.pulse import Pulse
-from ion.process.serving.tenure import current_lease, silence
-from ion.process.supervision.ending import End
+from ion.process.serving.lease import current_lease, silence
+from ion.process.supervision.exit_reason import End
 
 log = logging.getLogger(__name__)
 STANDBY = "STANDBY"
@@ -72,7 +72,7 @@ class FailoverApp(RunningApp):
         if not await self._post.enter(self):
             self.state = STANDBY
             return
-        self.lease = self._post.keeper.tenure()
+        self.lease = self._post.keeper.held_lease()
         reset = current_lease.set(self.lease)
         try:
             await super().start(container)

@@ -19,7 +19,7 @@ from ion.container.exchange import ExchangeManager
 from ion.messaging.envelope import Envelope
 from ion.process.endpoint.endpoint import Endpoint
 from ion.process.process import Process
-from ion.process.supervision.ending import text_of
+from ion.process.supervision.exit_reason import text_of
 
 ANSWER_WITHIN = 2.0  # seconds, of one queue, or one process
 ALL_WITHIN = 5.0  # of all queues

@@ -35,7 +35,7 @@ from ion.messaging.address import CONTROL_PRIORITY
 from ion.messaging.envelope import MSGPACK, Envelope
 from ion.process.endpoint.endpoint import Endpoint
 from ion.process.process import Process
-from ion.process.supervision.ending import (
+from ion.process.supervision.exit_reason import (
     LOST,
     NO_SUCH_PROCESS,
     SHUTDOWN,

@@ -2,7 +2,7 @@
 
 Who begins has a handle: :mod:`.request`, :mod:`.stream`, :mod:`.dialogue`; plain rpc needs none.
 The other side is :mod:`.participant` before the op runs, :mod:`.streaming` for its items, and what
-a handler sees of it in :mod:`.talking`. Those of many messages have their order and their limit of
-silence from :mod:`.lasting`, and what is not sent yet in :mod:`.unsent`. Their state machines are
-in :mod:`ion.conversation`.
+a handler sees of it in :mod:`.dialogue_context`. Those of many messages have their order and their
+limit of silence from :mod:`.long_lived`, and what is not sent yet in :mod:`.send_buffer`. Their
+state machines are in :mod:`ion.conversation`.
 """

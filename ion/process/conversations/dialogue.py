@@ -21,8 +21,8 @@ from ion.conversation.flow import Order
 from ion.conversation.generic import GENERIC
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Settled
-from ion.process.conversations.lasting import ENDS, LastingCall, content_of, is_next
-from ion.process.conversations.unsent import Unsent
+from ion.process.conversations.long_lived import ENDS, LongLivedCall, content_of, is_next
+from ion.process.conversations.send_buffer import SendBuffer
 from ion.process.endpoint.calls import failure_of
 from ion.process.endpoint.endpoint import Endpoint
 from ion.process.serving.incoming import IncomingCall
@@ -34,7 +34,7 @@ MAX_UNTAKEN = 10_000  # in the initiator's queue: with more it does not keep up,
 UNTAKEN_PAUSE = 0.5  # seconds between two looks at that queue
 
 
-class DialogueCall(LastingCall, eq=False):
+class DialogueCall(LongLivedCall, eq=False):
     """A generic conversation that this side began.
 
     :ivar opened: whether the other side has agreed.
@@ -225,7 +225,7 @@ async def converse(
 
 
 class ParticipantDialogue:
-    """A generic conversation as its participant has it: what ``talking.Talk`` says."""
+    """A generic conversation as its participant has it: what ``dialogue_context.Talk`` says."""
 
     __slots__ = (
         "_call",
@@ -244,12 +244,12 @@ class ParticipantDialogue:
         self._unheard: deque[Envelope] = deque()
         self._unanswered = 0  # how much was said since something was heard, or somebody seen
         self._waiter: asyncio.Future[None] | None = None
-        self._unsent = Unsent(call.endpoint.loop, self._publish, self._wake, patient=False)
+        self._unsent = SendBuffer(call.endpoint.loop, self._publish, self._wake, patient=False)
         self._error: IonError | None = None
         self.closing: Any = None
 
     async def say(self, content: Any) -> None:
-        """Say something; see :meth:`Talking.say`."""
+        """Say something; see :meth:`DialogueContext.say`."""
         call, endpoint = self._call, self._call.endpoint
         self._check()
         while self._unsent.interrupted or not endpoint.transport.writable:
@@ -290,7 +290,7 @@ class ParticipantDialogue:
             await self._change()
 
     async def hear(self, timeout: float | None = None) -> Any:
-        """Return what the other side says next; see :meth:`Talking.hear`."""
+        """Return what the other side says next; see :meth:`DialogueContext.hear`."""
         try:
             async with asyncio.timeout(timeout):
                 while not self._unheard:

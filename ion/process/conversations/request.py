@@ -9,7 +9,7 @@ from typing import Any
 from ion.base.errors import BadRequest, Cancelled, DeadlineExceeded
 from ion.conversation import conversation as c
 from ion.conversation.request import REQUEST_PROTOCOL
-from ion.process.conversations.lasting import content_of
+from ion.process.conversations.long_lived import content_of
 from ion.process.endpoint.calls import OutgoingCall
 from ion.process.endpoint.endpoint import Endpoint
 

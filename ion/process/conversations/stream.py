@@ -14,7 +14,7 @@ from ion.conversation import conversation as c
 from ion.conversation.flow import MAX_CREDIT, Window, credit_of
 from ion.conversation.stream import STREAM
 from ion.messaging.envelope import Envelope
-from ion.process.conversations.lasting import NOWHERE, LastingCall, content_of
+from ion.process.conversations.long_lived import NOWHERE, LongLivedCall, content_of
 from ion.process.endpoint.calls import performative_of
 from ion.process.endpoint.endpoint import Endpoint
 
@@ -22,7 +22,7 @@ CREDIT = 64
 OFTEN = 10  # credit is given at least so often within the limit of silence, where there is any
 
 
-class StreamCall(LastingCall, eq=False):
+class StreamCall(LongLivedCall, eq=False):
     """A stream that this side began.
 
     :ivar window: how much it has room for.

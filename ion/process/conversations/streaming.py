@@ -12,7 +12,7 @@ from ion.conversation import conversation as c
 from ion.conversation.flow import MAX_CREDIT, Order, Place, credit_of
 from ion.messaging.envelope import Envelope
 from ion.observe.context import current_call
-from ion.process.conversations.unsent import Unsent
+from ion.process.conversations.send_buffer import SendBuffer
 from ion.process.serving import incoming
 from ion.process.serving.incoming import IncomingCall
 
@@ -71,7 +71,7 @@ class Outflow:
         self._silence = call.silence
         self._burst = 0
         self._order = Order()
-        self._unsent = Unsent(call.endpoint.loop, call.send, self._wake, patient=False)
+        self._unsent = SendBuffer(call.endpoint.loop, call.send, self._wake, patient=False)
         self._waiter: asyncio.Future[None] | None = None
 
     async def put(self, item: Any) -> None:

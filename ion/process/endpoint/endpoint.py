@@ -46,7 +46,7 @@ from ion.process.endpoint.exchange_points import ExchangePoints
 from ion.process.endpoint.one_way import OneWay
 from ion.process.endpoint.probes import Probes
 from ion.process.endpoint.unacked_answers import UnackedAnswers
-from ion.process.redelivery.moving import Mover
+from ion.process.redelivery.republishing import Republisher
 
 log = logging.getLogger(__name__)
 REPLY_PREFETCH = 65_535
@@ -106,7 +106,7 @@ class Endpoint(OneWay):
         self.unbegun = Unbegun()
         self.at_work: set[tuple[str, str]] = set()
         self.answers = UnackedAnswers(transport, self.time)
-        self.mover = Mover(transport, namespace, self.loop)
+        self.republisher = Republisher(transport, namespace, self.loop)
         self.points = ExchangePoints(transport, namespace)
         self.counts: Counter[str] = Counter()
         self.error_log = ErrorLog(self.loop)

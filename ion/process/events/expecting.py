@@ -10,8 +10,8 @@ from ion.base.errors import DeadlineExceeded
 from ion.observe.context import current_call
 from ion.process.endpoint.endpoint import Endpoint
 from ion.process.events.event import Event
-from ion.process.events.hearing import EventOp
-from ion.process.events.naming import POINT, Selection
+from ion.process.events.ops import EventOp
+from ion.process.events.topics import POINT, Selection
 from ion.process.pubsub.listener import Listener
 
 MOST = 1000  # events that nobody has waited for yet; what comes then is dropped
@@ -31,7 +31,7 @@ async def _hear(_: object, event: Event) -> None:
 
 
 class Expected(Generic[E]):
-    """Hears events for the time of an ``async with``; see :meth:`Telling.expect_event`.
+    """Hears events for the time of an ``async with``; see :meth:`EventPublishing.expect_event`.
 
     Where policy decides on messages, it does so on these, too: who waits believes nobody else.
     """

@@ -17,7 +17,7 @@ from ion.base.masking import mask_urls
 from ion.observe.context import current_call
 from ion.observe.logging import context
 from ion.process.endpoint.endpoint import Endpoint
-from ion.process.events.handing import Handing, hushed
+from ion.process.events.background_publisher import BackgroundPublisher, hushed
 from ion.process.events.types import LogError, LogEvent, LogWarning
 
 MOST = 100  # events that wait for the broker
@@ -42,7 +42,7 @@ class LogTeller(logging.Handler):
     def __init__(self, endpoint: Endpoint, least: int) -> None:
         super().__init__(least)
         self._endpoint = endpoint
-        self._handing = Handing(endpoint, "log events", MOST)
+        self._publisher = BackgroundPublisher(endpoint, "log events", MOST)
         self._allowance = Allowance(BURST, RATE, clock.monotonic())
         self._omitted = 0
 
@@ -53,7 +53,7 @@ class LogTeller(logging.Handler):
     async def end(self) -> None:
         """Tell no more. Never raises."""
         logging.getLogger().removeHandler(self)
-        await self._handing.close(LAST_MOMENT)
+        await self._publisher.close(LAST_MOMENT)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Have a record told; see :meth:`logging.Handler.emit`. Never waits, never raises."""
@@ -108,9 +108,9 @@ class LogTeller(logging.Handler):
         except RuntimeError:  # another thread
             is_here = False
         if is_here:
-            self._handing.put(event)
+            self._publisher.put(event)
         elif not loop.is_closed():
-            loop.call_soon_threadsafe(self._handing.put, event)
+            loop.call_soon_threadsafe(self._publisher.put, event)
 
 
 def _error(record: logging.LogRecord) -> str:

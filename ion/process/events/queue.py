@@ -9,7 +9,7 @@ from collections import deque
 from ion.base import clock
 from ion.base.errors import IonError, Unavailable
 from ion.process.events.event import Event
-from ion.process.events.telling import Telling
+from ion.process.events.publishing import EventPublishing
 
 log = logging.getLogger(__name__)
 MOST = 1000
@@ -21,10 +21,10 @@ class EventQueue:
 
     :param teller: the process that tells of them.
     :param most: events that wait while the broker is away; beyond, the oldest are dropped.
-    :param confirm: as of :meth:`~ion.process.events.telling.Telling.publish_event`.
+    :param confirm: as of :meth:`~ion.process.events.publishing.EventPublishing.publish_event`.
     """
 
-    def __init__(self, teller: Telling, most: int = MOST, *, confirm: bool = True) -> None:
+    def __init__(self, teller: EventPublishing, most: int = MOST, *, confirm: bool = True) -> None:
         self._teller = teller
         self._confirm = confirm
         self._waiting: deque[Event] = deque(maxlen=most)

@@ -30,11 +30,11 @@ from ion.base.errors import (
 )
 from ion.messaging.transport import Delivery
 from ion.process.endpoint.endpoint import Endpoint
+from ion.process.events.deduplication import Deduplication
 from ion.process.events.event import ROOT, Event
-from ion.process.events.hearing import REPLAYED, EventOp
-from ion.process.events.naming import POINT, Selection, topic_of
+from ion.process.events.ops import REPLAYED, EventOp
 from ion.process.events.repository import REPOSITORY, Filed, Found, Place
-from ion.process.events.seam import Seam
+from ion.process.events.topics import POINT, Selection, topic_of
 from ion.process.events.window import Replayed, Window
 from ion.process.pubsub.subscription import BOUND, HEARD, Subscription
 from ion.process.pubsub.topics import addressed
@@ -169,7 +169,7 @@ class Replay:
             await self._advance(BOUND)
             mark = ReplayBegun(origin=subscription.queue)
             await self._tell(mark)
-            self._op.seam = seam = Seam(mark.id, mark.created)
+            self._op.seam = seam = Deduplication(mark.id, mark.created)
             await self._pages(seam, await self._until_there(mark))
             await self._advance(HEARD)
             if not self.caught_up.done():
@@ -206,7 +206,7 @@ class Replay:
             if given > before // 2:
                 return
 
-    async def _pages(self, seam: Seam | None = None, until: int = 0) -> int:
+    async def _pages(self, seam: Deduplication | None = None, until: int = 0) -> int:
         """Give what is there now, from where this is, to ``until`` at most; return how many."""
         cursor: str | None = None
         given = 0
@@ -231,7 +231,7 @@ class Replay:
             if cursor is None or self._after >= until:
                 return given
 
-    async def _give(self, filed: Filed, seam: Seam | None = None) -> None:
+    async def _give(self, filed: Filed, seam: Deduplication | None = None) -> None:
         content = filed.content
         if seam is not None:
             seam.replay(str(content["id"]))
@@ -270,7 +270,7 @@ class Replay:
                 again = self._endpoint.time() + TELL_AGAIN
         return int(filed["offset"])
 
-    async def _after_seam(self, seam: Seam) -> None:
+    async def _after_seam(self, seam: Deduplication) -> None:
         """Let others of a durable subscription in; and look for what came late."""
         end = self._endpoint.time() + LATE
         pause, late = SOON, deque[tuple[float, Filed]]()
@@ -287,7 +287,9 @@ class Replay:
         if not self._place.done:
             await self._keep_place(done=True)
 
-    async def _give_late(self, seam: Seam, late: deque[tuple[float, Filed]], until: float) -> None:
+    async def _give_late(
+        self, seam: Deduplication, late: deque[tuple[float, Filed]], until: float
+    ) -> None:
         """Give those that have not come by the queue, though they are known since ``until``."""
         while late and late[0][0] <= until:
             _, filed = late.popleft()
@@ -354,7 +356,7 @@ class Replay:
                 await asyncio.sleep(PAUSE)
 
 
-def _is_late(seam: Seam, filed: Filed) -> bool:
+def _is_late(seam: Deduplication, filed: Filed) -> bool:
     return seam.is_late(str(filed.content["id"]), float(filed.content["created"]))
 
 

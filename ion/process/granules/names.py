@@ -7,7 +7,7 @@ import hashlib
 from typing import Any
 
 from ion.base.errors import InvalidRequest
-from ion.process.events.naming import word
+from ion.process.events.topics import word
 
 POINT = "streams"  # the exchange point
 OP = "granule"  # the `type` of a message with a granule

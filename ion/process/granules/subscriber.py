@@ -12,13 +12,13 @@ import msgspec
 
 from ion.base.errors import BadRequest, InvalidRequest
 from ion.process.granules.arrays import check_granule
+from ion.process.granules.catch_up import AHEAD, CatchUp
+from ion.process.granules.consumer_lease import SERVICE, ConsumerLease
 from ion.process.granules.definition import StreamDefinition
-from ion.process.granules.following import AHEAD, Following
 from ion.process.granules.granule import Granule
 from ion.process.granules.names import POINT, checked_stream, escaped
 from ion.process.granules.ops import GranuleOp, ReplayedOp
 from ion.process.granules.tracking import Tracker
-from ion.process.granules.turns import SERVICE, Turn
 from ion.process.granules.wire import MAX_NUMBER
 from ion.process.pubsub.subscription import APART, Subscription, handler_of
 from ion.process.serving.source import Source
@@ -76,8 +76,8 @@ class StreamSubscriber:
         self._definition = definition
         self._tracker = Tracker()
         self._subscription: Subscription | None = None
-        self._following: Following | None = None
-        self._turn: Turn | None = None
+        self._catch_up: CatchUp | None = None
+        self._lease: ConsumerLease | None = None
 
     @classmethod
     async def open(
@@ -145,8 +145,8 @@ class StreamSubscriber:
 
     async def cancel(self) -> None:
         """Stop: no more granules are begun; a durable queue stays, and goes on collecting."""
-        if self._following is not None:
-            self._following.cancel()
+        if self._catch_up is not None:
+            self._catch_up.cancel()
         if self._subscription is not None:
             await self._subscription.cancel()
 
@@ -155,8 +155,8 @@ class StreamSubscriber:
         await self.cancel()
         if self._subscription is not None:
             await self._subscription.delete()
-        if self._turn is not None:
-            await self._turn.forget()
+        if self._lease is not None:
+            await self._lease.forget()
 
     async def _replay(self, since: float | None, after: int, prefetch: int | None) -> None:
         process, stream = self._process, self.stream
@@ -170,19 +170,19 @@ class StreamSubscriber:
                 process, POINT, escaped(stream), op, self.name, prefetch, APART
             )
             source = msgspec.structs.replace(self._subscription.source)
-            self._turn = Turn(process, stream, self.name)
+            self._lease = ConsumerLease(process, stream, self.name)
         ahead = prefetch or AHEAD
-        self._following = Following(
-            process, stream, source, after=after, since=since, ahead=ahead, turn=self._turn
+        self._catch_up = CatchUp(
+            process, stream, source, after=after, since=since, ahead=ahead, lease=self._lease
         )
-        self._following.begin()
+        self._catch_up.begin()
 
     async def _hear_kept(self, process: Any, granule: Granule) -> None:
         """Hear a granule that is kept."""
         try:
             await self._share(process, granule)
         except Exception as error:
-            if self._following is None or not self._following.again(process.message, error):
+            if self._catch_up is None or not self._catch_up.again(process.message, error):
                 raise
 
     async def _share(self, process: Any, granule: Granule) -> None:

@@ -35,7 +35,7 @@ from ion.process.command.permission import Permission
 from ion.process.command.ring import KEY_ID, SIGNED, Ring, is_form
 from ion.process.pubsub.topics import addressed
 from ion.process.pubsub.verifying import verified_topic
-from ion.process.redelivery.letter import REPLAYED
+from ion.process.redelivery.dead_letter import REPLAYED
 from ion.process.redelivery.retrying import ATTEMPT, CAUSES, RECEIVER, ROUTING
 from ion.process.serving.incoming import IncomingCall
 

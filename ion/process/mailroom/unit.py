@@ -21,8 +21,8 @@ from ion.messaging.envelope import MSGPACK, Envelope
 from ion.observe.context import current_call
 from ion.process.endpoint.unacked_answers import DONE
 from ion.process.events.event import Event
-from ion.process.events.naming import POINT
-from ion.process.events.telling import told
+from ion.process.events.publishing import told
+from ion.process.events.topics import POINT
 from ion.process.host import Host
 from ion.process.mailroom.contention import Contended
 from ion.process.mailroom.inbox import Known
@@ -31,7 +31,7 @@ from ion.process.mailroom.parcel import Parcel, kept, packed, parcel
 from ion.process.mailroom.relay import Relay
 from ion.process.pubsub.publishing import EVENT
 from ion.process.pubsub.topics import addressed, checked_topic
-from ion.process.redelivery.repeats import inbox_key
+from ion.process.redelivery.redelivered import inbox_key
 from ion.process.serving.incoming import IncomingCall
 from ion.stores.errors import StaleRead
 from ion.stores.store import ABSENT, IndexStore, Store, UnitOfWork
@@ -184,7 +184,8 @@ class Unit:
         await self._post(point, topic, envelope)
 
     async def publish_event(self, event: E) -> E:
-        """Publish a typed event, once all this is committed; see :meth:`Telling.publish_event`.
+        """Publish a typed event once all this is committed; see
+        :meth:`EventPublishing.publish_event`.
 
         :raises TypeError: it is no event.
         :raises BadRequest: it has no origin, its topic would be too long, or a field is not what

@@ -18,8 +18,8 @@ from ion.observe.context import current_call
 from ion.process.command.commanding import is_signed
 from ion.process.command.signing import HEADER as SIGNATURE
 from ion.process.events.event import path_in
-from ion.process.events.hearing import EventOp
-from ion.process.events.naming import word
+from ion.process.events.ops import EventOp
+from ion.process.events.topics import word
 from ion.process.identity.identity import SYSTEM, SYSTEM_ROLE, Identity
 from ion.process.ops import Op
 from ion.process.policy.decisions import Judge

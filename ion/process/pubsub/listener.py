@@ -12,7 +12,7 @@ from ion.messaging.transport import Consumer, Delivery, QueueSpec
 from ion.process.endpoint.endpoint import Endpoint
 from ion.process.identity.desk import NotKnownYet, Receiver
 from ion.process.ops import Op
-from ion.process.serving.admitting import admitted
+from ion.process.serving.admission import admitted
 from ion.process.serving.arriving import incoming_call
 from ion.process.serving.source import Source
 

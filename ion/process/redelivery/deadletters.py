@@ -30,7 +30,7 @@ from ion.messaging.address import PROCESSES, Namespace
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Delivery, QueueInfo
 from ion.process.endpoint.endpoint import SEND_TIMEOUT, Endpoint
-from ion.process.redelivery.letter import (
+from ion.process.redelivery.dead_letter import (
     REPLAYED,
     DeadLetter,
     origin_of,

@@ -6,7 +6,7 @@
 - *buried*: a copy goes to the dead letters, with headers that say why.
 
 In each case the message itself is taken off its queue only when the broker has the copy, so that a
-death in between repeats it rather than losing it (see :mod:`ion.process.redelivery.moving`).
+death in between repeats it rather than losing it (see :mod:`ion.process.redelivery.republishing`).
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def later(call: Call, *, counted: bool = True, suspect: bool = False, wait: floa
     copy = _copy(call, delay, _attempt(attempt + (counted or call.delivery.redelivered)))
     call.endpoint.counts["retried" if counted else "deferred"] += 1
     exchange, _ = call.endpoint.namespace.retry_queue(delay, quorum=source.policy.replicated)
-    call.endpoint.mover.move(call.delivery, exchange.name, to, copy, again=suspect)
+    call.endpoint.republisher.move(call.delivery, exchange.name, to, copy, again=suspect)
 
 
 def back(call: Call) -> None:
@@ -129,7 +129,7 @@ def back(call: Call) -> None:
         return
     call.endpoint.counts["given back"] += 1
     copy = _copy(call, 0, _attempt(call.attempt + call.delivery.redelivered))
-    call.endpoint.mover.move(call.delivery, "", call.source.queue, copy)
+    call.endpoint.republisher.move(call.delivery, "", call.source.queue, copy)
 
 
 def bury(call: Call, error: IonError) -> None:
@@ -156,7 +156,7 @@ def bury(call: Call, error: IonError) -> None:
         "dead-by": call.process,
     }
     copy = _copy(call, 0, causes).replace(persistent=True)
-    call.endpoint.mover.move(call.delivery, call.endpoint.namespace.dlx, source.key, copy)
+    call.endpoint.republisher.move(call.delivery, call.endpoint.namespace.dlx, source.key, copy)
 
 
 def _attempt(number: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from ion.conversation.rpc import RPC
 from ion.messaging import codec
 from ion.messaging.envelope import MSGPACK, Envelope
 from ion.messaging.transport import Delivery, TransportState
-from ion.process.conversations.talking import Talking
+from ion.process.conversations.dialogue_context import DialogueContext
 from ion.process.endpoint import callstack
 from ion.process.endpoint.endpoint import Endpoint
 from ion.process.endpoint.unacked_answers import DONE
@@ -55,7 +55,7 @@ def _no_matter(error: IonError | None) -> None:
     """Take the outcome of an intermediate answer; the final one decides."""
 
 
-class IncomingCall(Talking, eq=False):
+class IncomingCall(DialogueContext, eq=False):
     """One message being handled.
 
     :ivar envelope: as it came in; ``headers``, ``body`` and ``content_type`` are its parts.

@@ -6,7 +6,7 @@ from typing import Any
 
 from ion.base.errors import ApplicationError, IonError, LifecycleError
 from ion.observe.context import current_call
-from ion.process.redelivery import repeats
+from ion.process.redelivery import redelivered
 from ion.process.serving import outcomes
 from ion.process.serving.incoming import IncomingCall
 
@@ -26,7 +26,7 @@ class Replying:
         """
         answer = msg.conclusion(content)
         if msg.source.inbox is not None and not msg.replied:
-            await repeats.remember(msg, answer)
+            await redelivered.remember(msg, answer)
         msg.conclude(answer)
 
     async def reply_err(self, msg: IncomingCall, error: Exception | str) -> None:

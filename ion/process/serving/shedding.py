@@ -8,7 +8,7 @@ from ion.base.errors import Unavailable
 from ion.process.redelivery import retrying
 from ion.process.serving.answering import RETRY_AFTER
 from ion.process.serving.incoming import IncomingCall
-from ion.process.serving.pressure import Pressure
+from ion.process.serving.retry_after import RetryAfter
 
 
 class Crowded(Protocol):
@@ -18,16 +18,16 @@ class Crowded(Protocol):
     mailbox: int
     concurrency: int
     _handled: int
-    _pressure: Pressure | None
+    _pressure: RetryAfter | None
 
     @property
     def waiting(self) -> int:
         """How many messages wait in the mailbox."""
 
 
-def measure(process: Crowded, now: float) -> Pressure:
+def measure(process: Crowded, now: float) -> RetryAfter:
     """Begin to measure how fast the process handles what waits, and return the measurement."""
-    process._pressure = Pressure(now, process._handled, process.concurrency)
+    process._pressure = RetryAfter(now, process._handled, process.concurrency)
     return process._pressure
 
 

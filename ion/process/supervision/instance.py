@@ -11,7 +11,7 @@ from typing import Any
 from ion.base.errors import IonError, StartError
 from ion.messaging import codec
 from ion.messaging.envelope import MSGPACK
-from ion.process.supervision.ending import End, text_of
+from ion.process.supervision.exit_reason import End, text_of
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from ion.base import lifecycle
 from ion.messaging.envelope import Envelope
 from ion.process.ops import Op
 from ion.process.serving.source import Source
-from ion.process.supervision.ending import DownNotice
+from ion.process.supervision.exit_reason import DownNotice
 
 if TYPE_CHECKING:
     from ion.process.process import Process

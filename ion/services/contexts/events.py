@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ion.process.events import Event
-from ion.process.events.naming import word
+from ion.process.events.topics import word
 
 _LONGEST = 160  # bytes of an origin as a word of a topic
 

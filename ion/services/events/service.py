@@ -21,9 +21,9 @@ from ion.base.errors import (
     InvalidRequest,
     Unavailable,
 )
-from ion.process.events.eventing import MARKS
-from ion.process.events.naming import POINT
 from ion.process.events.repository import REPOSITORY, Filed, Found, Place
+from ion.process.events.subscription import MARKS
+from ion.process.events.topics import POINT
 from ion.process.service import Service
 from ion.process.storeerrors import answering
 from ion.services.events import model

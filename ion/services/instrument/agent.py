@@ -20,7 +20,7 @@ import msgspec
 from ion.base.errors import ApplicationError, ConfigurationError, IonError
 from ion.base.ids import checked_name
 from ion.process.events import types
-from ion.process.supervision.ending import DownNotice
+from ion.process.supervision.exit_reason import DownNotice
 from ion.services.instrument import machine
 from ion.services.instrument.batching import Batch
 from ion.services.instrument.events import AgentCommandDone, AgentErrorRaised

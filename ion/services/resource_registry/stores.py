@@ -22,7 +22,7 @@ import msgspec
 
 from ion.base.errors import Conflict, InvalidRequest, NotFound
 from ion.process.events.event import path_of
-from ion.process.events.naming import word
+from ion.process.events.topics import word
 from ion.process.events.types import ResourceLifecycleChanged
 from ion.process.mailroom.contention import Contended
 from ion.process.pubsub.topics import MAX_TOPIC

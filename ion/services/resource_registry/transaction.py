@@ -11,8 +11,8 @@ from ion.base import clock
 from ion.base.errors import BadRequest, Conflict, ContentTooLarge, InvalidRequest, NotFound
 from ion.observe.context import current_call
 from ion.process.events.event import Event
-from ion.process.events.naming import POINT
-from ion.process.events.telling import told
+from ion.process.events.publishing import told
+from ion.process.events.topics import POINT
 from ion.process.events.types import (
     AssociationCreated,
     AssociationEvent,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ion.base.errors import InvalidRequest, IonError
 from ion.process.endpoint.endpoint import Endpoint
-from ion.process.events.naming import POINT
-from ion.process.events.telling import told
+from ion.process.events.publishing import told
+from ion.process.events.topics import POINT
 from ion.process.events.types import TimerFired
 from ion.process.mailroom.unit import Unit
 from ion.services.scheduler.model import Firing, Task

@@ -9,7 +9,7 @@ import msgspec
 from ion.base import clock
 from ion.base.errors import Conflict
 from ion.base.ids import new_mark
-from ion.process.granules.turns import Place
+from ion.process.granules.consumer_lease import Place
 from ion.stores.store import ABSENT, Datastore, Store
 
 STORE = "stream_positions"

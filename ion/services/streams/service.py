@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 
 from ion.base.errors import ConfigurationError, Conflict, InvalidRequest, NotFound
+from ion.process.granules.consumer_lease import LEASE, Place
 from ion.process.granules.definition import StreamDefinition
-from ion.process.granules.turns import LEASE, Place
 from ion.process.service import Service
 from ion.process.storeerrors import answering
 from ion.services.streams.checkpoints import Checkpoints

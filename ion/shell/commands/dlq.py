@@ -14,6 +14,7 @@ from ion.base.masking import masked
 from ion.messaging.address import PROCESSES
 from ion.process.connection import Connection
 from ion.process.endpoint.endpoint import SEND_TIMEOUT
+from ion.process.redelivery.dead_letter import DeadLetter
 from ion.process.redelivery.deadletters import (
     DeadLetterQueue,
     key_of,
@@ -22,7 +23,6 @@ from ion.process.redelivery.deadletters import (
     purge,
     replay,
 )
-from ion.process.redelivery.letter import DeadLetter
 from ion.shell import exits
 from ion.shell.commandline.options import Options
 from ion.shell.commands.system import ANSWERS_WITHIN, Info, ask, names

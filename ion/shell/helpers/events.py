@@ -9,8 +9,8 @@ from ion.shell.helpers.places import Place
 from ion.shell.render import Table, moment
 
 if TYPE_CHECKING:
+    from ion.process.events.publishing import EventPublishing
     from ion.process.events.repository import Filed
-    from ion.process.events.telling import Telling
     from ion.services.events.client import EventsClient
 
 SHOWN = 20
@@ -59,7 +59,7 @@ class Events:
     async def tell(self, origin: str, description: str = "", sub_type: str = "") -> str:
         """Publish an event without a type of its own; return its id."""
         event = Event(origin=origin, description=description, sub_type=sub_type)
-        caller = cast("Telling", self._place.caller)  # a container, or a connection to one
+        caller = cast("EventPublishing", self._place.caller)  # a container, or a connection to one
         return (await caller.publish_event(event)).id
 
     def __repr__(self) -> str:

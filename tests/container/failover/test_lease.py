@@ -113,12 +113,12 @@ async def test_it_is_held_for_longer_than_its_grace(house):
     one = await house.move_in(grace=0.5)
     await bid(one, grace=0.5)
     await until(lambda: one.held)
-    tenure = one.tenure()
+    held_lease = one.held_lease()
     end = asyncio.get_running_loop().time() + 1.2
     while asyncio.get_running_loop().time() < end:
         await asyncio.sleep(0.02)
     await until(lambda: one.held)
-    assert tenure.token >= house.tokens[0]
+    assert held_lease.token >= house.tokens[0]
 
 
 async def test_after_its_holder_vanished_another_one_has_it(house):
@@ -238,19 +238,19 @@ async def test_a_blocked_loop_ends_the_hold_before_anything_else(house):
     keeper = await house.move_in()
     await bid(keeper)
     await until(lambda: keeper.held)
-    tenure = keeper.tenure()
+    held_lease = keeper.held_lease()
     order: list[str] = []
     loop = asyncio.get_running_loop()
     waiter = loop.create_task(asyncio.sleep(0.01))
     waiter.add_done_callback(lambda _: order.append(house.book[-1][0]))
     await asyncio.sleep(0)
     time.sleep(GRACE)  # noqa: ASYNC251 - as bad code does
-    assert not tenure.held
+    assert not held_lease.held
     await waiter
     await until(lambda: order)
     assert order == ["-c0"]  # what the task did next came after the end
     await until(lambda: keeper.held)  # nobody else is there: it has it again
-    assert not tenure.held or tenure.token <= keeper.token.number
+    assert not held_lease.held or held_lease.token <= keeper.token.number
     assert house.tokens == sorted(set(house.tokens))
 
 

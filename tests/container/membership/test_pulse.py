@@ -13,7 +13,7 @@ from ion import Container, Process
 from ion.container.membership.membership import Beat
 from ion.messaging import codec
 from ion.messaging.envelope import Envelope
-from ion.process.supervision.ending import DownNotice
+from ion.process.supervision.exit_reason import DownNotice
 from tests.journeys.faults.conftest import fleet  # noqa: F401 - a fixture
 from tests.process.supervised import until
 

@@ -15,7 +15,7 @@ from ion.messaging import codec
 from ion.messaging.envelope import Envelope
 from ion.process.events import Event
 from ion.process.events.event import content_of, event_from, path_of
-from ion.process.events.naming import selection, topic_of, word
+from ion.process.events.topics import selection, topic_of, word
 from ion.process.events.types import ResourceEvent, ResourceModified
 from ion.process.redelivery import deadletters
 from tests.process.hearing import Hurricane, Storm, Weather, listen, until

@@ -12,7 +12,7 @@ import pytest
 
 from ion import Container, Process, Service
 from ion.process.events import logs
-from ion.process.events.handing import Handing
+from ion.process.events.background_publisher import BackgroundPublisher
 from ion.process.events.types import LogError, LogEvent, LogWarning
 from tests.process.hearing import Storm, Weather, listen, until
 
@@ -131,7 +131,7 @@ async def test_one_that_cannot_be_told_takes_no_other_with_it():
     """A name of a file, in what is logged, need not be text; nor need fields be plain data."""
     async with Container("memory://", config={"events.lifecycle": "off"}) as container:
         listener = await listen(container, of=Weather)
-        handing = Handing(container.endpoint, "events of a test", 10)
+        handing = BackgroundPublisher(container.endpoint, "events of a test", 10)
         for event in (
             Weather(origin="first"),
             Weather(origin="odd", description=os.fsdecode(b"no file \xff")),

@@ -9,12 +9,12 @@ import pytest
 
 from ion.base.errors import BadRequest, Unavailable
 from ion.process.events import Event, queue
+from ion.process.events.publishing import EventPublishing
 from ion.process.events.queue import EventQueue
-from ion.process.events.telling import Telling
 from tests.process.hearing import until
 
 
-class Teller(Telling):
+class Teller(EventPublishing):
     """Tells of events where the broker is there; refuses those without an origin."""
 
     def __init__(self) -> None:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from ion.messaging.memory.exchange import matches, words
 from ion.process.events import Event
 from ion.process.events.event import content_of, path_of
-from ion.process.events.naming import selection, topic_of
 from ion.process.events.replaying import Start, _asked
+from ion.process.events.topics import selection, topic_of
 from ion.services.events.log import EventLog
 from ion.services.events.model import INDICES, Wanted, arrived, filed, query_of
 from ion.stores.opening import open_datastore

@@ -65,7 +65,7 @@ async def on_the_ladder(container: Container, process: Frail, count: int, times:
     for n in range(count):
         await container.send(process.service_name, "fail", {"n": n, "times": times})
     await until(lambda: container.endpoint.counts["retried"] == before + count)
-    await until(lambda: not container.endpoint.mover.waiting)
+    await until(lambda: not container.endpoint.republisher.waiting)
 
 
 async def test_attempts_as_on_the_other_ladder(bus: Bus) -> None:

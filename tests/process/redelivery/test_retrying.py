@@ -191,7 +191,7 @@ async def test_a_ladder_that_was_deleted_is_made_again(bus: Bus, what: str) -> N
                 await container.transport.delete_exchange(name)
         await container.send("brittle", "fail", {"times": 2}, confirm=False)
         await until(lambda: len(process.seen) == 3)
-        await until(lambda: not container.endpoint.mover.waiting)
+        await until(lambda: not container.endpoint.republisher.waiting)
         assert await is_empty(container, "test.brittle")
 
 
@@ -200,8 +200,8 @@ async def test_a_queue_for_dead_letters_that_was_deleted_is_made_again(bus: Bus)
         await spawned(container)
         await container.transport.delete_queue("test.brittle.dlq")
         await container.send("brittle", "fail", {"code": 400})
-        await until(lambda: container.endpoint.mover.waiting)
-        await until(lambda: not container.endpoint.mover.waiting)
+        await until(lambda: container.endpoint.republisher.waiting)
+        await until(lambda: not container.endpoint.republisher.waiting)
         [letter] = await dead_letters(container, "brittle", 1)
         assert letter.envelope.headers["cause-code"] == 400
 
@@ -223,7 +223,7 @@ async def test_a_full_ladder_makes_messages_wait_where_they_are(bus: Bus) -> Non
         await container.transport.declare_queue(spec)
         await container.transport.bind("test.retry.20", "test.retry.20", "#")
         await container.send("brittle", "fail", {"times": 1})
-        await until(lambda: container.endpoint.mover.waiting)
+        await until(lambda: container.endpoint.republisher.waiting)
         assert len(process.seen) == 1
         await container.transport.delete_queue("test.retry.20")  # and there is room again
         await until(lambda: len(process.seen) == 2)

@@ -22,7 +22,7 @@ from ion import (
     Service,
     StartError,
 )
-from ion.process.supervision.ending import DownNotice, End
+from ion.process.supervision.exit_reason import DownNotice, End
 
 FOREVER = 600.0
 

@@ -17,7 +17,7 @@ import pytest
 from ion import Container, connect
 from ion.messaging import codec
 from ion.messaging.envelope import JSON, MSGPACK, Envelope
-from ion.process.redelivery.letter import read
+from ion.process.redelivery.dead_letter import read
 from ion.shell.commands.dlq import content_text, keys_of, letter_table, letters_table, writable
 from ion.shell.helpers.helpers import Helpers
 from ion.shell.render import to_json

@@ -26,7 +26,7 @@ from ion.process.supervision.actions import (
 )
 from ion.process.supervision.children import Phase
 from ion.process.supervision.decisions import ENDED, NORMAL, Supervision
-from ion.process.supervision.ending import STOPPED, End, text_of
+from ion.process.supervision.exit_reason import STOPPED, End, text_of
 from ion.process.supervision.instance import Instance
 from ion.process.supervision.requests import DOWN, UP, Requests
 from ion.process.supervision.spec import ChildSpec
@@ -34,7 +34,7 @@ from ion.process.supervision.spec import ChildSpec
 log = logging.getLogger(__name__)
 
 
-class Driving(Process):
+class Driver(Process):
     """Base of supervisors: it drives the decisions of one :class:`Supervision`."""
 
     _is_hurried = False  # its children's hooks have limits of their own

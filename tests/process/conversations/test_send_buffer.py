@@ -10,7 +10,7 @@ import pytest
 from ion.base.errors import IonError, Unavailable, Unroutable
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Settled
-from ion.process.conversations.unsent import Unsent
+from ion.process.conversations.send_buffer import SendBuffer
 
 
 class Broker:
@@ -48,9 +48,9 @@ def broker() -> Broker:
     return Broker()
 
 
-async def boxed(broker: Broker, *, patient: bool, count: int = 3) -> Unsent:
+async def boxed(broker: Broker, *, patient: bool, count: int = 3) -> SendBuffer:
     loop = asyncio.get_running_loop()
-    unsent = Unsent(loop, broker.publish, broker.changed, patient=patient)
+    unsent = SendBuffer(loop, broker.publish, broker.changed, patient=patient)
     for number in range(2, 2 + count):
         unsent.send(number, Envelope(str(number)))
     return unsent
@@ -89,7 +89,7 @@ async def test_a_connection_that_is_away_is_asked_again_and_again(broker: Broker
         else:
             broker.publish(envelope, settled)
 
-    unsent = Unsent(asyncio.get_running_loop(), away, broker.changed, patient=False)
+    unsent = SendBuffer(asyncio.get_running_loop(), away, broker.changed, patient=False)
     unsent.send(2, Envelope("2"))
     unsent.send(3, Envelope("3"))
     await until(lambda: broker.sent)

@@ -14,14 +14,14 @@ from ion.process.endpoint.interception import checked_message_id
 from ion.process.events.event import Event, is_within, path_of
 from ion.process.events.expecting import Expected
 from ion.process.events.fields import checked_content
-from ion.process.events.naming import POINT, selection, topic_of
+from ion.process.events.topics import POINT, selection, topic_of
 from ion.process.pubsub import publishing
 
 E = TypeVar("E", bound=Event)
 _set = msgspec.structs.force_setattr
 
 
-class Telling:
+class EventPublishing:
     """The surface for events of containers, processes and connections."""
 
     _endpoint: Endpoint

@@ -1,4 +1,4 @@
-"""Handing over: events that nobody waits for, in order, to a broker that may be away."""
+"""Publishing events that nobody waits for, in order, to a broker that may be away."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ion.messaging.envelope import Envelope
 from ion.observe.context import current_call
 from ion.process.endpoint.endpoint import Endpoint
 from ion.process.events.event import Event
-from ion.process.events.naming import POINT
-from ion.process.events.telling import told
+from ion.process.events.publishing import told
+from ion.process.events.topics import POINT
 from ion.process.pubsub.topics import addressed
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ PAUSE = 1.0  # seconds before a broker that is away is asked again
 hushed: ContextVar[bool] = ContextVar("hushed", default=False)  # what is said here is not told of
 
 
-class Handing:
+class BackgroundPublisher:
     """Hands events to the broker, without asking whether it took them.
 
     :param title: of its task, and of the count of what was dropped.
@@ -38,7 +38,7 @@ class Handing:
         self._most = most
         self._waiting: deque[tuple[str, Event, dict[str, Any]]] = deque()
         self._tasks = Tasks(title)
-        self._handing: asyncio.Task[None] | None = None
+        self._publishing: asyncio.Task[None] | None = None
 
     def put(self, event: Event) -> None:
         """Have an event told; never waits, never raises."""
@@ -51,13 +51,15 @@ class Handing:
             self._waiting.popleft()
             self._endpoint.counts[f"{self._title} dropped"] += 1
         self._waiting.append((topic, event, content))
-        if (self._handing is None or self._handing.done()) and not self._tasks.stopping.is_set():
-            self._handing = self._tasks.start(self._hand_over(), "events")
+        if (
+            self._publishing is None or self._publishing.done()
+        ) and not self._tasks.stopping.is_set():
+            self._publishing = self._tasks.start(self._hand_over(), "events")
 
     async def close(self, moment: float = 0.0) -> None:
         """Give what is left a moment, in seconds, and end. Never raises."""
-        if self._handing is not None and moment:
-            await asyncio.wait({self._handing}, timeout=moment)
+        if self._publishing is not None and moment:
+            await asyncio.wait({self._publishing}, timeout=moment)
         await self._tasks.stop()
 
     async def _hand_over(self) -> None:

@@ -1,4 +1,4 @@
-"""Messages that were delivered before: what is done so that nothing is handled twice for nothing.
+"""Redelivered messages: what is done so that nothing is handled twice for nothing.
 
 The broker delivers a message again when the connection or the container that had it is gone. It
 cannot say whether the message was begun, done, or only waiting.

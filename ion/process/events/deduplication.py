@@ -1,4 +1,4 @@
-"""The seam: where what a repository replays meets what is heard as it comes. Pure.
+"""No event twice, where what a repository replays meets what is heard as it comes. Pure.
 
 An event may come both ways. By its id it is known which way it was heard first, and dropped when it
 comes the other way. What was told before the subscription's queue was bound, and came to the
@@ -10,8 +10,8 @@ from __future__ import annotations
 SLACK = 1.0  # seconds that the clocks of publishers may be behind
 
 
-class Seam:
-    """What was heard on both sides of a seam.
+class Deduplication:
+    """What was heard either way: replayed, and as it came.
 
     :param mark: id of the event that was told when the queue was bound.
     :param bound: when that was, seconds since 1970, UTC.

@@ -12,7 +12,7 @@ from ion.base.errors import Unavailable
 from ion.messaging.address import Namespace
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import TransportState
-from ion.process.redelivery.moving import Mover
+from ion.process.redelivery.republishing import Republisher
 
 
 class Full:
@@ -28,11 +28,11 @@ async def test_a_full_queue_is_told_of_once_however_many_messages_wait(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     transport: Any = Full()
-    mover = Mover(transport, Namespace("test"), asyncio.get_running_loop())
+    republisher = Republisher(transport, Namespace("test"), asyncio.get_running_loop())
     for number in range(100):
         delivery: Any = SimpleNamespace(lost=False, settled=False)
-        mover.move(delivery, "test.dlx", f"queue-{number % 2}", Envelope("op"))
-    assert mover.waiting == 100
+        republisher.move(delivery, "test.dlx", f"queue-{number % 2}", Envelope("op"))
+    assert republisher.waiting == 100
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert [text.count("is full") for text in warnings] == [1, 1]  # one for each queue
     transport.state = TransportState.CLOSED

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ion.process.identity.identity import Identity
 
 
-class Bearing(CallContext, eq=False, kw_only=True):
+class AuthContext(CallContext, eq=False, kw_only=True):
     """A call that may bear a token.
 
     :ivar identity: who it is made for, checked; None: nobody who is known.

@@ -1,4 +1,4 @@
-"""Tenure: what a process of a failover app sees of the lease that it runs under."""
+"""The lease that a process of a failover app runs under, as the process sees it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ion.process.serving import incoming
 from ion.process.serving.source import Source
 
 
-class Tenure:
+class HeldLease:
     """The lease that an app runs under: ``self.lease`` of its processes.
 
     :ivar token: the fencing token: greater than that of whoever held the lease before. Give it to
@@ -50,7 +50,7 @@ class Tenure:
 
 
 # The lease under which processes are spawned that have no parent; set while an app starts.
-current_lease: ContextVar[Tenure | None] = ContextVar("current_lease", default=None)
+current_lease: ContextVar[HeldLease | None] = ContextVar("current_lease", default=None)
 
 
 def silence(process: Any) -> None:

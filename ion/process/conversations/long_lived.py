@@ -15,7 +15,7 @@ from ion.messaging import codec
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Settled
 from ion.observe.context import current_call
-from ion.process.conversations.unsent import Unsent
+from ion.process.conversations.send_buffer import SendBuffer
 from ion.process.endpoint.calls import OutgoingCall, later_message, way_to
 from ion.process.endpoint.endpoint import Endpoint
 
@@ -25,7 +25,7 @@ NOWHERE: Any = None
 ENDS = frozenset({c.FAILURE, c.REFUSE, c.CANCEL})
 
 
-class LastingCall(OutgoingCall, eq=False):
+class LongLivedCall(OutgoingCall, eq=False):
     """The initiator's end of a conversation that lasts as long as somebody says something.
 
     It is closed, and out of the endpoint's table, as soon as it is over, whoever looks at it.
@@ -43,11 +43,11 @@ class LastingCall(OutgoingCall, eq=False):
     silence: float = 0.0
     limit: float = FOREVER
     said: int = 1
-    unsent: Unsent = NOWHERE
+    unsent: SendBuffer = NOWHERE
 
     def __post_init__(self) -> None:
         """See to its end: an answer may come before :meth:`Endpoint.begin` returns."""
-        self.unsent = Unsent(self.endpoint.loop, self._publish, self.wake, patient=True)
+        self.unsent = SendBuffer(self.endpoint.loop, self._publish, self.wake, patient=True)
         context = current_call.get()
         if context is not None and context.deadline:
             self.limit = context.deadline

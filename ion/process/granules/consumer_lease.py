@@ -46,7 +46,7 @@ class Place(msgspec.Struct, frozen=True):
     tries: int = 0
 
 
-class Turn:
+class ConsumerLease:
     """The turn of one subscription among those of its name.
 
     :ivar is_mine: whether it is its turn.

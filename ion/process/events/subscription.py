@@ -1,4 +1,4 @@
-"""What a process needs to hear of events; :mod:`ion.process.events.telling` has how to tell.
+"""What a process needs to hear of events; :mod:`ion.process.events.publishing` has how to tell.
 
 It is mixed into :class:`~ion.process.process.Process`, and needs no ``__init__``.
 """
@@ -11,9 +11,9 @@ from typing import Any, cast
 
 from ion.base.errors import BadRequest, LifecycleError
 from ion.process.events.event import Event
-from ion.process.events.hearing import event_op
-from ion.process.events.naming import POINT, selection
+from ion.process.events.ops import event_op
 from ion.process.events.replaying import Hearer, Replay, ReplayBegun, Start
+from ion.process.events.topics import POINT, selection
 from ion.process.pubsub.subscription import MADE, Subscribing, Subscription
 
 MARKS = selection(ReplayBegun).pattern
@@ -80,7 +80,7 @@ class EventSubscription:
         return repr(self._plain)
 
 
-class Eventing(Subscribing):
+class EventSubscribing(Subscribing):
     """The surface for events of a process."""
 
     async def subscribe_events(

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from ion.base.errors import ApplicationError
-from ion.process.serving.bearing import Bearing
+from ion.process.serving.auth_context import AuthContext
 
 
 class Talk(Protocol):
@@ -30,7 +30,7 @@ class Talk(Protocol):
         """Iterate what the other side says, until it ends the conversation."""
 
 
-class Talking(Bearing, eq=False, kw_only=True):
+class DialogueContext(AuthContext, eq=False, kw_only=True):
     """A call whose handler may talk with the initiator, where that has begun to converse.
 
     :ivar talk: None in any other protocol than ``generic``.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ion.process.serving.pressure import Pressure
+from ion.process.serving.retry_after import RetryAfter
 
 
 @pytest.mark.parametrize(
@@ -22,20 +22,20 @@ from ion.process.serving.pressure import Pressure
 def test_it_is_told_by_what_was_handled(
     elapsed: float, done: int, waiting: int, told: float
 ) -> None:
-    assert Pressure(100.0, 50).retry_after(100.0 + elapsed, 50 + done, waiting) == told
+    assert RetryAfter(100.0, 50).retry_after(100.0 + elapsed, 50 + done, waiting) == told
 
 
 def test_those_handled_together_share_the_time() -> None:
-    assert Pressure(0.0, 0, concurrency=4).retry_after(2.0, 0, 10) == 5.0
+    assert RetryAfter(0.0, 0, concurrency=4).retry_after(2.0, 0, 10) == 5.0
 
 
 def test_it_follows_a_change() -> None:
-    pressure = Pressure(0.0, 0)
+    pressure = RetryAfter(0.0, 0)
     assert pressure.retry_after(10.0, 1000, 100) == 1.0
     assert pressure.retry_after(20.0, 1100, 100) == 10.0  # ten times as slow since then
 
 
 def test_what_was_known_stays_while_nothing_new_is_seen() -> None:
-    pressure = Pressure(0.0, 0)
+    pressure = RetryAfter(0.0, 0)
     assert pressure.retry_after(6.0, 600, 100) == 1.0
     assert pressure.retry_after(6.01, 600, 100) == 1.0

@@ -22,7 +22,7 @@ FLUSHED = 0.005  # seconds in which an ack has left this OS process
 SELDOM = 60.0  # seconds between two lines of the log on one queue that takes no copies
 
 
-class Mover:
+class Republisher:
     """Moves the messages of one endpoint.
 
     :ivar waiting: how many copies the broker has not taken yet, and are tried again.

@@ -1,4 +1,4 @@
-"""Hearing a stream from what is kept of it: from some place on, and then what comes.
+"""Catching up with a stream: from some place of what is kept of it on, and then what comes.
 
 All comes from the service ``streams``, in the order that it keeps, so there is no seam between what
 was and what is: nothing is missing there, and nothing comes twice. Where the service is away, it
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from ion.base.errors import ApplicationError, IonError, ReceivedError, Refused
 from ion.messaging.envelope import MSGPACK, Envelope
+from ion.process.granules.consumer_lease import SERVICE, ConsumerLease
 from ion.process.granules.names import OP, POINT, escaped
 from ion.process.granules.ops import OFFSET
-from ion.process.granules.turns import SERVICE, Turn
 from ion.process.redelivery import retrying
 from ion.process.serving.arriving import incoming_call
 from ion.process.serving.incoming import IncomingCall
@@ -35,14 +35,14 @@ AHEAD = 16  # granules in hand
 NOT_FOUND = 404
 
 
-class Following:
+class CatchUp:
     """Brings a process the granules behind an offset, one after the other, through its mailbox.
 
     :param source: what they come as; its handler takes them, and its policy says how hard they are
         tried.
     :param since: seconds since 1970; None: from the offset alone.
     :param ahead: how many granules may be in hand.
-    :param turn: among others of the same name; None: there are none.
+    :param lease: among others of the same name; None: there are none.
     :ivar offset: of the granule that came last.
     """
 
@@ -55,7 +55,7 @@ class Following:
         after: int,
         since: float | None,
         ahead: int = AHEAD,
-        turn: Turn | None = None,
+        lease: ConsumerLease | None = None,
     ) -> None:
         self.offset = after
         self._begins = after, since
@@ -69,7 +69,7 @@ class Following:
         self._ready: deque[_Delivery] = deque()  # of these, what is to be put into the mailbox
         self._some = asyncio.Event()
         self._not_before = 0.0  # on the loop's clock: what failed is not tried again earlier
-        self._turn = turn
+        self._lease = lease
         self._tries = 0  # at the next granule, that have killed whoever made them
         self._alone = 0  # so many are tried one at a time: one of them may be why
         self._mark = stream  # what the ids of its messages begin with
@@ -84,7 +84,7 @@ class Following:
     @property
     def _is_others(self) -> bool:
         """Whether what comes is for another one."""
-        return self.is_over or (self._turn is not None and not self._turn.is_mine)
+        return self.is_over or (self._lease is not None and not self._lease.is_mine)
 
     def begin(self) -> None:
         """Begin.
@@ -95,8 +95,8 @@ class Following:
         run = self._process.run
         self._tasks.append(run(self._run(), title, own=True))
         self._tasks.append(run(self._give_ready(), f"{title}, in order", own=True))
-        if self._turn is not None:
-            self._tasks.append(run(self._turn.keep(self._drop), f"turn at {title}", own=True))
+        if self._lease is not None:
+            self._tasks.append(run(self._lease.keep(self._drop), f"lease of {title}", own=True))
 
     def cancel(self) -> None:
         """Begin no more; the next one has its turn when what is at work is over. Again: nothing."""
@@ -142,8 +142,8 @@ class Following:
                 failures = failures + 1 if self.offset == before else 1
                 await asyncio.sleep(PAUSES[min(failures, len(PAUSES)) - 1])
         finally:
-            if self._turn is not None:
-                await self._process._endpoint.best_effort.tell(self._turn.leave())
+            if self._lease is not None:
+                await self._process._endpoint.best_effort.tell(self._lease.leave())
 
     async def _ran_out(self) -> bool:
         """Follow the stream for as long as that goes; return whether there is none any more."""
@@ -161,9 +161,9 @@ class Following:
 
     async def _come(self) -> None:
         """Return when it is this one's turn, and its place is known."""
-        if self._turn is None or self._turn.is_mine:
+        if self._lease is None or self._lease.is_mine:
             return
-        place = await self._turn.come()
+        place = await self._lease.come()
         after, self._mark = place.after, f"{self._stream} {place.born}"
         self._tries, self._alone = place.tries, self._ahead if place.tries else 0
         self.offset, self._since = self._begins if after is None else (after, None)
@@ -180,9 +180,9 @@ class Following:
                 if item["granule"] is None:
                     continue
                 await self._hands.acquire()
-                if self._turn is not None and self._alone:
+                if self._lease is not None and self._alone:
                     self._alone -= 1
-                    await self._turn.noted(lambda: not self._hand)
+                    await self._lease.noted(lambda: not self._hand)
                 if self._is_others:
                     return
                 self._arrive(item["offset"], item["granule"])
@@ -276,8 +276,8 @@ class Following:
             return
         del self._hand[delivery.offset]
         self._hands.release()
-        if self._turn is not None:
-            self._turn.handled(next(iter(self._hand)) - 1 if self._hand else self.offset)
+        if self._lease is not None:
+            self._lease.handled(next(iter(self._hand)) - 1 if self._hand else self.offset)
         if self._ends:
             self._end_if_idle()
 
@@ -296,28 +296,28 @@ class _Delivery:
     :ivar is_given: whether it is in the mailbox, or at work.
     """
 
-    __slots__ = ("_following", "envelope", "exchange", "is_given", "key", "offset", "settled")
+    __slots__ = ("_catch_up", "envelope", "exchange", "is_given", "key", "offset", "settled")
     redelivered = False
 
-    def __init__(self, following: Following, offset: int, envelope: Envelope) -> None:
-        self._following = following
+    def __init__(self, catch_up: CatchUp, offset: int, envelope: Envelope) -> None:
+        self._catch_up = catch_up
         self.envelope = envelope
         self.offset = offset
         self.exchange = POINT
-        self.key = escaped(following._stream)
+        self.key = escaped(catch_up._stream)
         self.is_given = False
         self.settled = False
 
     @property
     def lost(self) -> bool:
         """Whether it comes again, in the next one's turn, and is not to be sent elsewhere."""
-        return self._following.is_over
+        return self._catch_up.is_over
 
     def ack(self) -> None:
         """Take note that it was handled, unless it is to be tried again."""
         if self.is_given and not self.settled:
             self.settled = True
-            self._following._handled(self)
+            self._catch_up._handled(self)
 
     def nack(self, *, requeue: bool) -> None:
         """Take note that it cannot be handled: see :meth:`Delivery.nack`."""

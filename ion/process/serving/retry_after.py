@@ -11,7 +11,7 @@ TOO_SHORT = 0.1  # seconds in which it says nothing that no message was handled
 WINDOW = 5.0  # seconds that a measurement covers
 
 
-class Pressure:
+class RetryAfter:
     """A measurement of how fast a process handles its messages while it is busy.
 
     :param now: seconds, on any clock that is used throughout.

@@ -1,4 +1,4 @@
-"""Hearing of events: a method of a process as what the messages of a subscription are bound to."""
+"""Handlers of events, as ops: a method that the messages of a subscription are bound to."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ion.base import clock
 from ion.base.errors import BadRequest
 from ion.messaging import codec
 from ion.messaging.envelope import Envelope
+from ion.process.events.deduplication import Deduplication
 from ion.process.events.event import Event, event_from, is_within, path_in
-from ion.process.events.naming import Selection
-from ion.process.events.seam import Seam
+from ion.process.events.topics import Selection
 from ion.process.ops import Arguments, Op
 from ion.process.pubsub.subscription import handler_of
 from ion.process.pubsub.topics import MAX_TOPIC
@@ -36,7 +36,7 @@ class EventOp(Op):
         self.raw = False
         self.streams = False
         self.method = self._hear
-        self.seam: Seam | None = None
+        self.seam: Deduplication | None = None
         self._handler = handler
         self._known = known
         self._selection = wanted

@@ -1,4 +1,4 @@
-"""A process that begins nothing, while messages that came again are moved to the ladder.
+"""Pausing: a process begins nothing, while messages that came again are moved to the ladder.
 
 What kills the OS process in the middle of that doubles what is being moved: the broker has the
 copies already, and delivers the messages once more. Where many are moved, and one beside them kills
@@ -12,10 +12,10 @@ import functools
 from typing import Protocol
 
 from ion.base import lifecycle
-from ion.process.redelivery.moving import Mover
+from ion.process.redelivery.republishing import Republisher
 
 
-class Holdable(Protocol):
+class Pausable(Protocol):
     """A process, as it is seen here."""
 
     concurrency: int
@@ -33,18 +33,18 @@ class Holdable(Protocol):
         """Begin what waits."""
 
 
-def hold(process: Holdable, mover: Mover) -> None:
+def pause(process: Pausable, republisher: Republisher) -> None:
     """Let ``process`` begin nothing more until all is moved; nothing where nothing is.
 
     All its hands count as full meanwhile, so that the path of other messages needs no look at this.
     """
-    if mover.moving and not process._held:
+    if republisher.moving and not process._held:
         process._held = True
         process._active += process.concurrency
-        mover.when_still(functools.partial(_let_go, process))
+        republisher.when_still(functools.partial(_let_go, process))
 
 
-def _let_go(process: Holdable) -> None:
+def _let_go(process: Pausable) -> None:
     process._held = False
     process._active -= process.concurrency
     if process._state == lifecycle.ACTIVE and process.waiting and not process._draining:

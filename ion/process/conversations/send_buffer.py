@@ -1,4 +1,4 @@
-"""What one side says in a conversation that lasts, until the broker has it: in order, none lost.
+"""What one side of a conversation has sent, until the broker has it: in order, none lost.
 
 What the broker did not confirm, as its connection was lost, is sent again, in its order and before
 anything else; the other side knows by its number what it gets twice.
@@ -17,7 +17,7 @@ from ion.messaging.transport import Settled
 PAUSE = 0.05  # seconds before what the broker did not take is sent again
 
 
-class Unsent:
+class SendBuffer:
     """Messages on their way.
 
     :param publish: sends one, and settles it; never raises.
