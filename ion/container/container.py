@@ -42,7 +42,7 @@ from ion.messaging.transport import Transport
 from ion.process.calling import Calling
 from ion.process.connection import endpoint_for, transport_for
 from ion.process.endpoint.endpoint import Endpoint
-from ion.process.identity.own import Own, with_token
+from ion.process.identity.credentials import Credentials, with_token
 from ion.process.process import Process
 from ion.process.serving.workers import Workers
 from ion.process.supervision.exit_reason import STOPPED, End, Guardian
@@ -371,8 +371,10 @@ class Container(Calling, ProcessHost, Conditioned):
         self.endpoint = self._endpoint = endpoint
         if endpoint.permission is not None:
             await endpoint.permission.establish()
-        await endpoint.desk.establish()
-        own = self._own = Own(self.settings.identity, endpoint, self.sysname, is_host=True)
+        await endpoint.authenticator.establish()
+        own = self._credentials = Credentials(
+            self.settings.identity, endpoint, self.sysname, is_host=True
+        )
         self._rooms.push_async_callback(own.close)
         await own.open()
         await police(self)

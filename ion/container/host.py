@@ -12,7 +12,7 @@ from ion.container.membership.notices import Notices
 from ion.container.storeroom import StoreRoom
 from ion.container.terminator import Terminator
 from ion.process.mailroom.mailroom import Mailroom
-from ion.process.policy.policing import Policing
+from ion.process.policy.active_rules import ActiveRules
 from ion.process.process import Process
 from ion.process.pubsub.subscription import HEARD, Subscription
 from ion.stores.store import Datastore
@@ -35,7 +35,7 @@ class _Rooms(Protocol):
 class ProcessHost:
     """The orders of processes to their container; processes have methods of the same names."""
 
-    policing: Policing | None = None
+    active_rules: ActiveRules | None = None
 
     async def subscribe(
         self: _Rooms,

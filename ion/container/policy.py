@@ -1,4 +1,4 @@
-"""Policy in a container: the gate is up before anything arrives, and a process keeps its rules."""
+"""Policy in a container: the interceptor is there before anything arrives, and a process keeps its rules."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from ion.base.errors import IonError, LifecycleError
 from ion.base.settings import Settings
 from ion.process.endpoint.endpoint import Endpoint
+from ion.process.policy.active_rules import ActiveRules
 from ion.process.policy.keeper import PolicyKeeper
-from ion.process.policy.policing import Policing
 from ion.process.process import Process
 from ion.process.supervision.exit_reason import End, Guardian
 
@@ -22,13 +22,13 @@ PAUSE = 1.0  # seconds before a keeper that has ended is started again
 class Policed(Protocol):
     """What is asked of a container here.
 
-    :ivar policing: its rules; None: the setting ``policy`` is off.
+    :ivar active_rules: its rules; None: the setting ``policy`` is off.
     """
 
     settings: Settings
     endpoint: Endpoint
     processes: dict[str, Process]
-    policing: Policing | None
+    active_rules: ActiveRules | None
     _stopping: asyncio.Task[None] | None
 
     async def spawn(
@@ -55,21 +55,21 @@ class Starter(Protocol):
 
 
 async def police(container: Policed) -> None:
-    """Read the rules and put up the gate, where the settings say so.
+    """Read the rules and put in the interceptor, where the settings say so.
 
     :raises ConfigurationError: the rules cannot be read, or are wrong.
     """
     settings = container.settings.policy
     if settings.is_on:
-        policing = Policing(settings, container.endpoint, container.processes)
-        await policing.begin()
-        container.policing = policing
+        active_rules = ActiveRules(settings, container.endpoint, container.processes)
+        await active_rules.begin()
+        container.active_rules = active_rules
 
 
 async def keep(container: Policed, starter: Starter) -> None:
     """Begin to keep the rules up to date, where there are any."""
-    if container.policing is not None:
-        await _Keeping(container, container.policing).begin(starter)
+    if container.active_rules is not None:
+        await _Keeping(container, container.active_rules).begin(starter)
 
 
 class _Keeping:
@@ -78,9 +78,9 @@ class _Keeping:
     Without one, nothing is open: the rules stay as they are, and are not kept up to date.
     """
 
-    def __init__(self, container: Policed, policing: Policing) -> None:
+    def __init__(self, container: Policed, active_rules: ActiveRules) -> None:
         self._container = container
-        self._args = {"policing": policing}
+        self._args = {"active_rules": active_rules}
         self._again: asyncio.Task[None] | None = None
 
     async def begin(self, starter: Starter) -> None:

@@ -11,14 +11,14 @@ from typing import Protocol
 from ion.base.errors import ConfigurationError
 from ion.base.settings import Settings
 from ion.process.endpoint.endpoint import Endpoint
-from ion.process.identity.own import Own
+from ion.process.identity.credentials import Credentials
 
 
 class Keyed(Protocol):
     """What is asked of a container here."""
 
     endpoint: Endpoint
-    _own: Own
+    _credentials: Credentials
 
 
 async def renew_keys(container: Keyed, settings: Settings) -> None:
@@ -36,8 +36,8 @@ async def renew_keys(container: Keyed, settings: Settings) -> None:
     before = permission.settings, permission.key
     await permission.renew(settings.agent)
     try:
-        await endpoint.desk.renew(settings.identity)
+        await endpoint.authenticator.renew(settings.identity)
     except ConfigurationError:
         permission.settings, permission.key = before
         raise
-    await container._own.renew()
+    await container._credentials.renew()

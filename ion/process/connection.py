@@ -19,8 +19,8 @@ from ion.messaging.transport import Transport
 from ion.process.calling import Calling
 from ion.process.command.permission import Permission
 from ion.process.endpoint.endpoint import Endpoint
-from ion.process.identity.desk import Desk
-from ion.process.identity.own import Own, with_token
+from ion.process.identity.authenticator import Authenticator
+from ion.process.identity.credentials import Credentials, with_token
 
 log = logging.getLogger(__name__)
 _NOBODYS = "memory://"  # without a name it is its maker's alone, and who connects hosts nothing
@@ -57,7 +57,7 @@ async def connect(
     await transport.open()
     try:
         endpoint = endpoint_for(settings, transport, namespace, new_container_id())
-        own = Own(settings.identity, endpoint, namespace.sysname)
+        own = Credentials(settings.identity, endpoint, namespace.sysname)
         try:
             await own.open()
             await endpoint.open()
@@ -130,7 +130,7 @@ def endpoint_for(
     endpoint.inbound = build(messaging.interceptors.in_, messaging, endpoint)
     endpoint.outbound = build(messaging.interceptors.out, messaging, endpoint)
     endpoint.screen = screen_of(endpoint.inbound)
-    endpoint.desk = Desk(settings.identity, endpoint.permission, sysname)
-    if endpoint.desk.is_strict or endpoint.outbound:
+    endpoint.authenticator = Authenticator(settings.identity, endpoint.permission, sysname)
+    if endpoint.authenticator.is_strict or endpoint.outbound:
         endpoint.marks = secret_marks()
     return endpoint

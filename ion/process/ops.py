@@ -20,7 +20,7 @@ from msgspec.structs import astuple
 from ion.base.errors import BadRequest, CodecError
 from ion.messaging import codec
 from ion.messaging.envelope import JSON, MSGPACK, Envelope
-from ion.process.command.commanding import demand
+from ion.process.command.authorization import demand
 from ion.process.conversations import streaming
 
 PREFIX = "op_"

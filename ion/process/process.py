@@ -244,7 +244,9 @@ class Process(Living, Calling, Replying, EventSubscribing, Storing):
             if call.cause:
                 raise asyncio.CancelledError
             source, envelope = call.source, call.envelope
-            if (endpoint.desk.is_strict or "token" in envelope.headers) and not admit(call, self):
+            if (endpoint.authenticator.is_strict or "token" in envelope.headers) and not admit(
+                call, self
+            ):
                 await admit_later(call, self)
             if endpoint.inbound or len(envelope.body) > endpoint.max_content:
                 envelope = call.envelope = endpoint.incoming(envelope)

@@ -126,8 +126,8 @@ async def test_containers_take_the_rules_that_are_put_in_force(bus):
             return not await may_look()
 
         await until(is_shut)
-        assert lab.policing is not None
-        assert lab.policing.describe()["version"] == 2
+        assert lab.active_rules is not None
+        assert lab.active_rules.describe()["version"] == 2
         assert [v.version for v in await client.history()] == [2, 1]
         first = await client.read(1)
         assert (first.text, first.comment) == (OPEN, "to begin with")
@@ -144,11 +144,11 @@ async def test_who_may_put_rules_in_force(bus):
     async with running(bus, **own) as home:
         await home.spawn(PolicyService)
         client = PolicyClient(home, as_system=True)
-        assert home.policing is not None
+        assert home.active_rules is not None
         await client.put(SHUT, 0)
 
         async def is_taken() -> bool:
-            return home.policing.version == 1
+            return home.active_rules.version == 1
 
         await until(is_taken)
         with acting(token(home, "eve", "OPERATOR")), pytest.raises(Forbidden, match="takes ADMIN"):
@@ -178,8 +178,8 @@ async def test_rules_of_an_impostor_are_not_taken(amqp_url, caplog):
 
         await until(is_asked)
         assert not await looked(lab)()
-        assert lab.policing is not None
-        assert lab.policing.version == 0
+        assert lab.active_rules is not None
+        assert lab.active_rules.version == 0
         assert any("their seal is not good" in record.getMessage() for record in caplog.records)
 
 

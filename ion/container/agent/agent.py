@@ -32,7 +32,7 @@ from ion.container.membership.notices import Notices
 from ion.observe.context import current_call, on_nobodys_behalf
 from ion.observe.logging import set_level
 from ion.observe.tailing import Tails, wanted
-from ion.process.command.commanding import demand, is_signed
+from ion.process.command.authorization import demand, is_signed
 from ion.process.command.proof import is_nonce, proof
 from ion.process.identity.revocations import Revocation
 from ion.process.ops import command
@@ -307,7 +307,7 @@ class ContainerAgent(Process):
     @command
     async def op_revoke(self, told: list[Revocation]) -> int:
         """Take what was revoked of tokens; return how much of it is known here."""
-        return self._endpoint.desk.revoke(told)
+        return self._endpoint.authenticator.revoke(told)
 
     async def op_down(self, notice: DownNotice, watchers: list[str]) -> None:
         """Hear that a process of another container has ended, and tell those here who watch it.

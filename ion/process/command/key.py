@@ -5,7 +5,7 @@ container that starts makes the file; a copy of it lets another user, or machine
 While it is changed, the file holds several, one a line: the first is used, all are believed.
 
 In its place, or beside it, each party may have a key pair of its own, and the public keys of the
-others (:mod:`ion.process.identity.pairs`). All calls block for a moment; run them in a thread where
+others (:mod:`ion.process.identity.key_pairs`). All calls block for a moment; run them in a thread where
 a loop must go on.
 """
 
@@ -22,10 +22,10 @@ from ion.base.errors import ConfigurationError, IonError
 from ion.base.files import read_closed, write_whole
 from ion.base.folders import data_folder
 from ion.base.settings import AgentSettings
-from ion.process.command.ring import Ring, shared
+from ion.process.command.keyring import Keyring, shared
 
 if TYPE_CHECKING:
-    from ion.process.identity.pairs import Pairs
+    from ion.process.identity.key_pairs import KeyPairs
 
 _DIGITS = re.compile(r"[0-9a-fA-F]{64}\Z", re.ASCII)
 _MAX_BYTES = 4096
@@ -44,7 +44,7 @@ class Key:
     secret: bytes | None = field(repr=False)
     place: str
     others: tuple[bytes, ...] = field(default=(), repr=False)
-    pairs: Pairs | None = field(default=None, repr=False)
+    pairs: KeyPairs | None = field(default=None, repr=False)
 
     @property
     def id(self) -> str:
@@ -52,7 +52,7 @@ class Key:
         return self.ring.id
 
     @cached_property
-    def ring(self) -> Ring:
+    def ring(self) -> Keyring:
         """What is signed with, and whom is believed."""
         return shared(*self.secrets) if self.pairs is None else self.pairs.ring(self.secrets)
 
@@ -104,10 +104,10 @@ def find(settings: AgentSettings, sysname: str) -> Key | None:
     return key if key is None or pairs is None else replace(key, pairs=pairs)
 
 
-def _pairs(settings: AgentSettings) -> Pairs | None:
+def _pairs(settings: AgentSettings) -> KeyPairs | None:
     if settings.own_key_file is None and settings.trusted_keys is None:
         return None
-    from ion.process.identity.pairs import pairs_of  # of the extra `identity`
+    from ion.process.identity.key_pairs import pairs_of  # of the extra `identity`
 
     return pairs_of(settings.own_key_file, settings.trusted_keys)
 

@@ -20,7 +20,7 @@ from ion.process.command import key as keys
 from ion.process.command import seal as seals
 from ion.process.command import signing
 from ion.process.command.key import Key
-from ion.process.command.ring import Ring
+from ion.process.command.keyring import Keyring
 
 log = logging.getLogger(__name__)
 QUIET = 1000  # ms between two lines of the log on what was refused
@@ -90,7 +90,7 @@ class Permission:
         )
         return Forbidden(message, details={"reason": "no key", "path": str(path)})
 
-    def ring(self) -> Ring | None:
+    def ring(self) -> Keyring | None:
         """Return what is signed with, looked for at the first time; None: none is needed.
 
         Reads a small file, once.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from ion.process.command.ring import Ring, ring_of
+from ion.process.command.keyring import Keyring, ring_of
 
 _DOMAIN = "ion container proof v1"
 _NONCE = re.compile(r"[0-9a-f]{32}\Z", re.ASCII)
@@ -21,7 +21,7 @@ def is_nonce(text: str) -> bool:
     return _NONCE.match(text) is not None
 
 
-def proof(key: bytes | Ring, sysname: str, container: str, nonce: str) -> str:
+def proof(key: bytes | Keyring, sysname: str, container: str, nonce: str) -> str:
     """Return what only a container with the key can answer.
 
     :param nonce: 32 hexadecimal digits, never used before.
@@ -29,7 +29,7 @@ def proof(key: bytes | Ring, sysname: str, container: str, nonce: str) -> str:
     return ring_of(key).sign(_text(sysname, container, nonce))
 
 
-def holds(answer: object, key: bytes | Ring, sysname: str, container: str, nonce: str) -> bool:
+def holds(answer: object, key: bytes | Keyring, sysname: str, container: str, nonce: str) -> bool:
     """Tell whether an answer, which may be anything, proves that the container has a good key."""
     if not isinstance(answer, str):
         return False

@@ -5,7 +5,7 @@ What containers tell each other without asking, beats and the tokens of leases, 
 the system over these lines, joined by line feeds: ``ion seal v1``, the sysname, what it is
 (``beat`` or ``lease``), the name of the container or of the lease, and the SHA-256 of the body. The
 first line differs from those of commands and proofs, so that none can be taken for another. Of who
-signs with a key of its own it is ``v2``, and Ed25519 (:mod:`ion.process.command.ring`). A seal
+signs with a key of its own it is ``v2``, and Ed25519 (:mod:`ion.process.command.keyring`). A seal
 does not age: what is sealed says itself what tells it from what was sealed before. A beat has a
 number and a time, the token of a lease its fencing number, an answer the nonce of who has asked.
 """
@@ -16,14 +16,14 @@ import hashlib
 import re
 
 from ion.base.errors import Forbidden
-from ion.process.command.ring import KEY_ID, SIGNED, Ring, is_form, ring_of
+from ion.process.command.keyring import KEY_ID, SIGNED, Keyring, is_form, ring_of
 
 HEADER = "seal"
 _DOMAIN = "ion seal v1"
 _FORM = re.compile(rf"(v[12]) ({KEY_ID}) ({SIGNED})\Z", re.ASCII)
 
 
-def seal(key: bytes | Ring, sysname: str, what: str, name: str, body: bytes) -> str:
+def seal(key: bytes | Keyring, sysname: str, what: str, name: str, body: bytes) -> str:
     """Return the header of a message.
 
     :param what: ``beat`` or ``lease``.
@@ -34,7 +34,7 @@ def seal(key: bytes | Ring, sysname: str, what: str, name: str, body: bytes) -> 
 
 
 def check(
-    key: bytes | Ring, header: object, sysname: str, what: str, name: str, body: bytes
+    key: bytes | Keyring, header: object, sysname: str, what: str, name: str, body: bytes
 ) -> None:
     """Check what a header says, which may be anything.
 

@@ -5,7 +5,7 @@ ms since 1970, a nonce of 32 hexadecimal digits, and the MAC an HMAC-SHA256, in 
 with the key of the system over these lines, joined by line feeds: ``ion command v1``, the sysname,
 the routing key that it is sent to, the op, the time, the nonce, and the SHA-256 of the body. Of who
 signs with a key of its own it is ``v2``, and Ed25519 over the same
-(:mod:`ion.process.command.ring`).
+(:mod:`ion.process.command.keyring`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections import deque
 import msgspec
 
 from ion.base.errors import Forbidden
-from ion.process.command.ring import KEY_ID, SIGNED, Ring, is_form, key_id, ring_of
+from ion.process.command.keyring import KEY_ID, SIGNED, Keyring, is_form, key_id, ring_of
 
 __all__ = ["Command", "Nonces", "Signature", "check", "key_id", "read", "sign"]
 
@@ -56,7 +56,7 @@ class Signature(msgspec.Struct, frozen=True):
         return f"{self.form} {self.key_id} {self.time} {self.nonce} {self.mac}"
 
 
-def sign(key: bytes | Ring, command: Command, time: int, nonce: str) -> str:
+def sign(key: bytes | Keyring, command: Command, time: int, nonce: str) -> str:
     """Return the header of a command.
 
     :param time: ms since 1970.
@@ -86,7 +86,9 @@ def read(header: object) -> Signature:
     return Signature(id_, int(time), nonce, mac, form)
 
 
-def check(key: bytes | Ring, signature: Signature, command: Command, now: int, window: int) -> None:
+def check(
+    key: bytes | Keyring, signature: Signature, command: Command, now: int, window: int
+) -> None:
     """Check that a command was signed with this key, and lately.
 
     :param now: ms since 1970.

@@ -20,7 +20,7 @@ E = TypeVar("E", bound=Event)
 
 
 class _Party:
-    """Who waits, as the desk sees it."""
+    """Who waits, as the authenticator sees it."""
 
     def __init__(self, name: str) -> None:
         self.name = name

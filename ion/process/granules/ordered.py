@@ -21,7 +21,7 @@ from ion.messaging.transport import Consumer, Delivery, QueueSpec
 from ion.observe.context import current_call
 from ion.process.granules.names import OP, POINT, escaped
 from ion.process.granules.ops import GranuleOp
-from ion.process.identity.desk import NotKnownYet
+from ion.process.identity.authenticator import NotKnownYet
 from ion.process.pubsub.subscription import release
 from ion.process.pubsub.topics import checked_patterns
 from ion.process.serving.arriving import incoming_call
@@ -202,8 +202,8 @@ class Ordered:
         call.phase = BINDING  # what they decide from is the call that is begun
         before = current_call.set(call)
         try:
-            if endpoint.desk.is_strict or "token" in envelope.headers:
-                endpoint.desk.admit(call, self._process)
+            if endpoint.authenticator.is_strict or "token" in envelope.headers:
+                endpoint.authenticator.admit(call, self._process)
             envelope = endpoint.incoming(envelope)
         except IonError as error:
             if isinstance(error, NotKnownYet):

@@ -49,7 +49,7 @@ def _checked_name(publisher: Any) -> str:
 
 
 class _Party(msgspec.Struct):
-    """Who hears that a stream is deleted, as the desk sees it."""
+    """Who hears that a stream is deleted, as the authenticator sees it."""
 
     name: str
 

@@ -10,7 +10,7 @@ import msgspec
 
 from ion.base.errors import BadRequest, Forbidden
 from ion.process.identity import tokens
-from ion.process.identity.extra import Ed25519PrivateKey
+from ion.process.identity.crypto import Ed25519PrivateKey
 from ion.process.identity.identity import SYSTEM, SYSTEM_ISSUER, SYSTEM_ROLE, Identity
 from ion.process.identity.keys import PublicKey, derived, key_id
 

@@ -18,13 +18,13 @@ from typing import Any
 
 from ion.base.errors import ConfigurationError
 from ion.base.files import OTHERS_WRITE, read_closed, write_whole
-from ion.process.identity.curve import fault_in
-from ion.process.identity.extra import (
+from ion.process.identity.crypto import (
     Ed25519PrivateKey,
     Ed25519PublicKey,
     UnsupportedAlgorithm,
     serialization,
 )
+from ion.process.identity.ed25519 import fault_in
 
 _DOMAIN = b"ion identity v1\n"
 _MAX_BYTES = 262_144

@@ -31,8 +31,8 @@ from ion.base.settings import MessagingSettings
 from ion.messaging.envelope import Envelope
 from ion.messaging.interceptors import Interceptor
 from ion.observe.context import current_call
+from ion.process.command.keyring import KEY_ID, SIGNED, Keyring, is_form
 from ion.process.command.permission import Permission
-from ion.process.command.ring import KEY_ID, SIGNED, Ring, is_form
 from ion.process.pubsub.topics import addressed
 from ion.process.pubsub.verifying import verified_topic
 from ion.process.redelivery.dead_letter import REPLAYED
@@ -131,7 +131,7 @@ class _Checker:
             return None
         return (int(match[3]) + 1) / 1000  # the end of that millisecond: a token may be of it
 
-    def _check(self, ring: Ring, header: Any, envelope: Envelope) -> None:
+    def _check(self, ring: Keyring, header: Any, envelope: Envelope) -> None:
         match = _FORM.match(header) if isinstance(header, str) else None
         if match is None or not is_form(match[1], match[2], match[4]):
             message = (

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ion.base.errors import BadRequest, Unauthorized
-from ion.process.identity.extra import Ed25519PrivateKey, jwt
+from ion.process.identity.crypto import Ed25519PrivateKey, jwt
 from ion.process.identity.identity import SYSTEM, SYSTEM_ISSUER, SYSTEM_ROLE, Identity
 from ion.process.identity.keys import PublicKey
 

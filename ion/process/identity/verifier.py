@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from ion.base.errors import Unauthorized
 from ion.process.identity.identity import Identity
 from ion.process.identity.keys import PublicKey
-from ion.process.identity.refusals import Refusals
+from ion.process.identity.negative_cache import NegativeCache
 from ion.process.identity.revocations import Revocation, Revocations
 from ion.process.identity.tokens import MAX_TOKEN, Limits, judge_time, key_of, read, refused
 
@@ -44,7 +44,7 @@ class Verifier:
         self._size = size
         self._now = now
         self._known: dict[str, Identity] = {}
-        self._refusals = Refusals()
+        self._refusals = NegativeCache()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -53,7 +53,7 @@ class Verifier:
         """Trust these keys, too, in the place of those that this was told of before."""
         self._keys = {**{key.id: key for key in keys}, **self._own}
         self._known = {}
-        self._refusals = Refusals()
+        self._refusals = NegativeCache()
 
     def knows(self, token: str) -> bool:
         """Tell whether a token was checked before, and was good."""

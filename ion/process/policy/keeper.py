@@ -22,10 +22,10 @@ from ion.process.events.types import (
 )
 from ion.process.ops import command
 from ion.process.policy import distribution
+from ion.process.policy.active_rules import ActiveRules
 from ion.process.policy.events import PolicyChanged, PolicyReloaded
 from ion.process.policy.facts import asked_of
 from ion.process.policy.model import Rule
-from ion.process.policy.policing import Policing
 from ion.process.process import Process
 
 log = logging.getLogger("ion.policy")
@@ -42,8 +42,8 @@ class PolicyKeeper(Process, name=distribution.KEEPER):
 
     concurrency = 16
 
-    def __init__(self, policing: Policing) -> None:
-        self._policing = policing
+    def __init__(self, active_rules: ActiveRules) -> None:
+        self._active_rules = active_rules
         self._hurry = asyncio.Event()
         self._looking = asyncio.Lock()  # so that older rules never come after newer ones
         self._is_away = False
@@ -56,10 +56,10 @@ class PolicyKeeper(Process, name=distribution.KEEPER):
 
         May raise: the broker is away.
         """
-        policing = self._policing
-        policing.gate.hints = self.id
-        policing.owners.on_wanted = self._hurry.set
-        if policing.settings.service:
+        active_rules = self._active_rules
+        active_rules.interceptor.hints = self.id
+        active_rules.owners.on_wanted = self._hurry.set
+        if active_rules.settings.service:
             await self.subscribe_events(PolicyChanged, self.on_change)
         await self._follow_owners()
         self.run(self._watch(), "policy watch")
@@ -77,16 +77,16 @@ class PolicyKeeper(Process, name=distribution.KEEPER):
             except IonError as error:  # the broker or a service is away: the next look is soon
                 log.debug("looking after policy: %s", error)
             try:
-                async with asyncio.timeout(self._policing.settings.reload_every):
+                async with asyncio.timeout(self._active_rules.settings.reload_every):
                     await self._hurry.wait()
             except TimeoutError:
                 continue
             self._hurry.clear()
 
     async def _look(self, *, again: bool = False) -> None:
-        self._policing.count()
+        self._active_rules.count()
         async with self._looking:
-            is_new = await self._policing.look(again=again) or await self._fetch()
+            is_new = await self._active_rules.look(again=again) or await self._fetch()
         if is_new:
             await self._tell()
         await self._follow_owners()
@@ -94,10 +94,10 @@ class PolicyKeeper(Process, name=distribution.KEEPER):
 
     async def _fetch(self) -> bool:
         """Take the rules of the service where they are others; return whether they are."""
-        policing = self._policing
-        if not policing.settings.service:
+        active_rules = self._active_rules
+        if not active_rules.settings.service:
             return False
-        nonce, have = secrets.token_hex(16), policing.version
+        nonce, have = secrets.token_hex(16), active_rules.version
         content = {"nonce": nonce, "have": have}
         try:
             operator = Operator(self)
@@ -115,27 +115,27 @@ class PolicyKeeper(Process, name=distribution.KEEPER):
             log.error("rules of version %d are not taken: their seal is not good", version)
             return False
         try:
-            await policing.take(text, version)
+            await active_rules.take(text, version)
         except ConfigurationError as error:
-            policing.refuse(error)
+            active_rules.refuse(error)
             return False
         return True
 
     def _note_away(self, error: IonError) -> None:
         if not self._is_away:
             self._is_away = True
-            held = self._policing.rules.source or "none, so that nothing is allowed"
+            held = self._active_rules.rules.source or "none, so that nothing is allowed"
             log.warning("the policy service gives no rules: %s; in force: %s", error, held)
 
     async def _tell(self) -> None:
         """Say that there are other rules, where anybody can hear it."""
-        policing = self._policing
+        active_rules = self._active_rules
         event = PolicyReloaded(
             origin=self.id.partition(".")[0],
             origin_type="Container",
-            version=policing.version,
-            source=policing.rules.source,
-            rules=len(policing.rules.rules),
+            version=active_rules.version,
+            source=active_rules.rules.source,
+            rules=len(active_rules.rules.rules),
         )
         try:
             await self.publish_event(event, timeout=TOLD_WITHIN, confirm=False)
@@ -146,8 +146,8 @@ class PolicyKeeper(Process, name=distribution.KEEPER):
 
     async def _follow_owners(self) -> None:
         """Hear of changes of resources, and learn whose they are, once a rule asks for owners."""
-        policing = self._policing
-        if self._follows or policing.settings.owners is None or not policing.uses_owners:
+        active_rules = self._active_rules
+        if self._follows or active_rules.settings.owners is None or not active_rules.uses_owners:
             return
         self._follows = True
         await self.subscribe_events(ResourceEvent, self.on_resource)
@@ -161,7 +161,7 @@ class PolicyKeeper(Process, name=distribution.KEEPER):
 
         It is asked for at once; until it is known, who owned it is refused, too.
         """
-        owners = self._policing.owners
+        owners = self._active_rules.owners
         if isinstance(event, ResourceCreated):
             owners.want(event.origin)
         elif isinstance(event, ResourceModified) and "owner" in event.changed:
@@ -169,7 +169,7 @@ class PolicyKeeper(Process, name=distribution.KEEPER):
 
     async def on_recovered(self, _: ContainerRecovered) -> None:
         """Hear that the broker was away: changes may have been missed."""
-        self._policing.owners.clear()
+        self._active_rules.owners.clear()
         self._learn_anew()
 
     def _learn_anew(self) -> None:
@@ -190,7 +190,7 @@ class PolicyKeeper(Process, name=distribution.KEEPER):
     async def _learn_all(self) -> None:
         """Learn the owners of the resources there are, as many as are kept."""
         cursor: str | None = None
-        owners, service = self._policing.owners, str(self._policing.settings.owners)
+        owners, service = self._active_rules.owners, str(self._active_rules.settings.owners)
         for _ in range(MAX_PAGES):
             content, since = {"limit": PAGE, "cursor": cursor}, owners.mark
             try:
@@ -206,8 +206,8 @@ class PolicyKeeper(Process, name=distribution.KEEPER):
 
     async def _find_owners(self) -> None:
         """Ask for the owners that a decision has missed."""
-        owners = self._policing.owners
-        service = self._policing.settings.owners
+        owners = self._active_rules.owners
+        service = self._active_rules.settings.owners
         while service is not None and (wanted := owners.wanted(AT_ONCE)):
             since = owners.mark
             try:
@@ -222,12 +222,12 @@ class PolicyKeeper(Process, name=distribution.KEEPER):
 
     async def op_status(self) -> dict[str, Any]:
         """Return where the rules come from, how many there are, and what is wrong, if anything."""
-        return self._policing.describe()
+        return self._active_rules.describe()
 
     async def op_rules(self, start: int = 0, limit: int = 100) -> list[dict[str, Any]]:
         """Return rules in force, from the ``start``-th on: id, effect, actions, to, when, place."""
         limit = max(1, min(limit, MOST))
-        return [told(rule) for rule in self._policing.rules.rules[max(start, 0) :][:limit]]
+        return [told(rule) for rule in self._active_rules.rules.rules[max(start, 0) :][:limit]]
 
     async def op_explain(
         self,
@@ -242,13 +242,13 @@ class PolicyKeeper(Process, name=distribution.KEEPER):
         :param action: ``service.op``, or ``@point/topic``.
         """
         subject = asked_of(action, actor, roles, claims)
-        return self._policing.explain(subject, action, content or {}).as_dict()
+        return self._active_rules.explain(subject, action, content or {}).as_dict()
 
     @command
     async def op_reload(self) -> dict[str, Any]:
         """Look for other rules now; return what :meth:`op_status` does."""
         await self.reload()
-        return self._policing.describe()
+        return self._active_rules.describe()
 
     async def reload(self) -> None:
         """Look for other rules now; what is wrong with them is logged, and changes nothing.
@@ -262,8 +262,10 @@ class PolicyKeeper(Process, name=distribution.KEEPER):
 
         :raises IonError: it says what is wrong with them.
         """
-        if self._policing.problem:
-            message = f"the old rules are in force, as the new are wrong: {self._policing.problem}"
+        if self._active_rules.problem:
+            message = (
+                f"the old rules are in force, as the new are wrong: {self._active_rules.problem}"
+            )
             raise IonError(message)
 
 

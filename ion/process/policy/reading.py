@@ -32,8 +32,8 @@ from ion.base.document import Document
 from ion.base.errors import ConfigurationError
 from ion.base.findings import WARNING, Finding, error_of, raise_errors
 from ion.base.schema import check, did_you_mean
-from ion.process.policy.contradicting import void_rules
 from ion.process.policy.model import ALLOW, DENY, EVENT, OF_ITSELF, Rule, Rules, When
+from ion.process.policy.shadowed_rules import void_rules
 
 TYPE = "policy"
 _SERVICE = r"[A-Za-z0-9_\-*?\[\]!]+"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ion.base.errors import Forbidden, IonError, Unauthorized
 from ion.messaging.transport import Consumer, Delivery, QueueSpec
 from ion.process.endpoint.endpoint import Endpoint
-from ion.process.identity.desk import NotKnownYet, Receiver
+from ion.process.identity.authenticator import NotKnownYet, Receiver
 from ion.process.ops import Op
 from ion.process.serving.admission import admitted
 from ion.process.serving.arriving import incoming_call
@@ -26,7 +26,7 @@ class Listener:
 
     Where identity, signing or policy decide on messages, they do so on these, too.
 
-    :param receiver: who hears, as the desk sees it.
+    :param receiver: who hears, as the authenticator sees it.
     :param op: binds content to what the function takes.
     :param take: must not raise, nor wait.
     """
@@ -102,7 +102,7 @@ class Listener:
             self._release = asyncio.create_task(self._hear_held(), name="held events")
 
     async def _hear_held(self) -> None:
-        await self._endpoint.desk.known()
+        await self._endpoint.authenticator.known()
         self._release = None
         while self._held:
             try:

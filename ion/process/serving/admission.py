@@ -1,7 +1,8 @@
 """Admission of what goes by no mailbox: pings that are answered at once, events that are awaited.
 
 What a process handles is admitted where its handling begins; this is the same for the rest: the
-desk finds out whose the message is, and the interceptors, policy among them, let it pass or not.
+authenticator finds out whose the message is, and the interceptors, policy among them, let it pass
+or not.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 from ion.base.errors import IonError
 from ion.messaging.envelope import Envelope
 from ion.observe.context import current_call
-from ion.process.identity.desk import NotKnownYet, Receiver
+from ion.process.identity.authenticator import NotKnownYet, Receiver
 from ion.process.identity.identity import TOKEN
 from ion.process.serving.incoming import BINDING, IncomingCall
 from ion.process.serving.source import AT_MOST_ONCE
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def admitted(call: IncomingCall, receiver: Receiver) -> Envelope:
-    """Return the message of a call as it has passed the desk and the interceptors.
+    """Return the message of a call as it has passed the authenticator and the interceptors.
 
     :raises IonError: it may not pass; or whatever an interceptor raises.
     """
@@ -29,8 +30,8 @@ def admitted(call: IncomingCall, receiver: Receiver) -> Envelope:
     call.phase = BINDING
     before = current_call.set(call)
     try:
-        if endpoint.desk.is_strict or TOKEN in call.envelope.headers:
-            endpoint.desk.admit(call, receiver)
+        if endpoint.authenticator.is_strict or TOKEN in call.envelope.headers:
+            endpoint.authenticator.admit(call, receiver)
         if endpoint.inbound or len(call.envelope.body) > endpoint.max_content:
             call.envelope = endpoint.incoming(call.envelope)
     finally:
@@ -44,7 +45,7 @@ def admit(call: IncomingCall, receiver: Receiver) -> bool:
     :raises IonError: it may not pass.
     """
     try:
-        call.endpoint.desk.admit(call, receiver)
+        call.endpoint.authenticator.admit(call, receiver)
     except NotKnownYet:
         return False
     return True
@@ -60,8 +61,8 @@ async def admit_later(call: IncomingCall, receiver: Receiver) -> None:
     """
     policy = call.source.policy
     if not call.envelope.reply_to and (policy is None or policy.mode == AT_MOST_ONCE):
-        await call.endpoint.desk.known()
-    call.endpoint.desk.admit(call, receiver)
+        await call.endpoint.authenticator.known()
+    call.endpoint.authenticator.admit(call, receiver)
 
 
 def answer_ping(call: IncomingCall, receiver: Receiver, pong: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from ion.base.errors import BadRequest, NotFound
 from ion.base.ids import new_mark
-from ion.process.identity.desk import THE_SYSTEM
+from ion.process.identity.authenticator import THE_SYSTEM
 from ion.process.identity.keys import public_key, written
 from ion.process.identity.revocations import ACTOR
 from ion.services.identity import proving

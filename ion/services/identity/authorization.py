@@ -12,7 +12,7 @@ from ion.base.errors import ApplicationError, BadRequest, ConfigurationError, Io
 from ion.observe.context import current_call
 from ion.process.command.signing import HEADER as SIGNATURE
 from ion.process.command.signing import read
-from ion.process.identity.desk import THE_SYSTEM
+from ion.process.identity.authenticator import THE_SYSTEM
 from ion.process.identity.identity import ADMIN_ROLE, SYSTEM, SYSTEM_ROLE, Identity
 from ion.process.serving.incoming import IncomingCall
 from ion.process.storeerrors import answering
@@ -55,7 +55,7 @@ def caller() -> Identity | None:
     if call.identity is not None:
         return call.identity
     envelope, permission = call.envelope, call.endpoint.permission
-    if permission is None or (permission.is_open and call.endpoint.desk.is_strict):
+    if permission is None or (permission.is_open and call.endpoint.authenticator.is_strict):
         return None
     given = (call.delivery.key, envelope.op, envelope.body, envelope.headers)
     return THE_SYSTEM if permission.is_signed(*given) else None

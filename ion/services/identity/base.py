@@ -15,8 +15,8 @@ from ion.observe.context import current_call
 from ion.process.command.key import Key
 from ion.process.identity.identity import SYSTEM, SYSTEM_ROLE, Identity
 from ion.process.identity.issuer import Issuer
+from ion.process.identity.revocation_broadcast import tell
 from ion.process.identity.revocations import ACTOR, Revocation
-from ion.process.identity.revoking import tell
 from ion.process.identity.trust import issuer_of
 from ion.process.process import Process
 from ion.services.identity import authorization
@@ -54,7 +54,9 @@ class IdentityBase(Process):
         permission = endpoint.permission
         key = permission.key if permission is not None else None
         if self._systems is None or self._systems[0] is not key:
-            found = issuer_of(permission, endpoint.desk.settings, endpoint.namespace.sysname)
+            found = issuer_of(
+                permission, endpoint.authenticator.settings, endpoint.namespace.sysname
+            )
             if found is None:
                 message = "there is no key of the system to sign tokens with: set agent.key_file"
                 raise ConfigurationError(message)
@@ -91,7 +93,7 @@ class IdentityBase(Process):
         whoever reads a queue could say again what was signed, and have the answer.
         """
         late = authorization.lateness()
-        if late > self._endpoint.desk.leeway:
+        if late > self._endpoint.authenticator.leeway:
             message = f"who has asked for this gave up {late:.0f} s ago: ask again"
             raise ApplicationError(message, 504, "DeadlineExceeded")
         nonce, until = authorization.signature_of()
@@ -139,7 +141,7 @@ class IdentityBase(Process):
 
     async def announce(self, told: Sequence[Revocation]) -> int:
         """Tell all containers what was revoked; return how many have heard. Never raises."""
-        self._endpoint.desk.revoke(told)
+        self._endpoint.authenticator.revoke(told)
         task = asyncio.create_task(self._tell(told), name="revocations")
         return await asyncio.shield(task)
 

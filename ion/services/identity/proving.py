@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable
 
 from ion.base.errors import ConfigurationError, Unauthorized
-from ion.process.identity.extra import Ed25519PrivateKey
+from ion.process.identity.crypto import Ed25519PrivateKey
 from ion.process.identity.identity import Identity
 from ion.process.identity.keys import PublicKey, key_id, public_key
 from ion.process.identity.tokens import Limits, key_of, new_id, read, refused, write

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ion.base.errors import ConfigurationError, IonError
-from ion.process.identity.extra import Ed25519PrivateKey
+from ion.process.identity.crypto import Ed25519PrivateKey
 from ion.process.identity.issuer import Issuer
 from ion.process.identity.keys import found_or_made
 from ion.process.service import Service
@@ -56,7 +56,7 @@ class IdentityService(
         self._life = _seconds(config, "token_life")
         self._session_life = _seconds(config, "session_life")
         self._every = _seconds(config, "remind_every")
-        desk = self._endpoint.desk
+        desk = self._endpoint.authenticator
         self._max_life = desk.max_life
         if self._life > self._max_life:
             message = f"token_life {self._life:g} s is over identity.max_life {self._max_life:g} s"
@@ -74,7 +74,7 @@ class IdentityService(
 
     async def _get_key(self, key_file: Any) -> None:
         endpoint = self._endpoint
-        desk = endpoint.desk
+        desk = endpoint.authenticator
         if key_file is not None:
             key = await asyncio.to_thread(_key_in, str(key_file))
             self._own_issuer = Issuer(key, desk.audience, f"{endpoint.namespace.sysname}/identity")

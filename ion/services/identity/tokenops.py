@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from ion.base.errors import ApplicationError, Conflict, NotFound, Unauthorized
-from ion.process.identity.catching_up import Page, Place, in_order, page_of
 from ion.process.identity.keys import key_set
+from ion.process.identity.revocation_catch_up import Page, Place, in_order, page_of
 from ion.process.identity.revocations import ACTOR, ONE, Revocation
 from ion.process.identity.tokens import refused
 from ion.process.ops import command
@@ -118,7 +118,7 @@ class TokenOps(IdentityBase):
         """
         with answered():
             who = await self.known(is_delegating=bool(by))
-            origin = self._endpoint.desk.identify(token)
+            origin = self._endpoint.authenticator.identify(token)
             acts = checked_actor(by) if by else (*who.chain, who.actor)[0]
             lasts = self._life if life is None else max(min(life, self._max_life), 1.0)
             identity = self.issuer.delegated(
@@ -138,7 +138,7 @@ class TokenOps(IdentityBase):
         with answered():
             checked_text(reason, "a reason")
             if token:
-                identity = self._endpoint.desk.identify(token)
+                identity = self._endpoint.authenticator.identify(token)
                 await self.owner_of(identity.actor)
                 return await self.revoke(ONE, identity.id, reason)
             if actor:
@@ -170,7 +170,7 @@ class TokenOps(IdentityBase):
 
     async def op_whoami(self) -> Who:
         """Return whom the call was found to be of."""
-        who, mode = caller(), self._endpoint.desk.mode
+        who, mode = caller(), self._endpoint.authenticator.mode
         if who is None:
             return Who("", verify=mode)
         roles = tuple(sorted(who.roles))
@@ -262,7 +262,7 @@ class TokenOps(IdentityBase):
     @property
     def leeway(self) -> float:
         """How far clocks may differ, seconds."""
-        return self._endpoint.desk.leeway
+        return self._endpoint.authenticator.leeway
 
 
 def _is_of(refresh: str, session: KeptSession) -> bool:

@@ -18,7 +18,7 @@ from ion.process.policy import distribution, reading
 from ion.process.policy.decisions import Judge
 from ion.process.policy.events import PolicyChanged
 from ion.process.policy.facts import GivenFacts, asked_of
-from ion.process.policy.gate import demand_rule
+from ion.process.policy.interceptor import demand_rule
 from ion.process.policy.model import DENY, Rules
 from ion.process.service import Service
 from ion.process.storeerrors import answering

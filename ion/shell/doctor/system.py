@@ -12,7 +12,7 @@ import msgspec
 
 from ion.base.errors import ConfigurationError, IonError
 from ion.process.command import key as keys
-from ion.process.command.ring import is_shared
+from ion.process.command.keyring import is_shared
 from ion.process.connection import Connection, connect
 from ion.shell.commands.system import ask
 from ion.shell.doctor.diagnosis import Diagnosis, found

@@ -69,7 +69,7 @@ async def _reload_settings(
         apply(fresh.logging)
     held_now = msgspec.structs.replace(container.settings, logging=fresh.logging)
     if keys:
-        identity = container.endpoint.desk.settings
+        identity = container.endpoint.authenticator.settings
         held_now = msgspec.structs.replace(held_now, agent=fresh.agent, identity=identity)
     container.settings = held_now
     what = f"took {', '.join(taken)}" if taken else "nothing to take"
@@ -99,8 +99,8 @@ def _leaves(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 async def _reload_rules(container: Container) -> None:
-    policing = container.policing
-    if policing is None:
+    active_rules = container.active_rules
+    if active_rules is None:
         return
     keepers = [each for each in container.processes.values() if isinstance(each, PolicyKeeper)]
     try:
@@ -108,7 +108,7 @@ async def _reload_rules(container: Container) -> None:
             await keeper.reload()
     except IonError as error:  # the broker is away; a file was read all the same
         log.warning("SIGHUP: not all of policy was looked after: %s", error)
-    told: dict[str, Any] = policing.describe()
+    told: dict[str, Any] = active_rules.describe()
     level = logging.ERROR if told["problem"] else logging.INFO
     why = f"; the new ones are wrong: {told['problem']}" if told["problem"] else ""
     source = told["source"] or "no file"

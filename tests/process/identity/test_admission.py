@@ -137,7 +137,7 @@ async def test_a_token_travels_with_all_that_a_call_begins(bus: Bus, far: Contai
             assert await connection.request("teller", "who") == "ada/ada"
             await until(lambda: len(teller.heard) == 2)
             assert teller.heard == ["ada/ada"] * 2
-            identity = container.endpoint.desk.identify(token)
+            identity = container.endpoint.authenticator.identify(token)
             narrow = issuer(container).delegated(identity, "between", audience=["test/teller"])
             other = issuer(container).write(narrow)
             told = await connection.rpc_send("between", "own", {"token": other})
@@ -257,7 +257,7 @@ async def _foreign_service(container: Container) -> str:
 async def test_a_file_gives_the_token_and_the_next_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ion.process.identity.own.LOOK_EVERY", 0.02)
+    monkeypatch.setattr("ion.process.identity.credentials.LOOK_EVERY", 0.02)
     path = tmp_path / "token"
     url = f"memory://identity-{next(_names)}"
     async with strict((url, {}), "required") as container:
@@ -281,7 +281,7 @@ async def test_a_file_gives_the_token_and_the_next_one(
 
 async def test_trusted_keys_of_the_settings(tmp_path: Path) -> None:
     from ion.base.errors import ConfigurationError
-    from ion.process.identity.extra import Ed25519PrivateKey
+    from ion.process.identity.crypto import Ed25519PrivateKey
     from ion.process.identity.keys import written
 
     key = Ed25519PrivateKey.generate()
@@ -351,7 +351,7 @@ async def test_what_nobody_would_say_again_waits_until_tokens_can_be_judged(
     """Live events, and what is sent to a process, were dropped; who awaits an answer is told."""
     async with strict(bus, "required") as container:
         pid = await container.spawn(Teller)
-        teller, desk = container.processes[pid], container.endpoint.desk
+        teller, desk = container.processes[pid], container.endpoint.authenticator
         assert isinstance(teller, Teller)
         party = container.processes[await container.spawn(Process)]
         tokens = [issuer(container).token(name) for name in ("ann", "eve")]
@@ -374,7 +374,7 @@ async def test_what_nobody_would_say_again_waits_until_tokens_can_be_judged(
             await until(lambda: teller.heard == ["ann/ann"] * 2)
             await until(lambda: not teller._begun())
             assert expected._heard.empty()
-        monkeypatch.setattr("ion.process.identity.desk.PATIENCE", 0.05)
+        monkeypatch.setattr("ion.process.identity.authenticator.PATIENCE", 0.05)
         desk.waits = True
         counts = container.endpoint.counts
         before = counts["dead-lettered"]
@@ -389,7 +389,7 @@ async def test_messages_wait_also_after_the_broker_was_away_for_long() -> None:
     bus = f"memory://identity-{next(_names)}", {}
     async with strict(bus, "required", **{"identity.revocations": "require"}) as container:
         pid = await container.spawn(Teller)
-        teller, desk = container.processes[pid], container.endpoint.desk
+        teller, desk = container.processes[pid], container.endpoint.authenticator
         assert isinstance(teller, Teller)
         party = container.processes[await container.spawn(Process)]
         desk._unknown_since -= 3600
@@ -412,4 +412,4 @@ async def test_keys_that_are_wrong_change_nothing_where_none_was_needed_before()
         with pytest.raises(ConfigurationError, match="no public key"):
             await renew_keys(container, wrong)
         token = issuer(container).token("ann")
-        assert container.endpoint.desk.identify(token).actor == "ann"
+        assert container.endpoint.authenticator.identify(token).actor == "ann"

@@ -18,8 +18,8 @@ import msgspec
 import pytest
 
 from ion.base.errors import BadRequest, ConfigurationError, Forbidden, Unauthorized, Unavailable
-from ion.process.identity.curve import P
-from ion.process.identity.extra import Ed25519PrivateKey, Ed25519PublicKey
+from ion.process.identity.crypto import Ed25519PrivateKey, Ed25519PublicKey
+from ion.process.identity.ed25519 import P
 from ion.process.identity.identity import Identity
 from ion.process.identity.issuer import Issuer
 from ion.process.identity.keys import (

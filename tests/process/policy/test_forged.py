@@ -95,8 +95,8 @@ async def test_an_event_that_no_topic_holds_is_none_and_nothing_of_it_is_kept(bu
         await container.publish("events", "Event._._.o", odd)
         await until(lambda: counts["dropped"] >= 4)
         assert hearer.heard == []
-        assert container.policing is not None
-        assert all(len(each) < 300 for each in container.policing.gate.judge._candidates)
+        assert container.active_rules is not None
+        assert all(len(each) < 300 for each in container.active_rules.interceptor.judge._candidates)
 
 
 async def test_no_content_is_no_way_around_a_rule_about_content(bus, tmp_path):

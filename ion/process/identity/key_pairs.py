@@ -15,8 +15,8 @@ from pathlib import Path
 
 from ion.base.errors import ConfigurationError
 from ion.base.files import OTHERS_WRITE, read_closed, read_file, write_whole
-from ion.process.command.ring import OWN, Check, Ring, checks_of, shared
-from ion.process.identity.extra import Ed25519PrivateKey, InvalidSignature
+from ion.process.command.keyring import OWN, Check, Keyring, checks_of, shared
+from ion.process.identity.crypto import Ed25519PrivateKey, InvalidSignature
 from ion.process.identity.keys import PublicKey, found_or_made, public_key, written
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ MAX_TRUSTED = 10_000
 MAX_BYTES = 4096
 
 
-class Pairs:
+class KeyPairs:
     """The key pair of one party, and the public keys of all that it believes.
 
     :ivar private: its own; None: it signs with the shared key.
@@ -45,7 +45,7 @@ class Pairs:
             self.trusted = (*self.trusted, own)
         self._own = own
 
-    def ring(self, secrets: Sequence[bytes]) -> Ring:
+    def ring(self, secrets: Sequence[bytes]) -> Keyring:
         """Return what is signed with, and whom is believed.
 
         :param secrets: shared keys that are believed, too; the first one is signed with where there
@@ -56,7 +56,7 @@ class Pairs:
         if self.private is None or self._own is None:
             return shared(*secrets).believing(checks, self._names, place)
         checks.update(checks_of(secrets))
-        return Ring(OWN, self._own.id, _signer(self.private), checks, self._names, place)
+        return Keyring(OWN, self._own.id, _signer(self.private), checks, self._names, place)
 
 
 def _signer(private: Ed25519PrivateKey) -> Callable[[bytes], str]:
@@ -77,7 +77,7 @@ def _check(public: PublicKey) -> Check:
     return check
 
 
-def pairs_of(own_key_file: str | None, trusted_keys: str | None) -> Pairs:
+def pairs_of(own_key_file: str | None, trusted_keys: str | None) -> KeyPairs:
     """Return what two settings name; make the private key where its file is not there.
 
     Its public half is put beside it, ``<file>.pub``, to be given to the others; where that cannot
@@ -91,11 +91,11 @@ def pairs_of(own_key_file: str | None, trusted_keys: str | None) -> Pairs:
         raise ConfigurationError(message)
     folder = Path(trusted_keys).expanduser()
     if own_key_file is None:
-        return Pairs(None, _named(folder), str(folder))
+        return KeyPairs(None, _named(folder), str(folder))
     path = Path(own_key_file).expanduser()
     private = found_or_made(path)
     _show(path, written(private.public_key()))  # first: it may be in that folder, of an older key
-    return Pairs(private, _named(folder), f"the key file {path}")
+    return KeyPairs(private, _named(folder), f"the key file {path}")
 
 
 def _show(path: Path, own: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ion.base.settings import IdentitySettings
-from ion.process.identity.own import Own
+from ion.process.identity.credentials import Credentials
 from tests.process.delivery import until
 
 
@@ -27,7 +27,7 @@ async def test_a_token_that_cannot_be_made_now_is_made_later(
 ) -> None:
     permission: Any = Permitted()
     party: Any = SimpleNamespace(id="one", token="", permission=permission)
-    own = Own(IdentitySettings(token="system", max_life=0.05), party, "test")
+    own = Credentials(IdentitySettings(token="system", max_life=0.05), party, "test")
     await own.open()
     assert party.token
     permission.is_open = False  # the key is being replaced

@@ -1,4 +1,4 @@
-"""Policing: the rules of one container, where they come from, and what is wrong with them.
+"""The rules of one container, where they come from, and what is wrong with them.
 
 What holds: a container does not start with rules that cannot be read; once it runs, rules that
 cannot be read change nothing. Where rules are to come from the service ``policy`` and there are
@@ -19,10 +19,10 @@ from ion.base.resources import resource_folder
 from ion.base.settings import PolicySettings
 from ion.process.endpoint.endpoint import Endpoint
 from ion.process.policy import reading
+from ion.process.policy.decision_log import DecisionLog
 from ion.process.policy.decisions import Judge
 from ion.process.policy.facts import GivenFacts
-from ion.process.policy.gate import Gate
-from ion.process.policy.journal import Journal
+from ion.process.policy.interceptor import PolicyInterceptor
 from ion.process.policy.model import DENY, Decision, Rules, Subject
 from ion.process.policy.owners import Owners
 from ion.process.process import Process
@@ -31,11 +31,11 @@ log = logging.getLogger("ion.policy")
 Mark = tuple[int, int, int]
 
 
-class Policing:
+class ActiveRules:
     """The rules that one container decides by.
 
     :param processes: pid -> process, of the container.
-    :ivar gate: the interceptor, once :meth:`begin` was called.
+    :ivar interceptor: the interceptor, once :meth:`begin` was called.
     :ivar version: of the rules, where the service ``policy`` has given them; else 0.
     :ivar problem: what is wrong with rules that were to be taken; "": nothing.
     """
@@ -48,9 +48,11 @@ class Policing:
         self.problem = ""
         self.since = time.time()
         self.owners = Owners()
-        self.journal = Journal(endpoint.counts)
+        self.decision_log = DecisionLog(endpoint.counts)
         default = DENY if settings.service else settings.default
-        self.gate = Gate(Judge(Rules(), default), processes, self.journal, self.owners)
+        self.interceptor = PolicyInterceptor(
+            Judge(Rules(), default), processes, self.decision_log, self.owners
+        )
         self._endpoint = endpoint
         self._path = str(_found(settings.file)) if settings.file is not None else None
         self._mark: Mark | None = None
@@ -63,13 +65,13 @@ class Policing:
         if self._path is not None:
             self._mark = await asyncio.to_thread(_mark_of, self._path)
             await self._take(await asyncio.to_thread(reading.read, self._path))
-        if self._endpoint.desk.mode in ("off", "hint"):
+        if self._endpoint.authenticator.mode in ("off", "hint"):
             log.warning(
                 "identity.verify is %r: to the rules, who has no token that was checked is "
                 "anonymous, and the containers have none of their own; set it to 'present'",
-                self._endpoint.desk.mode,
+                self._endpoint.authenticator.mode,
             )
-        self._endpoint.inbound = (*self._endpoint.inbound, self.gate)
+        self._endpoint.inbound = (*self._endpoint.inbound, self.interceptor)
 
     async def look(self, *, again: bool = False) -> bool:
         """Read the file where it has changed; return whether there are other rules now.
@@ -111,7 +113,7 @@ class Policing:
     async def _take(self, read: reading.Read) -> None:
         for finding in read.warnings:
             log.warning("%s", finding)
-        self.gate.use(await asyncio.to_thread(Judge, read.rules, self.settings.default))
+        self.interceptor.use(await asyncio.to_thread(Judge, read.rules, self.settings.default))
         self.problem = ""
         self.since = time.time()
         source, default = read.rules.source, self.settings.default
@@ -119,8 +121,8 @@ class Policing:
 
     def count(self) -> None:
         """Add what was allowed to the counts of the container."""
-        self.journal.count(self.gate.allowed)
-        self.gate.allowed = 0
+        self.decision_log.count(self.interceptor.allowed)
+        self.interceptor.allowed = 0
 
     @property
     def uses_owners(self) -> bool:
@@ -130,11 +132,11 @@ class Policing:
     @property
     def rules(self) -> Rules:
         """The rules in force."""
-        return self.gate.judge.rules
+        return self.interceptor.judge.rules
 
     def explain(self, subject: Subject, action: str, content: Any) -> Decision:
         """Return what would be decided, without doing anything else."""
-        return self.gate.judge.consider(subject, action, GivenFacts(content, self.owners))
+        return self.interceptor.judge.consider(subject, action, GivenFacts(content, self.owners))
 
     def describe(self) -> dict[str, Any]:
         """Return where the rules come from, and how many there are, as plain data."""
@@ -143,7 +145,7 @@ class Policing:
             "version": self.version,
             "rules": len(self.rules.rules),
             "roles": {role: list(included) for role, included in self.rules.roles.items()},
-            "default": self.gate.judge.default,
+            "default": self.interceptor.judge.default,
             "since": self.since,
             "problem": self.problem,
             "owners": len(self.owners),

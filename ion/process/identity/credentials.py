@@ -48,7 +48,7 @@ def with_token(settings: Settings, token: str | None) -> Settings:
     return msgspec.structs.replace(settings, identity=identity)
 
 
-class Own:
+class Credentials:
     """Keeps the token of a party's own calls fresh; :meth:`open` it, and :meth:`close` it.
 
     :param is_host: it is a container: where that asks others for tokens, and is given none, its own

@@ -1,4 +1,4 @@
-"""The ring of one party: the key that it signs with, and the keys of all that it believes. Pure.
+"""The keyring of one party: the key that it signs with, and the keys of all that it believes. Pure.
 
 A signature is written as a *form*, the id of the key, and the signature itself: ``v1`` is an
 HMAC-SHA256 in hexadecimal digits, with a key that all who are believed share; ``v2`` is Ed25519,
@@ -29,7 +29,7 @@ def is_form(form: str, id: str, signature: str) -> bool:
     return (form, len(id), len(signature)) in _FORMS
 
 
-class Ring:
+class Keyring:
     """What one party signs with, and whom it believes.
 
     :ivar form: of its own signatures; id: of its own key.
@@ -72,9 +72,11 @@ class Ring:
         """Tell whether a text was signed so with one of the keys."""
         return any(check(signature, text) for check in self._checks.values())
 
-    def believing(self, checks: Mapping[str, Check], names: Mapping[str, str], place: str) -> Ring:
+    def believing(
+        self, checks: Mapping[str, Check], names: Mapping[str, str], place: str
+    ) -> Keyring:
         """Return a ring that signs likewise, and believes others, too."""
-        return Ring(self.form, self.id, self.sign, {**self._checks, **checks}, names, place)
+        return Keyring(self.form, self.id, self.sign, {**self._checks, **checks}, names, place)
 
 
 def key_id(secret: bytes) -> str:
@@ -88,9 +90,9 @@ def is_shared(id: str) -> bool:
 
 
 @lru_cache(maxsize=64)
-def shared(secret: bytes, *others: bytes) -> Ring:
+def shared(secret: bytes, *others: bytes) -> Keyring:
     """Return the ring of who has a shared key, and believes others, too, while it is changed."""
-    return Ring(SHARED, key_id(secret), _signer(secret), checks_of((secret, *others)))
+    return Keyring(SHARED, key_id(secret), _signer(secret), checks_of((secret, *others)))
 
 
 def checks_of(secrets: Iterable[bytes]) -> dict[str, Check]:
@@ -98,9 +100,9 @@ def checks_of(secrets: Iterable[bytes]) -> dict[str, Check]:
     return {key_id(each): _check(each) for each in secrets}
 
 
-def ring_of(key: bytes | Ring) -> Ring:
+def ring_of(key: bytes | Keyring) -> Keyring:
     """Return a ring; of a shared key the one that it is."""
-    return key if isinstance(key, Ring) else shared(key)
+    return key if isinstance(key, Keyring) else shared(key)
 
 
 def _signer(secret: bytes) -> Callable[[bytes], str]:

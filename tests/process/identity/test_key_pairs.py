@@ -17,8 +17,8 @@ from ion.base.settings import AgentSettings, Settings
 from ion.container.rekeying import renew_keys
 from ion.process.command import key as keys
 from ion.process.command import proof, seal, signing
+from ion.process.command.keyring import shared
 from ion.process.command.operator import agent_of
-from ion.process.command.ring import shared
 from ion.process.identity.identity import current_identity
 from ion.process.identity.trust import issuer_of
 
@@ -224,11 +224,11 @@ async def test_who_lost_its_key_is_not_believed_any_more_and_the_others_go_on(
         issuer = issuer_of(eve.endpoint.permission, eve.settings.identity, "test")
         assert issuer is not None
         stolen = issuer.token("root", ["ADMIN"], life=3600)
-        assert ann.endpoint.desk.identify(stolen).actor == "root"
+        assert ann.endpoint.authenticator.identify(stolen).actor == "root"
         for name, each in (("ann", ann), ("bob", bob)):
             await renew_keys(each, with_keys(parties.settings(name, "ann", "bob")))
         with pytest.raises(Unauthorized, match="not trusted here"):
-            ann.endpoint.desk.identify(stolen)
+            ann.endpoint.authenticator.identify(stolen)
         assert await bob.rpc_send("teller", "who") == "system"
         refusal = (ReceivedError, DeadlineExceeded)
         with pytest.raises(refusal, match="is signed with key"):

@@ -14,7 +14,7 @@ MAX_KEPT = 512  # of up to 8 KiB each
 BURST, RATE = 1000.0, 500.0  # checks in vain at once, and in a second after that
 
 
-class Refusals:
+class NegativeCache:
     """The tokens that were refused lately."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The desk: where what arrives at a container says whose it is, before anything is done with it."""
+"""The authenticator: finds out whose a message is, before anything is done with it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class NotKnownYet(Unavailable):
 
 
 class Arriving(Protocol):
-    """A call, as the desk sees it."""
+    """A call, as the authenticator sees it."""
 
     envelope: Envelope
     delivery: Delivery
@@ -52,12 +52,12 @@ class Arriving(Protocol):
 
 
 class Receiver(Protocol):
-    """A process, as the desk sees it. One that has ``for_anybody`` names ops that need no token."""
+    """A process, as it is seen here. One that has ``for_anybody`` names ops that need no token."""
 
     name: str
 
 
-class Desk:
+class Authenticator:
     """Tells whose the calls of one party are.
 
     :ivar is_strict: whether calls without a token are its business, too.

@@ -19,8 +19,8 @@ from ion.messaging.envelope import Envelope
 from ion.process.discovery import survey
 from ion.process.events import Event
 from ion.process.identity.acting import acting
+from ion.process.policy.decision_log import DecisionLog
 from ion.process.policy.decisions import Judge
-from ion.process.policy.journal import Journal
 from ion.process.policy.model import Decision, Rules, Subject
 from ion.process.redelivery.deadletters import peek
 from tests.process.policy.policed import call, policed, token, write
@@ -193,8 +193,8 @@ async def test_conditions_on_the_content_hold_or_fail_closed(bus, tmp_path):
     )
     async with policed(bus, path, owners=None) as container:
         await container.spawn(Lab)
-        assert container.policing is not None
-        container.policing.owners.learn("mine", "ann", 0)
+        assert container.active_rules is not None
+        container.active_rules.owners.learn("mine", "ann", 0)
 
         async def sets(content: object, actor: str = "ann") -> bool:
             try:
@@ -218,7 +218,7 @@ async def test_conditions_on_the_content_hold_or_fail_closed(bus, tmp_path):
         twice = msgspec.Raw(b"\x82\xa4kind\xa4good\xa4kind\xa3bad")  # the last one is bound
         with pytest.raises(Forbidden):
             await call(container, "lab", "raw", twice)
-        assert container.policing.owners.wanted(9) == ["unheard-of", "common"]
+        assert container.active_rules.owners.wanted(9) == ["unheard-of", "common"]
 
 
 async def test_a_message_that_nobody_awaits_is_a_dead_letter(bus, tmp_path):
@@ -313,7 +313,7 @@ async def test_a_ping_is_decided_though_no_hand_is_free_to_answer_it(bus, tmp_pa
         with pytest.raises(Unauthorized):
             await pong(f"{bob}x")
         write(path, "{allow: '*.ping', to: [authenticated]}")
-        await until(lambda: container.policing.rules.rules[0].actions == ("*.ping",))
+        await until(lambda: container.active_rules.rules.rules[0].actions == ("*.ping",))
         assert await pong(bob) == ["pong", "pong"]
         with pytest.raises(Forbidden):
             await pong("")
@@ -347,8 +347,8 @@ async def test_other_rules_hold_at_once_and_wrong_ones_never(bus, tmp_path, capl
     path = write(tmp_path / "p.yml", "{allow: lab.look, to: [OPERATOR]}")
     async with policed(bus, path) as container:
         await container.spawn(Lab)
-        policing = container.policing
-        assert policing is not None
+        active_rules = container.active_rules
+        assert active_rules is not None
 
         async def is_allowed() -> bool:
             try:
@@ -363,21 +363,21 @@ async def test_other_rules_hold_at_once_and_wrong_ones_never(bus, tmp_path, capl
             assert (await expected.wait(timeout=PATIENCE)).type == "PolicyReloaded"
         assert await is_allowed()
         write(path, "{alow: lab.look, to: [anyone]}")
-        await until(lambda: policing.problem)
-        assert "p.yml:4: rules.0.alow: unknown key (did you mean 'allow'?)" in policing.problem
+        await until(lambda: active_rules.problem)
+        assert "p.yml:4: rules.0.alow: unknown key (did you mean 'allow'?)" in active_rules.problem
         assert await is_allowed()  # the old rules are in force
         path.unlink()
-        await until(lambda: "cannot be read" in policing.problem)
+        await until(lambda: "cannot be read" in active_rules.problem)
         assert await is_allowed()
         os.mkfifo(path)  # nobody writes to it: who read it would wait for ever
-        await until(lambda: "it is a pipe" in policing.problem)
+        await until(lambda: "it is a pipe" in active_rules.problem)
         assert await is_allowed()
         said = [r for r in caplog.records if "stay in force" in r.getMessage()]
         assert len(said) == 3
         report = await Operator(container).health(container.id)
         assert any("old rules are in force" in str(check) for check in report["checks"])
         write(path, "{deny: lab.look, to: [anyone]}")
-        await until(lambda: not policing.problem)
+        await until(lambda: not active_rules.problem)
         assert not await is_allowed()
 
 
@@ -385,13 +385,13 @@ async def test_whatever_goes_wrong_in_a_decision_the_message_is_refused(bus, tmp
     path = write(tmp_path / "p.yml", "{allow: lab.look, to: [anyone]}")
     async with policed(bus, path) as container:
         await container.spawn(Lab)
-        assert container.policing is not None
+        assert container.active_rules is not None
 
         class Broken(Judge):
             def decide(self, *_: object) -> NoReturn:
                 raise RuntimeError("out of order")
 
-        container.policing.gate.use(Broken(Rules()))
+        container.active_rules.interceptor.use(Broken(Rules()))
         with pytest.raises(Forbidden, match="deciding failed: RuntimeError"):
             await call(container, "lab", "look")
         assert any(record.exc_info for record in caplog.records)
@@ -433,7 +433,7 @@ async def test_a_keeper_that_has_failed_is_started_again(tmp_path):
 
 async def test_without_rules_nothing_is_decided():
     async with Container("memory://", sysname="test") as container:
-        assert container.policing is None
+        assert container.active_rules is None
         assert container.endpoint.inbound == ()
         assert len(container.processes) == 1
 
@@ -470,13 +470,13 @@ async def test_the_same_denial_is_logged_once_in_a_while(tmp_path, caplog):
 
 def test_a_flood_of_denials_makes_few_lines_and_none_that_its_actors_write(caplog):
     counts = Counter()
-    journal = Journal(counts)
+    decision_log = DecisionLog(counts)
     denied = Decision(allowed=False, rule="r", reason="rule 'r' denies it")
     for number in range(5_000):
         actor = f"eve{number}\n2026-01-01 root was let in" + "x" * 500
-        journal.deny(Subject(actor, frozenset({"A", "B"})), f"lab.op{number}", denied)
-    journal.count(0)
-    journal.count(0)
+        decision_log.deny(Subject(actor, frozenset({"A", "B"})), f"lab.op{number}", denied)
+    decision_log.count(0)
+    decision_log.count(0)
     lines = [record.getMessage() for record in caplog.records]
     assert counts["policy denied"] == 5_000
     assert len(lines) < 200

@@ -1,4 +1,4 @@
-"""The gate: the interceptor that lets a message in, or refuses it with 403 Forbidden.
+"""The policy interceptor: it lets a message in, or refuses it with 403 Forbidden.
 
 It is the last of the interceptors for what comes in, so that it decides what the op will see. It is
 run on answers, too, which it lets pass: what one has asked for is not for others to forbid. It does
@@ -15,17 +15,17 @@ from ion.base.errors import ApplicationError, Forbidden, IonError
 from ion.messaging import codec
 from ion.messaging.envelope import Envelope
 from ion.observe.context import current_call
-from ion.process.command.commanding import is_signed
+from ion.process.command.authorization import is_signed
 from ion.process.command.signing import HEADER as SIGNATURE
 from ion.process.events.event import path_in
 from ion.process.events.ops import EventOp
 from ion.process.events.topics import word
 from ion.process.identity.identity import SYSTEM, SYSTEM_ROLE, Identity
 from ion.process.ops import Op
+from ion.process.policy.decision_log import DecisionLog
 from ion.process.policy.decisions import Judge
 from ion.process.policy.distribution import KEEPER, SERVICE
 from ion.process.policy.facts import MessageFacts
-from ion.process.policy.journal import Journal
 from ion.process.policy.model import EVENT, NOBODY, Decision, Subject
 from ion.process.policy.owners import Owners
 from ion.process.process import Process
@@ -43,7 +43,7 @@ _BY_KEY = frozenset({SERVICE, KEEPER})
 Key = tuple[str, str, str, frozenset[str]]  # pid, op, actor, roles
 
 
-class Gate:
+class PolicyInterceptor:
     """Decides on each message that comes to a process of one container.
 
     :param judge: the rules; :meth:`use` takes others.
@@ -53,11 +53,15 @@ class Gate:
     """
 
     def __init__(
-        self, judge: Judge, processes: Mapping[str, Process], journal: Journal, owners: Owners
+        self,
+        judge: Judge,
+        processes: Mapping[str, Process],
+        decision_log: DecisionLog,
+        owners: Owners,
     ) -> None:
         self.judge = judge
         self.owners = owners
-        self.journal = journal
+        self.decision_log = decision_log
         self.hints = ""
         self._processes = processes
         self.allowed = 0
@@ -83,9 +87,9 @@ class Gate:
             key = (call.process, envelope.op, identity.actor, identity.roles)
         if key not in self._free or call.source.handler is not None:
             self._look(call, envelope, key)
-        elif self.journal.is_verbose:
+        elif self.decision_log.is_verbose:
             action = f"{target_of(self._processes.get(call.process))}.{envelope.op}"
-            self.journal.allow(subject_of(identity), action, self._free[key])
+            self.decision_log.allow(subject_of(identity), action, self._free[key])
         self.allowed += 1
         return envelope
 
@@ -118,10 +122,10 @@ class Gate:
             log.exception("deciding on %s failed: it is refused", action)
             decision = Decision(allowed=False, reason=f"deciding failed: {type(error).__name__}")
         if not decision.allowed:
-            self.journal.deny(subject, action, decision)
+            self.decision_log.deny(subject, action, decision)
             raise refusal(subject, action, decision)
-        if self.journal.is_verbose:
-            self.journal.allow(subject, action, decision)
+        if self.decision_log.is_verbose:
+            self.decision_log.allow(subject, action, decision)
 
     def _remember(self, key: Key, op: Op, decision: Decision) -> None:
         """Keep what holds for all such messages, whatever they say."""
@@ -184,8 +188,10 @@ def demand_rule() -> None:
         return
     subject, action = subject_of(call.identity), f"{SERVICE}.{call.op}"
     facts = MessageFacts(call.envelope, None, Owners())
-    for gate in [each for each in call.endpoint.inbound if isinstance(each, Gate)]:
-        decision = gate.judge.decide(subject, action, facts)
+    for interceptor in [
+        each for each in call.endpoint.inbound if isinstance(each, PolicyInterceptor)
+    ]:
+        decision = interceptor.judge.decide(subject, action, facts)
         if decision.allowed and decision.rule:
             return
     message = f"{action} needs a rule that allows it, or the key of the system"

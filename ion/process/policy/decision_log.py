@@ -1,4 +1,4 @@
-"""The journal of decisions: each is logged with its reason, and counted.
+"""The log of decisions: each is logged with its reason, and counted.
 
 What is allowed is logged at level DEBUG, what is denied at WARNING: who, what, by which rule, and
 why. Of the same denial to the same actor there is one line in ten seconds, which says how many
@@ -25,7 +25,7 @@ _LINE = "denied: %(actor)s (%(roles)s) to %(action)s: %(reason)s"
 _OMITTED = "%d more denials were not logged: too many at once"
 
 
-class Journal:
+class DecisionLog:
     """Takes note of decisions.
 
     :param counts: of the endpoint, which its numbers are told of with.
