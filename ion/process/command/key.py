@@ -5,8 +5,8 @@ container that starts makes the file; a copy of it lets another user, or machine
 While it is changed, the file holds several, one a line: the first is used, all are believed.
 
 In its place, or beside it, each party may have a key pair of its own, and the public keys of the
-others (:mod:`ion.process.identity.key_pairs`). All calls block for a moment; run them in a thread where
-a loop must go on.
+others (:mod:`ion.process.identity.key_pairs`). All calls block for a moment; run them in a thread
+where a loop must go on.
 """
 
 from __future__ import annotations
