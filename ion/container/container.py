@@ -23,20 +23,20 @@ from ion.base.ids import checked_name, new_container_id
 from ion.base.settings import Settings
 from ion.container.agent.agent import ContainerAgent
 from ion.container.apps.launcher import Launcher
-from ion.container.apps.running import RunningApp
+from ion.container.apps.running_app import RunningApp
+from ion.container.container_store import ContainerStore
 from ion.container.events import ContainerEvents
 from ion.container.exchange import AGENT, ExchangeManager
 from ion.container.failover.failover import Failover
 from ion.container.health.condition import Conditioned
 from ion.container.health.health import Health
 from ion.container.host import ProcessHost
+from ion.container.membership.heartbeat import Heartbeat
 from ion.container.membership.notices import Notices
-from ion.container.membership.pulse import Pulse
 from ion.container.policy import keep, police
 from ion.container.revocation_sync import RevocationSync
 from ion.container.spawner import Spawner
-from ion.container.storeroom import StoreRoom
-from ion.container.tenant import bus_of
+from ion.container.store_lock import bus_of
 from ion.messaging.address import Namespace
 from ion.messaging.transport import Transport
 from ion.process.calling import Calling
@@ -49,7 +49,7 @@ from ion.process.supervision.exit_reason import STOPPED, End, Guardian
 
 log = logging.getLogger(__name__)
 LAST_MOMENT = 1.0  # seconds that hooks have where a drain has taken all its time
-_ROOMS = {"endpoint", "_endpoint", "exchange", "workers", "stores", "notices", "pulse", "health"}
+ROOMS = {"endpoint", "_endpoint", "exchange", "workers", "stores", "notices", "heartbeat", "health"}
 
 
 class _Room:
@@ -83,7 +83,7 @@ class Container(Calling, ProcessHost, Conditioned):
         ``failure`` says why, or is "" where nothing failed.
     :ivar undoes: while it is set, a stop undoes a start that failed: failover apps that were begun
         here are stopped for good, where else another container would take them over.
-    :ivar claims_store: its store file is to be of its bus alone; see :mod:`ion.container.tenant`.
+    :ivar claims_store: its store file is to be of its bus alone (:mod:`ion.container.store_lock`).
     :ivar processes: pid -> process, in the order of spawning.
     :ivar apps: name -> running app, in the order of starting.
     :raises ConfigurationError: the configuration is wrong; the message says what and where.
@@ -118,9 +118,9 @@ class Container(Calling, ProcessHost, Conditioned):
         self.workers: Workers
         self.exchange: ExchangeManager
         self.notices: Notices
-        self.stores: StoreRoom
+        self.stores: ContainerStore
         self.events = ContainerEvents(self.settings.events)
-        self.pulse: Pulse
+        self.heartbeat: Heartbeat
         self.failover: Failover
         self.health: Health
         self._spawner = Spawner(self, self.processes, self.settings)
@@ -178,11 +178,11 @@ class Container(Calling, ProcessHost, Conditioned):
             self._rooms.push_async_callback(sync.close)
             await sync.open()
             lost = self.events.and_lost(self.notices.lost)
-            self.pulse = Pulse(self.endpoint, self.exchange, self.settings.system, lost)
-            self._rooms.push_async_callback(self.pulse.close)
+            self.heartbeat = Heartbeat(self.endpoint, self.exchange, self.settings.system, lost)
+            self._rooms.push_async_callback(self.heartbeat.close)
             self.failover = self._launcher.failover = Failover(self, self._launcher)
             self._rooms.push_async_callback(self.failover.close)
-            await self.pulse.open()
+            await self.heartbeat.open()
             self.health = Health(self)
             self._rooms.push_async_callback(self.health.close)
             await self.health.open()
@@ -258,7 +258,7 @@ class Container(Calling, ProcessHost, Conditioned):
             process._abandon()
         self.processes.clear()
         if self._starting is not None and self._starting.done():
-            self.pulse.silence()
+            self.heartbeat.silence()
             self.stores.silence()
         await self._rooms.aclose()
         if self.state != lifecycle.TERMINATED:
@@ -371,10 +371,8 @@ class Container(Calling, ProcessHost, Conditioned):
         self.endpoint = self._endpoint = endpoint
         if endpoint.permission is not None:
             await endpoint.permission.establish()
-        await endpoint.authenticator.establish()
-        own = self._credentials = Credentials(
-            self.settings.identity, endpoint, self.sysname, is_host=True
-        )
+        await endpoint.auth.establish()
+        own = self._own = Credentials(self.settings.identity, endpoint, self.sysname, is_host=True)
         self._rooms.push_async_callback(own.close)
         await own.open()
         await police(self)
@@ -382,7 +380,7 @@ class Container(Calling, ProcessHost, Conditioned):
     def _exchange_manager(self) -> ExchangeManager:
         listens = self.settings.broker.listen is not None
         bus = bus_of(self.transport, self.sysname, listens=listens) if self.claims_store else ""
-        self.stores = StoreRoom(self.endpoint, self.settings, copy_context(), bus)
+        self.stores = ContainerStore(self.endpoint, self.settings, copy_context(), bus)
         return ExchangeManager(self.endpoint, self.id, self.processes, self.settings, self.stores)
 
     async def _start_agent(self) -> None:
@@ -397,5 +395,5 @@ class Container(Calling, ProcessHost, Conditioned):
         return f"<Container {self.id} sysname={self.sysname} {self.state}>"
 
 
-for _name in _ROOMS:
+for _name in ROOMS:
     setattr(Container, _name, _Room())

@@ -17,13 +17,13 @@ import msgspec
 from ion.base.errors import IonError, ProcessNotFound
 from ion.base.settings import Settings
 from ion.container import handover
-from ion.container.storeroom import StoreRoom
+from ion.container.container_store import ContainerStore
 from ion.container.subscriptions import Subscriptions
 from ion.conversation import conversation as c
 from ion.messaging.address import BEAT, PROCESSES, Namespace, checked_service, suspect_queue
 from ion.messaging.transport import Consumer, Delivery, QueueSpec, Transport
 from ion.process.endpoint.endpoint import Endpoint
-from ion.process.mailroom.inbox import Inbox
+from ion.process.exactly_once.inbox import Inbox
 from ion.process.process import Process
 from ion.process.service import Service, prefetch_of
 from ion.process.serving.admission import answer_ping
@@ -52,7 +52,7 @@ class ExchangeManager:
         container_id: str,
         processes: Mapping[str, Process],
         settings: Settings,
-        stores: StoreRoom,
+        stores: ContainerStore,
     ) -> None:
         self.stores = stores
         self._endpoint = endpoint

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ion.base.settings import Settings
-from ion.container.apps.running import RunningApp
+from ion.container.apps.running_app import RunningApp
+from ion.container.container_store import ContainerStore
 from ion.container.exchange import ExchangeManager
 from ion.container.membership.notices import Notices
-from ion.container.storeroom import StoreRoom
 from ion.container.terminator import Terminator
-from ion.process.mailroom.mailroom import Mailroom
+from ion.process.exactly_once.message_store import MessageStore
 from ion.process.policy.active_rules import ActiveRules
 from ion.process.process import Process
 from ion.process.pubsub.subscription import HEARD, Subscription
@@ -24,7 +24,7 @@ class _Rooms(Protocol):
     settings: Settings
     exchange: ExchangeManager
     notices: Notices
-    stores: StoreRoom
+    stores: ContainerStore
     _terminator: Terminator
 
     @property
@@ -81,9 +81,9 @@ class ProcessHost:
         """
         return await self.stores.datastore()
 
-    async def mailroom(self: _Rooms) -> Mailroom:
+    async def message_store(self: _Rooms) -> MessageStore:
         """Return the inbox and outbox in the datastore; errors as :meth:`datastore`."""
-        return await self.stores.mailroom()
+        return await self.stores.message_store()
 
     def config_for(self: _Rooms, name: str) -> Mapping[str, Any]:
         """Return the configuration of an app: its file's, the rel's, and ``apps.<name>``."""

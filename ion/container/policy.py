@@ -1,4 +1,4 @@
-"""Policy in a container: an interceptor from the first message on, and a process keeps its rules."""
+"""Policy in a container: an interceptor from the first message on; a process keeps its rules."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class RevocationSync:
 
     async def open(self) -> None:
         """Ask what was revoked, and wait for the answer so long. Never raises."""
-        if not self._caller._endpoint.authenticator.is_strict:
+        if not self._caller._endpoint.auth.is_strict:
             return
         self._begin()
         self._caller._endpoint.transport.on_state(self._on_state)
@@ -47,13 +47,13 @@ class RevocationSync:
                 await self._settled.wait()
 
     def _begin(self) -> None:
-        self._caller._endpoint.authenticator.asking()  # the broker may have been away for long
+        self._caller._endpoint.auth.asking()  # the broker may have been away for long
         if self._task is None or self._task.done():
             self._task = self._tasks.start(self._learn(), "what was revoked")
 
     def _on_state(self, state: TransportState) -> None:
         """Ask anew where the broker was away: what was revoked meanwhile was not heard."""
-        desk = self._caller._endpoint.authenticator
+        desk = self._caller._endpoint.auth
         if state is TransportState.LOST:
             self._was_away = True
             desk.waits = desk.settings.revocations == "require"
@@ -73,21 +73,19 @@ class RevocationSync:
                 count = await self._asked()
             except ServiceNotFound:
                 self._settled.set()
-                if not endpoint.authenticator.waits and tried >= TRIES:
+                if not endpoint.auth.waits and tried >= TRIES:
                     return  # nobody revokes anything here, or says so once it is there
-                why = f"there is no service {SERVICE!r}" if endpoint.authenticator.waits else ""
+                why = f"there is no service {SERVICE!r}" if endpoint.auth.waits else ""
             except IonError as error:
                 why = error.message
             else:
-                endpoint.authenticator.waits = False
+                endpoint.auth.waits = False
                 self._settled.set()
                 log.log(logging.INFO if count else logging.DEBUG, "%d revocations are known", count)
                 return
             if why and why != said:
                 then = (
-                    "no token is taken"
-                    if endpoint.authenticator.waits
-                    else "tokens are taken all the same"
+                    "no token is taken" if endpoint.auth.waits else "tokens are taken all the same"
                 )
                 log.warning("what was revoked is not known yet, and %s: %s", then, why)
             said = why

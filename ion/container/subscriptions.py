@@ -17,11 +17,11 @@ import msgspec
 
 from ion.base import lifecycle
 from ion.base.errors import ConfigurationError, IonError, LifecycleError, Unavailable
-from ion.container.storeroom import StoreRoom
+from ion.container.container_store import ContainerStore
 from ion.messaging.address import PRIVATE_BYTES, PRIVATE_LIMIT, SUSPECT, suspect_queue
 from ion.messaging.transport import Consumer, Delivery, QueueSpec, Transport
 from ion.process.endpoint.endpoint import Endpoint
-from ion.process.mailroom.inbox import Inbox
+from ion.process.exactly_once.inbox import Inbox
 from ion.process.ops import Op
 from ion.process.process import Process
 from ion.process.pubsub.subscription import APART, BOUND, HEARD, Subscription, handler_op, release
@@ -44,7 +44,7 @@ SETUP_TIMEOUT = 15.0  # seconds for the broker to make what a subscription needs
 class Ground(Protocol):
     """What subscriptions need of the exchange manager."""
 
-    stores: StoreRoom
+    stores: ContainerStore
 
     def is_replicated(self, process: Process) -> bool:
         """Return whether the queues of a process's events are quorum queues."""

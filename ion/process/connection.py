@@ -130,7 +130,7 @@ def endpoint_for(
     endpoint.inbound = build(messaging.interceptors.in_, messaging, endpoint)
     endpoint.outbound = build(messaging.interceptors.out, messaging, endpoint)
     endpoint.screen = screen_of(endpoint.inbound)
-    endpoint.authenticator = Authenticator(settings.identity, endpoint.permission, sysname)
-    if endpoint.authenticator.is_strict or endpoint.outbound:
+    endpoint.auth = Authenticator(settings.identity, endpoint.permission, sysname)
+    if endpoint.auth.is_strict or endpoint.outbound:
         endpoint.marks = secret_marks()
     return endpoint

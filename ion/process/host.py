@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ion.process.endpoint.endpoint import Endpoint
-from ion.process.mailroom.mailroom import Mailroom
+from ion.process.exactly_once.message_store import MessageStore
 from ion.process.pubsub.subscription import Subscriber
 from ion.process.serving.workers import Workers
 from ion.process.supervision.exit_reason import STOPPED, End, Guardian
@@ -34,7 +34,7 @@ class Host(Subscriber, Protocol):
         :raises StoreError: it cannot be read.
         """
 
-    async def mailroom(self) -> Mailroom:
+    async def message_store(self) -> MessageStore:
         """Return the inbox and outbox in that datastore; errors as :meth:`datastore`."""
 
     async def spawn(

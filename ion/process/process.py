@@ -24,11 +24,11 @@ from ion.process.conversations import participant
 from ion.process.endpoint.callstack import cycle
 from ion.process.endpoint.endpoint import Endpoint
 from ion.process.events.subscription import EventSubscribing
+from ion.process.exactly_once.conflict_retry import Contended, run_again
+from ion.process.exactly_once.inbox import Known
+from ion.process.exactly_once.storing import Storing
 from ion.process.host import Host
 from ion.process.living import Living
-from ion.process.mailroom.contention import Contended, run_again
-from ion.process.mailroom.inbox import Known
-from ion.process.mailroom.storing import Storing
 from ion.process.ops import Arguments, Op, op_table
 from ion.process.redelivery import pausing, redelivered, retrying
 from ion.process.serving import incoming, outcomes, shedding
@@ -244,9 +244,7 @@ class Process(Living, Calling, Replying, EventSubscribing, Storing):
             if call.cause:
                 raise asyncio.CancelledError
             source, envelope = call.source, call.envelope
-            if (endpoint.authenticator.is_strict or "token" in envelope.headers) and not admit(
-                call, self
-            ):
+            if (endpoint.auth.is_strict or "token" in envelope.headers) and not admit(call, self):
                 await admit_later(call, self)
             if endpoint.inbound or len(envelope.body) > endpoint.max_content:
                 envelope = call.envelope = endpoint.incoming(envelope)

@@ -146,7 +146,7 @@ async def test_one_that_is_lost_is_told_of_once_in_the_repository(tmp_path):
     ):
         await one.start_app("events")
         live = await listen(two, of=ContainerLost)
-        await until(lambda: all(len(list(c.pulse.members)) >= 2 for c in (one, two)))
+        await until(lambda: all(len(list(c.heartbeat.members)) >= 2 for c in (one, two)))
         await gone.kill()
         await until(lambda: len(live.heard) == 2)
         assert {event.by for event in live.heard} == {one.id, two.id}

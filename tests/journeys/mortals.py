@@ -80,20 +80,20 @@ class Payer(Mortal, name="payer"):
 
     async def on_init(self) -> None:
         await super().on_init()
-        relay: Any = (await self._host.mailroom()).relay
+        relay: Any = (await self._host.message_store()).relay
         send, sender = relay._send, relay._sender
         publish = sender.send
 
-        async def published(parcels: Any) -> Any:
-            done = await publish(parcels)
-            for parcel in parcels:
-                self.die(_key(parcel), SENT)
+        async def published(messages: Any) -> Any:
+            done = await publish(messages)
+            for outgoing in messages:
+                self.die(_key(outgoing), SENT)
             return done
 
         async def taken_out(batch: Any) -> Any:
             done = await send(batch)
-            for _, parcel in batch:
-                self.die(_key(parcel), TAKEN_OUT)
+            for _, outgoing in batch:
+                self.die(_key(outgoing), TAKEN_OUT)
             return done
 
         sender.send, relay._send = published, taken_out
@@ -113,7 +113,7 @@ class Booker(Mortal, name="booker"):
         return await self.work(key)
 
 
-def _key(parcel: Any) -> str:
-    envelope = parcel.envelope
+def _key(outgoing: Any) -> str:
+    envelope = outgoing.envelope
     key: str = decode(envelope.body, envelope.content_type)["key"]
     return key

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from ion import Container, DeadlineExceeded, Unavailable
-from ion.process.mailroom.mailroom import OUTBOX
+from ion.process.exactly_once.message_store import OUTBOX
 from tests.journeys.faults.fleet import Fleet, Keeper
 from tests.journeys.faults.tally import PROPERTY, Effects, Tally
 from tests.journeys.faults.waiting import until

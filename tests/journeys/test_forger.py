@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from ion import Container, Process, Service
-from ion.container.failover.tokens import Token
+from ion.container.failover.lease_actions import Token
 from ion.container.membership.membership import Beat
 from ion.process.events import Event
 from ion.process.granules import Granule, StreamPublisher, StreamSubscriber
@@ -280,7 +280,7 @@ async def test_containers_do_nothing_that_others_say_in_their_names(
         await container.start_app(path)
         await second.start_app(path)
         assert (container.apps["alone"].state, second.apps["alone"].state) == ("ACTIVE", "STANDBY")
-        await until(lambda: container.pulse.members.find(second.id))
+        await until(lambda: container.heartbeat.members.find(second.id))
         counts = container.endpoint.counts
         async with forger(amqp_url) as other:
             beat = await other.find(
@@ -318,7 +318,7 @@ async def test_containers_do_nothing_that_others_say_in_their_names(
                     sent += 3
             await until(lambda: counts["unsigned"] >= before + sent)
         assert safe in container.processes
-        assert container.pulse.members.find(second.id)
+        assert container.heartbeat.members.find(second.id)
         assert (container.apps["alone"].state, second.apps["alone"].state) == ("ACTIVE", "STANDBY")
         who = await second.rpc_send("alone", "who", {}, 30)
         assert who["pid"].startswith(container.id)

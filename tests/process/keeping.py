@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ion import Container, Service
-from ion.process.mailroom.mailroom import INBOX, OUTBOX
+from ion.process.exactly_once.message_store import INBOX, OUTBOX
 
 STORES = ("sqlite", "postgres")
 
@@ -106,7 +106,7 @@ async def unsent(container: Container) -> int:
 
 async def known(container: Container) -> list[str]:
     """Return the keys of the inbox."""
-    room = await container.mailroom()
+    room = await container.message_store()
     assert room.inbox.name == INBOX
     return (await room.inbox.keys()).items
 

@@ -28,7 +28,7 @@ from ion import (
     Unavailable,
     connect,
 )
-from ion.container.rekeying import renew_keys
+from ion.container.key_rotation import renew_keys
 from ion.process.identity import acting, revocation_catch_up
 from ion.process.identity.crypto import Ed25519PrivateKey
 from ion.process.identity.keys import pem_of, public_key, written
@@ -541,7 +541,7 @@ async def test_who_starts_knows_at_once_what_was_revoked_before(
         for name in list(tokens)[:4]:
             await admin.revoke(actor=name)
         async with member(amqp_url, **{"identity.revocations": "require"}) as second:
-            assert not second.endpoint.authenticator.waits
+            assert not second.endpoint.auth.waits
             for name, token in tokens.items():
                 if name == "joe":
                     assert await asked(second, token) == [OPERATOR]
@@ -562,7 +562,7 @@ async def test_who_was_cut_off_asks_what_was_revoked_meanwhile(
         assert await asked(second, token) == [OPERATOR]  # nobody has told it
         await asyncio.to_thread(rabbitmq_server.close_connections)
         async with asyncio.timeout(30):
-            while len(second.endpoint.authenticator._revocations) == 0:
+            while len(second.endpoint.auth._revocations) == 0:
                 await asyncio.sleep(0.02)
         with pytest.raises(Unauthorized, match="was revoked"):
             await asked(second, token)
@@ -581,7 +581,7 @@ async def test_until_it_is_known_what_was_revoked_no_token_is_taken_where_it_mus
             assert await asked(lenient, token) == [OPERATOR]
             await lenient.start_app("identity", config={"remind_every": 3600.0})
             async with asyncio.timeout(30):
-                while strict.endpoint.authenticator.waits:
+                while strict.endpoint.auth.waits:
                     await asyncio.sleep(0.02)
             assert await asked(strict, token) == [OPERATOR]
 

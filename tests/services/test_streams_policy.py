@@ -81,7 +81,7 @@ async def test_granules_wait_until_it_is_known_whose_tokens_are_good(tmp_path: P
         await streams.persist("raw", create=True)
         sensor = container.processes[await container.spawn(Process)]
         publisher = await StreamPublisher.open(sensor, "raw")
-        container.endpoint.authenticator.waits = True
+        container.endpoint.auth.waits = True
         for number in range(5):
             with acting(token(container, "ann", ["OPERATOR"])):
                 await publisher.publish({"x": [float(number)]})
@@ -91,7 +91,7 @@ async def test_granules_wait_until_it_is_known_whose_tokens_are_good(tmp_path: P
             while (await transport.queue_info(queue)).messages:  # until all are handed over
                 await asyncio.sleep(0.005)
         assert await streams.last("raw", 5) == []
-        container.endpoint.authenticator.waits = False
+        container.endpoint.auth.waits = False
         async with asyncio.timeout(20):
             while len(kept := await streams.last("raw", 5)) < 5:
                 await asyncio.sleep(0.005)

@@ -307,7 +307,7 @@ class ContainerAgent(Process):
     @command
     async def op_revoke(self, told: list[Revocation]) -> int:
         """Take what was revoked of tokens; return how much of it is known here."""
-        return self._endpoint.authenticator.revoke(told)
+        return self._endpoint.auth.revoke(told)
 
     async def op_down(self, notice: DownNotice, watchers: list[str]) -> None:
         """Hear that a process of another container has ended, and tell those here who watch it.

@@ -27,7 +27,7 @@ from ion.container.agent.reports import (
     Stats,
     report_of,
 )
-from ion.container.apps.running import RunningApp
+from ion.container.apps.running_app import RunningApp
 from ion.container.exchange import ExchangeManager
 from ion.process.endpoint.endpoint import Endpoint
 from ion.process.process import Process

@@ -18,7 +18,7 @@ from ion.base.tasks import Tasks
 from ion.container.apps.app import AppSpec, load_app
 from ion.container.apps.plan import Start, plan, renewed
 from ion.container.apps.release import load_rel
-from ion.container.apps.running import AppHost, Overlay, RunningApp
+from ion.container.apps.running_app import AppHost, Overlay, RunningApp
 from ion.process.events.types import AppFailed, AppStopped
 from ion.process.supervision.exit_reason import ERROR, End
 

@@ -17,11 +17,11 @@ from ion.base.tasks import Tasks
 from ion.container.apps.app import AppSpec, load_app
 from ion.container.apps.launcher import Launcher
 from ion.container.apps.plan import Start
-from ion.container.apps.running import AppHost
-from ion.container.failover.lease import Keeper
+from ion.container.apps.running_app import AppHost
+from ion.container.failover.lease_keeper import LeaseKeeper
 from ion.container.failover.standby import FailoverApp, Post, find_here
+from ion.container.membership.heartbeat import Heartbeat
 from ion.container.membership.membership import Beat, Holding
-from ion.container.membership.pulse import Pulse
 from ion.messaging.transport import TransportState
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ MANY = 1000  # apps that a container stands by for
 class Home(AppHost, Protocol):
     """What failover asks of its container."""
 
-    pulse: Pulse
+    heartbeat: Heartbeat
 
 
 class Failover:
@@ -50,8 +50,8 @@ class Failover:
         self._declined: set[str] = set()  # apps that were stopped here
         self._looked: dict[str, float] = {}
         self._is_retiring = False
-        container.pulse.hearers.append(self._hear)
-        container.pulse.holds = self._held
+        container.heartbeat.hearers.append(self._hear)
+        container.heartbeat.holds = self._held
         container.endpoint.transport.on_state(self._on_transport)
 
     def app(self, name: str, start: Start, config: Mapping[str, Any]) -> FailoverApp:
@@ -81,11 +81,11 @@ class Failover:
             post.keeper = self._keeper(spec, post)
         return post
 
-    def _keeper(self, spec: AppSpec, post: Post) -> Keeper:
+    def _keeper(self, spec: AppSpec, post: Post) -> LeaseKeeper:
         settings = self._container.settings
         takeover = spec.takeover
         grace = takeover.grace if takeover is not None else None
-        return Keeper(
+        return LeaseKeeper(
             spec.name,
             self._container.endpoint,
             post,

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from ion.container.failover.tokens import (
+from ion.container.failover.lease_actions import (
     OVER,
     Action,
     Answer,

@@ -15,10 +15,10 @@ from ion.container.apps.app import AppSpec, load_app
 from ion.container.apps.launcher import Launcher
 from ion.container.apps.lookup import find
 from ion.container.apps.plan import Start
-from ion.container.apps.running import AppHost, Overlay, RunningApp
-from ion.container.failover.lease import Keeper
-from ion.container.failover.tokens import Token
-from ion.container.membership.pulse import Pulse
+from ion.container.apps.running_app import AppHost, Overlay, RunningApp
+from ion.container.failover.lease_actions import Token
+from ion.container.failover.lease_keeper import LeaseKeeper
+from ion.container.membership.heartbeat import Heartbeat
 from ion.process.serving.lease import current_lease, silence
 from ion.process.supervision.exit_reason import End
 
@@ -31,7 +31,7 @@ PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before a container that failed s
 class Neighbourhood(AppHost, Protocol):
     """What a post asks of its container."""
 
-    pulse: Pulse
+    heartbeat: Heartbeat
 
 
 def find_here(name: str, file: str) -> Path:
@@ -138,7 +138,7 @@ class Post:
     ) -> None:
         self.name = spec.name
         self.spec = spec
-        self.keeper: Keeper
+        self.keeper: LeaseKeeper
         self.is_retiring = False
         self._container = container
         self._launcher = launcher
@@ -249,10 +249,10 @@ class Post:
 
     # as the tenant of the lease
 
-    def begins(self, keeper: Keeper, *, adopted: bool) -> None:
+    def begins(self, keeper: LeaseKeeper, *, adopted: bool) -> None:
         """Start: it is held here."""
         self._is_adopted = adopted
-        self._container.pulse.beat()
+        self._container.heartbeat.beat()
         self._is_over = False
         if self._decided is not None and not self._decided.done():
             self._decided.set_result(True)
@@ -268,7 +268,7 @@ class Post:
         except Unavailable as error:
             log.warning("app %s was not handed on: %s", self.name, error)
 
-    def ends(self, keeper: Keeper, why: str) -> None:
+    def ends(self, keeper: LeaseKeeper, why: str) -> None:
         """Stop, now: it is not held here any more."""
         app = self._app
         if app is None:
@@ -280,7 +280,7 @@ class Post:
         elif not self._tasks.stopping.is_set():
             self._ending = self._tasks.start(self._end(app), "end")
 
-    def over(self, keeper: Keeper, last: Token) -> None:
+    def over(self, keeper: LeaseKeeper, last: Token) -> None:
         """Nobody is to start it."""
         if self._decided is not None and not self._decided.done():
             self._tasks.start(self._open(), "stand by")  # it was asked for meanwhile
@@ -300,9 +300,9 @@ class Post:
             del self._launcher.apps[self.name]
         self._left(self, declined=False)
 
-    def asked(self, keeper: Keeper) -> None:
+    def asked(self, keeper: LeaseKeeper) -> None:
         """Tell the others that it is held here."""
-        self._container.pulse.beat()
+        self._container.heartbeat.beat()
 
     # what takes longer
 

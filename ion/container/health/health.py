@@ -27,7 +27,7 @@ from ion.container.health.exposition import exposition
 from ion.container.health.httpserver import HealthServer
 from ion.container.health.probes import ALL_WITHIN, Prober, Sight
 from ion.container.health.vitals import SlowOps, Waits
-from ion.container.membership.pulse import Pulse
+from ion.container.membership.heartbeat import Heartbeat
 from ion.messaging.transport import TransportState
 from ion.observe import watchdog
 from ion.observe.watchdog import Block, Watch
@@ -48,7 +48,7 @@ class Examined(Described, Protocol):
 
     settings: Settings
     workers: Workers
-    pulse: Pulse
+    heartbeat: Heartbeat
     _stopping: asyncio.Task[None] | None
 
 
@@ -188,7 +188,9 @@ class Health:
         """
         if self._time() - self._sight.at > FRESH and not self._tasks.stopping.is_set():
             await asyncio.wait({self._begin_look()}, timeout=ASKER_WAITS)
-        members = sorted({self._container.id, *(each.id for each in self._container.pulse.members)})
+        members = sorted(
+            {self._container.id, *(each.id for each in self._container.heartbeat.members)}
+        )
         return structs.replace(self.report(), members=members)
 
     def report(self) -> HealthReport:
@@ -225,7 +227,7 @@ class Health:
         processes = dict(container.processes)
         agent = processes.get(f"{container.id}.0")
         is_connected = self._transport.state is TransportState.CONNECTED
-        pulse, sight, ages = container.pulse, self._sight, self._waits.ages
+        heartbeat, sight, ages = container.heartbeat, self._sight, self._waits.ages
 
         def title(pid: str) -> str:
             return f"{processes[pid].name} ({pid})"
@@ -240,8 +242,8 @@ class Health:
             blocked=block.what if block is not None else None,
             way=self._transport.state,
             heard=max(now - self._heard, 0.0),
-            beat=now - (pulse.came_back or self._opened) if is_connected else None,
-            is_deaf=pulse.members.is_deaf(now),
+            beat=now - (heartbeat.came_back or self._opened) if is_connected else None,
+            is_deaf=heartbeat.members.is_deaf(now),
             sight=sight,
             age=now - sight.at,
             waits={title(pid): age for pid, age in ages.items() if pid in processes},

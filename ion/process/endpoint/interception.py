@@ -27,7 +27,7 @@ class Interception:
     :ivar screen: the first interceptor for what arrives, where it is to be asked before anything is
         done with an answer, or with what is said later in a conversation; or None.
     :ivar permission: to command others, and whom to heed; None: nobody.
-    :ivar authenticator: tells whose the calls are that arrive.
+    :ivar auth: tells whose the calls are that arrive.
     :ivar token: that its own calls bear, those that are made while none is handled; or "".
     :ivar marks: what ends the ids of its conversations, so that nobody can guess them, and answer
         or cancel in the place of others; None: the ids are in a row.
@@ -44,7 +44,7 @@ class Interception:
         self.outbound = outbound
         self.screen: Interceptor | None = None
         self.permission: Permission | None = None
-        self.authenticator: Authenticator = NOBODY
+        self.auth: Authenticator = NOBODY
         self.token = ""
         self.marks: Iterator[str] | None = None
 

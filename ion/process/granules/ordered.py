@@ -202,8 +202,8 @@ class Ordered:
         call.phase = BINDING  # what they decide from is the call that is begun
         before = current_call.set(call)
         try:
-            if endpoint.authenticator.is_strict or "token" in envelope.headers:
-                endpoint.authenticator.admit(call, self._process)
+            if endpoint.auth.is_strict or "token" in envelope.headers:
+                endpoint.auth.admit(call, self._process)
             envelope = endpoint.incoming(envelope)
         except IonError as error:
             if isinstance(error, NotKnownYet):

@@ -86,7 +86,7 @@ async def catch_up(caller: Calling, timeout: float) -> int:
         if permission is None or not permission.is_sealed(_WHAT, name, page.told, seal):
             message = f"what {SERVICE!r} says to be revoked is not sealed with the system's key"
             raise Forbidden(message, details={"reason": "unsealed"})
-        known = endpoint.authenticator.revoke(_told(page.told))
+        known = endpoint.auth.revoke(_told(page.told))
         after = page.next
         if after is None:
             break

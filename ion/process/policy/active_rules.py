@@ -65,11 +65,11 @@ class ActiveRules:
         if self._path is not None:
             self._mark = await asyncio.to_thread(_mark_of, self._path)
             await self._take(await asyncio.to_thread(reading.read, self._path))
-        if self._endpoint.authenticator.mode in ("off", "hint"):
+        if self._endpoint.auth.mode in ("off", "hint"):
             log.warning(
                 "identity.verify is %r: to the rules, who has no token that was checked is "
                 "anonymous, and the containers have none of their own; set it to 'present'",
-                self._endpoint.authenticator.mode,
+                self._endpoint.auth.mode,
             )
         self._endpoint.inbound = (*self._endpoint.inbound, self.interceptor)
 

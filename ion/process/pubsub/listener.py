@@ -102,7 +102,7 @@ class Listener:
             self._release = asyncio.create_task(self._hear_held(), name="held events")
 
     async def _hear_held(self) -> None:
-        await self._endpoint.authenticator.known()
+        await self._endpoint.auth.known()
         self._release = None
         while self._held:
             try:

@@ -30,8 +30,8 @@ def admitted(call: IncomingCall, receiver: Receiver) -> Envelope:
     call.phase = BINDING
     before = current_call.set(call)
     try:
-        if endpoint.authenticator.is_strict or TOKEN in call.envelope.headers:
-            endpoint.authenticator.admit(call, receiver)
+        if endpoint.auth.is_strict or TOKEN in call.envelope.headers:
+            endpoint.auth.admit(call, receiver)
         if endpoint.inbound or len(call.envelope.body) > endpoint.max_content:
             call.envelope = endpoint.incoming(call.envelope)
     finally:
@@ -45,7 +45,7 @@ def admit(call: IncomingCall, receiver: Receiver) -> bool:
     :raises IonError: it may not pass.
     """
     try:
-        call.endpoint.authenticator.admit(call, receiver)
+        call.endpoint.auth.admit(call, receiver)
     except NotKnownYet:
         return False
     return True
@@ -61,8 +61,8 @@ async def admit_later(call: IncomingCall, receiver: Receiver) -> None:
     """
     policy = call.source.policy
     if not call.envelope.reply_to and (policy is None or policy.mode == AT_MOST_ONCE):
-        await call.endpoint.authenticator.known()
-    call.endpoint.authenticator.admit(call, receiver)
+        await call.endpoint.auth.known()
+    call.endpoint.auth.admit(call, receiver)
 
 
 def answer_ping(call: IncomingCall, receiver: Receiver, pong: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from ion.base.errors import (
 from ion.base.tasks import is_running
 from ion.conversation import conversation as c
 from ion.process.conversations import streaming
-from ion.process.mailroom import contention
+from ion.process.exactly_once import conflict_retry
 from ion.process.redelivery import retrying
 from ion.process.serving import incoming
 from ion.process.serving.answering import plain_text
@@ -25,7 +25,7 @@ from ion.process.serving.incoming import IncomingCall
 
 log = logging.getLogger(__name__)
 MAX_MESSAGE = 4000  # characters of an exception's text that travel
-_RUNTIME = (streaming.__file__, contention.__file__)
+_RUNTIME = (streaming.__file__, conflict_retry.__file__)
 
 
 def failure_of(call: IncomingCall, error: BaseException, name: str) -> IonError:

@@ -12,7 +12,7 @@ import msgspec
 
 from ion.messaging.address import PROCESSES, suspect_queue
 from ion.messaging.transport import QueueSpec
-from ion.process.mailroom.inbox import Inbox, MemoryInbox
+from ion.process.exactly_once.inbox import Inbox, MemoryInbox
 
 AT_MOST_ONCE = "at-most-once"
 AT_LEAST_ONCE = "at-least-once"

@@ -55,7 +55,7 @@ def caller() -> Identity | None:
     if call.identity is not None:
         return call.identity
     envelope, permission = call.envelope, call.endpoint.permission
-    if permission is None or (permission.is_open and call.endpoint.authenticator.is_strict):
+    if permission is None or (permission.is_open and call.endpoint.auth.is_strict):
         return None
     given = (call.delivery.key, envelope.op, envelope.body, envelope.headers)
     return THE_SYSTEM if permission.is_signed(*given) else None

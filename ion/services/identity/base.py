@@ -54,9 +54,7 @@ class IdentityBase(Process):
         permission = endpoint.permission
         key = permission.key if permission is not None else None
         if self._systems is None or self._systems[0] is not key:
-            found = issuer_of(
-                permission, endpoint.authenticator.settings, endpoint.namespace.sysname
-            )
+            found = issuer_of(permission, endpoint.auth.settings, endpoint.namespace.sysname)
             if found is None:
                 message = "there is no key of the system to sign tokens with: set agent.key_file"
                 raise ConfigurationError(message)
@@ -92,8 +90,13 @@ class IdentityBase(Process):
         What has waited while no instance ran must not be done after what was asked since. And
         whoever reads a queue could say again what was signed, and have the answer.
         """
+<<<<<<< HEAD:ion/services/identity/base.py
         late = authorization.lateness()
         if late > self._endpoint.authenticator.leeway:
+=======
+        late = authority.lateness()
+        if late > self._endpoint.auth.leeway:
+>>>>>>> 6b45d39 (Names: exactly_once (was mailroom) with message_store, outbox_message (parcel), unit_of_work, retention, conflict_retry; a container's store_lock (tenant), container_store (storeroom), key_rotation, heartbeat (pulse), running_app, lease_keeper and lease_actions):ion/services/identity/office.py
             message = f"who has asked for this gave up {late:.0f} s ago: ask again"
             raise ApplicationError(message, 504, "DeadlineExceeded")
         nonce, until = authorization.signature_of()
@@ -141,7 +144,7 @@ class IdentityBase(Process):
 
     async def announce(self, told: Sequence[Revocation]) -> int:
         """Tell all containers what was revoked; return how many have heard. Never raises."""
-        self._endpoint.authenticator.revoke(told)
+        self._endpoint.auth.revoke(told)
         task = asyncio.create_task(self._tell(told), name="revocations")
         return await asyncio.shield(task)
 

@@ -56,7 +56,7 @@ class IdentityService(
         self._life = _seconds(config, "token_life")
         self._session_life = _seconds(config, "session_life")
         self._every = _seconds(config, "remind_every")
-        desk = self._endpoint.authenticator
+        desk = self._endpoint.auth
         self._max_life = desk.max_life
         if self._life > self._max_life:
             message = f"token_life {self._life:g} s is over identity.max_life {self._max_life:g} s"
@@ -74,7 +74,7 @@ class IdentityService(
 
     async def _get_key(self, key_file: Any) -> None:
         endpoint = self._endpoint
-        desk = endpoint.authenticator
+        desk = endpoint.auth
         if key_file is not None:
             key = await asyncio.to_thread(_key_in, str(key_file))
             self._own_issuer = Issuer(key, desk.audience, f"{endpoint.namespace.sysname}/identity")

@@ -118,7 +118,7 @@ class TokenOps(IdentityBase):
         """
         with answered():
             who = await self.known(is_delegating=bool(by))
-            origin = self._endpoint.authenticator.identify(token)
+            origin = self._endpoint.auth.identify(token)
             acts = checked_actor(by) if by else (*who.chain, who.actor)[0]
             lasts = self._life if life is None else max(min(life, self._max_life), 1.0)
             identity = self.issuer.delegated(
@@ -138,7 +138,7 @@ class TokenOps(IdentityBase):
         with answered():
             checked_text(reason, "a reason")
             if token:
-                identity = self._endpoint.authenticator.identify(token)
+                identity = self._endpoint.auth.identify(token)
                 await self.owner_of(identity.actor)
                 return await self.revoke(ONE, identity.id, reason)
             if actor:
@@ -170,7 +170,7 @@ class TokenOps(IdentityBase):
 
     async def op_whoami(self) -> Who:
         """Return whom the call was found to be of."""
-        who, mode = caller(), self._endpoint.authenticator.mode
+        who, mode = caller(), self._endpoint.auth.mode
         if who is None:
             return Who("", verify=mode)
         roles = tuple(sorted(who.roles))
@@ -262,7 +262,7 @@ class TokenOps(IdentityBase):
     @property
     def leeway(self) -> float:
         """How far clocks may differ, seconds."""
-        return self._endpoint.authenticator.leeway
+        return self._endpoint.auth.leeway
 
 
 def _is_of(refresh: str, session: KeptSession) -> bool:

@@ -12,7 +12,7 @@ from typing import cast
 import msgspec
 
 from ion.base.errors import Damaged
-from ion.process.mailroom.storing import Storing
+from ion.process.exactly_once.storing import Storing
 from ion.services.pubsub.model import Kind, Record, key_of
 from ion.stores.ordering import position
 from ion.stores.query import A, And, Predicate, Query, checked, cursor_of

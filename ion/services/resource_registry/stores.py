@@ -24,7 +24,7 @@ from ion.base.errors import Conflict, InvalidRequest, NotFound
 from ion.process.events.event import path_of
 from ion.process.events.topics import word
 from ion.process.events.types import ResourceLifecycleChanged
-from ion.process.mailroom.contention import Contended
+from ion.process.exactly_once.conflict_retry import Contended
 from ion.process.pubsub.topics import MAX_TOPIC
 from ion.services.resource_registry.lifecycle import DEFAULT, MAX_EVENT, LifeCycle
 from ion.services.resource_registry.model import (

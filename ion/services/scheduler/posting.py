@@ -7,7 +7,7 @@ from ion.process.endpoint.endpoint import Endpoint
 from ion.process.events.publishing import told
 from ion.process.events.topics import POINT
 from ion.process.events.types import TimerFired
-from ion.process.mailroom.unit import Unit
+from ion.process.exactly_once.unit_of_work import Unit
 from ion.services.scheduler.model import Firing, Task
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ion.base.errors import ConfigurationError, IonError
-from ion.container.rekeying import renew_keys
+from ion.container.key_rotation import renew_keys
 from ion.process.policy.keeper import PolicyKeeper
 from ion.shell.commands.config import read_settings
 from ion.shell.serving.signals import StopSignals
@@ -69,7 +69,7 @@ async def _reload_settings(
         apply(fresh.logging)
     held_now = msgspec.structs.replace(container.settings, logging=fresh.logging)
     if keys:
-        identity = container.endpoint.authenticator.settings
+        identity = container.endpoint.auth.settings
         held_now = msgspec.structs.replace(held_now, agent=fresh.agent, identity=identity)
     container.settings = held_now
     what = f"took {', '.join(taken)}" if taken else "nothing to take"

@@ -167,7 +167,7 @@ async def test_what_a_container_without_the_key_claims_to_hold_is_not_stood_by_f
         await one.transport.publish_confirmed("fail.xs", "ctl.beat", envelope, timeout=5)
         await until(lambda: one.endpoint.counts["beats that are not sealed"])
         assert "alone" not in one.failover._looked
-        assert one.pulse.members.find("ghost") is not None  # that it is there does no harm
+        assert one.heartbeat.members.find("ghost") is not None  # that it is there does no harm
         assert "beat 'ghost' is not believed: it is not sealed" in caplog.text
         other = await system.add()
         await one.start_app(path)
@@ -357,8 +357,8 @@ async def test_a_container_without_the_app_does_not_stand_by(memory, tmp_path, m
     path.unlink()
     other.failover._looked.clear()
     await until(lambda: "alone" in other.failover._looked)
-    beats = other.pulse.members.find(one.id).beat.number
-    await until(lambda: other.pulse.members.find(one.id).beat.number > beats + 2)
+    beats = other.heartbeat.members.find(one.id).beat.number
+    await until(lambda: other.heartbeat.members.find(one.id).beat.number > beats + 2)
     assert "alone" not in other.failover.posts
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ion.container.failover.lease_actions import Answer, Begin, End, Leave, Publish, Settle, Token
 from ion.container.failover.leasing import PROOFS, VANISHED, Lease, Phase
-from ion.container.failover.tokens import Answer, Begin, End, Leave, Publish, Settle, Token
 
 GRACE = 2.0
 STEP = GRACE / PROOFS

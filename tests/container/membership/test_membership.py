@@ -144,7 +144,7 @@ def test_in_a_great_crowd_who_is_gone_is_noticed_too():
     crowd = [f"c{number}" for number in range(1000)]
     beating(members, 0.0, "gone", *crowd)
     changes, now = [], 0.0
-    while now < 60.0:  # the pulse ticks four times a beat, which is seldom then
+    while now < 60.0:  # the heartbeat ticks four times a beat, which is seldom then
         now += members.every / 4
         beating(members, now, *crowd)
         changes += members.tick(now)

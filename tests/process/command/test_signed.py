@@ -372,7 +372,7 @@ async def test_what_waits_for_longer_than_its_token_is_judged_by_when_it_was_sen
     async with Container(amqp_url, sysname="test", config=settings) as container:
         await container.spawn(Desk)
         await container.terminate_process(await container.spawn(Late))  # its queue collects
-        desk, permission = container.endpoint.authenticator, container.endpoint.permission
+        desk, permission = container.endpoint.auth, container.endpoint.permission
         issuer = issuer_of(permission, container.settings.identity, "test")
         assert issuer is not None
         token = issuer.token("ada", life=0.5)
@@ -400,7 +400,7 @@ async def test_what_was_revoked_is_known_for_as_long_as_messages_may_wait(amqp_u
     async with Container(amqp_url, sysname="test", config=settings) as container:
         await container.start_app("identity")
         await container.terminate_process(await container.spawn(Late))
-        desk = container.endpoint.authenticator
+        desk = container.endpoint.auth
         issuer = issuer_of(container.endpoint.permission, container.settings.identity, "test")
         assert issuer is not None
         token = issuer.token("ada", life=1.0)

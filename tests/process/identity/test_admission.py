@@ -24,7 +24,7 @@ from ion import (
 from ion.base.config import read
 from ion.base.errors import ConfigurationError
 from ion.base.settings import IdentitySettings, Settings
-from ion.container.rekeying import renew_keys
+from ion.container.key_rotation import renew_keys
 from ion.container.revocation_sync import RevocationSync
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import TransportState
@@ -137,7 +137,7 @@ async def test_a_token_travels_with_all_that_a_call_begins(bus: Bus, far: Contai
             assert await connection.request("teller", "who") == "ada/ada"
             await until(lambda: len(teller.heard) == 2)
             assert teller.heard == ["ada/ada"] * 2
-            identity = container.endpoint.authenticator.identify(token)
+            identity = container.endpoint.auth.identify(token)
             narrow = issuer(container).delegated(identity, "between", audience=["test/teller"])
             other = issuer(container).write(narrow)
             told = await connection.rpc_send("between", "own", {"token": other})
@@ -351,7 +351,7 @@ async def test_what_nobody_would_say_again_waits_until_tokens_can_be_judged(
     """Live events, and what is sent to a process, were dropped; who awaits an answer is told."""
     async with strict(bus, "required") as container:
         pid = await container.spawn(Teller)
-        teller, desk = container.processes[pid], container.endpoint.authenticator
+        teller, desk = container.processes[pid], container.endpoint.auth
         assert isinstance(teller, Teller)
         party = container.processes[await container.spawn(Process)]
         tokens = [issuer(container).token(name) for name in ("ann", "eve")]
@@ -389,7 +389,7 @@ async def test_messages_wait_also_after_the_broker_was_away_for_long() -> None:
     bus = f"memory://identity-{next(_names)}", {}
     async with strict(bus, "required", **{"identity.revocations": "require"}) as container:
         pid = await container.spawn(Teller)
-        teller, desk = container.processes[pid], container.endpoint.authenticator
+        teller, desk = container.processes[pid], container.endpoint.auth
         assert isinstance(teller, Teller)
         party = container.processes[await container.spawn(Process)]
         desk._unknown_since -= 3600
@@ -412,4 +412,4 @@ async def test_keys_that_are_wrong_change_nothing_where_none_was_needed_before()
         with pytest.raises(ConfigurationError, match="no public key"):
             await renew_keys(container, wrong)
         token = issuer(container).token("ann")
-        assert container.endpoint.authenticator.identify(token).actor == "ann"
+        assert container.endpoint.auth.identify(token).actor == "ann"

@@ -14,7 +14,7 @@ import pytest
 from ion import ConfigurationError, Container, DeadlineExceeded, Operator, ReceivedError, Service
 from ion.base.errors import Forbidden, Unauthorized
 from ion.base.settings import AgentSettings, Settings
-from ion.container.rekeying import renew_keys
+from ion.container.key_rotation import renew_keys
 from ion.process.command import key as keys
 from ion.process.command import proof, seal, signing
 from ion.process.command.keyring import shared
@@ -219,16 +219,16 @@ async def test_who_lost_its_key_is_not_believed_any_more_and_the_others_go_on(
         for each in (bob, eve):
             assert await each.rpc_send("teller", "who") == "system"
             await Operator(each).log_level(ann.id, "INFO")
-            await until(lambda each=each: ann.pulse.members.find(each.id))
-            assert ann.pulse.members.find(each.id).is_sealed
+            await until(lambda each=each: ann.heartbeat.members.find(each.id))
+            assert ann.heartbeat.members.find(each.id).is_sealed
         issuer = issuer_of(eve.endpoint.permission, eve.settings.identity, "test")
         assert issuer is not None
         stolen = issuer.token("root", ["ADMIN"], life=3600)
-        assert ann.endpoint.authenticator.identify(stolen).actor == "root"
+        assert ann.endpoint.auth.identify(stolen).actor == "root"
         for name, each in (("ann", ann), ("bob", bob)):
             await renew_keys(each, with_keys(parties.settings(name, "ann", "bob")))
         with pytest.raises(Unauthorized, match="not trusted here"):
-            ann.endpoint.authenticator.identify(stolen)
+            ann.endpoint.auth.identify(stolen)
         assert await bob.rpc_send("teller", "who") == "system"
         refusal = (ReceivedError, DeadlineExceeded)
         with pytest.raises(refusal, match="is signed with key"):

@@ -448,7 +448,7 @@ async def test_who_may_command_the_agent_needs_no_right_to_its_driver(
         with acting(ada):
             assert await gps.client.go("STREAMING") == "STREAMING"
             assert await gps.client.set({"rate": 50.0}) == {"rate": 50.0}
-        over = container.endpoint.authenticator.identify(ada).expires
+        over = container.endpoint.auth.identify(ada).expires
         while time.time() < over:
             await gps.more(1)
         await gps.more()

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from ion.base import clock
-from ion.process.mailroom.claims import Claims
+from ion.process.exactly_once.claims import Claims
 from ion.stores.memory.datastore import MemoryDatastore
 from ion.stores.store import Store
 

@@ -18,8 +18,7 @@ import msgspec
 from ion.base.errors import IonError, Unavailable, Unroutable
 from ion.base.ids import new_mark
 from ion.base.tasks import Tasks
-from ion.container.failover.leasing import PATIENCE, PROOFS, Lease, Phase
-from ion.container.failover.tokens import (
+from ion.container.failover.lease_actions import (
     OVER,
     Action,
     Answer,
@@ -31,6 +30,7 @@ from ion.container.failover.tokens import (
     State,
     Token,
 )
+from ion.container.failover.leasing import PATIENCE, PROOFS, Lease, Phase
 from ion.messaging import codec
 from ion.messaging.envelope import MSGPACK, Envelope
 from ion.messaging.transport import Consumer, Delivery, TransportState
@@ -52,20 +52,20 @@ def _now() -> float:
 class Tenant(Protocol):
     """Whom a lease is for."""
 
-    def begins(self, keeper: Keeper, *, adopted: bool) -> None:
+    def begins(self, keeper: LeaseKeeper, *, adopted: bool) -> None:
         """Start: the lease is held here. ``adopted``: another container ran it before."""
 
-    def ends(self, keeper: Keeper, why: str) -> None:
+    def ends(self, keeper: LeaseKeeper, why: str) -> None:
         """Stop now, before this returns, as far as that can be: it is not held any more."""
 
-    def over(self, keeper: Keeper, last: Token) -> None:
+    def over(self, keeper: LeaseKeeper, last: Token) -> None:
         """Nobody is to start it: it was stopped, or has failed too often; say so."""
 
-    def asked(self, keeper: Keeper) -> None:
+    def asked(self, keeper: LeaseKeeper) -> None:
         """Tell the others who holds it."""
 
 
-class Keeper:
+class LeaseKeeper:
     """One container's part in one lease.
 
     :param own: this container, unique for ever.

@@ -2,7 +2,7 @@
 has it.
 
 What its own container commits it is handed at once. What another one has left behind it finds by
-its claim (see :mod:`ion.process.mailroom.claims`) and takes from the store, page by page: a
+its claim (see :mod:`ion.process.exactly_once.claims`) and takes from the store, page by page: a
 *sweep*. What cannot be sent now is left in the store, too, for a later sweep, so that little is
 held in memory however long the broker is away.
 """
@@ -21,9 +21,9 @@ from ion.base.errors import IonError, StoreError, Unavailable
 from ion.base.settings import StoreSettings
 from ion.base.tasks import Tasks
 from ion.process.endpoint.endpoint import Endpoint
-from ion.process.mailroom.claims import Claims
-from ion.process.mailroom.parcel import Parcel, unpacked
-from ion.process.mailroom.sending import Sender
+from ion.process.exactly_once.claims import Claims
+from ion.process.exactly_once.outbox_message import OutboxMessage, unpacked
+from ion.process.exactly_once.sending import Sender
 from ion.stores.limits import MAX_BATCH
 from ion.stores.store import Remove, Store
 
@@ -94,7 +94,7 @@ class Relay:
         self._sender = Sender(endpoint, settings.remember)
         self._system = f"{endpoint.namespace.sysname}/"
         self._serial = itertools.count(1).__next__
-        self._fresh: deque[tuple[str, Parcel]] = deque()
+        self._fresh: deque[tuple[str, OutboxMessage]] = deque()
         self._fresh_bytes = 0
         self._at_hand: set[str] = set()  # keys that no sweep is to send
         self._sent: set[str] = set()  # keys that are still to be taken out of the store
@@ -141,16 +141,16 @@ class Relay:
         self._at_hand.add(key)
         return key
 
-    def take(self, parcels: Iterable[tuple[str, Parcel]]) -> None:
+    def take(self, messages: Iterable[tuple[str, OutboxMessage]]) -> None:
         """Take messages that are in the store by now, under reserved keys."""
         self._used = clock.monotonic()
-        for key, parcel in parcels:
+        for key, outgoing in messages:
             self.unsent += 1
-            size = len(parcel.envelope.body)
+            size = len(outgoing.envelope.body)
             if len(self._fresh) >= MAX_IN_HAND or self._fresh_bytes + size > MAX_BYTES_IN_HAND:
                 self._leave(key)
             else:
-                self._fresh.append((key, parcel))
+                self._fresh.append((key, outgoing))
                 self._fresh_bytes += size
         self._wake.set()
 
@@ -192,15 +192,15 @@ class Relay:
         elif not (self._fresh or self._sent or self._is_closing):
             await self._idle(self._until_due())
 
-    def _next(self) -> tuple[str, Parcel]:
-        key, parcel = self._fresh.popleft()
-        self._fresh_bytes -= len(parcel.envelope.body)
-        return key, parcel
+    def _next(self) -> tuple[str, OutboxMessage]:
+        key, outgoing = self._fresh.popleft()
+        self._fresh_bytes -= len(outgoing.envelope.body)
+        return key, outgoing
 
-    async def _send(self, batch: list[tuple[str, Parcel]]) -> bool:
+    async def _send(self, batch: list[tuple[str, OutboxMessage]]) -> bool:
         """Send messages, and take those that the broker has out; return whether it has all."""
         try:
-            done = await self._sender.send([parcel for _, parcel in batch])
+            done = await self._sender.send([outgoing for _, outgoing in batch])
         except BaseException:
             for key, _ in batch:
                 self._leave(key)

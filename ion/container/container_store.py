@@ -1,4 +1,4 @@
-"""The store room: a container's datastore, opened when a process first asks for it."""
+"""The store of a container: its datastore, opened when a process first asks for it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import logging
 from contextvars import Context
 
 from ion.base.settings import Settings
-from ion.container.tenant import Tenant
+from ion.container.store_lock import StoreLock
 from ion.process.endpoint.endpoint import Endpoint
-from ion.process.mailroom.mailroom import Mailroom, StoredInbox
+from ion.process.exactly_once.message_store import MessageStore, StoredInbox
 from ion.process.serving.source import EFFECTIVELY_ONCE, Policy
 from ion.stores.opening import checked_scheme, open_datastore
 from ion.stores.store import Claimable, Datastore
@@ -18,12 +18,12 @@ log = logging.getLogger(__name__)
 _LAST_MOMENT = 5.0  # seconds for a store that is being opened when it is closed
 
 
-class StoreRoom:
+class ContainerStore:
     """The datastore that the settings name; a container that uses none opens none.
 
     :param context: of the container: what runs on behalf of the store is on no message's.
     :param bus: what it is known by, where the store is to be of one bus alone; see
-        :mod:`ion.container.tenant`.
+        :mod:`ion.container.store_lock`.
     :raises ConfigurationError: ``store.url`` names no engine there is; said now, not at first use.
     """
 
@@ -35,10 +35,10 @@ class StoreRoom:
         self._endpoint = endpoint
         self._settings = settings
         self._context = context
-        self._opening: asyncio.Task[Mailroom] | None = None
+        self._opening: asyncio.Task[MessageStore] | None = None
         self._is_silent = False
         self._bus = bus
-        self._tenant: Tenant | None = None
+        self._lock: StoreLock | None = None
 
     def new_inbox(self, name: str) -> StoredInbox | None:
         """Return an inbox in the store; None where the settings name none.
@@ -47,7 +47,7 @@ class StoreRoom:
         """
         if self._settings.store.url is None:
             return None
-        return StoredInbox(self.mailroom, self._endpoint.namespace.sysname, name)
+        return StoredInbox(self.message_store, self._endpoint.namespace.sysname, name)
 
     async def ready_for(self, policy: Policy) -> None:
         """Open the store where messages that are tried as ``policy`` says need it.
@@ -55,7 +55,7 @@ class StoreRoom:
         :raises Unavailable: it is away.
         """
         if policy.mode == EFFECTIVELY_ONCE and self._settings.store.url is not None:
-            await self.mailroom()
+            await self.message_store()
 
     async def datastore(self) -> Datastore:
         """Return the datastore, opened.
@@ -65,9 +65,9 @@ class StoreRoom:
         :raises StoreError: it cannot be read.
         :raises StartError: the containers of another bus have it.
         """
-        return (await self.mailroom()).datastore
+        return (await self.message_store()).datastore
 
-    async def mailroom(self) -> Mailroom:
+    async def message_store(self) -> MessageStore:
         """Return the inbox and outbox in the datastore; errors as :meth:`datastore`."""
         opening = self._opening
         if opening is None or (opening.done() and (opening.cancelled() or opening.exception())):
@@ -80,7 +80,7 @@ class StoreRoom:
             return opening.result()
         return await asyncio.shield(opening)  # others wait for the same
 
-    async def _open(self) -> Mailroom:
+    async def _open(self) -> MessageStore:
         settings, sysname = self._settings, self._endpoint.namespace.sysname
         url = settings.store_url(sysname)
         datastore = open_datastore(url, timeout=settings.store.timeout, sysname=sysname)
@@ -88,7 +88,7 @@ class StoreRoom:
         try:
             if self._bus:
                 await self._move_in(datastore, url)
-            room = await Mailroom.open(datastore, self._endpoint, settings.store)
+            room = await MessageStore.open(datastore, self._endpoint, settings.store)
         except BaseException:
             await self._shut(datastore)
             raise
@@ -98,9 +98,9 @@ class StoreRoom:
     async def _move_in(self, datastore: Datastore, url: str) -> None:
         """Have the store for our bus; raises StartError where that of another one has it."""
         sysname = self._endpoint.namespace.sysname
-        moving = asyncio.create_task(asyncio.to_thread(Tenant.move_in, url, self._bus, sysname))
+        moving = asyncio.create_task(asyncio.to_thread(StoreLock.move_in, url, self._bus, sysname))
         try:
-            self._tenant = await asyncio.shield(moving)
+            self._lock = await asyncio.shield(moving)
         except asyncio.CancelledError:
             moving.add_done_callback(_left)
             raise
@@ -132,15 +132,15 @@ class StoreRoom:
         try:
             await datastore.close()
         finally:
-            tenant, self._tenant = self._tenant, None
-            if tenant is not None:
-                tenant.move_out()
+            lock, self._lock = self._lock, None
+            if lock is not None:
+                lock.move_out()
 
 
-def _left(moving: asyncio.Task[Tenant | None]) -> None:
+def _left(moving: asyncio.Task[StoreLock | None]) -> None:
     """Move out again for whoever has gone away meanwhile."""
     if moving.cancelled() or moving.exception() is not None:
         return
-    tenant = moving.result()
-    if tenant is not None:
-        tenant.move_out()
+    lock = moving.result()
+    if lock is not None:
+        lock.move_out()

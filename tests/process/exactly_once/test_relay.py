@@ -16,10 +16,10 @@ from ion.base import clock
 from ion.base.errors import Damaged, NewerSchema
 from ion.base.settings import StoreSettings
 from ion.messaging.envelope import Envelope
-from ion.process.mailroom import relay as relays
-from ion.process.mailroom.forgetting import Forgetting
-from ion.process.mailroom.mailroom import CLAIMS, INDICES, OUTBOX, Mailroom
-from ion.process.mailroom.parcel import answer_of, kept, packed, parcel, unpacked
+from ion.process.exactly_once import relay as relays
+from ion.process.exactly_once.message_store import CLAIMS, INDICES, OUTBOX, MessageStore
+from ion.process.exactly_once.outbox_message import answer_of, kept, outgoing, packed, unpacked
+from ion.process.exactly_once.retention import Retention
 from ion.stores.memory.datastore import MemoryDatastore
 from ion.testing.servers import PostgresServer, RabbitServer
 from tests.process.delivery import Bus, config, dead_letters, until
@@ -69,7 +69,7 @@ async def test_a_receiver_that_comes_later_gets_it(bus: Bus, store_url: str) -> 
     async with made(bus, store_url) as container:
         process = await sender(container)
         await process.tell("early")
-        room = await container.mailroom()
+        room = await container.message_store()
         await until(lambda: room.relay._sweeps)
         assert room.relay.unsent == await unsent(container) == 1
         await container.spawn(Receiver)
@@ -105,7 +105,7 @@ async def test_what_a_living_container_has_is_its_own(bus: Bus, store_url: str) 
         process = await sender(first)
         await second.datastore()
         await process.tell("mine")
-        one, two = (await first.mailroom()).relay, (await second.mailroom()).relay
+        one, two = (await first.message_store()).relay, (await second.message_store()).relay
         for _ in range(12):  # for some leases
             await asyncio.sleep(LEASE / 3)
             assert two._sweeps == {}
@@ -132,7 +132,7 @@ async def test_claims_are_given_up_at_rest_and_at_the_end(bus: Bus, store_url: s
 async def test_a_container_that_stops_sends_what_it_has(
     bus: Bus, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Mailroom.close, "__defaults__", (20.0,))  # the machine may be busy
+    monkeypatch.setattr(MessageStore.close, "__defaults__", (20.0,))  # the machine may be busy
     async with made(bus, store_url) as other:
         await other.spawn(Receiver)
         async with made(bus, store_url) as container:
@@ -154,7 +154,7 @@ async def test_more_than_fits_in_the_hand(
         await process.tell("many", count=200)
         await all_noted(container, "many", 200)
         assert len(set(receiver.ids)) == 200
-        assert (await container.mailroom()).relay.unsent == 0
+        assert (await container.message_store()).relay.unsent == 0
 
 
 async def test_the_outbox_is_bounded(bus: Bus, store_url: str) -> None:
@@ -182,7 +182,7 @@ async def test_a_commit_that_ends_after_who_asked_has_gone(
         process = await sender(container)
         await process.tell("early")
         await noted(container, "early", 1)
-        relay: Any = (await container.mailroom()).relay
+        relay: Any = (await container.message_store()).relay
         writer: Any = (await container.datastore())._writer  # type: ignore[attr-defined]
         monkeypatch.setattr(relay, "_doubt", doubt)
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -225,7 +225,7 @@ async def test_what_cannot_be_read_stays_and_holds_nobody_up(bus: Bus, store_url
         process = await sender(container)
         await container.datastore()
         outbox = await process.store(OUTBOX)
-        relay = (await container.mailroom()).relay
+        relay = (await container.message_store()).relay
         bad = f"{relay._prefix(relay._claims.own)}000000000000"
         await outbox.put(bad, b"rubbish")
         await process.tell("x")
@@ -295,7 +295,7 @@ async def test_a_store_that_is_full_for_long_is_told_of_once(
         return [r.getMessage() for r in caplog.records if r.name == relays.log.name]
 
     async with made(("memory://", {}), f"sqlite:///{tmp_path}/store.db") as container:
-        relay = (await container.mailroom()).relay
+        relay = (await container.message_store()).relay
         looks = 0
 
         async def full() -> list[str]:
@@ -313,9 +313,9 @@ async def test_a_store_that_is_full_for_long_is_told_of_once(
         assert re.fullmatch(rf"over, after \d+ s: {looked}", last)
 
 
-def test_a_parcel_comes_back_as_it_was() -> None:
+def test_a_message_comes_back_as_it_was() -> None:
     envelope = Envelope("op", b"\0\xff", message_id="m", persistent=True, headers={"a": [1, "é"]})
-    made_ = parcel("", "there", 12.5, envelope)
+    made_ = outgoing("", "there", 12.5, envelope)
     found = unpacked(packed(made_))
     assert (found.to, found.since) == ("there", 12.5)
     assert found.envelope.replace() is not envelope
@@ -333,7 +333,7 @@ async def test_the_inbox_is_kept_within_its_bounds() -> None:
     datastore = MemoryDatastore()
     await datastore.open()
     inbox = await datastore.index_store("inbox", INDICES)
-    forgetting = Forgetting(inbox, "c", StoreSettings(remember=100.0, max_remembered=5))
+    forgetting = Retention(inbox, "c", StoreSettings(remember=100.0, max_remembered=5))
     now = clock.now()
     for n in range(20):
         await inbox.put(f"old-{n}", b"", index={"at": int((now - 101) * 1000)})

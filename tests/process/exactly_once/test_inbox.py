@@ -11,7 +11,7 @@ import pytest
 from ion import Container, ReceivedContainerError, Service, Unavailable
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import QueueSpec
-from ion.process.mailroom.inbox import MemoryInbox
+from ion.process.exactly_once.inbox import MemoryInbox
 from ion.testing.servers import RabbitServer
 from tests.process.delivery import Bus, config, dead_letters, is_empty, message, running, until
 

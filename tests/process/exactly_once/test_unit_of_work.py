@@ -18,7 +18,7 @@ from ion import (
     Unavailable,
 )
 from ion.base.errors import Conflict, InvalidRequest, LifecycleError
-from ion.process.mailroom.contention import Contended
+from ion.process.exactly_once.conflict_retry import Contended
 from ion.process.storeerrors import answering
 from tests.process.delivery import Bus, config, dead_letters, is_empty, until
 from tests.process.keeping import Bank, Receiver, add, eventually, known, number, store_url, unsent

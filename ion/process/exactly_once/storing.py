@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 
+from ion.process.exactly_once.unit_of_work import Unit
 from ion.process.host import Host
-from ion.process.mailroom.unit import Unit
 from ion.stores.store import Datastore, IndexStore, Indices, Store
 
 

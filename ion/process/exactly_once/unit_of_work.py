@@ -23,12 +23,19 @@ from ion.process.endpoint.unacked_answers import DONE
 from ion.process.events.event import Event
 from ion.process.events.publishing import told
 from ion.process.events.topics import POINT
+from ion.process.exactly_once.conflict_retry import Contended
+from ion.process.exactly_once.inbox import Known
+from ion.process.exactly_once.message_store import (
+    INBOX,
+    OUTBOX,
+    MessageStore,
+    StoredInbox,
+    find,
+    now_index,
+)
+from ion.process.exactly_once.outbox_message import OutboxMessage, kept, outgoing, packed
+from ion.process.exactly_once.relay import Relay
 from ion.process.host import Host
-from ion.process.mailroom.contention import Contended
-from ion.process.mailroom.inbox import Known
-from ion.process.mailroom.mailroom import INBOX, OUTBOX, Mailroom, StoredInbox, find, now_index
-from ion.process.mailroom.parcel import Parcel, kept, packed, parcel
-from ion.process.mailroom.relay import Relay
 from ion.process.pubsub.publishing import EVENT
 from ion.process.pubsub.topics import addressed, checked_topic
 from ion.process.redelivery.redelivered import inbox_key
@@ -55,14 +62,14 @@ class Unit:
         self._endpoint = host.endpoint
         self._process = process
         self._stores = stores
-        self._parcels: list[tuple[str, Parcel]] = []
+        self._outgoing: list[tuple[str, OutboxMessage]] = []
         self._answer: Envelope | None = None
         self._call: IncomingCall | None = None
         self._inbox: StoredInbox | None = None
         self._key = ""
         self._is_begun = False
         self._is_over = False
-        self._room: Mailroom
+        self._room: MessageStore
         self._relay: Relay
         self._inner: AbstractAsyncContextManager[UnitOfWork]
         self._work: UnitOfWork
@@ -77,7 +84,7 @@ class Unit:
             message = "a unit of work is begun once: make another one with unit_of_work()"
             raise LifecycleError(message)
         self._is_begun = True
-        self._room = room = await self._host.mailroom()
+        self._room = room = await self._host.message_store()
         self._relay = _relay(room)
         for name in self._stores:
             await room.datastore.store(name)
@@ -107,7 +114,7 @@ class Unit:
         self._is_over = True
         if _latest.get() is self:
             _latest.set(None)  # who handles goes on, and keeps nothing of this
-        keys = [key for key, _ in self._parcels]
+        keys = [key for key, _ in self._outgoing]
         if kind is not None:
             self._relay.drop(keys, perhaps_kept=False)
             await self._inner.__aexit__(kind, error, at)
@@ -125,7 +132,7 @@ class Unit:
         except BaseException:
             self._relay.drop(keys, perhaps_kept=True)
             raise
-        self._relay.take(self._parcels)
+        self._relay.take(self._outgoing)
         self._conclude()
 
     # what a handler does in it
@@ -233,7 +240,7 @@ class Unit:
         inbox = source.inbox
         if not isinstance(inbox, StoredInbox):
             system = self._endpoint.namespace.sysname
-            inbox = StoredInbox(self._host.mailroom, system, name)
+            inbox = StoredInbox(self._host.message_store, system, name)
         self._inbox, self._key = inbox, inbox.key(message)
         if await self._work.index_store(INBOX).has(self._key):
             await self._raise_if_known()
@@ -244,13 +251,13 @@ class Unit:
             raise Known(answer) from None
 
     async def _post(self, point: str, to: str, envelope: Envelope) -> None:
-        posted = parcel(point, to, time.time(), envelope)
+        posted = outgoing(point, to, time.time(), envelope)
         key = await self._relay.reserve()
-        self._parcels.append((key, posted))
+        self._outgoing.append((key, posted))
         try:
             await self._work.store(OUTBOX).put(key, packed(posted))
         except BaseException:
-            self._parcels.remove((key, posted))
+            self._outgoing.remove((key, posted))
             self._relay.drop([key], perhaps_kept=False)
             raise
 
@@ -289,8 +296,8 @@ class _Committed:
             await self._inbox.keep(key, answer)
 
 
-def _relay(room: Mailroom) -> Relay:
-    """Return the relay of a mail room.
+def _relay(room: MessageStore) -> Relay:
+    """Return the relay of a message store.
 
     :raises InvalidRequest: there is none.
     """

@@ -11,7 +11,7 @@ from ion.base.errors import IonError, Unavailable, Unroutable
 from ion.messaging.address import PROCESSES
 from ion.process.endpoint.calls import service_of
 from ion.process.endpoint.endpoint import Endpoint
-from ion.process.mailroom.parcel import Parcel
+from ion.process.exactly_once.outbox_message import OutboxMessage
 
 log = logging.getLogger(__name__)
 PATIENCE = 15.0  # seconds for the broker to confirm
@@ -20,7 +20,7 @@ MAX_CAUSE = 1000  # characters
 
 
 class Sender:
-    """Sends parcels.
+    """Sends messages.
 
     :param remember: seconds after which what nobody takes is given up.
     """
@@ -41,15 +41,15 @@ class Sender:
             except Unavailable:
                 await asyncio.sleep(0.05)
 
-    async def send(self, parcels: Sequence[Parcel]) -> list[bool]:
-        """Send parcels in their order; return of each whether the broker has it, or it is dead."""
-        exchanges = {point: await self._exchange(point) for point in {p.point for p in parcels}}
-        outcomes = [self._publish(exchanges[parcel.point], parcel) for parcel in parcels]
+    async def send(self, messages: Sequence[OutboxMessage]) -> list[bool]:
+        """Send messages in their order; return of each whether the broker has it, or it is dead."""
+        exchanges = {point: await self._exchange(point) for point in {p.point for p in messages}}
+        outcomes = [self._publish(exchanges[outgoing.point], outgoing) for outgoing in messages]
         await asyncio.wait(outcomes, timeout=PATIENCE)
         return [
             outcome.done()
-            and (outcome.result() is None or await self._is_dead(parcel, outcome.result()))
-            for parcel, outcome in zip(parcels, outcomes, strict=True)
+            and (outcome.result() is None or await self._is_dead(outgoing, outcome.result()))
+            for outgoing, outcome in zip(messages, outcomes, strict=True)
         ]
 
     async def _exchange(self, point: str) -> str | IonError:
@@ -63,7 +63,9 @@ class Sender:
             log.warning("what is to be published at %r has to wait: %s", point, error)
             return error
 
-    def _publish(self, exchange: str | IonError, parcel: Parcel) -> asyncio.Future[IonError | None]:
+    def _publish(
+        self, exchange: str | IonError, outgoing: OutboxMessage
+    ) -> asyncio.Future[IonError | None]:
         outcome: asyncio.Future[IonError | None] = self._endpoint.loop.create_future()
 
         def settled(error: IonError | None) -> None:
@@ -75,25 +77,29 @@ class Sender:
             return outcome
         try:
             self._endpoint.transport.publish(
-                exchange, parcel.to, parcel.envelope, mandatory=not parcel.point, settled=settled
+                exchange,
+                outgoing.to,
+                outgoing.envelope,
+                mandatory=not outgoing.point,
+                settled=settled,
             )
         except Unavailable as error:
             settled(error)
         return outcome
 
-    async def _is_dead(self, parcel: Parcel, error: IonError | None) -> bool:
+    async def _is_dead(self, outgoing: OutboxMessage, error: IonError | None) -> bool:
         """Return whether a message that nobody took is a dead letter by now."""
-        age = time.time() - parcel.since
-        is_for_process = not parcel.point and not service_of(parcel.to)
+        age = time.time() - outgoing.since
+        is_for_process = not outgoing.point and not service_of(outgoing.to)
         grace = min(self._remember, PROCESS_GRACE) if is_for_process else self._remember
         if error is None or age < grace or not isinstance(error, Unroutable):
             return False
-        envelope = parcel.envelope
-        words = (envelope.op, envelope.message_id, parcel.to)
+        envelope = outgoing.envelope
+        words = (envelope.op, envelope.message_id, outgoing.to)
         log.warning("%r (message %s) to %r dead-lettered: nobody takes it", *words)
         self._endpoint.counts["dead-lettered"] += 1
         letter = envelope.with_headers(
-            receiver=parcel.to,
+            receiver=outgoing.to,
             cause=f"nobody took it for {age:.0f} s: {error}"[:MAX_CAUSE],
             cause_code=error.code,
             cause_type=error.type,

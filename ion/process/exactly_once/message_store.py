@@ -1,7 +1,7 @@
-"""The mail room of a container: inbox and outbox in its store, for effects that happen once.
+"""The message store of a container: inbox and outbox in its store, for effects that happen once.
 
 The *inbox* knows which messages were handled, and what they were answered. The *outbox* holds the
-messages of units of work until the broker has them (:mod:`ion.process.mailroom.relay`).
+messages of units of work until the broker has them (:mod:`ion.process.exactly_once.relay`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from ion.base import clock
 from ion.base.settings import StoreSettings
 from ion.messaging.envelope import Envelope
 from ion.process.endpoint.endpoint import Endpoint
-from ion.process.mailroom.claims import Claims
-from ion.process.mailroom.forgetting import Forgetting
-from ion.process.mailroom.parcel import answer_of, kept
-from ion.process.mailroom.relay import FAREWELL, Relay
+from ion.process.exactly_once.claims import Claims
+from ion.process.exactly_once.outbox_message import answer_of, kept
+from ion.process.exactly_once.relay import FAREWELL, Relay
+from ion.process.exactly_once.retention import Retention
 from ion.stores.store import Datastore, IndexStore, Indices
 
 INBOX = "ion_inbox"
@@ -25,7 +25,7 @@ CLAIMS = "ion_outbox_claims"
 INDICES: Indices = {"at": "int"}  # ms since 1970, UTC
 
 
-class Mailroom:
+class MessageStore:
     """Inbox and outbox in one datastore.
 
     :ivar datastore: where they are.
@@ -37,12 +37,12 @@ class Mailroom:
         self.datastore = datastore
         self.inbox = inbox
         self.relay = relay
-        self._forgetting: Forgetting | None = None
+        self._forgetting: Retention | None = None
 
     @classmethod
     async def open(
         cls, datastore: Datastore, endpoint: Endpoint, settings: StoreSettings
-    ) -> Mailroom:
+    ) -> MessageStore:
         """Make the stores that are needed, and begin to send what is left in the outbox.
 
         :raises Unavailable: the store is away.
@@ -54,10 +54,10 @@ class Mailroom:
             claims = Claims(rows, endpoint.namespace.sysname, endpoint.id, settings.lease)
             relay = Relay(endpoint, outbox, claims, settings)
             relay.start()
-        room = cls(datastore, inbox, relay)
-        room._forgetting = Forgetting(inbox, endpoint.id, settings)
-        room._forgetting.start()
-        return room
+        store = cls(datastore, inbox, relay)
+        store._forgetting = Retention(inbox, endpoint.id, settings)
+        store._forgetting.start()
+        return store
 
     async def close(self, patience: float = FAREWELL) -> None:
         """Send what is left, for ``patience`` seconds, and stop. Never raises."""
@@ -70,15 +70,17 @@ class Mailroom:
 class StoredInbox:
     """An inbox in the store, shared by all containers that have the same.
 
-    :param room: gives the mail room, opened; raises Unavailable where its store is away.
+    :param store: gives the message store, opened; raises Unavailable where its store is away.
     :param system: the sysname.
     :param name: of the inbox: of the service, or of whatever else takes messages.
     """
 
-    __slots__ = ("_name", "_room", "_system")
+    __slots__ = ("_name", "_store", "_system")
 
-    def __init__(self, room: Callable[[], Awaitable[Mailroom]], system: str, name: str) -> None:
-        self._room = room
+    def __init__(
+        self, store: Callable[[], Awaitable[MessageStore]], system: str, name: str
+    ) -> None:
+        self._store = store
         self._system = system
         self._name = name
 
@@ -93,17 +95,17 @@ class StoredInbox:
 
     async def find(self, key: str) -> Envelope | None:
         """See :meth:`Inbox.find`."""
-        return await find(await self._room(), self.key(key))
+        return await find(await self._store(), self.key(key))
 
     async def keep(self, key: str, answer: Envelope) -> None:
         """See :meth:`Inbox.keep`."""
-        room = await self._room()
-        await room.inbox.put(self.key(key), kept(answer), index=now_index())
+        store = await self._store()
+        await store.inbox.put(self.key(key), kept(answer), index=now_index())
 
 
-async def find(room: Mailroom, key: str) -> Envelope | None:
+async def find(store: MessageStore, key: str) -> Envelope | None:
     """Return the answer that stands under a key of the inbox, or None."""
-    data = await room.inbox.get(key)
+    data = await store.inbox.get(key)
     return answer_of(data) if data is not None else None
 
 

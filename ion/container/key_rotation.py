@@ -18,7 +18,7 @@ class Keyed(Protocol):
     """What is asked of a container here."""
 
     endpoint: Endpoint
-    _credentials: Credentials
+    _own: Credentials
 
 
 async def renew_keys(container: Keyed, settings: Settings) -> None:
@@ -36,8 +36,8 @@ async def renew_keys(container: Keyed, settings: Settings) -> None:
     before = permission.settings, permission.key
     await permission.renew(settings.agent)
     try:
-        await endpoint.authenticator.renew(settings.identity)
+        await endpoint.auth.renew(settings.identity)
     except ConfigurationError:
         permission.settings, permission.key = before
         raise
-    await container._credentials.renew()
+    await container._own.renew()

@@ -1,4 +1,4 @@
-"""Forgetting: the inbox in the store is kept within its bounds, of time and of number."""
+"""Retention: the inbox in the store is kept within its bounds, of time and of number."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVERY = 60.0  # seconds, at the most
 AFTER_START = 600.0  # seconds: what the broker delivers again after a long pause comes before that
 
 
-class Forgetting:
+class Retention:
     """Takes out of an inbox what is too old, or too much.
 
     It begins some minutes after its container: where all were away for long, the messages that they

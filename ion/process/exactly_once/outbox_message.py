@@ -1,4 +1,4 @@
-"""A parcel: a message of a unit of work as it is kept in the outbox until the broker has it."""
+"""A message of a unit of work as it is kept in the outbox until the broker has it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ion.messaging.envelope import Envelope
 VERSION = 1
 
 
-class Parcel(msgspec.Struct, frozen=True, array_like=True):
+class OutboxMessage(msgspec.Struct, frozen=True, array_like=True):
     """A message to be sent. Its ids are made already, so that it is the same whoever sends it.
 
     :ivar point: the exchange point that it is published to; "": it goes to a receiver.
@@ -27,38 +27,38 @@ class Parcel(msgspec.Struct, frozen=True, array_like=True):
     envelope: Envelope
 
 
-class Kept(msgspec.Struct, frozen=True, array_like=True):
+class KeptAnswer(msgspec.Struct, frozen=True, array_like=True):
     """What the inbox keeps of a message that was handled: its answer."""
 
     version: int
     answer: Envelope
 
 
-T = TypeVar("T", Parcel, Kept)
+T = TypeVar("T", OutboxMessage, KeptAnswer)
 
 
-def parcel(point: str, to: str, since: float, envelope: Envelope) -> Parcel:
-    """Return a message as a parcel."""
-    return Parcel(VERSION, point, to, since, _plain(envelope))
+def outgoing(point: str, to: str, since: float, envelope: Envelope) -> OutboxMessage:
+    """Return a message as it goes into the outbox."""
+    return OutboxMessage(VERSION, point, to, since, _plain(envelope))
 
 
-def packed(made: Parcel) -> bytes:
-    """Return a parcel as it is kept."""
+def packed(made: OutboxMessage) -> bytes:
+    """Return its bytes, as they are kept."""
     return msgspec.msgpack.encode(made)
 
 
-def unpacked(data: bytes) -> Parcel:
-    """Return the parcel that :func:`packed` made ``data`` of.
+def unpacked(data: bytes) -> OutboxMessage:
+    """Return the message that :func:`packed` made ``data`` of.
 
     :raises Damaged: it is none.
     :raises NewerSchema: it is one of a newer release.
     """
-    return _decoded(data, Parcel, "a message in the outbox")
+    return _decoded(data, OutboxMessage, "a message in the outbox")
 
 
 def kept(answer: Envelope) -> bytes:
     """Return an answer as the inbox keeps it."""
-    return msgspec.msgpack.encode(Kept(VERSION, _plain(answer)))
+    return msgspec.msgpack.encode(KeptAnswer(VERSION, _plain(answer)))
 
 
 def answer_of(data: bytes) -> Envelope:
@@ -67,7 +67,7 @@ def answer_of(data: bytes) -> Envelope:
     :raises Damaged: it is none.
     :raises NewerSchema: it is one of a newer release.
     """
-    return _decoded(data, Kept, "an answer in the inbox").answer
+    return _decoded(data, KeptAnswer, "an answer in the inbox").answer
 
 
 def _plain(envelope: Envelope) -> Envelope:

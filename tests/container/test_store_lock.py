@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ion import Container, StartError
-from ion.container.tenant import Tenant
+from ion.container.store_lock import StoreLock
 
 
 @pytest.fixture
@@ -35,42 +35,42 @@ def url(tmp_path):
     ],
 )
 def test_those_on_one_bus_share_it_and_others_are_refused(url, first, second, fits):
-    one = Tenant.move_in(url, first)
+    one = StoreLock.move_in(url, first)
     if fits:
-        two = Tenant.move_in(url, second)
+        two = StoreLock.move_in(url, second)
         one.move_out()
         with pytest.raises(StartError):  # the one who is left still has it
-            Tenant.move_in(url, "memory 7 c")
+            StoreLock.move_in(url, "memory 7 c")
         two.move_out()
     else:
         with pytest.raises(StartError, match=f"ion.db is in use by process {os.getpid()}, "):
-            Tenant.move_in(url, second)
+            StoreLock.move_in(url, second)
         one.move_out()
         one.move_out()
-    Tenant.move_in(url, "memory 7 d").move_out()
+    StoreLock.move_in(url, "memory 7 d").move_out()
 
 
 def test_many_that_come_at_once_share_it_or_not(url):
     """Whoever is the first has it alone for a moment: all of its bus wait, and are let in."""
     with ThreadPoolExecutor(8) as pool:
-        same = list(pool.map(lambda _: Tenant.move_in(url, "local ion"), range(24)))
+        same = list(pool.map(lambda _: StoreLock.move_in(url, "local ion"), range(24)))
     assert None not in same
 
 
 def test_one_that_has_gone_has_it_no_more_and_is_not_named(url, tmp_path):
-    one = Tenant.move_in(url, "memory 7 a")
+    one = StoreLock.move_in(url, "memory 7 a")
     (tmp_path / "ion.db.bus").write_text("no number\nmemory 7 a")
     with pytest.raises(StartError, match="by another process"):
-        Tenant.move_in(url, "memory 7 b")
+        StoreLock.move_in(url, "memory 7 b")
     one.move_out()
-    assert Tenant.move_in(url, "memory 7 b") is not None
+    assert StoreLock.move_in(url, "memory 7 b") is not None
 
 
 def test_another_name_of_a_file_is_the_same_file(url, tmp_path):
-    one = Tenant.move_in(url, "memory 7 a")
+    one = StoreLock.move_in(url, "memory 7 a")
     (tmp_path / "link.db").symlink_to("ion.db")
     with pytest.raises(StartError, match=r"ion\.db is in use"):
-        Tenant.move_in(f"sqlite:///{tmp_path}/link.db", "memory 7 b")
+        StoreLock.move_in(f"sqlite:///{tmp_path}/link.db", "memory 7 b")
     one.move_out()
 
 
@@ -84,8 +84,8 @@ async def test_a_broker_is_known_by_its_cluster_and_virtual_host(amqp_url, url):
         cluster, _, vhost = bus.partition("/")
         assert ("@" in cluster, vhost) == (True, amqp_url.rpartition("/")[2])
         with pytest.raises(StartError, match=re.escape(f"another one ({bus})")):
-            Tenant.move_in(url, f"{cluster}/other")
-        Tenant.move_in(url, bus).move_out()
+            StoreLock.move_in(url, f"{cluster}/other")
+        StoreLock.move_in(url, bus).move_out()
 
 
 async def test_a_guest_has_the_file_of_its_host_s_bus(url, tmp_path, monkeypatch):
@@ -98,7 +98,7 @@ async def test_a_guest_has_the_file_of_its_host_s_bus(url, tmp_path, monkeypatch
     async with host, guest:
         await guest.datastore()
         with pytest.raises(StartError):  # it had been nobody's
-            Tenant.move_in(url, "memory 7 a")
+            StoreLock.move_in(url, "memory 7 a")
         await host.datastore()
 
 
@@ -127,10 +127,10 @@ async def test_what_was_forked_off_and_lives_longer_does_not_have_it(url):
     async with container:
         await container.datastore()
         with pytest.raises(StartError):
-            Tenant.move_in(url, "memory 7 b")
+            StoreLock.move_in(url, "memory 7 b")
         end_it = fork()
     try:
-        assert Tenant.move_in(url, "memory 7 b") is not None
+        assert StoreLock.move_in(url, "memory 7 b") is not None
     finally:
         end_it()
 
@@ -167,4 +167,4 @@ def fork():
 
 def test_what_is_no_file_has_no_tenant(tmp_path):
     for url in ("memory://", "postgresql://h/d", f"sqlite:///{tmp_path}/nowhere/x.db"):
-        assert Tenant.move_in(url, "memory 7 a") is None
+        assert StoreLock.move_in(url, "memory 7 a") is None

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from ion import Container
-from ion.container.failover.lease import Keeper, _now
+from ion.container.failover.lease_actions import Publish, Token
+from ion.container.failover.lease_keeper import LeaseKeeper, _now
 from ion.container.failover.leasing import Phase
-from ion.container.failover.tokens import Publish, Token
 from ion.messaging import codec
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import TransportState
@@ -32,16 +32,16 @@ class Flat:
         self.overs: list[Token] = []
         self.asked_for = 0
 
-    def begins(self, keeper: Keeper, *, adopted: bool) -> None:
+    def begins(self, keeper: LeaseKeeper, *, adopted: bool) -> None:
         self.book.append((f"+{self.name}", keeper.token.number))
 
-    def ends(self, keeper: Keeper, why: str) -> None:
+    def ends(self, keeper: LeaseKeeper, why: str) -> None:
         self.book.append((f"-{self.name}", 0))
 
-    def over(self, keeper: Keeper, last: Token) -> None:
+    def over(self, keeper: LeaseKeeper, last: Token) -> None:
         self.overs.append(last)
 
-    def asked(self, keeper: Keeper) -> None:
+    def asked(self, keeper: LeaseKeeper) -> None:
         self.asked_for += 1
 
 
@@ -52,16 +52,16 @@ class House:
         self.url = url
         self.config = config
         self.book: list[tuple[str, int]] = []
-        self.keepers: list[Keeper] = []
+        self.keepers: list[LeaseKeeper] = []
         self.containers: list[Container] = []
         self.tenants: list[Flat] = []
 
-    async def move_in(self, *, grace: float = GRACE) -> Keeper:
+    async def move_in(self, *, grace: float = GRACE) -> LeaseKeeper:
         name = f"c{len(self.keepers)}"
         container = Container(self.url, sysname="lease", config=self.config)
         await container.start()
         tenant = Flat(self.book, name)
-        keeper = Keeper("app", container.endpoint, tenant, own=name, grace=grace)
+        keeper = LeaseKeeper("app", container.endpoint, tenant, own=name, grace=grace)
         container.transport.on_state(keeper.on_transport)
         await keeper.open()
         self.keepers.append(keeper)
@@ -69,7 +69,7 @@ class House:
         self.tenants.append(tenant)
         return keeper
 
-    async def vanish(self, keeper: Keeper) -> None:
+    async def vanish(self, keeper: LeaseKeeper) -> None:
         """End the connection of a keeper, behind its back."""
         container = self.containers[self.keepers.index(keeper)]
         await container.kill()
@@ -92,7 +92,7 @@ async def house(bus):
     await made.close()
 
 
-async def bid(keeper: Keeper, grace: float = GRACE, attempts: int = 5) -> None:
+async def bid(keeper: LeaseKeeper, grace: float = GRACE, attempts: int = 5) -> None:
     await keeper.bid(RECORD, attempts=attempts, grace=grace)
 
 
@@ -332,7 +332,7 @@ async def test_a_replicated_lease(amqp_url):
     container = Container(amqp_url, sysname="lease")
     await container.start()
     tenant = Flat([], "c0")
-    keeper = Keeper("app", container.endpoint, tenant, own="c0", grace=2.0, quorum=True)
+    keeper = LeaseKeeper("app", container.endpoint, tenant, own="c0", grace=2.0, quorum=True)
     await keeper.open()
     await bid(keeper, grace=2.0)
     await until(lambda: keeper.held)

@@ -1,4 +1,4 @@
-"""The store room: what a container does where its store keeps it waiting."""
+"""What a container does where its store keeps it waiting."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import socket
 import pytest
 
 from ion import Container
-from ion.container import storeroom
+from ion.container import container_store
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "redis"])
 async def test_a_container_ends_while_its_store_is_being_opened(scheme, monkeypatch):
     """The store takes the connection, and says nothing."""
-    monkeypatch.setattr(storeroom, "_LAST_MOMENT", 0.1)
+    monkeypatch.setattr(container_store, "_LAST_MOMENT", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"{scheme}://127.0.0.1:{deaf.getsockname()[1]}/0"
         config = {"store.url": url, "store.timeout": 600.0}

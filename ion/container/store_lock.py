@@ -56,7 +56,7 @@ def _listening(sysname: str) -> str:
     return f"{GUEST} {sysname} {folder().resolve()}@{os.uname().nodename}"
 
 
-class Tenant:
+class StoreLock:
     """A container that has a store file, until it moves out or its OS process ends."""
 
     def __init__(self, fd: int) -> None:
@@ -64,7 +64,7 @@ class Tenant:
         _here.add(self)
 
     @classmethod
-    def move_in(cls, url: str, bus: str, sysname: str = "") -> Tenant | None:
+    def move_in(cls, url: str, bus: str, sysname: str = "") -> StoreLock | None:
         """Have the file of a store; None: it is no file. Blocks for a moment.
 
         :param url: of the store.
@@ -100,7 +100,7 @@ class Tenant:
             os.close(fd)
 
 
-_here: weakref.WeakSet[Tenant] = weakref.WeakSet()  # of this OS process
+_here: weakref.WeakSet[StoreLock] = weakref.WeakSet()  # of this OS process
 
 
 def _leave() -> None:

@@ -1,4 +1,4 @@
-"""The pulse: a container's beats, and what it makes of those of the others.
+"""The heartbeat: a container's beats, and what it makes of those of the others.
 
 A beat goes to all containers of the system, this one included: that its own comes back proves the
 way to the broker and back. Beats are no calls: nothing answers them, and one that is lost matters
@@ -45,7 +45,7 @@ KEPT = 16  # of its own beats, that it remembers when it has sent
 Hearer = Callable[[Beat], None]
 
 
-class Sparingly:
+class Throttle:
     """Says when a line may be logged, of which anybody can cause any number."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Sparingly:
         return self._lines <= LINES
 
 
-class Pulse:
+class Heartbeat:
     """The beats of one container.
 
     :param lost: called with the id of each container that is gone, once.
@@ -88,9 +88,9 @@ class Pulse:
         self._started = time.time()
         self._number = 0
         self._sent: dict[int, float] = {}
-        self._tasks = Tasks(f"{endpoint.id}.pulse")
+        self._tasks = Tasks(f"{endpoint.id}.heartbeat")
         self._is_silent = False
-        self._sparingly = Sparingly()
+        self._sparingly = Throttle()
         self._said_full = False
         self._looks = asyncio.Semaphore(LOOKS)
         self.latency: float | None = None
@@ -174,7 +174,7 @@ class Pulse:
         """Take a beat. Never raises: anybody may send one."""
         endpoint = self._endpoint
         try:
-            envelope = delivery.envelope  # no interceptor: what it refuses must not end the pulse
+            envelope = delivery.envelope  # no interceptor: what it refuses must not end the beats
             beat = beat_of(codec.decode(envelope.body, envelope.content_type))
         except (IonError, msgspec.ValidationError) as error:
             endpoint.counts["beats that are none"] += 1

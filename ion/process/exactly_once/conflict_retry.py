@@ -1,4 +1,4 @@
-"""Contention: two units of work that met, of which one is done, and the other's op runs again."""
+"""Two units of work that met: one is done, and the other's op runs again."""
 
 from __future__ import annotations
 
