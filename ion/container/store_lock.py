@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from ion.base.errors import StartError
 from ion.base.ids import new_mark
-from ion.messaging.runtime import folder, is_running
+from ion.messaging.runtime_file import folder, is_running
 from ion.messaging.transport import Transport
 from ion.stores.sqlite.file import StoreFile
 

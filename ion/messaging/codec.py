@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import msgspec
 
 from ion.base.errors import CodecError, UnsupportedContentType
+from ion.messaging.codec_fallback import known_object
 from ion.messaging.envelope import JSON, MSGPACK, PROTOBUF
-from ion.messaging.plain import known_object
 
 Decode = Callable[[bytes], Any]
 

@@ -16,7 +16,7 @@ from ion.messaging.transport import Transport
 
 SCHEMES: dict[str, str] = {
     "memory": "ion.messaging.memory.transport:MemoryTransport",
-    "local": "ion.messaging.listening.local:LocalTransport",
+    "local": "ion.messaging.amqp_server.local:LocalTransport",
     "amqp": "ion.messaging.amqp.transport:AmqpTransport",
     "amqps": "ion.messaging.amqp.transport:AmqpTransport",
 }

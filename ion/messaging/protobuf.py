@@ -14,8 +14,8 @@ from typing import Any
 
 from ion.base.errors import CodecError, UnsupportedContentType
 from ion.base.plugin import resolve
+from ion.messaging.codec_fallback import as_json_has_it
 from ion.messaging.envelope import PROTOBUF
-from ion.messaging.plain import as_json_has_it
 
 _WELL_KNOWN = "google.protobuf."
 _PLAIN = {"google.protobuf.Struct", "google.protobuf.Value", "google.protobuf.ListValue"}

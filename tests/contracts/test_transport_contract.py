@@ -10,7 +10,7 @@ import pytest
 from ion.messaging.opening import open_transport
 from ion.messaging.transport import Transport
 from ion.testing.contracts.transport import TransportContract
-from tests.messaging.listening.listening import listening, url_of
+from tests.messaging.amqp_server.listening import listening, url_of
 
 _names = itertools.count(1)
 

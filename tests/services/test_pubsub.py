@@ -18,7 +18,7 @@ from ion.base.errors import (
     ReceivedContainerError,
     ServiceNotFound,
 )
-from ion.messaging.amqp.restoring import reassert
+from ion.messaging.amqp.topology_recovery import reassert
 from ion.messaging.amqp.transport import AmqpTransport
 from ion.messaging.transport import ExchangeSpec, QueueSpec
 from ion.process.connection import Connection

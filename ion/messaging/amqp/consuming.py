@@ -11,10 +11,10 @@ from aiormq.abc import DeliveredMessage
 from pamqp import commands as spec
 
 from ion.base.errors import IonError
-from ion.messaging.amqp.asking import consume_frame
+from ion.messaging.amqp.broker_rpc import consume_frame
+from ion.messaging.amqp.data_path import Wanted
 from ion.messaging.amqp.failures import begun
 from ion.messaging.amqp.link import Channel, Link
-from ion.messaging.amqp.paths import Wanted
 from ion.messaging.amqp.properties import decode_envelope
 from ion.messaging.amqp.settling import LeanDelivery, Settlements, route_of
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ion.base.errors import CodecError
-from ion.messaging.amqp.fields import short_text
+from ion.messaging.amqp.field_table import short_text
 
 METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 END = b"\xce"

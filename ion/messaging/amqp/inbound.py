@@ -12,7 +12,7 @@ from struct import Struct
 from typing import Protocol
 
 from ion.messaging.amqp import frames
-from ion.messaging.amqp.legible import legible
+from ion.messaging.amqp.sanitizing import sanitized
 
 _HEAD = Struct(">BHI")
 _METHOD_ID = Struct(">I")
@@ -240,7 +240,7 @@ class Inbound:
 
     def _other(self, data: Chunk, pos: int, kind: int, number: int, after: int) -> None:
         if kind == frames.HEADER:
-            self._hand_on(legible(bytes(data[pos:after])))
+            self._hand_on(sanitized(bytes(data[pos:after])))
             return
         if number == 0 and kind == frames.METHOD:
             method = _METHOD_ID.unpack_from(data, pos + 7)[0]

@@ -6,18 +6,18 @@ import asyncio
 
 from ion.base.errors import IonError
 from ion.base.tasks import Tasks
+from ion.messaging.amqp.basic_get import GetChannel
 from ion.messaging.amqp.confirms import Confirms
 from ion.messaging.amqp.consuming import ConsumeChannel
-from ion.messaging.amqp.getting import GetChannel
+from ion.messaging.amqp.data_path import Mend, Wanted
 from ion.messaging.amqp.link import Channel, Link
-from ion.messaging.amqp.paths import Mend, Wanted
 from ion.messaging.amqp.publishing import PublishChannel
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Delivery, Settled
 
 
 class LeanPath:
-    """See :class:`~ion.messaging.amqp.paths.DataPath`.
+    """See :class:`~ion.messaging.amqp.data_path.DataPath`.
 
     :param timeout: seconds for one answer of the broker.
     :param mend: awaited before a publishing channel is opened again, with the broker's reason for

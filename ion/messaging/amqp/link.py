@@ -23,7 +23,6 @@ from ion.base.masking import mask_urls
 from ion.base.settings import BrokerTlsSettings
 from ion.base.tasks import Tasks
 from ion.messaging.amqp import outbound as out
-from ion.messaging.amqp.dialect import Version, version_of
 from ion.messaging.amqp.failures import (
     Waits,
     begun,
@@ -33,6 +32,7 @@ from ion.messaging.amqp.failures import (
     is_ours,
     quieten,
 )
+from ion.messaging.amqp.queue_arguments import Version, version_of
 from ion.messaging.amqp.tls import NO_TLS, SCHEME, EndedAtOnce, tls_of
 from ion.messaging.amqp.wire import Wire, WireEvents, WireFactory
 

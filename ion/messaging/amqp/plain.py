@@ -17,12 +17,12 @@ from pamqp import commands as spec
 
 from ion.base.errors import IonError, Unavailable, Unroutable
 from ion.base.tasks import Tasks
-from ion.messaging.amqp.asking import consume_frame
+from ion.messaging.amqp.broker_rpc import consume_frame
 from ion.messaging.amqp.confirms import call
+from ion.messaging.amqp.data_path import Mend, Wanted
 from ion.messaging.amqp.failures import begun, guarded
 from ion.messaging.amqp.frames import header_limit
 from ion.messaging.amqp.link import Channel, Link
-from ion.messaging.amqp.paths import Mend, Wanted
 from ion.messaging.amqp.plain_messages import Name, Properties, from_message
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import Settled
@@ -199,7 +199,7 @@ class PlainConsumer:
 
 
 class PlainPath:
-    """See :class:`~ion.messaging.amqp.paths.DataPath`."""
+    """See :class:`~ion.messaging.amqp.data_path.DataPath`."""
 
     def __init__(self, link: Link, timeout: float, mend: Mend) -> None:
         self._link = link

@@ -8,8 +8,8 @@ from aiormq.abc import DeliveredMessage
 from pamqp import commands as spec
 
 from ion.messaging.amqp.frames import too_long
-from ion.messaging.amqp.legible import envelope_of, known_id
 from ion.messaging.amqp.properties import encode_properties
+from ion.messaging.amqp.sanitizing import envelope_of, known_id
 from ion.messaging.envelope import Envelope
 
 _PAMQP_NAME = 127

@@ -9,7 +9,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ion.base.errors import CodecError
-from ion.messaging.amqp.fields import MAX_CACHED, decode_table, encode_table, short_text
+from ion.messaging.amqp.field_table import MAX_CACHED, decode_table, encode_table, short_text
 from ion.messaging.envelope import NO_HEADERS, Envelope, Headers
 
 CONTENT_TYPE = 1 << 15

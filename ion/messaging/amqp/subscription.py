@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ion.messaging.amqp.paths import Running
+from ion.messaging.amqp.data_path import Running
 from ion.messaging.transport import OnDelivery
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ion.base.errors import IonError, ServiceNotFound, Unavailable
-from ion.messaging.amqp.asking import Asker
+from ion.messaging.amqp.broker_rpc import BrokerRpc
+from ion.messaging.amqp.reconnect import Reconnecting
 from ion.messaging.amqp.subscription import Subscription
-from ion.messaging.amqp.upkeep import Upkeep
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import (
     Delivery,
@@ -26,7 +26,7 @@ from ion.messaging.transport import (
 )
 
 
-class AmqpTransport(Upkeep):
+class AmqpTransport(Reconnecting):
     """See :class:`~ion.messaging.transport.Transport`.
 
     :param urls: brokers of one cluster, ``amqp[s]://user:password@host:port/vhost``.
@@ -47,7 +47,7 @@ class AmqpTransport(Upkeep):
 
     # topology
 
-    async def _ready(self) -> Asker:
+    async def _ready(self) -> BrokerRpc:
         """Return what asks the broker, once connected."""
         if self._asker is None:
             self._need(None if self.state is TransportState.CLOSED else self)

@@ -12,7 +12,7 @@ import secrets
 from collections import deque
 
 from ion.base.errors import ServiceNotFound, Unavailable
-from ion.messaging.amqp.dialect import compile_queue
+from ion.messaging.amqp.queue_arguments import compile_queue
 from ion.messaging.memory.clock import Clock
 from ion.messaging.memory.deadletters import REJECTED, dead_envelope, goes_in_circles
 from ion.messaging.memory.delivery import Delivery

@@ -16,7 +16,7 @@ from ion.messaging.memory.clock import Timer
 from ion.messaging.memory.deadletters import DELIVERY_LIMIT, EXPIRED, MAXLEN, REJECTED
 from ion.messaging.memory.delivery import Delivery
 from ion.messaging.memory.holder import PAUSED, Holder, Taker
-from ion.messaging.memory.surroundings import Surroundings
+from ion.messaging.memory.queue_host import QueueHost
 from ion.messaging.memory.terms import Terms
 from ion.messaging.transport import QueueSpec
 
@@ -61,7 +61,7 @@ class Queue:
         "terms",
     )
 
-    def __init__(self, broker: Surroundings, spec: QueueSpec, owner: object | None) -> None:
+    def __init__(self, broker: QueueHost, spec: QueueSpec, owner: object | None) -> None:
         self.name = spec.name
         self.spec = spec
         self.owner = owner

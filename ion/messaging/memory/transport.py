@@ -32,7 +32,7 @@ from ion.messaging.transport import (
 )
 
 if TYPE_CHECKING:
-    from ion.messaging.listening.door import Door
+    from ion.messaging.amqp_server.listener import Listener
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class MemoryTransport:
         self._name = match["name"]
         self._listen = listen
         self._sysname = sysname
-        self._door: Door | None = None
+        self._listener: Listener | None = None
         self._site: registry.Site | None = None
         self._session: Session | None = None
         self._broker: Broker | None = None
@@ -120,17 +120,18 @@ class MemoryTransport:
         self._broker = self._site.broker
         self.writable = True
         if self._listen is not None:
-            await self._open_door(self._broker, self._listen)
+            await self._open_listener(self._broker, self._listen)
         self._connected.set()
         self._tell(TransportState.CONNECTED)
 
-    async def _open_door(self, broker: Broker, address: str) -> None:
-        from ion.messaging.listening.door import Door  # few need it, and it takes long to load
+    async def _open_listener(self, broker: Broker, address: str) -> None:
+        # few need it, and it takes long to load
+        from ion.messaging.amqp_server.listener import Listener
 
         if self._site is not None:
             self._site.is_private = False
         try:
-            self._door = await Door.open(broker, address, self._sysname)
+            self._listener = await Listener.open(broker, address, self._sysname)
         except BaseException:
             await self.close()
             raise
@@ -142,9 +143,9 @@ class MemoryTransport:
 
     async def close(self) -> None:
         """Cancel all consumers, put back what is unsettled, leave. May be called twice."""
-        door, self._door = self._door, None
-        if door is not None:
-            await door.close()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            await listener.close()
         site, session = self._site, self._session
         if site is None or session is None:
             return

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import msgspec
 
 from ion.base.errors import IonError, Unavailable
-from ion.messaging import runtime
+from ion.messaging import runtime_file
 from ion.observe.logging import hush_library
 from ion.process.connection import Connection, connect
 from ion.shell import exits
@@ -91,7 +91,7 @@ async def _look_for(sysname: str) -> None:
     :raises Unavailable: it does not.
     """
     try:
-        await asyncio.to_thread(runtime.find, sysname)
+        await asyncio.to_thread(runtime_file.find, sysname)
     except Unavailable as error:
         message = (
             f"memory:// is private to one OS process, and {error.message}, or give the broker that "

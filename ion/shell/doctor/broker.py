@@ -11,9 +11,9 @@ from pamqp.commands import Basic
 
 from ion.base.errors import ConfigurationError, IonError
 from ion.base.ids import new_container_id
-from ion.messaging.amqp.dialect import Version
 from ion.messaging.amqp.failures import guarded, is_refused, words_of
 from ion.messaging.amqp.link import Channel
+from ion.messaging.amqp.queue_arguments import Version
 from ion.shell.doctor import remedies
 from ion.shell.doctor.diagnosis import Diagnosis, found
 from ion.shell.doctor.reach import Reached, is_loopback

@@ -8,7 +8,7 @@ from shlex import quote
 from yarl import URL
 
 from ion.base.errors import ConfigurationError, Unavailable
-from ion.messaging import runtime
+from ion.messaging import runtime_file
 from ion.messaging.amqp import failures
 from ion.messaging.opening import scheme_of
 from ion.shell.doctor import remedies
@@ -77,7 +77,7 @@ async def _find_bus(scene: Scene) -> list[Diagnosis]:
         return [found("broker-url", f"{scene.no_broker}: {', '.join(sorted(schemes))}")]
     scene.is_local = True
     try:
-        scene.urls = [(await asyncio.to_thread(runtime.find, scene.sysname)).url]
+        scene.urls = [(await asyncio.to_thread(runtime_file.find, scene.sysname)).url]
     except Unavailable as error:
         scene.no_broker = "there is no broker, and no container listens on this machine"
         return [_nobody_listens(scene, error)]

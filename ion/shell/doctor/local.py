@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ion.base.errors import Unavailable
 from ion.base.plugin import installed
-from ion.messaging import runtime
+from ion.messaging import runtime_file as runtime
 from ion.shell.doctor.diagnosis import Diagnosis, found
 from ion.shell.doctor.scene import NotLooked, Scene
 from ion.shell.render import to_json

@@ -11,9 +11,9 @@ from typing import Any
 from yarl import URL
 
 from ion.base.settings import BrokerTlsSettings
-from ion.messaging.amqp.asking import Asker
-from ion.messaging.amqp.dialect import Version
+from ion.messaging.amqp.broker_rpc import BrokerRpc
 from ion.messaging.amqp.link import Link, LinkSettings, checked_urls, open_link
+from ion.messaging.amqp.queue_arguments import Version
 from ion.messaging.amqp.tls import NO_TLS
 
 CONNECT_WITHIN = 5.0
@@ -58,7 +58,7 @@ class Reached:
     url: URL
     link: Link
     watching: Watching
-    asker: Asker
+    asker: BrokerRpc
     product: str
     timeout: float = ANSWER_WITHIN
     tls: BrokerTlsSettings = NO_TLS
@@ -103,7 +103,9 @@ async def reach(url: URL, tls: BrokerTlsSettings = NO_TLS) -> Reached:
     settings = LinkSettings(connect_timeout=CONNECT_WITHIN, name=NAME, tls=tls)
     link = await open_link([url], settings, lambda: watching)
     told = (_text(link.properties.get(key)) for key in ("product", "version"))
-    return Reached(url, link, watching, Asker(link, ANSWER_WITHIN), " ".join(told).strip(), tls=tls)
+    return Reached(
+        url, link, watching, BrokerRpc(link, ANSWER_WITHIN), " ".join(told).strip(), tls=tls
+    )
 
 
 def parsed(url: str, heartbeat: int) -> URL:

@@ -7,8 +7,8 @@ import pytest
 from ion.base.errors import Unavailable
 from ion.messaging.amqp.link import Link
 from ion.messaging.amqp.transport import AmqpTransport
-from ion.messaging.listening.login import Terms
-from tests.messaging.listening.listening import listening, url_of
+from ion.messaging.amqp_server.handshake import Terms
+from tests.messaging.amqp_server.listening import listening, url_of
 
 pytestmark = pytest.mark.amqp
 MOST = 20

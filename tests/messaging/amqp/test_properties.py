@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import commands, header
 
-from ion.messaging.amqp.fields import encode_table
+from ion.messaging.amqp.field_table import encode_table
 from ion.messaging.amqp.properties import (
     HEADERS,
     REPLY_TO,

@@ -103,7 +103,7 @@ async def test_a_flood_is_bounded_and_lifecycle_events_do_not_drown(
 async def test_what_the_way_itself_says_is_not_told(url: str) -> None:
     async with Container(url, config=ON) as container, Container(url, config=ON) as other:
         listener = await listen(other, of=LogEvent)
-        logging.getLogger("ion.messaging.amqp.upkeep").error("the broker is away")
+        logging.getLogger("ion.messaging.amqp.reconnect").error("the broker is away")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(container.endpoint.transport, "wait_writable", _warn_and_return)
             log.warning("a word")

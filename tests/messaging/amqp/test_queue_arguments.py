@@ -10,7 +10,7 @@ from pika.exceptions import ChannelClosedByBroker  # type: ignore[import-untyped
 
 from ion.base.errors import ConfigurationError
 from ion.messaging.address import Namespace
-from ion.messaging.amqp.dialect import ROWS, TYPES, Version, compile_queue, version_of
+from ion.messaging.amqp.queue_arguments import ROWS, TYPES, Version, compile_queue, version_of
 from ion.messaging.amqp.transport import AmqpTransport
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import QueueSpec

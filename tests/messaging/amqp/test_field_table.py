@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pamqp import decode, encode
 
 from ion.base.errors import CodecError
-from ion.messaging.amqp import fields
+from ion.messaging.amqp import field_table
 
 # Times depend on the machine, and say nothing here.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -41,21 +41,21 @@ tables = st.dictionaries(names, values, max_size=8)
 @patient
 @given(tables)
 def test_what_is_encoded_is_decoded_again(table: dict[str, Any]) -> None:
-    raw = fields.encode_table(table)
+    raw = field_table.encode_table(table)
     assert int.from_bytes(raw[:4], "big") == len(raw) - 4
-    assert fields.decode_table(raw[4:]) == table
+    assert field_table.decode_table(raw[4:]) == table
 
 
 @patient
 @given(tables)
 def test_pamqp_reads_what_we_write(table: dict[str, Any]) -> None:
-    assert decode.field_table(fields.encode_table(table))[1] == table
+    assert decode.field_table(field_table.encode_table(table))[1] == table
 
 
 @patient
 @given(tables)
 def test_we_read_what_pamqp_writes(table: dict[str, Any]) -> None:
-    assert fields.decode_table(encode.field_table(table)[4:]) == table
+    assert field_table.decode_table(encode.field_table(table)[4:]) == table
 
 
 def item(kind: bytes, raw: bytes) -> bytes:
@@ -88,7 +88,7 @@ def item(kind: bytes, raw: bytes) -> bytes:
     ],
 )
 def test_every_field_type_is_read(raw: bytes, expected: object) -> None:
-    assert fields.decode_table(raw) == {"k": expected}
+    assert field_table.decode_table(raw) == {"k": expected}
 
 
 @pytest.mark.parametrize(
@@ -106,14 +106,14 @@ def test_every_field_type_is_read(raw: bytes, expected: object) -> None:
 )
 def test_garbage_is_an_error_and_no_other(raw: bytes) -> None:
     with pytest.raises(CodecError):
-        fields.decode_table(raw)
+        field_table.decode_table(raw)
 
 
 @patient
 @given(st.binary(max_size=60))
 def test_no_bytes_raise_anything_else(raw: bytes) -> None:
     with contextlib.suppress(CodecError):
-        fields.decode_table(raw)
+        field_table.decode_table(raw)
 
 
 def test_nesting_has_an_end() -> None:
@@ -121,12 +121,12 @@ def test_nesting_has_an_end() -> None:
     for _ in range(2000):
         raw = b"A" + struct.pack(">I", len(raw)) + raw
     with pytest.raises(CodecError):
-        fields.decode_table(item(b"A", raw[1:]))
+        field_table.decode_table(item(b"A", raw[1:]))
     nested: list[Any] = []
     for _ in range(2000):
         nested = [nested]
     with pytest.raises(CodecError, match="nested"):
-        fields.encode_table({"k": nested})
+        field_table.encode_table({"k": nested})
 
 
 @pytest.mark.parametrize(
@@ -144,22 +144,22 @@ def test_nesting_has_an_end() -> None:
 )
 def test_what_amqp_has_no_type_for_is_refused(value: object) -> None:
     with pytest.raises(CodecError):
-        fields.encode_table({"k": value})
+        field_table.encode_table({"k": value})
 
 
 def test_a_name_has_255_bytes_at_most() -> None:
-    fields.encode_table({"k" * 255: 1})
+    field_table.encode_table({"k" * 255: 1})
     with pytest.raises(CodecError):
-        fields.encode_table({"k" * 256: 1})
+        field_table.encode_table({"k" * 256: 1})
 
 
 def test_the_caches_are_bounded() -> None:
-    for number in range(3 * fields.MAX_CACHED):
-        fields.decode_table(fields.encode_table({f"name-{number}": f"text-{number}"})[4:])
-    caches = (fields._names, fields._items, fields._tables, fields._keys)
-    assert all(len(cache) <= fields.MAX_CACHED for cache in caches)
+    for number in range(3 * field_table.MAX_CACHED):
+        field_table.decode_table(field_table.encode_table({f"name-{number}": f"text-{number}"})[4:])
+    caches = (field_table._names, field_table._items, field_table._tables, field_table._keys)
+    assert all(len(cache) <= field_table.MAX_CACHED for cache in caches)
 
 
 def test_a_table_seen_before_is_not_decoded_again() -> None:
-    raw = fields.encode_table({"performative": "request"})[4:]
-    assert fields.decode_table(raw) is fields.decode_table(bytes(raw))
+    raw = field_table.encode_table({"performative": "request"})[4:]
+    assert field_table.decode_table(raw) is field_table.decode_table(bytes(raw))

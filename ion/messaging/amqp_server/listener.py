@@ -1,4 +1,4 @@
-"""The door of a memory bus: the server, and the runtime file by which others find it."""
+"""The listener of a memory bus: its server, and the runtime file by which others find it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 import logging
 import secrets
 
-from ion.messaging import runtime
-from ion.messaging.listening.login import Account
-from ion.messaging.listening.server import Server, checked_address
+from ion.messaging import runtime_file
+from ion.messaging.amqp_server.handshake import Account
+from ion.messaging.amqp_server.server import Server, checked_address
 from ion.messaging.memory.broker import Broker
 
 log = logging.getLogger(__name__)
@@ -16,15 +16,15 @@ log = logging.getLogger(__name__)
 USER = "ion"
 
 
-class Door:
+class Listener:
     """An open door; :meth:`open` makes one."""
 
-    def __init__(self, server: Server, where: runtime.Runtime) -> None:
+    def __init__(self, server: Server, where: runtime_file.Runtime) -> None:
         self._server = server
         self._where = where
 
     @classmethod
-    async def open(cls, broker: Broker, address: str, sysname: str) -> Door:
+    async def open(cls, broker: Broker, address: str, sysname: str) -> Listener:
         """Listen, and let others on this machine know.
 
         :param address: ``HOST:PORT`` of loopback; port 0: any free one.
@@ -36,7 +36,7 @@ class Door:
         server = Server(broker, account, sysname=sysname, host=host, port=port)
         await server.start()
         try:
-            where = await asyncio.to_thread(runtime.claim, sysname, _url(server))
+            where = await asyncio.to_thread(runtime_file.claim, sysname, _url(server))
         except BaseException:
             await server.close()
             raise
@@ -45,7 +45,7 @@ class Door:
 
     async def close(self) -> None:
         """Be found no more, say goodbye to who is connected. Never raises."""
-        await asyncio.to_thread(runtime.release, self._where)
+        await asyncio.to_thread(runtime_file.release, self._where)
         await self._server.close()
 
 

@@ -13,9 +13,9 @@ import pamqp.header
 import pamqp.heartbeat
 from pamqp import commands
 
-from ion.messaging.listening.frames import GREETING
-from ion.messaging.listening.login import Account
-from ion.messaging.listening.server import Server
+from ion.messaging.amqp_server.frames import GREETING
+from ion.messaging.amqp_server.handshake import Account
+from ion.messaging.amqp_server.server import Server
 from ion.messaging.memory.broker import Broker
 
 CAPABILITIES = ("authentication_failure_close", "consumer_cancel_notify", "connection.blocked")

@@ -17,9 +17,9 @@ from pamqp.base import Frame
 
 from ion.base.errors import CodecError, IonError
 from ion.messaging.amqp import frames as wire
-from ion.messaging.amqp.fields import short_text
-from ion.messaging.listening.content import content_frames
-from ion.messaging.listening.faults import (
+from ion.messaging.amqp.field_table import short_text
+from ion.messaging.amqp_server.content import content_frames
+from ion.messaging.amqp_server.faults import (
     NOT_ALLOWED,
     NOT_IMPLEMENTED,
     PRECONDITION_FAILED,
@@ -27,8 +27,8 @@ from ion.messaging.listening.faults import (
     ConnectionFault,
     refusal,
 )
-from ion.messaging.listening.frames import raw_method
-from ion.messaging.listening.host import Host
+from ion.messaging.amqp_server.frames import raw_method
+from ion.messaging.amqp_server.host import Host
 from ion.messaging.memory.delivery import Delivery
 from ion.messaging.memory.holder import UNLIMITED, Taker
 from ion.messaging.memory.session import Session

@@ -11,8 +11,8 @@ from pamqp import commands
 
 from ion.base.errors import CodecError
 from ion.base.version import __version__
-from ion.messaging.amqp.fields import decode_table
-from ion.messaging.listening.faults import NOT_ALLOWED, SYNTAX_ERROR, ConnectionFault
+from ion.messaging.amqp.field_table import decode_table
+from ion.messaging.amqp_server.faults import NOT_ALLOWED, SYNTAX_ERROR, ConnectionFault
 
 MECHANISMS = "PLAIN AMQPLAIN"
 PRODUCT = "ION"

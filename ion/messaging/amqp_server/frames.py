@@ -10,7 +10,7 @@ from pamqp.base import Frame
 from pamqp.exceptions import PAMQPException
 
 from ion.messaging.amqp.frames import END_BYTE, METHOD, OVERHEAD
-from ion.messaging.listening.faults import (
+from ion.messaging.amqp_server.faults import (
     COMMAND_INVALID,
     FRAME_ERROR,
     SYNTAX_ERROR,

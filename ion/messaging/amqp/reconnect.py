@@ -14,16 +14,16 @@ from typing import TypeVar
 
 from ion.base.errors import IonError, Unavailable
 from ion.base.settings import BrokerTlsSettings
-from ion.messaging.amqp import backoff, outbound, verifying
-from ion.messaging.amqp.asking import Asker
+from ion.messaging.amqp import backoff, consumer_check, outbound
+from ion.messaging.amqp.broker_rpc import BrokerRpc
+from ion.messaging.amqp.data_path import DataPath
 from ion.messaging.amqp.lean import LeanPath
 from ion.messaging.amqp.link import Link, LinkSettings, checked_urls, open_link, shown
-from ion.messaging.amqp.paths import DataPath
 from ion.messaging.amqp.plain import PlainPath
-from ion.messaging.amqp.restoring import restore, restore_queue
 from ion.messaging.amqp.subscription import Subscription
 from ion.messaging.amqp.tls import NO_TLS
 from ion.messaging.amqp.topology import Topology
+from ion.messaging.amqp.topology_recovery import restore, restore_queue
 from ion.messaging.transport import OnState, TransportState
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ _FLUSH_STEP = 0.002
 class _Events:
     """What one connection tells; ignored once it is not the present one any more."""
 
-    def __init__(self, transport: Upkeep) -> None:
+    def __init__(self, transport: Reconnecting) -> None:
         self._transport = transport
 
     def on_lost(self, reason: str) -> None:
@@ -56,11 +56,11 @@ class _Events:
 class _Seen:
     """What the verifier sees of the transport."""
 
-    def __init__(self, transport: Upkeep) -> None:
+    def __init__(self, transport: Reconnecting) -> None:
         self._transport = transport
 
     @property
-    def asks(self) -> tuple[Asker, Asker] | None:
+    def asks(self) -> tuple[BrokerRpc, BrokerRpc] | None:
         transport = self._transport
         prober, asker = transport._prober, transport._asker
         is_up = transport.state is TransportState.CONNECTED
@@ -78,7 +78,7 @@ class _Seen:
         self._transport._ended(subscription, reason)
 
 
-class Upkeep:
+class Reconnecting:
     """A connection that is kept up; see :class:`~ion.messaging.amqp.transport.AmqpTransport`."""
 
     def __init__(
@@ -93,7 +93,7 @@ class Upkeep:
         name: str = "ion",
         operation_timeout: float = OPERATION_TIMEOUT,
         tls: BrokerTlsSettings = NO_TLS,
-        verify_every: float = verifying.EVERY,
+        verify_every: float = consumer_check.EVERY,
     ) -> None:
         self._urls = checked_urls([urls] if isinstance(urls, str) else urls)
         self._settings = LinkSettings(connect_timeout, heartbeat, high_mark, limit, name, tls)
@@ -108,12 +108,12 @@ class Upkeep:
         self._subscriptions: dict[Subscription, None] = {}
         self._link: Link | None = None
         self._path: DataPath | None = None
-        self._asker: Asker | None = None
-        self._prober: Asker | None = None
+        self._asker: BrokerRpc | None = None
+        self._prober: BrokerRpc | None = None
         self._events: _Events | None = None
         self._recovery: asyncio.Task[None] | None = None
         self._mending = asyncio.Lock()
-        self._verifier = verifying.Verifier(_Seen(self), verify_every)
+        self._verifier = consumer_check.ConsumerCheck(_Seen(self), verify_every)
         self._closing = False
 
     # the connection
@@ -138,8 +138,8 @@ class Upkeep:
         except BaseException:
             link.wire.abort("no channel could be opened")
             raise
-        self._asker = Asker(link, self._timeout)
-        self._prober = Asker(link, self._timeout)
+        self._asker = BrokerRpc(link, self._timeout)
+        self._prober = BrokerRpc(link, self._timeout)
         self._path = path
 
     def _new_events(self) -> _Events:
@@ -363,7 +363,7 @@ class Upkeep:
 
     async def _restore_queue(self, name: str) -> None:
         """Declare one queue again, asking for itself: others do not wait until it answers."""
-        asker = Asker(self._need(self._link), self._timeout)
+        asker = BrokerRpc(self._need(self._link), self._timeout)
         try:
             await restore_queue(name, self._topology, asker)
         finally:

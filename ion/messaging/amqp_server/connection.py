@@ -14,12 +14,12 @@ from pamqp import commands
 from pamqp.base import Frame
 
 from ion.messaging.amqp import frames as wire
-from ion.messaging.listening import faults, login
-from ion.messaging.listening.channel import Channel
-from ion.messaging.listening.faults import ChannelFault, ConnectionFault
-from ion.messaging.listening.frames import GREETING, FrameReader, decode, ids_of
-from ion.messaging.listening.line import FAREWELL, FULL, House, Line
-from ion.messaging.listening.publishing import Publisher
+from ion.messaging.amqp_server import faults, handshake
+from ion.messaging.amqp_server.channel import Channel
+from ion.messaging.amqp_server.client_protocol import FAREWELL, FULL, ClientProtocol, House
+from ion.messaging.amqp_server.faults import ChannelFault, ConnectionFault
+from ion.messaging.amqp_server.frames import GREETING, FrameReader, decode, ids_of
+from ion.messaging.amqp_server.publishing import Publisher
 from ion.messaging.memory.session import Session
 
 log = logging.getLogger(__name__)
@@ -27,12 +27,12 @@ log = logging.getLogger(__name__)
 HANDSHAKE = 10.0  # seconds until a client must have logged in
 
 
-class Connection(Line):
-    """One connection; see :class:`~ion.messaging.listening.host.Host` for its attributes."""
+class Connection(ClientProtocol):
+    """One connection; see :class:`~ion.messaging.amqp_server.host.Host` for its attributes."""
 
     def __init__(self, house: House) -> None:
         super().__init__(house)
-        self._reader = FrameReader(login.MIN_FRAME * 2)
+        self._reader = FrameReader(handshake.MIN_FRAME * 2)
         self._expected: type[Frame] | None = None  # the next step of the login; None: it is done
         self._greeted = False
         self._closing = False  # we said goodbye, and wait for the answer
@@ -109,7 +109,7 @@ class Connection(Line):
             self._end("no AMQP 0-9-1")
             return False
         self._greeted = True
-        self.send(0, login.start(self._house.sysname))
+        self.send(0, handshake.start(self._house.sysname))
         self._expected = commands.Connection.StartOk
         return True
 
@@ -147,14 +147,14 @@ class Connection(Line):
         properties = method.client_properties
         self.name = str((properties or {}).get("connection_name", "a client"))[:100]
         if self._house.account.admits(method):
-            self._hears_blocked = login.capability(properties, "connection.blocked")
-            self.hears_cancel = login.capability(properties, "consumer_cancel_notify")
+            self._hears_blocked = handshake.capability(properties, "connection.blocked")
+            self.hears_cancel = handshake.capability(properties, "consumer_cancel_notify")
             self._expected = commands.Connection.TuneOk
             self.send(0, self._house.terms.tune())
             return
         log.warning("a login to the memory bus was refused: wrong user or password")
         words = f"Login was refused using authentication mechanism {method.mechanism}"
-        if login.capability(properties, "authentication_failure_close"):
+        if handshake.capability(properties, "authentication_failure_close"):
             raise ConnectionFault(faults.ACCESS_REFUSED, words)
         self._end("login refused")
 

@@ -9,18 +9,18 @@ from pamqp import commands
 from pamqp.base import Frame
 
 from ion.messaging.amqp import frames as wire
-from ion.messaging.listening.consuming import Outgoing
-from ion.messaging.listening.declaring import Declarations
-from ion.messaging.listening.faults import (
+from ion.messaging.amqp_server.consuming import Outgoing
+from ion.messaging.amqp_server.declaring import Declarations
+from ion.messaging.amqp_server.faults import (
     COMMAND_INVALID,
     FRAME_ERROR,
     NOT_IMPLEMENTED,
     UNEXPECTED_FRAME,
     ConnectionFault,
 )
-from ion.messaging.listening.frames import decode, ids_of
-from ion.messaging.listening.host import Host
-from ion.messaging.listening.publishing import Publisher, settling
+from ion.messaging.amqp_server.frames import decode, ids_of
+from ion.messaging.amqp_server.host import Host
+from ion.messaging.amqp_server.publishing import Publisher, settling
 
 _REJECT = wire.BASIC << 16 | 90
 _MULTIPLE, _REQUEUE_NACK, _REQUEUE_REJECT = 1, 2, 1

@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pamqp import commands
 
-from ion.messaging.listening import connection as connection_module
-from ion.messaging.listening.connection import Connection
-from ion.messaging.listening.frames import GREETING
-from ion.messaging.listening.login import Account, Terms
-from ion.messaging.listening.server import Server
+from ion.messaging.amqp_server import connection as connection_module
+from ion.messaging.amqp_server.connection import Connection
+from ion.messaging.amqp_server.frames import GREETING
+from ion.messaging.amqp_server.handshake import Account, Terms
+from ion.messaging.amqp_server.server import Server
 from ion.messaging.memory.broker import Broker
-from tests.messaging.listening.listening import ACCOUNT, Raw, is_alive, listening, until
+from tests.messaging.amqp_server.listening import ACCOUNT, Raw, is_alive, listening, until
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ async def test_an_error_of_ours_ends_one_connection(
     async with listening() as server:
         raw = await Raw.logged_in(server)
         with monkeypatch.context() as patch:
-            patch.setattr("ion.messaging.listening.channel.Channel.take", broken)
+            patch.setattr("ion.messaging.amqp_server.channel.Channel.take", broken)
             raw.send(1, commands.Basic.Qos())
             assert (await raw.until(commands.Connection.Close)).reply_code == 541
         await is_alive(server)

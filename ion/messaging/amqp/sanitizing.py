@@ -33,7 +33,7 @@ _UNREADABLE = (
 )
 
 
-def legible(frame: bytes) -> bytes:
+def sanitized(frame: bytes) -> bytes:
     """Return the frame of a content header, or one that stands for it where pamqp cannot read it.
 
     Its id is in it as :func:`known_id` says.

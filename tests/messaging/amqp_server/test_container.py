@@ -13,7 +13,7 @@ import ion
 from ion import Container, Service, ServiceClient
 from ion.base.errors import ConfigurationError, StartError, Unavailable
 from ion.messaging.transport import TransportState
-from tests.messaging.listening.listening import until
+from tests.messaging.amqp_server.listening import until
 
 LISTENS = {"broker.listen": "127.0.0.1:0"}
 
@@ -123,7 +123,7 @@ async def test_a_start_that_fails_leaves_nothing(folder: Path) -> None:
 
 async def test_a_port_that_is_taken() -> None:
     async with container(**LISTENS) as host:
-        taken = host.transport._door._server.port
+        taken = host.transport._listener._server.port
         second = Container(sysname="b", config={"broker.listen": f"127.0.0.1:{taken}"})
         with pytest.raises(StartError, match="cannot listen"):
             await second.start()

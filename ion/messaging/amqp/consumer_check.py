@@ -16,10 +16,10 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from ion.base.errors import IonError
-from ion.messaging.amqp.asking import Asker
-from ion.messaging.amqp.restoring import reassert
+from ion.messaging.amqp.broker_rpc import BrokerRpc
 from ion.messaging.amqp.subscription import Subscription
 from ion.messaging.amqp.topology import Topology
+from ion.messaging.amqp.topology_recovery import reassert
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Verified(Protocol):
     """The transport, as far as it is verified."""
 
     @property
-    def asks(self) -> tuple[Asker, Asker] | None:
+    def asks(self) -> tuple[BrokerRpc, BrokerRpc] | None:
         """What looks at queues and what declares, or None where no answer is to be had now."""
 
     @property
@@ -49,7 +49,7 @@ class Verified(Protocol):
         """The subscription does not run: begin again."""
 
 
-class Verifier:
+class ConsumerCheck:
     """The task that looks.
 
     :param every: seconds between two rounds, give or take a quarter; 0 = only when asked to.
@@ -113,7 +113,7 @@ class Verifier:
         if self._rounds % ROUNDS == 0:
             await reassert(self._transport.topology, asker)
 
-    async def _look(self, subscription: Subscription, prober: Asker) -> None:
+    async def _look(self, subscription: Subscription, prober: BrokerRpc) -> None:
         running = subscription.running
         if subscription.cancelled or subscription.resuming is not None:
             return
@@ -131,7 +131,7 @@ class Verifier:
             running.drain()
 
 
-async def _fault(queue: str, prober: Asker) -> str:
+async def _fault(queue: str, prober: BrokerRpc) -> str:
     info = await prober.queue_info(queue, LOOK_TIMEOUT)
     if info is None:
         return "its queue is not there"

@@ -9,11 +9,10 @@ from pamqp import commands
 
 from ion.base.errors import IonError
 from ion.messaging.amqp import frames as wire
-from ion.messaging.amqp.fields import short_text
-from ion.messaging.envelope import Envelope
-from ion.messaging.listening.consuming import REPLY_TO, Outgoing
-from ion.messaging.listening.content import body_size, content_frames, envelope_of
-from ion.messaging.listening.faults import (
+from ion.messaging.amqp.field_table import short_text
+from ion.messaging.amqp_server.consuming import REPLY_TO, Outgoing
+from ion.messaging.amqp_server.content import body_size, content_frames, envelope_of
+from ion.messaging.amqp_server.faults import (
     FRAME_ERROR,
     NOT_IMPLEMENTED,
     PRECONDITION_FAILED,
@@ -22,8 +21,9 @@ from ion.messaging.listening.faults import (
     ConnectionFault,
     refusal,
 )
-from ion.messaging.listening.frames import decode, raw_method
-from ion.messaging.listening.host import Host
+from ion.messaging.amqp_server.frames import decode, raw_method
+from ion.messaging.amqp_server.host import Host
+from ion.messaging.envelope import Envelope
 
 _NO_ROUTE = b"\x01\x38\x08NO_ROUTE"  # 312 and its words
 _IMMEDIATE = "immediate deliveries"

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Container
 
 from ion.base.errors import ConfigurationError, ServiceNotFound, Unavailable
-from ion.messaging.amqp.asking import Asker
+from ion.messaging.amqp.broker_rpc import BrokerRpc
 from ion.messaging.amqp.failures import is_locked
 from ion.messaging.amqp.topology import Binding, Topology
 from ion.messaging.transport import QueueSpec
@@ -19,7 +19,7 @@ LOCKED_PAUSE = 0.25
 PATIENCE = 1.0  # seconds for a queue of which the rest need not wait
 
 
-async def restore(topology: Topology, asker: Asker, consumed: Container[str] = ()) -> None:
+async def restore(topology: Topology, asker: BrokerRpc, consumed: Container[str] = ()) -> None:
     """Declare everything again.
 
     What the broker refuses for good (declared otherwise meanwhile) is logged and passed over.
@@ -40,7 +40,7 @@ async def restore(topology: Topology, asker: Asker, consumed: Container[str] = (
     await _bindings(list(topology.bindings), asker)
 
 
-async def restore_queue(name: str, topology: Topology, asker: Asker) -> None:
+async def restore_queue(name: str, topology: Topology, asker: BrokerRpc) -> None:
     """Declare one queue and its bindings again, where it was declared here.
 
     :raises Unavailable: the connection was lost.
@@ -54,7 +54,7 @@ async def restore_queue(name: str, topology: Topology, asker: Asker) -> None:
         await _bindings(bindings, asker)
 
 
-async def reassert(topology: Topology, asker: Asker) -> None:
+async def reassert(topology: Topology, asker: BrokerRpc) -> None:
     """Declare exchanges and bindings again while all is well; no error where they are there.
 
     Not the queues: that would be a use of one that is to expire. Nor exchanges that nothing of ours
@@ -74,7 +74,7 @@ async def reassert(topology: Topology, asker: Asker) -> None:
                 log.debug("not bound again: %s", error)
 
 
-async def _exchange(name: str, topology: Topology, asker: Asker) -> None:
+async def _exchange(name: str, topology: Topology, asker: BrokerRpc) -> None:
     exchange = topology.exchanges.get(name)
     if exchange is not None and not exchange.auto_delete:
         try:
@@ -83,7 +83,7 @@ async def _exchange(name: str, topology: Topology, asker: Asker) -> None:
             log.warning("not restored: %s", error)
 
 
-async def _queue_if_it_answers(queue: QueueSpec, asker: Asker) -> None:
+async def _queue_if_it_answers(queue: QueueSpec, asker: BrokerRpc) -> None:
     try:
         await _queue(queue, asker, PATIENCE)
     except Unavailable as error:
@@ -92,7 +92,7 @@ async def _queue_if_it_answers(queue: QueueSpec, asker: Asker) -> None:
         log.warning("not restored yet: %s", error)
 
 
-async def _queue(queue: QueueSpec, asker: Asker, timeout: float | None = None) -> None:
+async def _queue(queue: QueueSpec, asker: BrokerRpc, timeout: float | None = None) -> None:
     """Declare; an exclusive queue is locked until the broker has reaped our old connection."""
     for _ in range(LOCKED_TRIES):
         try:
@@ -110,7 +110,7 @@ async def _queue(queue: QueueSpec, asker: Asker, timeout: float | None = None) -
     raise Unavailable(message, details={"locked": True})
 
 
-async def _bindings(bindings: list[Binding], asker: Asker) -> None:
+async def _bindings(bindings: list[Binding], asker: BrokerRpc) -> None:
     for queue, exchange, key in bindings:
         try:
             await asker.bind(queue, exchange, key)

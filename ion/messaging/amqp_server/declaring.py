@@ -11,7 +11,7 @@ from pamqp import commands
 from pamqp.base import Frame
 
 from ion.base.errors import IonError
-from ion.messaging.listening.faults import (
+from ion.messaging.amqp_server.faults import (
     COMMAND_INVALID,
     NOT_FOUND,
     NOT_IMPLEMENTED,
@@ -20,8 +20,8 @@ from ion.messaging.listening.faults import (
     ConnectionFault,
     refusal,
 )
-from ion.messaging.listening.frames import DeclareOk
-from ion.messaging.listening.host import Host
+from ion.messaging.amqp_server.frames import DeclareOk
+from ion.messaging.amqp_server.host import Host
 from ion.messaging.memory.queue import Queue
 from ion.messaging.memory.terms import KINDS
 from ion.messaging.transport import ExchangeSpec, QueueSpec

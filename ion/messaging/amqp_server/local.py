@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ion.base.errors import ConfigurationError
-from ion.messaging import runtime
+from ion.messaging import runtime_file
 from ion.messaging.amqp.link import checked_urls
 from ion.messaging.amqp.transport import AmqpTransport
 
@@ -50,6 +50,6 @@ class LocalTransport(AmqpTransport):
         self._bus_of = match["sysname"] or sysname
 
     async def _connect(self) -> None:
-        where = await asyncio.to_thread(runtime.find, self._bus_of)
+        where = await asyncio.to_thread(runtime_file.find, self._bus_of)
         self._urls = checked_urls([where.url])
         await super()._connect()

@@ -12,14 +12,14 @@ import pamqp.heartbeat
 import pytest
 from pamqp import commands
 
+from ion.messaging.amqp_server import alarm
+from ion.messaging.amqp_server import client_protocol as line_module
+from ion.messaging.amqp_server.server import Server
 from ion.messaging.envelope import Envelope
-from ion.messaging.listening import alarm
-from ion.messaging.listening import line as line_module
-from ion.messaging.listening.server import Server
 from ion.messaging.opening import open_transport
 from ion.messaging.transport import QueueSpec, TransportState
 from ion.testing.contracts.bench import Inbox
-from tests.messaging.listening.listening import Raw, is_alive, listening, until, url_of
+from tests.messaging.amqp_server.listening import Raw, is_alive, listening, until, url_of
 
 KB = 1024
 

@@ -9,7 +9,7 @@ from ion.messaging.memory.clock import Clock
 from ion.messaging.memory.delivery import Delivery
 
 
-class Surroundings(Protocol):
+class QueueHost(Protocol):
     """The broker, from inside.
 
     :ivar clock: its time and timers.

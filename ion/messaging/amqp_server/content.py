@@ -9,15 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from ion.messaging.amqp import frames, properties
-from ion.messaging.amqp.fields import short_text
-from ion.messaging.envelope import Envelope
-from ion.messaging.listening.faults import (
+from ion.messaging.amqp.field_table import short_text
+from ion.messaging.amqp_server.faults import (
     FRAME_ERROR,
     PRECONDITION_FAILED,
     SYNTAX_ERROR,
     ChannelFault,
     ConnectionFault,
 )
+from ion.messaging.envelope import Envelope
 
 _APP_ID = 1 << 3
 _CLUSTER_ID = 1 << 2

@@ -12,9 +12,9 @@ from pamqp import commands as spec
 from pamqp.base import Frame
 
 from ion.base.errors import ConfigurationError, Conflict, ServiceNotFound, Unavailable
-from ion.messaging.amqp.dialect import compile_queue
 from ion.messaging.amqp.failures import guarded
 from ion.messaging.amqp.link import Channel, Link
+from ion.messaging.amqp.queue_arguments import compile_queue
 from ion.messaging.transport import ExchangeSpec, QueueInfo, QueueSpec, check_name
 
 KINDS = ("topic", "direct", "fanout", "headers")
@@ -79,7 +79,7 @@ def consume_frame(wanted: Consumption, tag: str) -> Frame:
     )
 
 
-class Asker:
+class BrokerRpc:
     """A channel for questions, opened when needed: a wrong question makes the broker close it.
 
     :param timeout: seconds for one answer.

@@ -7,10 +7,10 @@ import ipaddress
 import logging
 
 from ion.base.errors import ConfigurationError, StartError
-from ion.messaging.listening.alarm import Alarm
-from ion.messaging.listening.connection import Connection
-from ion.messaging.listening.line import Line
-from ion.messaging.listening.login import Account, Terms
+from ion.messaging.amqp_server.alarm import Alarm
+from ion.messaging.amqp_server.client_protocol import ClientProtocol
+from ion.messaging.amqp_server.connection import Connection
+from ion.messaging.amqp_server.handshake import Account, Terms
 from ion.messaging.memory.broker import Broker
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Server:
         self.max_message = max_message
         self.alarm = Alarm(broker, max_stored, self._on_alarm)
         self._max_connections = max_connections
-        self._connections: set[Line] = set()
+        self._connections: set[ClientProtocol] = set()
         self._server: asyncio.Server | None = None
         self._empty = asyncio.Event()
         self._empty.set()
@@ -129,7 +129,7 @@ class Server:
 
     # what connections see
 
-    def came(self, line: Line) -> bool:
+    def came(self, line: ClientProtocol) -> bool:
         """Tell whether there is room for one more, which then counts."""
         if self._server is None or len(self._connections) >= self._max_connections:
             return False
@@ -137,7 +137,7 @@ class Server:
         self._empty.clear()
         return True
 
-    def left(self, line: Line) -> None:
+    def left(self, line: ClientProtocol) -> None:
         """It is gone."""
         self._connections.discard(line)
         if not self._connections:

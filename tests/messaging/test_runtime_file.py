@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from ion.base.errors import ConfigurationError, StartError, Unavailable
-from ion.messaging import runtime
-from ion.messaging.listening.server import checked_address
+from ion.messaging import runtime_file
+from ion.messaging.amqp_server.server import checked_address
 
 
 @pytest.fixture(autouse=True)
@@ -52,26 +52,26 @@ def dead_pid() -> int:
 
 
 def test_what_is_claimed_is_found_until_it_is_released(folder, port):
-    claimed = runtime.claim("s", url(port))
-    assert runtime.find("s") == claimed
+    claimed = runtime_file.claim("s", url(port))
+    assert runtime_file.find("s") == claimed
     assert (claimed.url, claimed.pid, claimed.path) == (url(port), os.getpid(), folder / "s.json")
     assert stat.S_IMODE(claimed.path.stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert "secret" not in repr(claimed)
     with pytest.raises(Unavailable):
-        runtime.find("other")
-    runtime.release(claimed)
-    runtime.release(claimed)
+        runtime_file.find("other")
+    runtime_file.release(claimed)
+    runtime_file.release(claimed)
     with pytest.raises(Unavailable, match="--listen"):
-        runtime.find("s")
+        runtime_file.find("s")
     assert sorted(path.name for path in folder.iterdir()) == ["s.lock"]
 
 
 def test_one_listens_for_a_system(port):
-    runtime.claim("s", url(port))
+    runtime_file.claim("s", url(port))
     with pytest.raises(StartError, match=f"process {os.getpid()} listens"):
-        runtime.claim("s", url(port))
-    runtime.claim("other", url(port))
+        runtime_file.claim("s", url(port))
+    runtime_file.claim("other", url(port))
 
 
 def test_of_many_that_find_a_stale_file_one_gets_it(folder, port):
@@ -80,7 +80,7 @@ def test_of_many_that_find_a_stale_file_one_gets_it(folder, port):
 
     def claim() -> None:
         try:
-            won.append(runtime.claim("s", url(port)))
+            won.append(runtime_file.claim("s", url(port)))
         except StartError as error:
             lost.append(error)
 
@@ -96,15 +96,15 @@ def test_a_file_of_somebody_who_is_gone_is_replaced(folder, port):
     pid = dead_pid()
     write(folder, port, pid)
     with pytest.raises(Unavailable, match=f"process {pid}, is gone"):
-        runtime.find("s")
-    assert runtime.claim("s", url(port)).pid == os.getpid()
+        runtime_file.find("s")
+    assert runtime_file.claim("s", url(port)).pid == os.getpid()
 
 
 def test_a_file_where_nobody_listens_is_replaced(folder, port):
     with socket.create_server(("127.0.0.1", 0)) as other:
         free = other.getsockname()[1]
     write(folder, free, os.getpid())
-    assert runtime.claim("s", url(port)).url == url(port)
+    assert runtime_file.claim("s", url(port)).url == url(port)
 
 
 @pytest.mark.parametrize(
@@ -113,17 +113,17 @@ def test_a_file_where_nobody_listens_is_replaced(folder, port):
 def test_a_file_that_is_not_whole_is_none(folder, port, text):
     write(folder, port, os.getpid()).write_text(text)
     with pytest.raises(Unavailable, match="--listen"):
-        runtime.find("s")
-    runtime.claim("s", url(port))
+        runtime_file.find("s")
+    runtime_file.claim("s", url(port))
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o620, 0o606])
 def test_a_file_that_others_can_touch_is_not_believed(folder, port, mode):
     write(folder, port, os.getpid(), mode)
     with pytest.raises(Unavailable, match="not this user's alone"):
-        runtime.find("s")
+        runtime_file.find("s")
     with pytest.raises(StartError, match="not this user's alone"):
-        runtime.claim("s", url(port))
+        runtime_file.claim("s", url(port))
 
 
 def test_a_link_is_not_followed(folder, port, tmp_path):
@@ -131,22 +131,22 @@ def test_a_link_is_not_followed(folder, port, tmp_path):
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Unavailable, match="cannot be read"):
-        runtime.find("s")
+        runtime_file.find("s")
 
 
 def test_a_folder_that_others_can_touch_is_not_used(folder, port):
     write(folder, port, os.getpid())
     folder.chmod(0o755)
     with pytest.raises(Unavailable, match="--listen"):
-        runtime.find("s")
+        runtime_file.find("s")
     with pytest.raises(StartError, match="0700"):
-        runtime.claim("s", url(port))
+        runtime_file.claim("s", url(port))
 
 
 def test_another_ones_file_is_not_removed(folder, port):
-    claimed = runtime.claim("s", url(port))
+    claimed = runtime_file.claim("s", url(port))
     path = write(folder, port, 1)
-    runtime.release(claimed)
+    runtime_file.release(claimed)
     assert path.exists()
 
 
@@ -156,18 +156,18 @@ def test_without_a_good_runtime_folder_there_is_another(
 ):
     monkeypatch.setenv("XDG_RUNTIME_DIR", given)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    claimed = runtime.claim("s", url(port))
+    claimed = runtime_file.claim("s", url(port))
     try:
         standard = Path(f"/run/user/{os.getuid()}/ion")
         assert claimed.path.parent in {tmp_path / f"ion-{os.getuid()}", standard}
-        assert runtime.find("s") == claimed
+        assert runtime_file.find("s") == claimed
     finally:
-        runtime.release(claimed)
+        runtime_file.release(claimed)
 
 
 def test_a_name_leads_nowhere_else():
     with pytest.raises(ConfigurationError):
-        runtime.find("../s")
+        runtime_file.find("../s")
 
 
 @pytest.mark.parametrize(

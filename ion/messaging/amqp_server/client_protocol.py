@@ -1,4 +1,4 @@
-"""The line to one client: what is read and written when, signs of life, the end.
+"""The protocol object of one client: what is read and written when, signs of life, the end.
 
 The half of a connection that knows of bytes and time; frames and their meaning are the other.
 """
@@ -13,11 +13,11 @@ from pamqp import commands
 from pamqp.base import Frame
 
 from ion.messaging.amqp import frames as wire
-from ion.messaging.listening import faults, login
-from ion.messaging.listening.alarm import HELD, Alarm
-from ion.messaging.listening.faults import ConnectionFault
-from ion.messaging.listening.frames import encode
-from ion.messaging.listening.output import Output
+from ion.messaging.amqp_server import faults, handshake
+from ion.messaging.amqp_server.alarm import HELD, Alarm
+from ion.messaging.amqp_server.faults import ConnectionFault
+from ion.messaging.amqp_server.frames import encode
+from ion.messaging.amqp_server.output import Output
 from ion.messaging.memory.broker import Broker
 
 log = logging.getLogger(__name__)
@@ -33,19 +33,19 @@ class House(Protocol):
 
     broker: Broker
     sysname: str
-    account: login.Account
-    terms: login.Terms
+    account: handshake.Account
+    terms: handshake.Terms
     alarm: Alarm
     max_message: int
 
-    def came(self, line: Line) -> bool:
+    def came(self, line: ClientProtocol) -> bool:
         """Tell whether there is room for one more."""
 
-    def left(self, line: Line) -> None:
+    def left(self, line: ClientProtocol) -> None:
         """It is gone."""
 
 
-class Line(asyncio.Protocol):
+class ClientProtocol(asyncio.Protocol):
     """The half of a connection below its frames.
 
     :ivar out: where frames are written.

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from pamqp.base import Frame
 
-from ion.messaging.listening.output import Output
+from ion.messaging.amqp_server.output import Output
 from ion.messaging.memory.broker import Broker
 from ion.messaging.memory.session import Session
 

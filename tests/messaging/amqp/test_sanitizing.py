@@ -9,8 +9,8 @@ from pamqp.header import ContentHeader
 
 from ion.base.errors import Unroutable
 from ion.messaging.amqp import frames
-from ion.messaging.amqp.legible import known_id, legible
 from ion.messaging.amqp.properties import encode_properties
+from ion.messaging.amqp.sanitizing import known_id, sanitized
 from ion.messaging.envelope import Envelope
 from ion.messaging.transport import QueueSpec
 from tests.messaging.amqp.conftest import Make
@@ -41,14 +41,14 @@ def raw_of(envelope: Envelope) -> bytes:
 
 def test_what_can_be_read_is_left_alone() -> None:
     frame = header_frame(raw_of(Envelope("op", headers={"a": 1, "b": ["c"]}, message_id="ü")), 9)
-    assert legible(frame) is frame
+    assert sanitized(frame) is frame
     assert known_id("ü") == "ü"
 
 
 @given(st.binary(min_size=2, max_size=80), st.integers(0, 2**40))
 def test_whatever_stands_in_a_header_pamqp_reads_what_comes_of_it(raw: bytes, size: int) -> None:
     flags = int.from_bytes(raw[:2], "big") & 0xFFFE  # RabbitMQ sends one word of flags
-    frame = legible(header_frame(flags.to_bytes(2, "big") + raw[2:], size))
+    frame = sanitized(header_frame(flags.to_bytes(2, "big") + raw[2:], size))
     kind, channel, length = frames.BODY_HEAD.unpack_from(frame)
     assert (kind, channel, length) == (frames.HEADER, 7, len(frame) - frames.OVERHEAD)
     header = ContentHeader()

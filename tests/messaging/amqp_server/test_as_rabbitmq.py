@@ -16,7 +16,7 @@ import pika
 import pika.exceptions as wrong
 import pytest
 
-from tests.messaging.listening.listening import listening, url_of
+from tests.messaging.amqp_server.listening import listening, url_of
 
 pytestmark = pytest.mark.amqp
 
