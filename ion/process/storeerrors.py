@@ -22,13 +22,8 @@ from ion.base.errors import (
     StoreError,
     Unavailable,
 )
-<<<<<<< HEAD
-from ion.process.mailroom.contention import Contended
-from ion.stores.errors import StaleRead
-=======
 from ion.process.exactly_once.conflict_retry import Contended
-from ion.stores.conflicts import StaleRead
->>>>>>> 6b45d39 (Names: exactly_once (was mailroom) with message_store, outbox_message (parcel), unit_of_work, retention, conflict_retry; a container's store_lock (tenant), container_store (storeroom), key_rotation, heartbeat (pulse), running_app, lease_keeper and lease_actions)
+from ion.stores.errors import StaleRead
 
 _CALLERS = (Conflict, NotFound, InvalidRequest, ContentTooLarge, Unavailable)
 _AGAIN = (Contended, StaleRead)  # no answers yet

@@ -90,13 +90,8 @@ class IdentityBase(Process):
         What has waited while no instance ran must not be done after what was asked since. And
         whoever reads a queue could say again what was signed, and have the answer.
         """
-<<<<<<< HEAD:ion/services/identity/base.py
         late = authorization.lateness()
-        if late > self._endpoint.authenticator.leeway:
-=======
-        late = authority.lateness()
         if late > self._endpoint.auth.leeway:
->>>>>>> 6b45d39 (Names: exactly_once (was mailroom) with message_store, outbox_message (parcel), unit_of_work, retention, conflict_retry; a container's store_lock (tenant), container_store (storeroom), key_rotation, heartbeat (pulse), running_app, lease_keeper and lease_actions):ion/services/identity/office.py
             message = f"who has asked for this gave up {late:.0f} s ago: ask again"
             raise ApplicationError(message, 504, "DeadlineExceeded")
         nonce, until = authorization.signature_of()

@@ -23,14 +23,8 @@ from ion.process.events.types import (
     ResourceModified,
     ResourceRetired,
 )
-<<<<<<< HEAD:ion/services/resource_registry/transaction.py
-from ion.process.mailroom.unit import Unit
-from ion.services.resource_registry import stores
-=======
 from ion.process.exactly_once.unit_of_work import Unit
-from ion.services.resource_registry import keeping
-from ion.services.resource_registry.keeping import Home, encode, resource_in
->>>>>>> 6b45d39 (Names: exactly_once (was mailroom) with message_store, outbox_message (parcel), unit_of_work, retention, conflict_retry; a container's store_lock (tenant), container_store (storeroom), key_rotation, heartbeat (pulse), running_app, lease_keeper and lease_actions):ion/services/resource_registry/changing.py
+from ion.services.resource_registry import stores
 from ion.services.resource_registry.lifecycle import (
     DELETED,
     MATURITIES,

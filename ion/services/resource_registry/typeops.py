@@ -9,13 +9,8 @@ from typing import TypeVar
 import msgspec
 
 from ion.base.errors import Conflict, ContentTooLarge, InvalidRequest, NotFound
-<<<<<<< HEAD
-from ion.process.mailroom.contention import Contended
-from ion.services.resource_registry import queries, stores
-=======
 from ion.process.exactly_once.conflict_retry import Contended
-from ion.services.resource_registry import keeping, looking
->>>>>>> 6b45d39 (Names: exactly_once (was mailroom) with message_store, outbox_message (parcel), unit_of_work, retention, conflict_retry; a container's store_lock (tenant), container_store (storeroom), key_rotation, heartbeat (pulse), running_app, lease_keeper and lease_actions)
+from ion.services.resource_registry import queries, stores
 from ion.services.resource_registry.base import Base
 from ion.services.resource_registry.errors import answering
 from ion.services.resource_registry.model import (
