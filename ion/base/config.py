@@ -18,9 +18,9 @@ from ion.base import layers
 from ion.base.errors import ConfigurationError
 from ion.base.files import PATIENCE
 from ion.base.findings import Finding, raise_errors
-from ion.base.layering import merge
 from ion.base.layers import Entry, KeyPath, Origin
 from ion.base.masking import masked
+from ion.base.merging import merge
 from ion.base.schema import child_of, did_you_mean, nearest, struct_of
 from ion.base.settings import Settings
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from ion.base.folders import data_folder
-from ion.base.layering import merge
+from ion.base.merging import merge
 from ion.base.schema import NAME_PATTERN
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]

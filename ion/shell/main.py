@@ -38,7 +38,7 @@ def main(words: Sequence[str] | None = None) -> int:
     # What is done is done: while Python takes itself down, Ctrl-C would change the exit code.
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     if threading.active_count() > 1:
-        from ion.shell.serving.ending import end_soon
+        from ion.shell.serving.shutdown import end_soon
 
         end_soon(code)
     return code
@@ -89,7 +89,7 @@ def _heed_interrupts() -> None:
 def _run(main: Coroutine[Any, Any, int]) -> int:
     import asyncio
 
-    from ion.shell.serving.ending import end_soon
+    from ion.shell.serving.shutdown import end_soon
 
     _heed_interrupts()
     with asyncio.Runner() as runner:

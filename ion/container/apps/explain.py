@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from ion.base.config import Configuration
 from ion.base.errors import ConfigurationError
-from ion.base.layering import merge
 from ion.base.masking import masked
+from ion.base.merging import merge
 from ion.container.apps.app import AppSpec, load_app
 from ion.container.apps.lookup import APP, REL, find
 from ion.container.apps.plan import Start, plan

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ion.base.errors import ConfigurationError
-from ion.base.layering import merge
+from ion.base.merging import merge
 from ion.base.schema import did_you_mean
 from ion.container.apps.app import BUILT_IN, AppSpec, load_app, read_app
 from ion.container.apps.lookup import app_names, find_app

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ion.base.errors import ConfigurationError, StartError, Unavailable
-from ion.base.layering import merge
+from ion.base.merging import merge
 from ion.base.tasks import Tasks
 from ion.container.apps.app import AppSpec, load_app
 from ion.container.apps.launcher import Launcher

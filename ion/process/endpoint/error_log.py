@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from types import TracebackType
 
-from ion.base.allowance import Allowance
+from ion.base.token_bucket import TokenBucket
 
 log = logging.getLogger(__name__)
 AGAIN = 600.0  # seconds after which a traceback is of use again: logs are turned over
@@ -33,8 +33,8 @@ class ErrorLog:
         self._loop = loop
         now = loop.time()
         self._seen: dict[tuple[str, str, str], float] = {}
-        self._firsts = Allowance(FIRSTS, FIRSTS_RATE, now)
-        self._lines = Allowance(LINES, LINES_RATE, now)
+        self._firsts = TokenBucket(FIRSTS, FIRSTS_RATE, now)
+        self._lines = TokenBucket(LINES, LINES_RATE, now)
         self.omitted: Counter[str] = Counter()
 
     def note(

@@ -12,8 +12,8 @@ import logging
 import os
 
 from ion.base import clock
-from ion.base.allowance import Allowance
 from ion.base.masking import mask_urls
+from ion.base.token_bucket import TokenBucket
 from ion.observe.context import current_call
 from ion.observe.logging import context
 from ion.process.endpoint.endpoint import Endpoint
@@ -43,7 +43,7 @@ class LogTeller(logging.Handler):
         super().__init__(least)
         self._endpoint = endpoint
         self._publisher = BackgroundPublisher(endpoint, "log events", MOST)
-        self._allowance = Allowance(BURST, RATE, clock.monotonic())
+        self._allowance = TokenBucket(BURST, RATE, clock.monotonic())
         self._omitted = 0
 
     def begin(self) -> None:

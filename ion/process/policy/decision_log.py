@@ -12,7 +12,7 @@ import logging
 import time
 from collections import Counter
 
-from ion.base.allowance import Allowance
+from ion.base.token_bucket import TokenBucket
 from ion.process.policy.model import Decision, Subject
 
 log = logging.getLogger("ion.policy")
@@ -36,7 +36,7 @@ class DecisionLog:
         self.is_verbose = log.isEnabledFor(logging.DEBUG)
         self._counts = counts
         self._noted: dict[tuple[str, str], tuple[float, int]] = {}  # -> when, how many since
-        self._lines = Allowance(BURST, RATE, time.monotonic())
+        self._lines = TokenBucket(BURST, RATE, time.monotonic())
         self._omitted = 0
 
     def allow(self, subject: Subject, action: str, decision: Decision) -> None:

@@ -15,9 +15,9 @@ from ion.messaging.amqp.failures import guarded, is_refused, words_of
 from ion.messaging.amqp.link import Channel
 from ion.messaging.amqp.queue_arguments import Version
 from ion.shell.doctor import remedies
+from ion.shell.doctor.context import Context, NotLooked
 from ion.shell.doctor.diagnosis import Diagnosis, found
 from ion.shell.doctor.reach import Reached, is_loopback
-from ion.shell.doctor.scene import NotLooked, Scene
 
 OLDEST: Version = (3, 10)
 # Series of RabbitMQ, and when their community's fixes ended (endoflife.date, 2026).
@@ -35,10 +35,10 @@ LARGEST_SENT = 16 << 20  # bytes; more is not sent only to see whether it is tak
 SMALL = b"doctor"
 
 
-async def version(scene: Scene) -> list[Diagnosis]:
+async def version(context: Context) -> list[Diagnosis]:
     """It is RabbitMQ, of a series that ION works with and that is looked after."""
-    broker = scene.broker
-    if scene.is_local:
+    broker = context.broker
+    if context.is_local:
         return []
     if broker.version is None:
         return [found("broker-product", f"the broker calls itself {broker.product!r}")]
@@ -51,13 +51,13 @@ async def version(scene: Scene) -> list[Diagnosis]:
     return []
 
 
-async def login(scene: Scene) -> list[Diagnosis]:
+async def login(context: Context) -> list[Diagnosis]:
     """The login is not everybody's, and does not travel in the clear."""
-    url, vhost = scene.broker.url, scene.broker.vhost
-    if scene.is_local:
+    url, vhost = context.broker.url, context.broker.vhost
+    if context.is_local:
         return []
     diagnoses = []
-    if scene.broker.user == "guest" and (url.password or "guest") == "guest":
+    if context.broker.user == "guest" and (url.password or "guest") == "guest":
         message = f"guest logs in to {url.host} with the default password"
         remedy = f"{remedies.own_user(vhost)}; rabbitmqctl delete_user guest"
         diagnoses.append(found("guest-login", message, remedy))
@@ -67,9 +67,9 @@ async def login(scene: Scene) -> list[Diagnosis]:
     return diagnoses
 
 
-async def agreement(scene: Scene) -> list[Diagnosis]:
+async def agreement(context: Context) -> list[Diagnosis]:
     """Heartbeats and frames are as they should be."""
-    link, diagnoses = scene.broker.link, []
+    link, diagnoses = context.broker.link, []
     if link.heartbeat == 0:
         diagnoses.append(found("heartbeat", "there are no heartbeats with the broker"))
     elif link.heartbeat >= LONG_HEARTBEAT:
@@ -80,9 +80,9 @@ async def agreement(scene: Scene) -> list[Diagnosis]:
     return diagnoses
 
 
-async def alarm(scene: Scene) -> list[Diagnosis]:
+async def alarm(context: Context) -> list[Diagnosis]:
     """The broker takes messages."""
-    async with _apart(scene) as broker:
+    async with _apart(context) as broker:
         channel = await broker.link.channel("look for alarms", broker.timeout, confirms=True)
         # To nobody: what counts is whether it is taken.
         for _ in range(2):
@@ -94,10 +94,10 @@ async def alarm(scene: Scene) -> list[Diagnosis]:
     return [found("broker-alarm", f"the broker takes no messages: {blocked}")]
 
 
-async def permissions(scene: Scene) -> list[Diagnosis]:
+async def permissions(context: Context) -> list[Diagnosis]:
     """The user may do what a container does: with a queue of its own, gone in a moment."""
-    names = scene.namespace
-    async with _apart(scene) as broker:
+    names = context.namespace
+    async with _apart(context) as broker:
         me = new_container_id()
         # Plain: dead letters would ask for more than the right to configure.
         queue = replace(names.container_queue(me), arguments={})
@@ -163,13 +163,13 @@ class _Steps:
         await guarded("take", call, self._broker.timeout, channel.waits)
 
 
-async def message_size(scene: Scene) -> list[Diagnosis]:
+async def message_size(context: Context) -> list[Diagnosis]:
     """The broker takes messages as large as the settings let through."""
-    size = scene.settings.messaging.max_content
+    size = context.settings.messaging.max_content
     if size > LARGEST_SENT:
         message = f"messaging.max_content is {size}: messages over 16 MiB are not sent for a test"
         raise NotLooked(message)
-    async with _apart(scene) as broker:
+    async with _apart(context) as broker:
         channel = await broker.link.channel("send a large one", broker.timeout, confirms=True)
         queue = f"{new_container_id()}.none"
         try:
@@ -185,12 +185,12 @@ async def message_size(scene: Scene) -> list[Diagnosis]:
 
 
 @asynccontextmanager
-async def _apart(scene: Scene) -> AsyncIterator[Reached]:
+async def _apart(context: Context) -> AsyncIterator[Reached]:
     """Give a connection that a test may spoil.
 
     :raises NotLooked: no broker was reached.
     """
-    broker = await scene.broker.again()
+    broker = await context.broker.again()
     try:
         yield broker
     finally:

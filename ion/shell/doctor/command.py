@@ -20,19 +20,19 @@ from ion.shell.advice import advise
 from ion.shell.commandline.options import Options
 from ion.shell.commands.config import said
 from ion.shell.doctor import broker, connecting, local, management, queues, system
+from ion.shell.doctor.context import Check, Context, Look, NotLooked
 from ion.shell.doctor.diagnosis import Diagnosis
-from ion.shell.doctor.scene import Check, Look, NotLooked, Scene
 from ion.shell.render import printable, show_json
 
 CHECK_WITHIN = 15.0  # seconds; connecting to several brokers takes longest
 ALL_WITHIN = 40.0
 
 
-def _at_once(look: Callable[[Scene], Iterable[Diagnosis]]) -> Look:
+def _at_once(look: Callable[[Context], Iterable[Diagnosis]]) -> Look:
     """Return a check that blocks as one that is run in a thread."""
 
-    async def looked(scene: Scene) -> Iterable[Diagnosis]:
-        return await asyncio.to_thread(lambda: list(look(scene)))
+    async def looked(context: Context) -> Iterable[Diagnosis]:
+        return await asyncio.to_thread(lambda: list(look(context)))
 
     return looked
 
@@ -91,29 +91,29 @@ async def doctor(options: Options) -> int:
     """Look at everything, print what was found, and return 1 where there is an error, else 0."""
     # What goes wrong is reported; the libraries and ION itself need not log it, too.
     logging.getLogger().setLevel(logging.CRITICAL)
-    scene = scene_of(options)
+    context = context_of(options)
     report = Report()
     try:
-        await examine_all(scene, report)
+        await examine_all(context, report)
     finally:
-        await leave(scene)
+        await leave(context)
     if options.json:
-        _show_json(scene, report)
+        _show_json(context, report)
     else:
-        for line in _lines(scene, report):
+        for line in _lines(context, report):
             print(printable(line))
     return exits.FAILED if report.errors else exits.OK
 
 
-def scene_of(options: Options) -> Scene:
+def context_of(options: Options) -> Context:
     """Read the settings, as far as they can be."""
     configuration, findings = examine(
         files=options.config_files, assignments=options.settings, options=said(options)
     )
-    return Scene(options, configuration, findings)
+    return Context(options, configuration, findings)
 
 
-async def examine_all(scene: Scene, report: Report, checks: Iterable[Check] = CHECKS) -> None:
+async def examine_all(context: Context, report: Report, checks: Iterable[Check] = CHECKS) -> None:
     """Make all checks."""
     loop = asyncio.get_running_loop()
     end = loop.time() + ALL_WITHIN
@@ -122,13 +122,13 @@ async def examine_all(scene: Scene, report: Report, checks: Iterable[Check] = CH
         if within <= 0:
             report.unchecked[check.name] = "the others took too long"
             continue
-        await _make(check, scene, report, within)
+        await _make(check, context, report, within)
 
 
-async def _make(check: Check, scene: Scene, report: Report, within: float) -> None:
+async def _make(check: Check, context: Context, report: Report, within: float) -> None:
     try:
         async with asyncio.timeout(within):
-            report.diagnoses += await check.look(scene)
+            report.diagnoses += await check.look(context)
     except NotLooked as reason:
         report.unchecked[check.name] = str(reason)
     except IonError as error:
@@ -143,10 +143,10 @@ async def _make(check: Check, scene: Scene, report: Report, within: float) -> No
         report.checked += 1
 
 
-async def leave(scene: Scene) -> None:
+async def leave(context: Context) -> None:
     """Close the connection to the broker, where there is one. Never raises."""
     try:
-        reached = scene.broker
+        reached = context.broker
     except NotLooked:
         return
     await reached.close()
@@ -155,8 +155,8 @@ async def leave(scene: Scene) -> None:
 # the report
 
 
-def _lines(scene: Scene, report: Report) -> Iterator[str]:
-    yield _title(scene)
+def _lines(context: Context, report: Report) -> Iterator[str]:
+    yield _title(context)
     for diagnosis in report.diagnoses:
         yield f"{diagnosis.severity}: {diagnosis.code}: {diagnosis.message}"
         yield f"    remedy: {diagnosis.remedy}"
@@ -176,16 +176,16 @@ def _lines(scene: Scene, report: Report) -> Iterator[str]:
     )
 
 
-def _title(scene: Scene) -> str:
-    one = scene.configuration.explain("broker.url")
-    return f"system {scene.sysname} on {_shown(one.value)} (from {one.origin}){_known(scene)}"
+def _title(context: Context) -> str:
+    one = context.configuration.explain("broker.url")
+    return f"system {context.sysname} on {_shown(one.value)} (from {one.origin}){_known(context)}"
 
 
-def _known(scene: Scene) -> str:
+def _known(context: Context) -> str:
     known: list[str] = []
     try:
-        known.append(scene.broker.product)
-        known.append(_count(len(scene.answers.infos), "container"))
+        known.append(context.broker.product)
+        known.append(_count(len(context.answers.infos), "container"))
     except NotLooked:
         pass
     return f": {', '.join(known)}" if known else ""
@@ -199,14 +199,14 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def _show_json(scene: Scene, report: Report) -> None:
-    one = scene.configuration.explain("broker.url")
+def _show_json(context: Context, report: Report) -> None:
+    one = context.configuration.explain("broker.url")
     show_json(
         {
-            "sysname": scene.sysname,
+            "sysname": context.sysname,
             "broker": one.value,
             "from": one.origin,
-            "containers": [info.get("container") for info in scene.known_infos],
+            "containers": [info.get("container") for info in context.known_infos],
             "findings": [diagnosis.as_dict() for diagnosis in report.diagnoses],
             "unchecked": [{"check": k, "reason": v} for k, v in report.unchecked.items()],
         }

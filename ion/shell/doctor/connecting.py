@@ -12,9 +12,9 @@ from ion.messaging import runtime_file
 from ion.messaging.amqp import failures
 from ion.messaging.opening import scheme_of
 from ion.shell.doctor import remedies
+from ion.shell.doctor.context import Context, NotLooked
 from ion.shell.doctor.diagnosis import Diagnosis, found
 from ion.shell.doctor.reach import Reached, is_loopback, parsed, reach
-from ion.shell.doctor.scene import NotLooked, Scene
 
 MEMORY, LOCAL = "memory", "local"
 AMQP_PORT, AMQPS_PORT = 5672, 5671
@@ -32,63 +32,63 @@ _CODES = {
 }
 
 
-async def connect(scene: Scene) -> list[Diagnosis]:
-    """Put the broker on the scene: the first one that can be reached; tell of those that cannot."""
-    diagnoses = await _find_bus(scene)
-    for text in scene.urls:
+async def connect(context: Context) -> list[Diagnosis]:
+    """Put the broker on the context: the first one that can be reached; tell of those that cannot."""
+    diagnoses = await _find_bus(context)
+    for text in context.urls:
         try:
-            url = parsed(text, scene.settings.broker.heartbeat)
+            url = parsed(text, context.settings.broker.heartbeat)
         except ConfigurationError as error:
             diagnoses.append(found("broker-url", error.message))
             continue
         try:
-            reached = await reach(url, scene.settings.broker.tls)
+            reached = await reach(url, context.settings.broker.tls)
         except Unavailable as error:
             diagnoses.append(await _told(url, error))
             continue
         except ConfigurationError as error:
             diagnoses.append(found("broker-tls", error.message))
             continue
-        await _keep(scene, reached)
+        await _keep(context, reached)
     return diagnoses
 
 
-async def _keep(scene: Scene, reached: Reached) -> None:
+async def _keep(context: Context, reached: Reached) -> None:
     try:
-        _ = scene.broker
+        _ = context.broker
     except NotLooked:
-        scene.broker = reached
+        context.broker = reached
     else:
         await reached.close()  # it was only to be seen whether it is there
 
 
-async def _find_bus(scene: Scene) -> list[Diagnosis]:
+async def _find_bus(context: Context) -> list[Diagnosis]:
     """Work out the URLs; those of a memory bus are where it listens."""
     try:
-        schemes = {scheme_of(url) for url in scene.settings.broker.urls}
+        schemes = {scheme_of(url) for url in context.settings.broker.urls}
     except ConfigurationError as error:
-        scene.no_broker = "the broker's URL is none"
+        context.no_broker = "the broker's URL is none"
         return [found("broker-url", error.message)]
     if not schemes & {MEMORY, LOCAL}:
-        scene.urls = scene.settings.broker.urls
+        context.urls = context.settings.broker.urls
         return []
     if schemes - {MEMORY, LOCAL}:
-        scene.no_broker = "the broker's URLs are of different kinds"
-        return [found("broker-url", f"{scene.no_broker}: {', '.join(sorted(schemes))}")]
-    scene.is_local = True
+        context.no_broker = "the broker's URLs are of different kinds"
+        return [found("broker-url", f"{context.no_broker}: {', '.join(sorted(schemes))}")]
+    context.is_local = True
     try:
-        scene.urls = [(await asyncio.to_thread(runtime_file.find, scene.sysname)).url]
+        context.urls = [(await asyncio.to_thread(runtime_file.find, context.sysname)).url]
     except Unavailable as error:
-        scene.no_broker = "there is no broker, and no container listens on this machine"
-        return [_nobody_listens(scene, error)]
+        context.no_broker = "there is no broker, and no container listens on this machine"
+        return [_nobody_listens(context, error)]
     return []
 
 
-def _nobody_listens(scene: Scene, error: Unavailable) -> Diagnosis:
-    one = scene.configuration.explain("broker.url")
+def _nobody_listens(context: Context, error: Unavailable) -> Diagnosis:
+    one = context.configuration.explain("broker.url")
     message = f"the broker is {one.value} (from {one.origin}), and {error.message}"
     remedy = (
-        f"ioncc -s {scene.sysname} --listen ...   or, with RabbitMQ, in every shell: "
+        f"ioncc -s {context.sysname} --listen ...   or, with RabbitMQ, in every shell: "
         "export ION_BROKER=amqp://USER:PASSWORD@HOST/"
     )
     return found("private-bus", message, remedy)

@@ -13,8 +13,8 @@ from pathlib import Path
 from ion.base.errors import Unavailable
 from ion.base.plugin import installed
 from ion.messaging import runtime_file as runtime
+from ion.shell.doctor.context import Context, NotLooked
 from ion.shell.doctor.diagnosis import Diagnosis, found
-from ion.shell.doctor.scene import NotLooked, Scene
 from ion.shell.render import to_json
 
 PACKAGE = "ioncore"
@@ -25,17 +25,17 @@ _MAGIC = b"SQLite format 3\0"
 _ENVIRONMENT = "environment "
 
 
-def settings(scene: Scene) -> Iterator[Diagnosis]:
+def settings(context: Context) -> Iterator[Diagnosis]:
     """Files, variables and options say what settings are, and nothing else."""
-    for finding in scene.findings:
+    for finding in context.findings:
         yield found("configuration", str(finding))
-    for name in scene.configuration.unknown_variables:
+    for name in context.configuration.unknown_variables:
         yield found("unknown-variable", f"environment {name} means nothing to ION", f"unset {name}")
 
 
-def overrides(scene: Scene) -> Iterator[Diagnosis]:
+def overrides(context: Context) -> Iterator[Diagnosis]:
     """No variable hides what a file says."""
-    for one in scene.configuration.explanations():
+    for one in context.configuration.explanations():
         if not one.origin.startswith(_ENVIRONMENT):
             continue
         for value, origin in one.overridden:
@@ -49,9 +49,9 @@ def overrides(scene: Scene) -> Iterator[Diagnosis]:
                 )
 
 
-def packages(scene: Scene) -> Iterator[Diagnosis]:
+def packages(context: Context) -> Iterator[Diagnosis]:
     """Python and the packages that ION needs have the versions it was made for."""
-    del scene
+    del context
     try:
         from packaging.requirements import Requirement
         from packaging.specifiers import SpecifierSet
@@ -78,9 +78,9 @@ def packages(scene: Scene) -> Iterator[Diagnosis]:
             yield found("dependency", message, remedy)
 
 
-def file_descriptors(scene: Scene) -> Iterator[Diagnosis]:
+def file_descriptors(context: Context) -> Iterator[Diagnosis]:
     """Enough files may be open."""
-    del scene
+    del context
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < MIN_FILES:
         message = f"an OS process may open {soft} files here; {MIN_FILES} are little for a busy one"
@@ -88,9 +88,9 @@ def file_descriptors(scene: Scene) -> Iterator[Diagnosis]:
         yield found("file-descriptors", message, "ulimit -n 4096" if reachable else "")
 
 
-def data_folder(scene: Scene) -> Iterator[Diagnosis]:
+def data_folder(context: Context) -> Iterator[Diagnosis]:
     """The folder of the store's file can be written to, and has room."""
-    store = _store_of(scene)
+    store = _store_of(context)
     folder = next(path for path in store.parents if path.exists())
     try:
         tempfile.TemporaryFile(dir=folder).close()  # leaves nothing
@@ -106,9 +106,9 @@ def data_folder(scene: Scene) -> Iterator[Diagnosis]:
         )
 
 
-def store_file(scene: Scene) -> Iterator[Diagnosis]:
+def store_file(context: Context) -> Iterator[Diagnosis]:
     """The file of the store is one, and can be written to."""
-    store = _store_of(scene)
+    store = _store_of(context)
     if not os.path.lexists(store):
         return
     try:
@@ -121,9 +121,9 @@ def store_file(scene: Scene) -> Iterator[Diagnosis]:
             yield found("store-file", f"the store {store} is no SQLite file")
 
 
-def runtime_folder(scene: Scene) -> Iterator[Diagnosis]:
+def runtime_folder(context: Context) -> Iterator[Diagnosis]:
     """The folder where ``local://`` looks is this user's alone."""
-    del scene
+    del context
     named = os.environ.get("XDG_RUNTIME_DIR", "")
     if named and not runtime.is_own(Path(named)):
         there = "is not this user's alone" if Path(named).exists() else "is not there"
@@ -137,11 +137,11 @@ def runtime_folder(scene: Scene) -> Iterator[Diagnosis]:
         yield found("runtime-folder", message, f"chmod 700 {folder}")
 
 
-def runtime_file(scene: Scene) -> Iterator[Diagnosis]:
+def runtime_file(context: Context) -> Iterator[Diagnosis]:
     """The runtime file is of a container that lives."""
-    path = runtime.folder() / f"{scene.sysname}.json"
+    path = runtime.folder() / f"{context.sysname}.json"
     try:
-        said = runtime.claimed(scene.sysname)
+        said = runtime.claimed(context.sysname)
     except Unavailable as error:
         yield found("runtime-file", error.message, f"rm {path}")
         return
@@ -152,12 +152,12 @@ def runtime_file(scene: Scene) -> Iterator[Diagnosis]:
         yield found("runtime-file", message, f"rm {path}")
 
 
-def _store_of(scene: Scene) -> Path:
+def _store_of(context: Context) -> Path:
     """Return the file of the store.
 
     :raises NotLooked: the store is no file.
     """
-    url = scene.settings.store_url()
+    url = context.settings.store_url()
     if not url.startswith(_SQLITE):
         message = f"the store is no file, but {url.partition(':')[0]}"
         raise NotLooked(message)

@@ -16,8 +16,8 @@ from urllib.parse import quote
 from yarl import URL
 
 from ion.shell.doctor import remedies
+from ion.shell.doctor.context import Answers, Context, NotLooked
 from ion.shell.doctor.diagnosis import Diagnosis, found
-from ion.shell.doctor.scene import Answers, NotLooked, Scene
 from ion.shell.doctor.system import off_by, skewed
 
 PORT, TLS_PORT = 15672, 15671
@@ -39,10 +39,10 @@ class Told:
     answered: float
 
 
-async def look(scene: Scene) -> list[Diagnosis]:
+async def look(context: Context) -> list[Diagnosis]:
     """The broker's clock goes as the one here; queues of the system that nobody consumes end."""
-    url = scene.broker.url
-    if scene.is_local:
+    url = context.broker.url
+    if context.is_local:
         return []
     try:
         told = await asyncio.to_thread(ask, url)
@@ -52,9 +52,9 @@ async def look(scene: Scene) -> list[Diagnosis]:
     diagnoses = []
     if told.now is not None:
         skew = off_by(told.now, Answers((), told.asked, told.answered))
-        allowed = scene.settings.messaging.clock_skew
+        allowed = context.settings.messaging.clock_skew
         diagnoses += skewed(f"the clock of the broker on {url.host}", skew, allowed)
-    return [*diagnoses, *unlimited(scene, told.queues), *forsaken(scene, told.queues)]
+    return [*diagnoses, *unlimited(context, told.queues), *forsaken(context, told.queues)]
 
 
 def ask(url: URL, port: int | None = None) -> Told:
@@ -93,9 +93,9 @@ def ask(url: URL, port: int | None = None) -> Told:
     return Told([q for q in queues if isinstance(q, dict)], now, asked, time.time())
 
 
-def unlimited(scene: Scene, queues: list[dict[str, Any]]) -> list[Diagnosis]:
+def unlimited(context: Context, queues: list[dict[str, Any]]) -> list[Diagnosis]:
     """Return the queues of the system that nobody consumes, and that have no limit."""
-    prefix = f"{scene.sysname}."
+    prefix = f"{context.sysname}."
     diagnoses = []
     for queue in queues:
         name = str(queue.get("name", ""))
@@ -104,18 +104,18 @@ def unlimited(scene: Scene, queues: list[dict[str, Any]]) -> list[Diagnosis]:
             continue
         waiting = queue.get("messages", 0)
         message = f"the queue {name!r} has no limit and no consumer ({waiting} messages)"
-        remedy = remedies.delete_queue(scene.broker.vhost, name)
+        remedy = remedies.delete_queue(context.broker.vhost, name)
         diagnoses.append(found("queue-unlimited", message, remedy))
     return diagnoses
 
 
-def forsaken(scene: Scene, queues: list[dict[str, Any]]) -> list[Diagnosis]:
+def forsaken(context: Context, queues: list[dict[str, Any]]) -> list[Diagnosis]:
     """Return the durable subscriptions that collect for nobody, and do not end by themselves."""
     diagnoses = []
     for queue in queues:
         name, waiting = str(queue.get("name", "")), queue.get("messages", 0)
-        subscription = _SUBSCRIPTION.fullmatch(name.removeprefix(f"{scene.sysname}."))
-        if subscription is None or not name.startswith(f"{scene.sysname}."):
+        subscription = _SUBSCRIPTION.fullmatch(name.removeprefix(f"{context.sysname}."))
+        if subscription is None or not name.startswith(f"{context.sysname}."):
             continue
         if queue.get("consumers", 0) or not waiting or _limits(queue) & {"x-expires", "expires"}:
             continue
@@ -125,7 +125,7 @@ def forsaken(scene: Scene, queues: list[dict[str, Any]]) -> list[Diagnosis]:
             f"nobody consumes the durable subscription {shared!r} to {where!r} ({name!r}), where "
             f"{waiting} messages wait"
         )
-        remedy = remedies.delete_queue(scene.broker.vhost, name)
+        remedy = remedies.delete_queue(context.broker.vhost, name)
         diagnoses.append(found("subscription-unconsumed", message, remedy))
     return diagnoses
 

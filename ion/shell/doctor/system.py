@@ -15,8 +15,8 @@ from ion.process.command import key as keys
 from ion.process.command.keyring import is_shared
 from ion.process.connection import Connection, connect
 from ion.shell.commands.system import ask
+from ion.shell.doctor.context import Answers, Context, Info
 from ion.shell.doctor.diagnosis import Diagnosis, found
-from ion.shell.doctor.scene import Answers, Info, Scene
 
 NOTABLE_SKEW = 2.0  # seconds
 # A container whose clock is ahead takes a question for late, and does not answer: it gets a day.
@@ -27,25 +27,25 @@ MOST_ASKED = 200  # containers, for their health
 _ACTIVE = "ACTIVE"
 
 
-async def survey(scene: Scene) -> list[Diagnosis]:
-    """Ask the containers, and put their answers on the scene."""
-    broker = scene.broker
-    if not await broker.asker.has_exchange(scene.namespace.xs):
-        scene.no_answers = (
-            f"no container of system {scene.sysname!r} ever ran on vhost {broker.vhost!r}"
+async def survey(context: Context) -> list[Diagnosis]:
+    """Ask the containers, and put their answers on the context."""
+    broker = context.broker
+    if not await broker.asker.has_exchange(context.namespace.xs):
+        context.no_answers = (
+            f"no container of system {context.sysname!r} ever ran on vhost {broker.vhost!r}"
         )
         return []
-    scene.no_answers = "the containers could not be asked"
-    config = msgspec.to_builtins(scene.settings)
-    async with connect(str(broker.url), sysname=scene.sysname, config=config) as connection:
+    context.no_answers = "the containers could not be asked"
+    config = msgspec.to_builtins(context.settings)
+    async with connect(str(broker.url), sysname=context.sysname, config=config) as connection:
         asked = time.time()
         infos = await _infos(connection)
         answered = time.time()
         healths = await asyncio.gather(*_health_of_all(connection, infos))
     if infos:
-        scene.answers = Answers(infos, asked, answered, [each for each in healths if each])
+        context.answers = Answers(infos, asked, answered, [each for each in healths if each])
     else:
-        scene.no_answers = f"no container of system {scene.sysname!r} answered"
+        context.no_answers = f"no container of system {context.sysname!r} answered"
     return []
 
 
@@ -71,10 +71,10 @@ async def _health_of(connection: Connection, agent: str) -> Info:
     return answer if isinstance(answer, dict) else {}
 
 
-async def clocks(scene: Scene) -> list[Diagnosis]:
+async def clocks(context: Context) -> list[Diagnosis]:
     """The containers' clocks go as the one here does."""
-    answers = scene.answers
-    allowed = scene.settings.messaging.clock_skew
+    answers = context.answers
+    allowed = context.settings.messaging.clock_skew
     diagnoses = []
     for info in answers.infos:
         now = info.get("now")
@@ -101,30 +101,32 @@ def skewed(whose: str, skew: float, allowed: float) -> list[Diagnosis]:
     return [found("clock" if abs(skew) > allowed else "clock-drift", message)]
 
 
-async def one_system(scene: Scene) -> list[Diagnosis]:
+async def one_system(context: Context) -> list[Diagnosis]:
     """All containers of the name have one key."""
     by_key: dict[str, list[str]] = defaultdict(list)
-    for info in scene.answers.infos:
+    for info in context.answers.infos:
         if info.get("key") and is_shared(str(info["key"])):  # others are of one container each
             by_key[str(info["key"])].append(_named(info))
     if len(by_key) < 2:  # noqa: PLR2004 - two make a difference
         return []
     listed = "; ".join(f"{key}: {', '.join(whose)}" for key, whose in sorted(by_key.items()))
-    return [found("two-systems", f"the system {scene.sysname!r} has {len(by_key)} keys: {listed}")]
+    return [
+        found("two-systems", f"the system {context.sysname!r} has {len(by_key)} keys: {listed}")
+    ]
 
 
-async def key_file(scene: Scene) -> list[Diagnosis]:
+async def key_file(context: Context) -> list[Diagnosis]:
     """The key is here, for this user alone, and that of the containers."""
     try:
-        key = await asyncio.to_thread(keys.find, scene.settings.agent, scene.sysname)
+        key = await asyncio.to_thread(keys.find, context.settings.agent, context.sysname)
     except ConfigurationError as error:
         return [found("key-unusable", error.message)]
-    others = {str(info["key"]): _named(info) for info in scene.known_infos if info.get("key")}
-    place = keys.path_of(scene.settings.agent, scene.sysname)
+    others = {str(info["key"]): _named(info) for info in context.known_infos if info.get("key")}
+    place = keys.path_of(context.settings.agent, context.sysname)
     if key is None:
         if not others:
             return []  # the first container that starts makes it
-        return [found("key-missing", f"there is no key of system {scene.sysname!r} at {place}")]
+        return [found("key-missing", f"there is no key of system {context.sysname!r} at {place}")]
     if others and not any(map(key.ring.knows, others)):
         told = ", ".join(f"{one} at {whose}" for one, whose in sorted(others.items()))
         message = f"the key in {key.place} is {key.id}, but the containers' is {told}"
@@ -132,10 +134,10 @@ async def key_file(scene: Scene) -> list[Diagnosis]:
     return []
 
 
-async def ion_versions(scene: Scene) -> list[Diagnosis]:
+async def ion_versions(context: Context) -> list[Diagnosis]:
     """All containers run one version of ION."""
     by_version: dict[str, list[str]] = defaultdict(list)
-    for info in scene.answers.infos:
+    for info in context.answers.infos:
         by_version[str(info.get("version"))].append(_named(info))
     if len(by_version) < 2:  # noqa: PLR2004 - two make a difference
         return []
@@ -143,19 +145,19 @@ async def ion_versions(scene: Scene) -> list[Diagnosis]:
     return [found("ion-versions", f"containers run different versions of ION: {listed}")]
 
 
-async def service_versions(scene: Scene) -> list[Diagnosis]:
+async def service_versions(context: Context) -> list[Diagnosis]:
     """The plain name of a service leads to one major version."""
     versions: dict[str, set[str]] = defaultdict(set)
-    for info in scene.answers.infos:
+    for info in context.answers.infos:
         for service in info.get("services") or ():
             versions[str(service.get("name"))].add(str(service.get("version")))
-    return list(_ambiguous(scene, versions))
+    return list(_ambiguous(context, versions))
 
 
-def _ambiguous(scene: Scene, versions: dict[str, set[str]]) -> Iterator[Diagnosis]:
+def _ambiguous(context: Context, versions: dict[str, set[str]]) -> Iterator[Diagnosis]:
     for name, some in sorted(versions.items()):
         majors = {version.partition(".")[0] for version in some}
-        own = scene.settings.services.get(name)
+        own = context.settings.services.get(name)
         if len(majors) > 1 and (own is None or own.major is None):
             message = f"{name!r} runs as versions {', '.join(sorted(some))}, all by its plain name"
             highest = max(majors, key=lambda major: (len(major), major))
@@ -163,9 +165,9 @@ def _ambiguous(scene: Scene, versions: dict[str, set[str]]) -> Iterator[Diagnosi
             yield found("service-versions", message, remedy)
 
 
-async def health(scene: Scene) -> list[Diagnosis]:
+async def health(context: Context) -> list[Diagnosis]:
     """All containers are ready for work, and none of their ops is stuck."""
-    answers = scene.answers
+    answers = context.answers
     told = {health.get("container"): health for health in answers.healths}
     diagnoses: list[Diagnosis] = []
     for info in answers.infos:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ion.shell.helpers.places import Place
+from ion.shell.helpers.targets import Target
 from ion.shell.render import Table, moment
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _BLOBS = ("tag", "blob", "bytes", "media", "source")
 class Contexts:
     """List the tags; contexts.blobs(tag_re, blob_re), contexts.bundle(src, tag), .destroy(tag)."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Target) -> None:
         self._place = place
 
     @property

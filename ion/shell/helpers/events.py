@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from ion.process.events.event import Event
-from ion.shell.helpers.places import Place
+from ion.shell.helpers.targets import Target
 from ion.shell.render import Table, moment
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _NOT_SAID = {"origin", "created", "id", "path"}
 class Events:
     """List the last events; events('ProcessFailed'), events(origin='hello') some of them."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Target) -> None:
         self._place = place
 
     @property

@@ -2,7 +2,7 @@
 
 ``ps``, ``svc``, ``ms`` and ``apps`` tell of this container, and need no broker for it; ``nodes``
 asks the whole system. All that wait are coroutines; the shell awaits them where the user does not.
-:mod:`ion.shell.helpers.far` has the same for a container that the shell is attached to.
+:mod:`ion.shell.helpers.remote` has the same for a container that the shell is attached to.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from ion.shell.helpers.contexts import Contexts
 from ion.shell.helpers.events import Events
 from ion.shell.helpers.identity import ActorsOf
 from ion.shell.helpers.instruments import AGENT_OPS, Instruments
-from ion.shell.helpers.places import Here, Place
 from ion.shell.helpers.policy import Policies
 from ion.shell.helpers.pubsub import ExchangePoints
 from ion.shell.helpers.registry import Resources
 from ion.shell.helpers.schedules import Tasks
 from ion.shell.helpers.stores import AttributeRows, Repositories
 from ion.shell.helpers.streams import Streams
+from ion.shell.helpers.targets import LocalTarget, Target
 from ion.shell.render import Table
 from ion.stores.query import A
 
@@ -47,7 +47,7 @@ _SAMPLES = {"str": "'you'", "int": "1", "float": "1.0", "bool": "True"}
 class Services:
     """List the services here; svc.<service>.<op>(...) calls one."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Target) -> None:
         self._place = place
 
     async def __call__(self) -> Table:
@@ -73,7 +73,7 @@ class Services:
 class DeadLetters:
     """Count the dead letters; dlq.show(key), dlq.replay(key), dlq.purge(key) look after them."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Target) -> None:
         self._place = place
 
     async def __call__(self, *keys: str) -> Table:
@@ -136,7 +136,7 @@ class Common:
         "loglevel",
     )
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Target) -> None:
         self._place = place
         self.svc = Services(place)
         self.dlq = DeadLetters(place)
@@ -244,7 +244,7 @@ class Helpers(Common):
     """The helpers of the prompt inside a container."""
 
     def __init__(self, container: Container) -> None:
-        super().__init__(Here(container))
+        super().__init__(LocalTarget(container))
         self._container = container
 
     def namespace(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ion.base.errors import IonError
 from ion.shell.commands import system
-from ion.shell.helpers.places import Place
+from ion.shell.helpers.targets import Target
 from ion.shell.render import Table, moment
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _CAPABILITY = ("name", "kind", "type", "writable", "doc")
 class Instruments:
     """List the instruments; instruments.go(name, state), .get(name), .set(name, ...) and others."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Target) -> None:
         self._place = place
 
     def client(self, name: str) -> InstrumentClient:

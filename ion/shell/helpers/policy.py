@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ion.base.errors import ApplicationError
 from ion.process.command.operator import Operator
-from ion.shell.helpers.places import Place
+from ion.shell.helpers.targets import Target
 from ion.shell.render import Table, moment
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _VERSION = ("version", "rules", "actor", "created", "comment")
 class Policies:
     """List the rules in force here; policy.explain('hello.hello', 'ann', ['OPERATOR'])."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Target) -> None:
         self._place = place
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ion.shell.helpers.places import Place
+from ion.shell.helpers.targets import Target
 from ion.shell.render import Table, moment
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _WIDTH = 60
 class Resources:
     """List resources; resources.show(id), .find(where), .create(type, name, ...) and others."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Target) -> None:
         self._place = place
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ion.shell.helpers.places import Place
+from ion.shell.helpers.targets import Target
 from ion.shell.render import Table, moment
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _FIRING = ("due", "late", "outcome", "missed", "tries", "result", "id")
 class Tasks:
     """List the tasks of the scheduler; schedule.add(...), schedule.show(id) and others."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Target) -> None:
         self._place = place
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from ion.shell.helpers.places import Place
+from ion.shell.helpers.targets import Target
 from ion.shell.render import Table, moment
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _VERSION = ("commit", "time", "author", "comment")
 class Repositories:
     """List the repositories; repos.show(name), repos.history(name) look into one."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Target) -> None:
         self._place = place
 
     @property
@@ -84,7 +84,7 @@ class Repositories:
 class AttributeRows:
     """List shared values; attrs.get(key), attrs.put(key, value), attrs.find(where)."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Target) -> None:
         self._place = place
 
     @property

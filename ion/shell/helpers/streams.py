@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ion.shell.helpers.places import Place
+from ion.shell.helpers.targets import Target
 from ion.shell.render import Table, moment
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _COLUMNS = ("stream", "fields", "kept", "from", "to", "waiting", "newest", "desc
 class Streams:
     """List the streams; streams.last(name), streams.keep(name), streams.delete(name)."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Target) -> None:
         self._place = place
 
     @property

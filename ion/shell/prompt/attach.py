@@ -21,7 +21,7 @@ from ion.shell.commandline.attach import ONLY
 from ion.shell.commandline.options import Options
 from ion.shell.commands.nodes import need_some, node_named
 from ion.shell.commands.system import ANSWERS_WITHIN, present
-from ion.shell.helpers.far import DETACHES, FarHelpers, There
+from ion.shell.helpers.remote import DETACHES, RemoteHelpers, RemoteTarget
 from ion.shell.prompt.pipe import PipePrompt
 from ion.shell.prompt.prompt import Prompt, history_file, open_prompt
 from ion.shell.prompt.repl import Repl, with_exit
@@ -38,9 +38,9 @@ async def attach(connection: Connection, options: Options) -> int:
     :raises ServiceNotFound: there is no such container.
     :raises Forbidden: one of both sides has not the key.
     """
-    there = There(connection, await _chosen(connection, options))
+    there = RemoteTarget(connection, await _chosen(connection, options))
     await there.prove()
-    helpers = FarHelpers(there)
+    helpers = RemoteHelpers(there)
     namespace = with_exit(helpers.namespace(), DETACHES)
     banner = await helpers.banner()  # asks the container; completion is fed by the answer
     scripted = not (sys.stdin.isatty() and sys.stdout.isatty())
@@ -65,7 +65,7 @@ class Replay:
     """
 
     def __init__(self, caller: Calling, node: str) -> None:
-        self._helpers = FarHelpers(There(caller, node))
+        self._helpers = RemoteHelpers(RemoteTarget(caller, node))
         self._node = node
         self._session = Session(with_exit(self._helpers.namespace(), DETACHES))
 

@@ -11,9 +11,9 @@ from ion.base.errors import Unavailable
 from ion.messaging.amqp.failures import CAUSES
 from ion.shell.commandline.options import Options
 from ion.shell.doctor import command, connecting
-from ion.shell.doctor.command import CHECKS, Report, examine_all, scene_of
+from ion.shell.doctor.command import CHECKS, Report, context_of, examine_all
+from ion.shell.doctor.context import Check, NotLooked
 from ion.shell.doctor.faults import FAULTS, GROUPS
-from ion.shell.doctor.scene import Check, NotLooked
 from tests.shell.doctoring import faults_table
 
 ROOT = Path(__file__).parents[3]
@@ -61,12 +61,12 @@ def test_names_of_checks_are_unique():
 # how checks are run
 
 
-async def never(scene):
+async def never(context):
     await command.asyncio.Event().wait()
 
 
 def raising(error):
-    async def look(scene):
+    async def look(context):
         raise error
 
     return look
@@ -86,18 +86,18 @@ async def test_a_check_that_cannot_be_made_hides_no_other(look, reason, monkeypa
     monkeypatch.setattr(command, "CHECK_WITHIN", 0.05)
     made = []
 
-    async def last(scene):
-        made.append(scene)
+    async def last(context):
+        made.append(context)
         return []
 
-    scene, report = scene_of(Options("doctor")), Report()
-    await examine_all(scene, report, [Check("first", look), Check("last", last)])
+    context, report = context_of(Options("doctor")), Report()
+    await examine_all(context, report, [Check("first", look), Check("last", last)])
     assert report.unchecked == {"first": reason}
-    assert made == [scene]
+    assert made == [context]
 
 
 async def test_checks_that_take_too_long_together(monkeypatch):
     monkeypatch.setattr(command, "ALL_WITHIN", 0.05)
-    scene, report = scene_of(Options("doctor")), Report()
-    await examine_all(scene, report, [Check("first", never), Check("last", never)])
+    context, report = context_of(Options("doctor")), Report()
+    await examine_all(context, report, [Check("first", never), Check("last", never)])
     assert report.unchecked["last"] == "the others took too long"

@@ -18,7 +18,7 @@ from ion.container.apps.lookup import find
 from ion.process.command.key import given
 from ion.process.command.proof import holds, is_nonce, proof
 from ion.process.command.signing import Command, sign
-from ion.shell.helpers.far import There
+from ion.shell.helpers.remote import RemoteTarget
 from ion.shell.prompt.attach import Replay
 from ion.testing.transcripts import replay
 
@@ -222,9 +222,9 @@ async def test_only_who_has_the_key_gets_a_proof(amqp_url):
         connect(amqp_url, sysname="ion", config={"agent.key": OURS}) as connection,
         connect(amqp_url, sysname="ion", config={"agent.key": THEIRS}) as stranger,
     ):
-        await There(connection, "west").prove()
+        await RemoteTarget(connection, "west").prove()
         with pytest.raises(Forbidden, match="signed with key"):
-            await There(stranger, "west").prove()
+            await RemoteTarget(stranger, "west").prove()
         unsigned = await asyncio.gather(
             stranger.rpc_send("west.0", "prove", {"nonce": "0" * 32}), return_exceptions=True
         )

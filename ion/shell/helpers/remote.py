@@ -26,7 +26,7 @@ from ion.process.command.operator import Operator, agent_of
 from ion.process.command.proof import holds
 from ion.process.endpoint.endpoint import Endpoint
 from ion.shell.helpers.helpers import Common, headline
-from ion.shell.helpers.places import Place
+from ion.shell.helpers.targets import Target
 from ion.shell.render import Table
 
 DETACHES = "detaches, and the container goes on"
@@ -35,7 +35,7 @@ _BUS_WITHIN = 2.0
 _AWAY = (ServiceNotFound, Unavailable, DeadlineExceeded)
 
 
-class There(Place):
+class RemoteTarget(Target):
     """A container somewhere else.
 
     :param caller: what calls are made through.
@@ -188,12 +188,12 @@ class There(Place):
             return await operator.health(self._node)
 
 
-class FarHelpers(Common):
+class RemoteHelpers(Common):
     """The helpers of a prompt that is attached to a container."""
 
     names = (*Common.names, "drain", "stats", "health")
 
-    def __init__(self, there: There) -> None:
+    def __init__(self, there: RemoteTarget) -> None:
         super().__init__(there)
         self._there = there
 

@@ -1,9 +1,9 @@
-"""An allowance: how much of what others cause is done, at once and in a second after that."""
+"""A token bucket: how much of what others cause is done, at once and in a second after that."""
 
 from __future__ import annotations
 
 
-class Allowance:
+class TokenBucket:
     """A bucket that fills as time goes by, and of which each one takes.
 
     :param burst: how many it holds: so many may come at once.

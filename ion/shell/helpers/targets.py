@@ -1,4 +1,4 @@
-"""The container that the shell acts on: the one it runs in, here, or one that it is attached to."""
+"""What the shell acts on: the container that it runs in, or one that it is attached to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ion.container.container import Container
 
 
-class Place(Protocol):
+class Target(Protocol):
     """What the helpers of the shell ask of a container, near or far."""
 
     @property
@@ -57,7 +57,7 @@ class Place(Protocol):
         """Restart an app of it."""
 
 
-class Here(Place):
+class LocalTarget(Target):
     """The container that the shell runs in; it is asked without the bus."""
 
     def __init__(self, container: Container) -> None:

@@ -41,7 +41,7 @@ class Answers:
 
 
 @dataclass
-class Scene:
+class Context:
     """All that is known so far.
 
     :ivar options: what was typed.
@@ -152,7 +152,7 @@ def _names(infos: Iterable[Info]) -> list[Mapping[str, Any]]:
     return [row for info in infos for row in info.get("names") or () if isinstance(row, Mapping)]
 
 
-Look = Callable[[Scene], Awaitable[Iterable[Diagnosis]]]
+Look = Callable[[Context], Awaitable[Iterable[Diagnosis]]]
 
 
 @dataclass(frozen=True, slots=True)
