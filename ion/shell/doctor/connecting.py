@@ -33,7 +33,7 @@ _CODES = {
 
 
 async def connect(context: Context) -> list[Diagnosis]:
-    """Put the broker on the context: the first one that can be reached; tell of those that cannot."""
+    """Keep the first broker that can be reached; tell of those that cannot."""
     diagnoses = await _find_bus(context)
     for text in context.urls:
         try:
