@@ -50,12 +50,12 @@ async def test_a_caller_cannot_flood_the_log_with_what_it_asks_for(
     said = [r for r in caplog.records if r.name == error_log.log.name]
     told = [r for r in said if r.exc_info]
     assert [r.exc_info[0] for r in told if r.exc_info] == [KeyError, ZeroDivisionError]
-    lines = [r.getMessage() for r in said if " (at test_mishaps.py:" in r.getMessage()]
+    lines = [r.getMessage() for r in said if " (at test_error_log.py:" in r.getMessage()]
     assert len(lines) == error_log.LINES
-    assert lines[0].startswith("op 'pick' of careless failed: KeyError: 'k1' (at test_mishaps.py:")
+    assert lines[0].startswith("op 'pick' of careless failed: KeyError: 'k1' (at test_error_log.py:")
     counted = [re.match(r"(\d+) more failures of ops", r.getMessage()) for r in said]
     assert sum(int(match[1]) for match in counted if match) == 300 - 1 - len(lines)
-    assert "op 'pick' of careless: KeyError at test_mishaps.py:" in said[-1].getMessage()
+    assert "op 'pick' of careless: KeyError at test_error_log.py:" in said[-1].getMessage()
 
 
 async def test_what_is_kept_of_kinds_is_bounded() -> None:
