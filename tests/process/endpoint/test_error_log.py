@@ -52,7 +52,9 @@ async def test_a_caller_cannot_flood_the_log_with_what_it_asks_for(
     assert [r.exc_info[0] for r in told if r.exc_info] == [KeyError, ZeroDivisionError]
     lines = [r.getMessage() for r in said if " (at test_error_log.py:" in r.getMessage()]
     assert len(lines) == error_log.LINES
-    assert lines[0].startswith("op 'pick' of careless failed: KeyError: 'k1' (at test_error_log.py:")
+    assert lines[0].startswith(
+        "op 'pick' of careless failed: KeyError: 'k1' (at test_error_log.py:"
+    )
     counted = [re.match(r"(\d+) more failures of ops", r.getMessage()) for r in said]
     assert sum(int(match[1]) for match in counted if match) == 300 - 1 - len(lines)
     assert "op 'pick' of careless: KeyError at test_error_log.py:" in said[-1].getMessage()
