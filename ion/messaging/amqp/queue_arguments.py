@@ -4,8 +4,9 @@ RabbitMQ refuses some arguments that a queue cannot have, and accepts others in 
 doing anything (all that it has never heard of, 3.10 and 4.x alike), so that a limit that was asked
 for is not there. Here both are errors, before the broker is asked.
 
-The rows for 3.10 are held against a running 3.10.8 by ``tests/messaging/amqp/test_dialect.py``.
-The rows for later versions come from the documents (release notes 3.12 to 4.3) and were not run.
+The rows for 3.10 are held against a running 3.10.8 by
+``tests/messaging/amqp/test_queue_arguments.py``. The rows for later versions come from the
+documents (release notes 3.12 to 4.3) and were not run.
 """
 
 from __future__ import annotations
