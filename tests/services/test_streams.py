@@ -105,7 +105,7 @@ async def fill(publisher: StreamPublisher, numbers: range) -> None:
     await publisher.flush()
 
 
-async def log(streams: StreamsClient, count: int, stream: str = "ctd") -> None:
+async def kept(streams: StreamsClient, count: int, stream: str = "ctd") -> None:
     """Wait until so many were kept."""
     async with asyncio.timeout(20):
         while (await streams.describe(stream)).last < count:
@@ -122,7 +122,7 @@ async def test_what_is_kept_is_read_by_offset_time_and_from_the_end(container: C
     await streams.persist("ctd")
     publisher = await (await spawn(container, Sensor)).open("ctd", CTD, register=True)
     await fill(publisher, range(150))
-    await log(streams, 150)
+    await kept(streams, 150)
 
     async def read(**how: Any) -> list[float]:
         return values([granule async for granule in streams.read("ctd", **how)])
@@ -174,7 +174,7 @@ async def test_a_replay_waits_for_room_in_the_mailbox(container: Container) -> N
     streams = await started(container)
     await streams.persist("ctd", create=True)
     await fill(await (await spawn(container, Sensor)).open(), range(60))
-    await log(streams, 60)
+    await kept(streams, 60)
     listener = await spawn(container, Crowded)
     await listener.listen(after=0)
     await until(lambda: listener.heard and listener.heard[-1].offset == 60)
@@ -271,7 +271,7 @@ async def test_what_a_replay_by_name_fails_at_is_tried_again_then_a_dead_letter(
         streams = await started(container)
         await streams.persist("ctd", create=True)
         await fill(await (await spawn(container, Sensor)).open(), range(4))
-        await log(streams, 4)
+        await kept(streams, 4)
         picky = await spawn(container, Picky)
         picky.error = error
         await picky.listen(name="picky", after=0)
@@ -304,7 +304,7 @@ async def test_a_granule_that_kills_who_hears_it_is_given_up(
         streams = await started(container)
         await streams.persist("ctd", create=True)
         await fill(await (await spawn(container, Sensor)).open(), range(4))
-        await log(streams, 4)
+        await kept(streams, 4)
         places = await Checkpoints.open(await container.datastore())
         for n in range(killed):  # they become silent at once, the first one behind offset 1
             await places.claim("ctd", "picky", f"p{n}", 0.0)
@@ -346,8 +346,8 @@ async def test_only_the_newest_are_kept(
     for publisher in publishers:
         await fill(publisher, range(100))
     await publishers[1].publish({"x": [100.0]}, time=time.time())
-    await log(streams, 100)
-    await log(streams, 101, "old")
+    await kept(streams, 100)
+    await kept(streams, 101, "old")
     assert values(await streams.last("ctd", 50)) == [float(n) for n in range(90, 100)]
     async with asyncio.timeout(20):
         while (await streams.describe("old")).first != 101:
@@ -360,7 +360,7 @@ async def test_a_deleted_stream_is_gone_and_its_publishers_know(container: Conta
     await streams.persist("ctd", create=True)
     publisher = await (await spawn(container, Sensor)).open()
     await fill(publisher, range(5))
-    await log(streams, 5)
+    await kept(streams, 5)
     queue = "test.sub.streams.persist-ctd"
     transport = container._endpoint.transport
     assert await transport.queue_info(queue) is not None
@@ -378,7 +378,7 @@ async def test_a_deleted_stream_is_gone_and_its_publishers_know(container: Conta
     await streams.persist("ctd", create=True)
     again = await (await spawn(container, Sensor)).open()
     await fill(again, range(3))
-    await log(streams, 3)
+    await kept(streams, 3)
     assert [g.offset for g in await streams.last("ctd", 10)] == [1, 2, 3]
 
 
@@ -425,7 +425,7 @@ async def test_what_cannot_be_kept_is_a_dead_letter_and_the_stream_goes_on(
     wrong = {"stream": "raw", "publisher": "p", "number": 1, "time": 0.0, "fields": {}}
     await container.publish("streams", "ctd", wrong)
     await publisher.publish({"x": [7.0]})
-    await log(streams, 2)
+    await kept(streams, 2)
     assert [g["x"].size for g in await streams.last("ctd", 5)] == [most // 8, 1]
     letters: list[Any] = []
     async with asyncio.timeout(10):
@@ -453,7 +453,7 @@ async def test_a_store_that_is_away_for_a_while(
     while store.failures:
         await fill(publisher, range(count, count + 10))
         count += 10
-        await log(streams, count)
+        await kept(streams, count)
     assert values([g async for g in streams.read("ctd")]) == [float(n) for n in range(count)]
     assert 0 < caplog.text.count("is not kept for now") < 5  # what goes on is told of once
 
@@ -550,7 +550,7 @@ async def test_one_instance_at_a_time_keeps_a_stream(
     listener = await spawn(other, Listener)
     await listener.listen(after=0)
     await fill(publisher, range(20))
-    await log(streams, 20)
+    await kept(streams, 20)
     await container.stop_app("streams")
     await fill(publisher, range(20, 40))
     await until(lambda: len(listener.heard) >= 40)

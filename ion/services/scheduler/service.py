@@ -52,12 +52,12 @@ class SchedulerService(Service, name="scheduler", version="0.1.0"):
     _rows: IndexStore
     _ticker: Ticker
 
-    def __init__(self, taskstore: str | None = None, keep: float | None = None) -> None:
-        self._book = taskstore
+    def __init__(self, book: str | None = None, keep: float | None = None) -> None:
+        self._book = book
         self._kept_for = keep
 
     async def on_init(self) -> None:
-        """Open the book.
+        """Open the store of tasks.
 
         :raises ConfigurationError: its store has no transactions, or a setting cannot be.
         """

@@ -42,10 +42,10 @@ MAX_ASIDE = 100  # ops whose messages wait until the broker has told who is ther
 
 
 class Ticker:
-    """Has the tasks of a book fire.
+    """Has the tasks of a store fire.
 
     :param process: whose units of work and calls these are.
-    :param rows: the book.
+    :param rows: the store of tasks.
     :param keep: seconds for which tasks are kept that are over.
     :ivar receivers: who is there to be sent to.
     :ivar trouble: why tasks have to wait now, or None.
@@ -73,7 +73,7 @@ class Ticker:
         self._swept = clock.monotonic()
 
     def wake(self, look: float | None = -math.inf) -> None:
-        """Look into the book again: somebody has changed it.
+        """Look into the store again: somebody has changed it.
 
         :param look: when what was changed is to be looked at; None: never.
         """
@@ -109,7 +109,7 @@ class Ticker:
                 await self._idle(until)
 
     def begin(self, task: Task, firing: Firing) -> None:
-        """Begin a call that is noted in the book."""
+        """Begin a call that is noted in the store."""
         self._calls[firing.id] = task.target.word
         self._process.run(self._call(task, firing), f"call {firing.id}")
 
