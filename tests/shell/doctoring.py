@@ -6,13 +6,15 @@ import json
 from dataclasses import dataclass
 
 from ion.shell.commandline.options import Options
-from ion.shell.doctor.command import Report, examine_all, leave, context_of
+from ion.shell.doctor.command import Report, context_of, examine_all, leave
 from ion.shell.doctor.faults import FAULTS, GROUPS
 
 
 async def diagnose(*urls, settings=(), sysname="test"):
     """Make all checks of the system on a broker, by the settings of this repository."""
-    context = context_of(Options("doctor", brokers=list(urls), sysname=sysname, settings=[*settings]))
+    context = context_of(
+        Options("doctor", brokers=list(urls), sysname=sysname, settings=[*settings])
+    )
     report = Report()
     try:
         await examine_all(context, report)
