@@ -115,6 +115,16 @@ async def contained(work: Coroutine[Any, Any, Any]) -> Any:
         raise IonError(message, type="GeneratorExit") from error
 
 
+def close_unbegun(task: asyncio.Task[Any], *inner: Coroutine[Any, Any, Any]) -> None:
+    """Close what a task was to await: cancelled before it began, it has awaited none of it.
+
+    Python warns of that where it is collected. What was begun has ended with the task.
+    """
+    if task.cancelled():
+        for work in inner:
+            work.close()
+
+
 def is_running(task: asyncio.Task[Any] | None) -> bool:
     """Tell whether a task is the one that runs now: one whose coroutine is closed is not."""
     try:

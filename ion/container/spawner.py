@@ -10,7 +10,7 @@ from typing import Any
 from ion.base.errors import ConfigurationError, StartError
 from ion.base.plugin import resolve
 from ion.base.settings import ServiceOverride, Settings
-from ion.base.tasks import Interrupted, Overdue, contained, within
+from ion.base.tasks import Interrupted, Overdue, close_unbegun, contained, within
 from ion.container.apps.arguments import Heedless
 from ion.container.events import ContainerEvents
 from ion.container.exchange import ExchangeManager
@@ -163,9 +163,8 @@ class Spawner:
     async def _in_time(self, hook: Coroutine[Any, Any, None], process: Process, what: str) -> None:
         """Await a hook, in a task of its own: it is cut off where the process is to end."""
         limit = self._start_timeout if process._is_hurried else None
-        task = process._hook = asyncio.create_task(
-            contained(on_nobodys_behalf(hook)), name=f"{process.id}.{what}"
-        )
+        work = on_nobodys_behalf(hook)
+        task = process._hook = asyncio.create_task(contained(work), name=f"{process.id}.{what}")
         try:
             await within(task, limit)
         except Overdue as error:
@@ -177,6 +176,7 @@ class Spawner:
             raise StartError(message) from error
         finally:
             process._hook = None
+            close_unbegun(task, work, hook)
         _check_alive(process)
 
     async def _wait_for_dependencies(self, service: Service) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ion.base import lifecycle
 from ion.base.errors import LifecycleError
-from ion.base.tasks import Tasks, contained
+from ion.base.tasks import Tasks, close_unbegun, contained
 from ion.messaging import codec
 from ion.messaging.envelope import MSGPACK
 from ion.observe.context import current_call, on_nobodys_behalf
@@ -95,7 +95,10 @@ class Living:
             raise LifecycleError(message)
         if self._tasks is None:
             self._tasks = Tasks(self.id or type(self).__name__, on_crash=self._crashed)
-        return self._tasks.start(contained(on_nobodys_behalf(work) if own else work), title)
+        inner = on_nobodys_behalf(work) if own else work
+        task = self._tasks.start(contained(inner), title)
+        task.add_done_callback(lambda task: close_unbegun(task, inner, work))
+        return task
 
     def fail(self, error: BaseException | str) -> None:
         """End this process as failed: it goes to ERROR at once.

@@ -211,6 +211,7 @@ class Supervisor(Driver):
         self._act(actions)
         if not self._core.knows(id) or self._is_down(id):
             self._requests.met(id, DOWN)
+            self._requests.failed(id, f"child {id!r} was taken down before it came up")
         await future
 
     # for people

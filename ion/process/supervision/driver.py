@@ -71,7 +71,8 @@ class Driver(Process):
                 case Wait():
                     self._wait(action.until)
                 case Ready():
-                    self._ready.set_result(None)
+                    if not self._ready.done():  # its start may have been given up
+                        self._ready.set_result(None)
                 case Forget():
                     self._forget(action.id)
                 case Finished() | Escalate():
@@ -110,7 +111,7 @@ class Driver(Process):
                 self._requests.met(spec.id, UP)
 
     def _not_started(self, instance: Instance, cause: str) -> None:
-        if self._ready.done():  # else whoever starts this supervisor is told
+        if self._ready.done() and not self._ready.cancelled():  # else who starts it knows, or did
             log.warning("%r: child %r did not start: %s", self, instance.id, cause)
         actions = self._core.start_failed(instance.id, cause, self._now())
         self._down(instance.id, actions, cause)

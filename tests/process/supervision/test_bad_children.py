@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -356,6 +357,76 @@ async def test_a_start_that_is_given_up_before_its_task_has_begun_is_told(host: 
     assert here.phases() == {"a": "up", "bad": "up", "more": "down"}
     await here.supervisor.restart_child("more")
     assert here.phases()["more"] == "up"
+
+
+@pytest.mark.parametrize("how", ["terminate_child", "delete_child"])
+async def test_who_waits_for_a_start_that_is_not_to_be_is_told(host: Container, how: str) -> None:
+    here = await bad(host, "a", strategy="rest_for_one")  # one starts after the other
+    misbehave("on_init", "hang")
+    first = asyncio.create_task(here.supervisor.start_child(ChildSpec(id="first", target=Bad)))
+    await until(lambda: here.phases().get("first") == "starting")
+    adding = asyncio.create_task(here.supervisor.start_child(ChildSpec(id="more", target=Child)))
+    await until(lambda: "more" in here.phases())
+    async with asyncio.timeout(20):
+        await getattr(here.supervisor, how)("more")
+        with pytest.raises(LifecycleError, match="taken down before it came up"):
+            await adding
+    first.cancel()
+
+
+class Cutting(Child):
+    """Has the start of its supervisor given up while it comes up itself."""
+
+    def __init__(self, cut: Callable[[], object], turns: int) -> None:
+        super().__init__()
+        self.cut = cut
+        self.turns = turns
+
+    async def on_activate(self) -> None:
+        self.cut()
+        for _ in range(self.turns):
+            await asyncio.sleep(0)
+
+
+async def test_a_supervisor_whose_start_is_given_up_at_any_moment_ends(
+    host: Container, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where its last child is up just then; and no coroutine is left that nobody awaits."""
+    for turns in range(12):
+        args = {"cut": lambda: starting.cancel(), "turns": turns}  # noqa: B023, PLW0108 - it is made below
+        children = [ChildSpec(id="a", target=Child), ChildSpec(id="b", target=Cutting, args=args)]
+        starting = asyncio.create_task(host.spawn(Supervisor, args={"children": children}))
+        await asyncio.wait([starting], timeout=20)
+        assert starting.cancelled()
+        await until(lambda: names(host) == ["agent"])
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_process_that_is_ended_at_any_moment_of_its_start_leaves_nothing(
+    host: Container,
+) -> None:
+    for turns in range(12):  # a coroutine that nobody has awaited fails this test
+        starting = asyncio.create_task(host.spawn(Child))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for process in [each for each in host.processes.values() if isinstance(each, Child)]:
+            await host.terminate_process(process.id)
+        starting.cancel()
+        await asyncio.wait([starting], timeout=20)
+        assert starting.cancelled() or isinstance(starting.exception(), StartError | None)
+        gc.collect()
+    await until(lambda: names(host) == ["agent"])
+
+
+@pytest.mark.parametrize("own", [False, True])
+async def test_background_work_that_is_ended_before_it_began_leaves_nothing(
+    host: Container, own: bool
+) -> None:
+    process = host.processes[await host.spawn(Child)]
+    task = process.run(asyncio.sleep(FOREVER), own=own)
+    task.cancel()
+    await asyncio.wait([task])
+    gc.collect()  # a coroutine that nobody has awaited fails this test
 
 
 # what leaves others behind
