@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 CALL, SEND = "call", "send"
 DESCRIPTIONS = {
-    CALL: "Call an op of a service and print its answer as JSON; of an op that streams its items,\n"
-    "as they come, each as a line of JSON.",
-    SEND: "Send a message one way: it is handed to the broker, nothing is awaited.",
+    CALL: "Call an op of a service and print its answer as JSON. If the op streams, print its\n"
+    "items as they come, one line of JSON each.",
+    SEND: "Send a one-way message: hand it to the broker, and wait for no answer.",
 }
 _DEADLINE = "deadline in seconds (default: the setting messaging.rpc_timeout)"
 TIMEOUTS = {CALL: f"{_DEADLINE}; of a stream, the longest silence", SEND: _DEADLINE}
@@ -58,12 +58,12 @@ def epilog(word: str) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser, word: str) -> None:
     """Add what may be typed."""
-    parser.add_argument("target", metavar="SERVICE.OP", help="what to reach")
+    parser.add_argument("target", metavar="SERVICE.OP", help="the service (or pid) and its op")
     meta, text = "KEY=VALUE | KEY@FILE | JSON", "the content of the message"
     # without a default, it would be asked for where SERVICE.OP is missing
     parser.add_argument("content", nargs="*", default=[], metavar=meta, help=text)
     if word == CALL:
         out = "write the answer to FILE (- is standard output): bytes and text as they are, "
-        parser.add_argument("--out", metavar="FILE", help=f"{out}all else as JSON")
-        progress = "tell on standard error, as JSON, what the op says of its progress"
+        parser.add_argument("--out", metavar="FILE", help=f"{out}anything else as JSON")
+        progress = "print the progress that the op reports on standard error, as JSON"
         parser.add_argument("--progress", action="store_true", help=progress)

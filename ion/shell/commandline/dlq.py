@@ -15,20 +15,20 @@ ACTIONS = ("list", "show", "replay", "purge")
 MAX_SHOWN = 1000
 
 DESCRIPTION = """\
-Look after dead letters: messages that nobody could handle.
+Manage dead letters: messages that could not be handled.
 
-  dlq list [KEY ...]  count them; without KEY those of all services that run now, and "processes"
+  dlq list [KEY ...]  count them; without KEY: for all services that run now, and "processes"
   dlq show KEY        show the oldest, with the cause; they stay where they are
   dlq replay KEY      send them back to where they died, to be tried anew
   dlq purge KEY       drop them for good
 
 KEY is a service, name.vN for a major version of it, sub.<point>.<name> for a durable subscription,
-"processes" for messages to process ids, or the full name of the queue. The dead letters of what
-runs nowhere are found only by its KEY.
+"processes" for messages to process ids, or the full name of the queue. Dead letters of a
+service that does not run now are listed only by its KEY.
 """
 EPILOG = """\
-A search by --id goes through the whole queue, and hides it from others meanwhile. Replay ends with
-what was there when it began. One that is killed loses nothing; one message may then be handled
+A search by --id goes through the whole queue, and hides it from others meanwhile. Replay sends only
+what was there when it began. If it is killed, nothing is lost, but one message may be handled
 twice.
 
 examples:
@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ACTION",
         help=f"{', '.join(ACTIONS[:-1])} or {ACTIONS[-1]} (default: {ACTIONS[0]})",
     )
-    add("keys", nargs="*", metavar="KEY", help="whose dead letters; see above")
+    add("keys", nargs="*", metavar="KEY", help="which dead letters; see above")
 
 
 def check(words: Fields) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 DESCRIPTION = """\
-Look at the set-up as it would be used from here (settings, broker, queues, containers), and say
-what is wrong, how bad it is, and what helps. Nothing is changed, nothing is taken from a queue.
-Exits 1 where anything is an error, 0 otherwise.
+Check the set-up as seen from here (settings, broker, queues, containers), and say what is wrong,
+how bad it is, and what helps. Nothing is changed, and no message is taken from a queue.
+Exits 1 if anything is an error, otherwise 0.
 """
 EPILOG = """\
 examples:

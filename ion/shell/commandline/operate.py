@@ -23,7 +23,7 @@ MAX_LINES = 1000
 EVERY = 2.0
 _PID = re.compile(r"[^.\s]+\.\d+", re.ASCII)
 
-NODE_HELP = "a container: its id, or a beginning that only one has"
+NODE_HELP = "a container: its id, or a unique prefix of it"
 
 
 @dataclass
@@ -125,9 +125,9 @@ def _add_top(parser: argparse.ArgumentParser) -> None:
 def _add_tail(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     _add_node(parser)
-    add("--level", choices=LEVELS, type=str.lower, help="least level that is shown")
+    add("--level", choices=LEVELS, type=str.lower, help="lowest level that is shown")
     add("--logger", metavar="NAME", help="only that logger and those below it")
-    add("--grep", metavar="TEXT", help="only records that have TEXT in them, whatever its case")
+    add("--grep", metavar="TEXT", help="only records that contain TEXT, in upper or lower case")
     lines = f"begin with the last N records (default: {LINES}, at most {MAX_LINES})"
     add("-n", "--lines", type=whole("records", 0, MAX_LINES), metavar="N", help=lines)
     both = parser.add_mutually_exclusive_group()
@@ -135,7 +135,7 @@ def _add_tail(parser: argparse.ArgumentParser) -> None:
         "-f",
         "--follow",
         action="store_true",
-        help="stay, and show new records as they come (default)",
+        help="keep showing new records as they come (default)",
     )
     both.add_argument(
         "--no-follow", dest="follow", action="store_false", help="show the recent ones and end"
@@ -144,9 +144,9 @@ def _add_tail(parser: argparse.ArgumentParser) -> None:
 
 def _add_spawn(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--name", metavar="NAME", help="of the process; that of its class by default")
+    add("--name", metavar="NAME", help="name of the process (default: that of its class)")
     add("node", metavar="NODE", help=NODE_HELP)
-    add("subject", metavar="PACKAGE.MODULE:CLASS", help="as the container there can import it")
+    add("subject", metavar="PACKAGE.MODULE:CLASS", help="a class that the container can import")
     content = "KEY=VALUE | JSON"
     add("content", nargs="*", default=[], metavar=content, help="arguments of its __init__")
 
@@ -186,23 +186,23 @@ user of the containers (see docs/how-to/operate.md).
 
 WORDS = {
     "health": Word(
-        "tell whether all is alive and ready",
-        "Tell whether containers are alive and ready for work, and what is wrong where they are\n"
-        "not. Exits 0 where all are ready, else 1.",
+        "show whether containers are live and ready",
+        "Show whether containers are live and ready for work, and what is wrong if they are not.\n"
+        "Exits 0 if all are ready, otherwise 1.",
         "",
         _add_node,
     ),
     "top": Word(
         "show rates and the busiest, again and again",
         "Show how busy containers, services and processes are: rates between two samples.\n"
-        "On a terminal it draws anew; q or Ctrl-C ends it.",
+        "On a terminal the display is refreshed; q or Ctrl-C ends it.",
         "",
         _add_top,
     ),
     "tail": Word(
         "follow the logs of containers",
         "Show the last log records of containers, then new ones as they come; Ctrl-C ends it.\n"
-        "What a container does not log at its level is not there: see ioncc loglevel.",
+        "Only what a container logs at its level is shown: see ioncc loglevel.",
         "",
         _add_tail,
     ),
@@ -216,27 +216,27 @@ WORDS = {
     ),
     "kill": Word(
         "terminate a process",
-        "Terminate a process: its begun calls end first. One that its supervisor keeps running is\n"
-        "started again by it.",
+        "Terminate a process; calls that it has begun end first. If a supervisor keeps it\n"
+        "running, it is started again.",
         _COMMANDING,
         _add_kill,
     ),
     "restart": Word(
         "restart an app, or a supervised process",
-        "Restart an app, drained, in all containers that run it, one after another; or one\n"
-        "process, by its supervisor.",
+        "Drain and restart an app, in all containers that run it, one after another; or let the\n"
+        "supervisor of a process restart it.",
         _COMMANDING,
         _add_restart,
     ),
     "drain": Word(
-        "stop a container in good order",
-        "Have a container finish what it has begun, and stop; wait until it is gone.",
+        "finish, then stop a container",
+        "Let a container finish its current work and stop; wait until it is gone.",
         _COMMANDING,
         _add_drain,
     ),
     "loglevel": Word(
         "show or set what is logged",
-        "Show at what level containers log, or change it while they run.",
+        "Show the log level of containers, or change it while they run.",
         _COMMANDING,
         _add_loglevel,
     ),

@@ -68,26 +68,26 @@ class Options(operatewords.Fields, attachwords.Fields, callwords.Fields, dlqword
 
 
 _START_DESCRIPTION = """\
-Start a container, and in it the apps and releases that START names: paths of .app or .rel
-files, or names looked up in ./res/apps, ./res/deploy and the ones installed with ION
-("hello" is an app, "hello.rel" a release). On a terminal the interactive shell opens then.
+Start a container with the apps and releases that START names. START is the path of an .app or
+.rel file, or a name that is looked up in ./res/apps, in ./res/deploy and among those installed
+with ION ("hello" is an app, "hello.rel" a release). On a terminal, the interactive shell opens.
 """
 
 _START_EPILOG = """\
-commands against a running system (an app of such a name is given with its suffix):
+commands for a running system (to start an app that has such a name, add its suffix: top.app):
   ps         list processes                  services   list services and their ops
   apps       list running apps               nodes      list containers
   call       call SERVICE.OP and print its answer as JSON
   send       send SERVICE.OP one way         check      validate app, rel and config files
   config     show settings and where they come from
   dlq        list, show, replay or purge dead letters
-  doctor     say what is wrong with the set-up, and what helps
-  health     tell whether all is alive and ready
+  doctor     diagnose the set-up: what is wrong, and what helps
+  health     show whether containers are live and ready
   top        show rates and the busiest        tail       follow the logs of containers
   spawn      start a process                   kill       terminate a process
-  restart    restart an app or a process       drain      stop a container in good order
+  restart    restart an app or a process       drain      finish, then stop a container
   loglevel   show or set what is logged        attach     open the shell of a container
-"ioncc COMMAND --help" tells more about each.
+"ioncc COMMAND --help" describes each.
 
 examples:
   ioncc hello.rel                                        the first thing to try
@@ -197,15 +197,15 @@ def _parser(prog: str, description: str, epilog: str = "") -> argparse.ArgumentP
     )
 
 
-def _add_common(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+def _add_common(group: argparse._ActionsContainer) -> list[argparse.Action]:
     """Add the options that every command takes; return their actions."""
-    add = parser.add_argument
+    add = group.add_argument
     return [
         add(
             "-s",
             "--sysname",
             metavar="NAME",
-            help="name of the system the container belongs to (default: ion)",
+            help="name of the system (default: ion)",
         ),
         add(
             "-b",
@@ -213,8 +213,8 @@ def _add_common(parser: argparse.ArgumentParser) -> list[argparse.Action]:
             dest="brokers",
             action="append",
             metavar="URL",
-            help="memory:// (default), local:// (the one that listens on this machine) or "
-            "amqp[s]://user:pass@host:port/vhost; repeat for failover",
+            help="memory:// (default), local:// (the memory bus that listens on this machine) or "
+            "amqp[s]://user:pass@host:port/vhost; may be repeated, for failover",
         ),
         add(
             "-c",
@@ -229,12 +229,10 @@ def _add_common(parser: argparse.ArgumentParser) -> list[argparse.Action]:
             dest="settings",
             action="append",
             metavar="SECTION.KEY=VALUE",
-            help="set one setting, over all files; may be repeated",
+            help="set one setting, overriding all files; may be repeated",
         ),
-        add(
-            "--token-file", metavar="FILE", help="file with the token that says whose the calls are"
-        ),
-        add("--log-level", choices=LEVELS, type=str.lower, help="least level that is logged"),
+        add("--token-file", metavar="FILE", help="file with the token that identifies the caller"),
+        add("--log-level", choices=LEVELS, type=str.lower, help="lowest level that is logged"),
         add("--log-format", choices=("text", "json"), help="lines of text, or JSON"),
     ]
 
@@ -249,7 +247,7 @@ def _start_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
             "--args",
             action="append",
             metavar="KEY=VALUE",
-            help="argument for the apps named here; apparg_<app>.<key>=value: of any one app",
+            help="argument for the apps started here; apparg_<app>.<key>=value: for one app only",
         ),
         add(
             "--lockfile",
@@ -265,7 +263,7 @@ def _start_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
     )
     add("-n", "--no-shell", action="store_true", help="serve until SIGINT or SIGTERM, then drain")
     add("-i", "--no-history", action="store_true", help="the shell keeps no history file")
-    add("--version", action="store_true", help="print the version and leave")
+    add("--version", action="store_true", help="print the version and exit")
     # Taken here too so that it may stand before a command; alone it is an error.
     add("--json", action="store_true", help=argparse.SUPPRESS)
     add("start", nargs="*", metavar="START", help="app or rel: a name, or the path of its file")
@@ -274,8 +272,8 @@ def _start_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
 
 def _remote_parser(prog: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
     parser = _parser(prog, description, epilog)
-    _add_common(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    _add_common(parser.add_argument_group("options of all commands"))  # below the command's own
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     return parser
 
 
@@ -303,8 +301,8 @@ def _add_timeout(parser: argparse.ArgumentParser, text: str) -> None:
 def _check_parser(word: str) -> argparse.ArgumentParser:
     parser = _remote_parser(
         f"ioncc {word}",
-        "Validate app, rel and config files, and the settings that hold here, without starting\n"
-        "anything. Exits 1 where there is any error.",
+        "Validate app, rel and config files, and the settings that apply here, without starting\n"
+        "anything. Exits 1 if there is any error.",
     )
     parser.add_argument(
         "--plan",

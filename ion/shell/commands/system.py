@@ -113,6 +113,16 @@ def services_table(rows: Rows) -> Table:
     return Table(columns, shown, _count(rows, "service", "services"))
 
 
+def ops_table(rows: Rows) -> Table:
+    """Return the ops of services as people read them, with the first line of their docstrings."""
+    ops = [(name, op) for row in rows for name, op in _ops(row).items()]
+    shown = [
+        {"op": signature(name, op), "effect": str(op.get("doc") or "").partition("\n")[0]}
+        for name, op in ops
+    ]
+    return Table(("op", "effect"), shown, _count(shown, "op", "ops"))
+
+
 def apps_table(rows: Rows) -> Table:
     """Return apps as people read them."""
     columns = ("name", "version", "state", "processes", "restarts", "container")

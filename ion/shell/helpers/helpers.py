@@ -54,6 +54,12 @@ class Services:
         """List the services of this container and their ops."""
         return system.services_table(system.services([await self._place.describe()]))
 
+    async def described(self, client: ServiceClient) -> Table:
+        """List the ops of one service, with what their docstrings say."""
+        name = next((name for name, known in self.__dict__.items() if known is client), "")
+        rows = system.services([await self._place.describe()])
+        return system.ops_table([row for row in rows if row["name"] == name])
+
     def __getattr__(self, name: str) -> ServiceClient:
         if name.startswith("_"):
             raise AttributeError(name)
@@ -165,23 +171,23 @@ class Common:
         }
 
     def others(self) -> list[dict[str, str]]:
-        """Return what else can be typed: rows with ``type`` and ``to``."""
+        """Return what else can be typed: rows with ``command`` and ``effect``."""
         return []
 
     async def info(self) -> Table:
-        """Tell what can be typed here."""
-        rows = [
-            {"type": _usage(name, getattr(self, name)), "to": _first_line(getattr(self, name))}
-            for name in self.names
-        ]
+        """Show what can be typed here."""
+        helpers = [(name, getattr(self, name)) for name in self.names]
+        rows = [{"command": _usage(n, each), "effect": _first_line(each)} for n, each in helpers]
         services = (await self._place.describe()).get("services", [])
         note = f"container {self._place.id}  next: {next_to_type(services)}"
-        return Table(("type", "to"), [*rows, *self.others()], note)
+        return Table(("command", "effect"), [*rows, *self.others()], note)
 
     async def help(self, thing: Any = None) -> Table | None:
-        """Tell what can be typed here, or print what is known of a thing."""
+        """Show what can be typed here, the ops of svc.<service>, or what is known of a thing."""
         if thing is None:
             return await self.info()
+        if isinstance(thing, ServiceClient) and (ops := await self.svc.described(thing)):
+            return ops
         import pydoc
 
         # The built-in help waits for its pager, and the container would wait with it.
@@ -226,7 +232,7 @@ class Common:
         await self._place.kill(self._address(pid))
 
     async def restart(self, app: str) -> None:
-        """Restart an app of this container; what it has begun ends first."""
+        """Restart an app of this container; its current work ends first."""
         await self._place.restart(app)
 
     async def ping(self, to: str | int, timeout: float = PING_TIMEOUT) -> str:
@@ -255,8 +261,8 @@ class Helpers(Common):
     def others(self) -> list[dict[str, str]]:
         """Return what else can be typed."""
         return [
-            {"type": "container, cc", "to": "The container, with all it offers."},
-            {"type": "exit(), Ctrl-D", "to": "Drain and stop the container."},
+            {"command": "container, cc", "effect": "The container itself."},
+            {"command": "exit(), Ctrl-D", "effect": "Drain and stop the container."},
         ]
 
     def loglevel(self, level: str | None = None, logger: str = "") -> str:
@@ -270,7 +276,7 @@ class Helpers(Common):
         """Return what the shell says first: where one is, and the next thing to type."""
         return (
             f"{headline(await self._place.describe())}\n"
-            "info() tells what else there is; exit() or Ctrl-D stops the container."
+            "info() lists all commands; exit() or Ctrl-D stops the container."
         )
 
 

@@ -205,9 +205,9 @@ class RemoteHelpers(Common):
     def others(self) -> list[dict[str, str]]:
         """Return what else can be typed."""
         return [
-            {"type": "node", "to": "The id of this container."},
-            {"type": "operator", "to": "What commands agents and supervisors: help(operator)."},
-            {"type": "exit(), Ctrl-D", "to": "Detach; the container goes on."},
+            {"command": "node", "effect": "The id of this container."},
+            {"command": "operator", "effect": "Commands agents and supervisors: help(operator)."},
+            {"command": "exit(), Ctrl-D", "effect": "Detach; the container keeps running."},
         ]
 
     async def banner(self) -> str:

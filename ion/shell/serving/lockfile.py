@@ -38,9 +38,19 @@ class LockFile:
             raise StartError(message) from error
         os.ftruncate(self._fd, 0)
 
-    def release(self, ready_line: str) -> None:
-        """Write ``ready_line`` and give the lock back; may be called once."""
-        os.write(self._fd, f"{ready_line}\n".encode())
+    def note(self, ready_line: str) -> None:
+        """Write ``ready_line``, before anybody hears of it elsewhere.
+
+        :raises StartError: the file cannot be written: the disk is full.
+        """
+        try:
+            os.write(self._fd, f"{ready_line}\n".encode())
+        except OSError as error:
+            message = f"cannot write the lock file {self.path}: {error.strerror}"
+            raise StartError(message) from error
+
+    def release(self) -> None:
+        """Give the lock back; may be called once."""
         fcntl.lockf(self._fd, fcntl.LOCK_UN)
         fcntl.flock(self._fd, fcntl.LOCK_UN)
         os.close(self._fd)

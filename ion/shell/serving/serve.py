@@ -47,9 +47,11 @@ async def _serve(options: Options, stops: StopSignals) -> None:
     lock = LockFile(options.lockfile) if options.lockfile else None
     async with _started(options, stops) as container:
         line = ready_line(container)
+        if lock is not None:
+            lock.note(line)
         print(line, file=sys.stderr, flush=True)
         if lock is not None:
-            lock.release(line)
+            lock.release()
         watch = asyncio.create_task(_follow(container, stops), name="ioncc follow")
         reloading = reload_when_told(container, options, stops, _log_by)
         reload = asyncio.create_task(reloading, name="ioncc reload")

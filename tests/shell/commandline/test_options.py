@@ -108,7 +108,10 @@ def test_help_exits_0(words, capsys):
     with pytest.raises(SystemExit) as caught:
         parse(words)
     assert caught.value.code == 0
-    assert "usage: ioncc" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "usage: ioncc" in shown
+    if words[0] == "call":  # its own options come before those of all commands
+        assert "  --progress" in shown.partition("options of all commands:")[0]
 
 
 def test_version_exits_0(capsys):

@@ -39,5 +39,5 @@ async def test_events_in_the_shell() -> None:
         assert (await events.info())["count"] == 3
         assert "events.show" in repr(events)
         assert "events" in helpers.namespace()
-        told = {row["type"]: row["to"] for row in (await helpers.info()).rows}
+        told = {row["command"]: row["effect"] for row in (await helpers.info()).rows}
         assert any(word.startswith("await events(") for word in told)

@@ -75,6 +75,7 @@ def test_helpers(shell):
     ask(shell, "nodes()", "1 container")
     ask(shell, "info()", "rpc_send")
     ask(shell, "help(ping)", "sign of life")
+    ask(shell, "help(svc.hello)", r"hello\(text: str.*2 ops")
     ask(shell, "ping('hello')", "Ping ok: hello in")
     ask(shell, "await rpc_send('hello', 'hello', {'text': 'x' + 'yz'})", "there, xyz")
     ask(shell, "await send('hello', 'hello'); 'se' + 'nt'", "'sent'")

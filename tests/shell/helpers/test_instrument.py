@@ -32,5 +32,5 @@ async def test_instruments_in_the_shell() -> None:
         assert await instruments.execute("gps1", "reset") is None
         assert await instruments.go("gps1", "IDLE") == "IDLE"
         assert "instruments.can" in repr(instruments)
-        told = {row["type"]: row["to"] for row in (await helpers.info()).rows}
+        told = {row["command"]: row["effect"] for row in (await helpers.info()).rows}
         assert any(word.startswith("await instruments(") for word in told)

@@ -43,4 +43,4 @@ async def test_resources() -> None:
         assert "resources" in helpers.namespace()
         assert "resources.show(id)" in repr(resources)
         told = await helpers.info()
-        assert any("resources.show(id)" in row["to"] for row in told.rows)
+        assert any("resources.show(id)" in row["effect"] for row in told.rows)

@@ -42,5 +42,5 @@ async def test_tasks_in_the_shell() -> None:
         assert not await schedule.remove("tick")
         assert "schedule.add" in repr(schedule)
         assert "schedule" in helpers.namespace()
-        told = {row["type"]: row["to"] for row in (await helpers.info()).rows}
+        told = {row["command"]: row["effect"] for row in (await helpers.info()).rows}
         assert any(word.startswith("await schedule(") for word in told)

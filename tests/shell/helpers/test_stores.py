@@ -57,7 +57,7 @@ async def test_attributes(container: Container) -> None:
 
 async def test_they_are_offered(container: Container) -> None:
     helpers = Helpers(container)
-    told = {row["type"]: row["to"] for row in (await helpers.info()).rows}
+    told = {row["command"]: row["effect"] for row in (await helpers.info()).rows}
     assert "repos.show(name)" in told["await repos([prefix], [limit])"]
     assert "attrs.get(key)" in told["await attrs([prefix], [limit])"]
     assert set(helpers.namespace()) >= {"repos", "attrs", "A"}

@@ -14,6 +14,9 @@ import time
 
 import pytest
 
+from ion import StartError
+from ion.shell.serving.lockfile import LockFile
+
 
 def locked(path):
     """Tell which of the two kinds of lock somebody holds on a file."""
@@ -171,6 +174,18 @@ def test_the_lock_file_is_held_until_the_start_is_complete(ioncc):
     assert locked(lock) == []
     assert lock.read_text() == ready[0] + "\n"
     assert serving.end() == 0
+
+
+def test_a_lock_file_that_cannot_be_written_is_a_failed_start(tmp_path):
+    lock = LockFile(tmp_path / "lock")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))  # as where the disk is full
+    try:
+        with pytest.raises(StartError, match="cannot write the lock file"):
+            lock.note("ready lab_1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        lock.release()
 
 
 def test_a_failed_start_leaves_no_ready_line_in_the_lock_file(ioncc):
