@@ -41,9 +41,9 @@ class ContainerSettings(_Section, frozen=True):
     """The container itself.
 
     :param sysname: name of the system that the container belongs to.
-    :param name: container id; null: a new one is made.
-    :param start_timeout: for one app or process to come up.
-    :param drain_timeout: for what is at work to finish, when the container stops.
+    :param name: container id; null: a new one is generated.
+    :param start_timeout: time for one app or process to come up.
+    :param drain_timeout: time to finish current work when the container stops.
     """
 
     sysname: Word = "ion"
@@ -55,12 +55,12 @@ class ContainerSettings(_Section, frozen=True):
 class BrokerTlsSettings(_Section, frozen=True):
     """TLS to the broker, for ``amqps://``; what a URL says goes before.
 
-    :param ca_file: certificates of the authorities that may vouch for the broker's, in PEM; null:
-        those of this machine.
-    :param cert_file: certificate of this side, where the broker asks for one.
+    :param ca_file: certificate authorities of the broker, in PEM; null: those of this machine.
+    :param cert_file: client certificate, if the broker requires one.
     :param key_file: its key, without a password; null: it is in the same file.
-    :param server_name: what the broker's certificate is for; null: the host of the URL.
-    :param verify: whether the broker's certificate is looked at; false: anybody may be the broker.
+    :param server_name: host name that the broker's certificate must have; null: the host of the
+        URL.
+    :param verify: verify the broker's certificate; false: anybody can be the broker.
     """
 
     ca_file: str | None = None
@@ -73,12 +73,12 @@ class BrokerTlsSettings(_Section, frozen=True):
 class BrokerSettings(_Section, frozen=True):
     """The message bus.
 
-    :param url: of the broker, or of several of one cluster (a list, or with commas).
-    :param connect_timeout: for one attempt to connect.
-    :param heartbeat: between signs of life on the connection.
-    :param lean: take the lean data path; false: plain aio-pika.
-    :param listen: where a memory bus is reached by others on this machine, ``HOST:PORT`` of
-        loopback (port 0: any free one); null: nowhere.
+    :param url: URL of the broker; a list, or with commas: several of one cluster.
+    :param connect_timeout: time for one attempt to connect.
+    :param heartbeat: interval of AMQP heartbeats on the connection.
+    :param lean: use the lean data path; false: plain aio-pika.
+    :param listen: where others on this machine can reach the memory bus, ``HOST:PORT`` on loopback
+        (port 0: any free one); null: nowhere.
     """
 
     url: str | list[str] = "memory://"
@@ -98,8 +98,8 @@ class BrokerSettings(_Section, frozen=True):
 class InterceptorSettings(_Section, frozen=True, rename={"in_": "in"}):
     """Interceptors, as dotted names, in the order in which a message meets them.
 
-    :param in_: (``in`` in files) for messages that come in.
-    :param out: for messages that go out.
+    :param in_: (``in`` in files) for incoming messages.
+    :param out: for outgoing messages.
     """
 
     in_: list[str] = []
@@ -109,9 +109,9 @@ class InterceptorSettings(_Section, frozen=True, rename={"in_": "in"}):
 class SigningSettings(_Section, frozen=True):
     """Signed messages, where the interceptors ``ion.process.identity.signed`` are in use.
 
-    :param required: whether what is not signed is refused; false: while a system changes over.
-    :param max_age: of a request beyond its deadline, and of an answer.
-    :param keep: of what nobody answers: it may wait in queues, or for its next attempt.
+    :param required: refuse unsigned messages; false: while a system is switched to signing.
+    :param max_age: how late after its deadline a request may come; greatest age of an answer.
+    :param keep: greatest age of a one-way message, which may wait in queues.
     """
 
     required: bool = True
@@ -122,11 +122,12 @@ class SigningSettings(_Section, frozen=True):
 class MessagingSettings(_Section, frozen=True):
     """Messages and conversations.
 
-    :param rpc_timeout: for an answer, where the call says nothing else.
+    :param rpc_timeout: time for an answer, if the call does not give a timeout.
     :param max_content: the largest content of one message.
-    :param clock_skew: how far clocks may differ; beyond, a message's ``deadline`` decides.
-    :param max_waiting: how many calls may wait for a broker that takes no messages; one more fails.
-    :param max_unheard: bytes that may wait at the broker for a process's own subscription; beyond,
+    :param clock_skew: how far clocks may differ; beyond that, a message's ``deadline`` decides.
+    :param max_waiting: how many calls may wait for a broker that accepts no messages; further ones
+        fail.
+    :param max_unheard: bytes that may wait at the broker for a private subscription; beyond that,
         the oldest events or granules are dropped.
     :param trace: publish a copy of each message to the exchange point ``trace``, for observers.
     """
@@ -144,7 +145,7 @@ class MessagingSettings(_Section, frozen=True):
 class ProcessSettings(_Section, frozen=True):
     """Every process.
 
-    :param mailbox: how many messages wait for a process; beyond, requests are answered 503.
+    :param mailbox: how many messages may wait for a process; further requests are answered 503.
     """
 
     mailbox: Count = 10_000
@@ -153,8 +154,8 @@ class ProcessSettings(_Section, frozen=True):
 class ServiceSettings(_Section, frozen=True):
     """Every service; ``services.<name>`` overrides it for one.
 
-    :param concurrency: how many messages are handled at a time, where the class says nothing else.
-    :param prefetch: how many the broker hands over ahead; null: as many as the mailbox holds.
+    :param concurrency: how many messages are handled at a time, unless the class sets it.
+    :param prefetch: how many messages are delivered ahead; null: as many as the mailbox holds.
     :param queue: ``classic``, or ``quorum`` (replicated, on a cluster of brokers).
     :param delivery: ``at-most-once`` (taken off the queue before it is handled: may be lost, never
         repeated), ``at-least-once`` (after: never lost, may be repeated), ``effectively-once`` (the
@@ -193,11 +194,12 @@ class ServiceOverride(_Section, frozen=True):
 class AgentSettings(_Section, frozen=True):
     """The container's agent, and who may command it.
 
-    :param key: of the system, 64 hexadecimal digits; null: it is in a file.
-    :param key_file: the file that holds it, for this user alone (mode 0600), made by the first
-        container that starts; null: ``ion/<sysname>.key`` in the user's data folder.
-    :param own_key_file: a private key (Ed25519, PEM) of this one alone, to sign with in its place.
-    :param trusted_keys: the folder of public keys, ``NAME.pub``, of all who may sign with such.
+    :param key: key of the system, 64 hexadecimal digits; null: it is in a file.
+    :param key_file: file with the key of the system, readable by this user alone (mode 0600),
+        created by the first container that starts; null: ``ion/<sysname>.key`` in the user's data
+        folder.
+    :param own_key_file: private key (Ed25519, PEM) of this machine, to sign with instead.
+    :param trusted_keys: folder with the public keys, ``NAME.pub``, of all trusted machines.
     """
 
     key: HexKey | None = None
@@ -211,17 +213,17 @@ class IdentitySettings(_Section, frozen=True):
 
     :param verify: ``off`` (tokens only travel), ``hint`` (one that comes is checked; without one,
         ``user-id`` is taken as it is), ``present`` (without one nobody is known), ``required``.
-    :param revocations: until those before a start are known, take tokens (``ask``), or none
-        but the system's (``require``).
-    :param audience: that tokens must be made for; null: the sysname.
-    :param keys: public keys (Ed25519, base64url) of further issuers whose tokens are good here.
-    :param keys_file: a JSON Web Key Set of such keys, which nobody but its owner can write.
-    :param leeway: how far the clocks of who makes a token and who checks it may differ.
-    :param max_life: of a token; one that was made for longer is refused.
-    :param cache: how many checked tokens are known, so that they are not checked each time.
-    :param token: that its own calls carry; ``system``: one that it makes with the key of the
-        system; ``none``; null: ``system`` where ``verify`` is ``present`` or ``required``.
-    :param token_file: the file that holds it, read again when it has changed.
+    :param revocations: until earlier revocations are known after a start: accept tokens (``ask``),
+        or only the system's (``require``).
+    :param audience: audience that tokens must have; null: the sysname.
+    :param keys: public keys (Ed25519, base64url) of further issuers of tokens.
+    :param keys_file: a JSON Web Key Set with such keys, which only its owner can write.
+    :param leeway: how far the clocks of issuer and container may differ.
+    :param max_life: longest life of a token; one made for longer is refused.
+    :param cache: how many checked tokens are remembered, to save checks.
+    :param token: token of the container's own calls; ``system``: one that it makes with the key of
+        the system; ``none``; null: ``system`` if ``verify`` is ``present`` or ``required``.
+    :param token_file: file with that token, read again when it changes.
     """
 
     verify: Literal["off", "hint", "present", "required"] = "hint"
@@ -239,11 +241,12 @@ class IdentitySettings(_Section, frozen=True):
 class PolicySettings(_Section, frozen=True):
     """Who may do what: rules, by which each message that arrives is decided.
 
-    :param file: of the rules; it is read again when it has changed. Null: there is none.
-    :param service: whether the rules of the service ``policy`` take its place, once they are there.
-    :param default: what becomes of a message that no rule decides: ``allow`` or ``deny``.
+    :param file: file with the rules, read again when it changes; null: none.
+    :param service: whether the rules of the service ``policy`` replace those of the file, once
+        received.
+    :param default: what happens to a message that no rule decides: ``allow`` or ``deny``.
     :param owners: the service to ask who owns a resource (``find``, ``read_many``); null: none.
-    :param reload_every: between two looks at the file, and at the service.
+    :param reload_every: interval of checks of the file, and of the service.
     """
 
     file: str | None = None
@@ -261,11 +264,11 @@ class PolicySettings(_Section, frozen=True):
 class SystemSettings(_Section, frozen=True):
     """The containers of a system, and what they make of one another.
 
-    :param heartbeat: between two signs of life of a container; longer among more than 50 of them.
-    :param suspect_after: of silence, after which the others look whether its queue is there.
-    :param lost_after: of silence, after which it is lost, whatever the broker says.
-    :param grace: after which a failover app is started elsewhere when its container vanished; one
-        that cannot prove for nearly as long that it still holds the app stops it.
+    :param heartbeat: interval of a container's heartbeats; longer with more than 50 containers.
+    :param suspect_after: silence after which the others check whether its queue still exists.
+    :param lost_after: silence after which a container is lost, whatever the broker says.
+    :param grace: time after which a failover app of a vanished container is started elsewhere; a
+        container that cannot prove for nearly as long that it still holds the app stops it.
     """
 
     heartbeat: Seconds = 1.0
@@ -279,8 +282,8 @@ class EventsSettings(_Section, frozen=True):
 
     :param lifecycle: ``services`` (containers, apps and services), ``all`` (all processes, too),
         or ``off``.
-    :param logs: what of its log it tells as events, too: ``warning`` (and above), ``error`` (and
-        above), or ``off``.
+    :param logs: which log lines are published as events, too: ``warning`` (and above), ``error``
+        (and above), or ``off``.
     """
 
     lifecycle: Literal["off", "services", "all"] = "services"
@@ -290,15 +293,15 @@ class EventsSettings(_Section, frozen=True):
 class HealthSettings(_Section, frozen=True):
     """What a healthy container is, and where it tells whether it is.
 
-    :param listen: where that is served by HTTP, ``HOST:PORT`` (port 0: any free one); null:
+    :param listen: where health is served by HTTP, ``HOST:PORT`` (port 0: any free one); null:
         nowhere.
-    :param blocked_after: that the event loop has not turned, after which it is held up, and what
-        holds it is told.
-    :param slow_op: that an op has run, or a conversation been silent, after which it is reported
-        with its stack; null: never.
-    :param max_wait: that the oldest message of a mailbox may have waited; null: for ever.
-    :param max_confirm: that the broker may take to confirm a message.
-    :param look_every: between two looks at the broker, at the least.
+    :param blocked_after: how long the event loop may be blocked before this is reported, with the
+        blocking stack.
+    :param slow_op: how long an op may run, or a conversation be silent, before it is reported with
+        its stack; null: never.
+    :param max_wait: how long the oldest message may wait in a mailbox; null: for ever.
+    :param max_confirm: how long the broker may take to confirm a message.
+    :param look_every: least interval of checks of the broker.
     """
 
     listen: str | None = None
@@ -312,14 +315,16 @@ class HealthSettings(_Section, frozen=True):
 class StoreSettings(_Section, frozen=True):
     """Where data is kept, and how far back it is known what was handled.
 
-    :param url: of the store; null: an SQLite file of the system's name in the user's data folder.
-    :param timeout: for one call of the store.
-    :param remember: for which a handled message is known, so that a repeat of it is not done again.
-    :param max_remembered: how many handled messages are known; beyond, the oldest are forgotten.
-    :param max_unsent: how many messages of units of work may wait for the broker; beyond, a unit
-        that sends one fails.
-    :param lease: for which a container that says nothing still has its unsent messages for itself;
-        then another one sends them.
+    :param url: URL of the store; null: an SQLite file with the system's name in the user's data
+        folder.
+    :param timeout: time for one call of the store.
+    :param remember: how long a handled message is remembered, so that a repeat is not handled
+        again.
+    :param max_remembered: how many handled messages are remembered; then the oldest are forgotten.
+    :param max_unsent: how many messages of units of work may wait for the broker; beyond that, a
+        unit that sends one fails.
+    :param lease: how long a silent container keeps its unsent messages; then another one sends
+        them.
     """
 
     url: str | None = None
@@ -333,9 +338,9 @@ class StoreSettings(_Section, frozen=True):
 class LoggingSettings(_Section, frozen=True):
     """What is logged, on standard error.
 
-    :param level: of all loggers.
-    :param format: ``text`` or ``json`` (one object a line).
-    :param levels: of single loggers, by name.
+    :param level: level of all loggers.
+    :param format: ``text`` or ``json`` (one object per line).
+    :param levels: levels of single loggers, by name.
     """
 
     level: Level = "INFO"
