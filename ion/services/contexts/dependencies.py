@@ -7,11 +7,11 @@ from graphlib import CycleError, TopologicalSorter
 
 import msgspec
 
+from ion.messaging.codec import encode
 from ion.services.contexts.codes import BAD_ORDER, ItemError
 from ion.services.contexts.model import MAX_ITEMS, Item
 
 PORTION = 512 * 1024  # bytes of items in one message
-_encode = msgspec.msgpack.Encoder().encode
 
 
 def named_by(item: Item) -> set[str]:
@@ -70,8 +70,10 @@ def portioned(items: Sequence[Item]) -> list[list[tuple[int, Item]]]:
     """Return items with their numbers in portions that a message can hold, in their order.
 
     Who depends on another item of the list does not say so any more, where there are several.
+
+    :raises CodecError: no message can hold one of them.
     """
-    sizes = [len(_encode(item)) for item in items]
+    sizes = [len(encode(item)[0]) for item in items]
     if sum(sizes) <= PORTION:
         return [list(enumerate(items))]
     names = {name for item in items for name in named_by(item)}

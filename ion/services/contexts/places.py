@@ -71,6 +71,7 @@ class Places:
             await self._sign(place, ref)
 
         task = asyncio.ensure_future(self.contents.put(place, pieces, note))
+        task.add_done_callback(_seen)
         try:
             return await self._followed(task, place, look)
         except BaseException:
@@ -170,3 +171,9 @@ async def _all(store: Store, prefix: str) -> AsyncIterator[Entry]:
         after = page.cursor
         if after is None:
             return
+
+
+def _seen(task: asyncio.Future[str]) -> None:
+    """Take note of how a content ended: who has cancelled it does not ask."""
+    if not task.cancelled():
+        task.exception()

@@ -14,6 +14,7 @@ from ion import Container
 from ion.base.errors import (
     BadRequest,
     Cancelled,
+    CodecError,
     Conflict,
     Damaged,
     InvalidRequest,
@@ -213,6 +214,14 @@ async def test_patterns_that_are_none_or_would_never_end(
     async with asyncio.timeout(20):
         assert await contexts.query("(a|a?)+(a*)*$b", ".*") == []
         assert len(await contexts.query("(a|a?)+(a*)*", ".*")) == 1
+
+
+async def test_what_no_message_can_hold_is_an_error_as_of_any_call(
+    contexts: ContextsClient,
+) -> None:
+    for data in (2**64, "\ud800"):
+        with pytest.raises(CodecError, match="cannot be written"):
+            await contexts.bundle([Item("string::a", "iowarp::a", src_data=data)])
 
 
 async def test_progress_cancel_and_events(contexts: ContextsClient, tmp_path: Path) -> None:

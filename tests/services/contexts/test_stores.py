@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import tracemalloc
 import uuid
@@ -229,3 +230,26 @@ async def test_what_was_entered_stays_though_the_store_did_not_say_so(tmp_path: 
 async def test_a_config_that_is_wrong(config: dict[str, Any], fault: str) -> None:
     with pytest.raises(ConfigurationError, match=fault):
         Roots(settings_of(config).roots)
+
+
+async def test_what_is_given_up_as_a_blob_is_given_up_quietly(tmp_path: Path) -> None:
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, said: told.append(said))
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield bytes(MIB)
+        raise KeyError("b")
+
+    async with running("memory://", tmp_path) as contexts:
+        with pytest.raises(KeyError):
+            await contexts.put_blob("a", "b", broken())
+        (tmp_path / "large").write_bytes(bytes(64 * MIB))
+        begun = asyncio.Event()
+        items = [Item(f"file::{tmp_path}/large", "iowarp::large")]
+        task = asyncio.create_task(contexts.bundle(items, progress=lambda _: begun.set()))
+        await begun.wait()
+        task.cancel()
+        await asyncio.wait({task})
+        assert await contexts.list_tags() == []
+    gc.collect()
+    assert not told
