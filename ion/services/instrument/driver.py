@@ -108,6 +108,7 @@ class Driver(Process):
         To be cut off where it says so before.
         """
         log.debug("%r: the connection is lost: %s", self, reason)
+        self.settle()
         await self.flush()
         while not await self._tell("lost", {"reason": reason}):
             await clock.sleep(AGAIN)
@@ -116,6 +117,12 @@ class Driver(Process):
         """Take a sample of the device; it is dropped unless samples are asked for."""
         if self.is_streaming:
             self.batches.add(values, clock.monotonic())
+
+    def settle(self) -> None:
+        """Take the sample that more may be said of, as it is; by default there is none such.
+
+        It is asked for when samples end: the device is gone, or is heard no more.
+        """
 
     async def flush(self, *, only_due: bool = False) -> None:
         """Send what there is to the agent, or what is due; wait until it has taken it.
@@ -159,12 +166,14 @@ class Driver(Process):
         """Begin or end to send samples; at the end, those that are there are sent."""
         self._only_agent()
         if not on:
+            self.settle()
             await self.flush()
         self.is_streaming = on
 
     async def op_rest(self) -> list[Batch]:
         """End to send samples, and return those that are there instead."""
         self._only_agent()
+        self.settle()
         self.is_streaming = False
         batches: list[Batch] = []
         while len(batches) < MOST_AT_ONCE and (batch := self.batches.take()) is not None:

@@ -7,6 +7,7 @@ import contextlib
 import math
 import struct
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from ion.services.instrument import machine
 from ion.services.instrument.batching import MOST, Batcher
 from ion.services.instrument.machine import AGENT, STATES, way
 from ion.services.instrument.model import NoSession, SessionHeld, Wrong, WrongState
-from ion.services.instrument.nmea.driver import NmeaDriver
+from ion.services.instrument.nmea.driver import SETTLED, NmeaDriver
 from ion.services.instrument.nmea.framing import MAX_LINE, LineFramer
 from ion.services.instrument.nmea.sentences import BadSentence, Epochs, Parser, sentence
 from ion.services.instrument.session import Held, Sessions, Waiter
@@ -251,3 +252,27 @@ def test_spells_come_and_go() -> None:
     assert faults.next_change(10) is None
     with pytest.raises(UnknownFault, match="known: garbage, half_lines"):
         faults.plan([Spell("rust")], 0)  # type: ignore[arg-type]
+
+
+async def test_a_fix_of_one_sentence_does_not_wait_for_the_next() -> None:
+    driver = NmeaDriver("agent", {"port": 1})
+    await driver.on_init()
+    driver.is_streaming = True
+    told: list[tuple[str, Any]] = []
+
+    async def tell(op: str, content: dict[str, Any]) -> bool:
+        told.append((op, content))
+        return True
+
+    driver._tell = tell  # type: ignore[method-assign]
+    assert driver._take(Track().at(NOW.timestamp()).gga().strip())
+    await driver._rest()
+    assert driver._last is None  # more may be said of it yet
+    driver._said -= 2 * SETTLED
+    await driver._rest()
+    assert driver._last is not None
+    await driver._rest()
+    assert driver._take(Track().at(NOW.timestamp() + 1).gga().strip())
+    await driver.lose("it was unplugged")
+    assert [op for op, _ in told] == ["samples", "lost"]
+    assert told[0][1]["batch"].count == 2

@@ -42,6 +42,7 @@ CHECKSUMS = (REQUIRED, OPTIONAL) = ("required", "optional")
 PROPRIETARY = b"$PION,"
 MAX_TEXT = 60
 MOSTLY = 2  # times as many as others
+SETTLED = 1.0  # seconds after which a fix has no more sentences
 FIXES = 3.0  # that may fail to come before the device counts as gone
 
 
@@ -83,6 +84,7 @@ class NmeaDriver(Driver):
         self._parser = Parser(needs_checksum=checksum == REQUIRED)
         self._bad, self._unchecked = 0, 0  # lines since the last good one
         self._epochs = Epochs()
+        self._said = -math.inf  # when the last good sentence came
         self._asking = asyncio.Lock()
         self._answers = ReplyCorrelator()
         self._answer: asyncio.Future[list[str]] | None = None
@@ -166,7 +168,15 @@ class NmeaDriver(Driver):
         return f" ({bad} bad lines)" if bad else ""
 
     async def _rest(self) -> None:
+        if clock.monotonic() - self._said > SETTLED:
+            self.settle()
         await self.flush(only_due=True)
+
+    def settle(self) -> None:
+        """Take the last fix, where the receiver tells of it in one sentence only."""
+        sample = self._epochs.end()
+        if sample is not None:
+            self._keep(sample)
 
     # what the device says
 
@@ -185,12 +195,16 @@ class NmeaDriver(Driver):
             return False
         self._counts["sentences"] += 1
         self._bad = self._unchecked = 0
+        self._said = clock.monotonic()
         if PROPRIETARY in line:
             self._heed(line)
         if sample is not None:
-            self._last = sample
-            self.sample(sample)
+            self._keep(sample)
         return True
+
+    def _keep(self, sample: dict[str, float]) -> None:
+        self._last = sample
+        self.sample(sample)
 
     def _heed(self, line: bytes) -> None:
         """Take an answer, where one is waited for."""

@@ -107,6 +107,13 @@ class Epochs:
         self._kinds.add(kind)
         return before or self._complete()
 
+    def end(self) -> Sample | None:
+        """Return what is known of the moment that was told of last, unless that is out."""
+        if self._is_out or self._moment is None:
+            return None
+        self._is_out = True
+        return _whole(self._sample)
+
     def _next(self, moment: time) -> Sample | None:
         """Begin with another moment; return what is known of the last one, if it is not out."""
         last = None if self._is_out or self._moment is None else _whole(self._sample)
