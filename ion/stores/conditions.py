@@ -11,6 +11,7 @@ from ion.base.errors import InvalidRequest
 from ion.stores.query import Predicate
 
 Where = Predicate | Mapping[str, Any]
+_OPS = ("EQ", "NE", "LT", "LE", "GT", "GE")
 _EXAMPLES = (
     '{"kind": "ctd", "depth": {"GT": 100}}, or a tree as '
     '{"is": "compare", "name": "depth", "op": "GT", "value": 100}'
@@ -52,11 +53,19 @@ def _terms(name: Any, value: Any) -> Iterator[dict[str, Any]]:
         yield {"is": "absent", "name": name}
     elif isinstance(value, list | tuple):
         yield {"is": "in", "name": name, "values": value}
-    elif isinstance(value, Mapping) and value:
-        for op, compared in value.items():
-            if op == "PREFIX":
-                yield {"is": "prefix", "name": name, "text": compared}
-            else:
-                yield {"is": "compare", "name": name, "op": op, "value": compared}
+    elif isinstance(value, Mapping):
+        yield from [_comparison(name, *each) for each in (value or {None: None}).items()]
     else:
         yield {"is": "compare", "name": name, "op": "EQ", "value": value}
+
+
+def _comparison(name: Any, op: Any, value: Any) -> dict[str, Any]:
+    if op == "PREFIX":
+        return {"is": "prefix", "name": name, "text": value}
+    if op in _OPS:
+        return {"is": "compare", "name": name, "op": op, "value": value}
+    message = (
+        f"{name!r:.80} is compared by {', '.join(_OPS)} or PREFIX, not by {op!r:.80}; where is a "
+        f"map as {_EXAMPLES}"
+    )
+    raise InvalidRequest(message)
