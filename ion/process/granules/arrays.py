@@ -18,6 +18,7 @@ except ImportError:
     raise ConfigurationError(_message) from None
 
 _KINDS = "biufcSUmM"
+_WIDEST = {"f": 8, "c": 16}  # what is wider is another one on each kind of machine
 ANY = (None,)  # one dimension of any length
 Piece = tuple[str, str, tuple[int, ...], Any, int]
 
@@ -88,6 +89,8 @@ def _piece(name: str, value: Any, field: Field | None) -> Piece:
 def _written(dtype: Any, code: str) -> str:
     """Return an array's type as it is written; "": it cannot be, or is not that of its field."""
     if dtype.kind not in _KINDS or not dtype.itemsize or not WIRE.match(dtype.str):
+        return ""
+    if dtype.itemsize > _WIDEST.get(dtype.kind, dtype.itemsize):
         return ""
     return str(dtype.str) if not code or _is_type(dtype, code) else ""
 

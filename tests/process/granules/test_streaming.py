@@ -154,6 +154,8 @@ AXES = StreamDefinition("scan", {"image": Field("f4", (None, None)), "axis": Fie
         ({"a": np.zeros((2, 9)), "b": 3.5, "c": [True]}, None, "'c'"),
         ({**ctd(3), "temp": [1.0]}, CTD, "'temp'"),
         ({"a": np.zeros((2, 9)), "b": 3.5, "c": [True, False]}, None, ""),
+        ({"wide": np.zeros(2, np.longdouble)}, None, "'wide': an array of float128 cannot"),
+        ({"wide": np.zeros(2, np.clongdouble)}, None, "'wide'"),
         ({"image": np.zeros((7, 2), "f4"), "axis": np.zeros(4, "f4")}, AXES, ""),
         ({"a": [1], "b": [1, 2]}, StreamDefinition("r", {"a": "i8", "b": "i8"}, ragged=True), ""),
     ],
