@@ -171,6 +171,12 @@ async def test_what_cannot_be(
     assert not (await client.scan()).items
 
 
+async def test_a_key_that_is_no_text_is_told_at_once(client: AttributeStoreClient) -> None:
+    for call in (client.get(5), client.put(b"k", b""), client.remove(None)):  # type: ignore[arg-type]
+        with pytest.raises(InvalidRequest, match="a key is text"):
+            await call
+
+
 async def test_a_value_over_what_a_message_holds(client: AttributeStoreClient) -> None:
     with pytest.raises(ContentTooLarge):
         await client.put("k", b"x" * 1_100_000)

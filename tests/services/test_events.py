@@ -160,6 +160,7 @@ async def test_pages_follow_one_another_also_while_events_come(here):
     "wanted",
     [
         {"origin": "*.1"},
+        {"type": "Weather.Storm"},
         {"limit": 0},
         {"cursor": "nonsense"},
         {"origin": "a\0"},

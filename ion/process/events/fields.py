@@ -36,7 +36,7 @@ def checked_content(event: Event) -> dict[str, Any]:
     if is_plain(cls):
         try:
             msgspec.convert(content, cls)
-        except (msgspec.ValidationError, TypeError):
+        except (msgspec.ValidationError, TypeError, UnicodeEncodeError):
             pass  # it may be one by the time it has travelled: a number of numpy, say
         else:
             return content

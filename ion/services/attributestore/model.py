@@ -97,10 +97,13 @@ def prefix_of(given: Any) -> str:
 
 
 def travelling(key: str) -> str | bytes:
-    """Return a key as it travels."""
+    """Return a key as it travels.
+
+    :raises InvalidRequest: it is none.
+    """
     try:
         key.encode()
-    except UnicodeEncodeError:
+    except (AttributeError, UnicodeEncodeError):
         return key_bytes(key)
     return key
 

@@ -74,6 +74,7 @@ class Arrived(msgspec.Struct, frozen=True):
     """An event that is to be kept.
 
     :ivar index: its attributes, but for the offset.
+    :ivar whose: as of :class:`Filed`.
     """
 
     id: str
@@ -81,9 +82,10 @@ class Arrived(msgspec.Struct, frozen=True):
     content: dict[str, Any]
     index: dict[str, Any]
     size: int
+    whose: str = ""
 
 
-def arrived(content: Any, message_id: str, timestamp: float) -> Arrived:
+def arrived(content: Any, message_id: str, timestamp: float, whose: str = "") -> Arrived:
     """Return a message as an event that is to be kept.
 
     What is not known of its type is no matter here: all of it is kept as it came. Who says nowhere
@@ -122,7 +124,7 @@ def arrived(content: Any, message_id: str, timestamp: float) -> Arrived:
     except CodecError as error:  # what came as JSON may have numbers that msgpack has not
         message = f"event {event.id!r} cannot be kept: {error.message}"
         raise BadRequest(message) from None
-    return Arrived(event.id, path, content, index, size)
+    return Arrived(event.id, path, content, index, size, whose)
 
 
 def key_of(offset: int) -> str:
@@ -137,8 +139,8 @@ def offset_of(key: str) -> int:
 
 def filed(entry: Entry) -> Filed:
     """Return an event as it is kept."""
-    stored, content = codec.decode(entry.value)
-    return Filed(offset_of(entry.key), stored, content)
+    stored, content, *whose = codec.decode(entry.value)  # what is kept for long says nothing of it
+    return Filed(offset_of(entry.key), stored, content, *whose)
 
 
 def query_of(
@@ -214,8 +216,12 @@ def type_is(name: str, known: Collection[str]) -> Predicate | None:
 
     :param name: of the type, or its path.
     :param known: the paths of all events that were ever kept.
+    :raises InvalidRequest: it is neither.
     """
     roots = [name]
+    if "." in name and not name.startswith(f"{ROOT}."):
+        message = f"{name!r:.300} is no type of events: give its name, or its path from {ROOT!r} on"
+        raise InvalidRequest(message)
     if "." not in name:  # a name: of a type, wherever it stands
         roots = sorted({_up_to(name, path) for path in known if name in path.split(".")})
     terms = tuple(A("path").begins_with(f"{root}.") for root in roots)

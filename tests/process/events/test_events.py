@@ -10,7 +10,7 @@ import msgspec
 import numpy
 import pytest
 
-from ion import BadRequest, Container, DeadlineExceeded, Service, connect
+from ion import BadRequest, CodecError, Container, DeadlineExceeded, Service, connect
 from ion.messaging import codec
 from ion.messaging.envelope import Envelope
 from ion.process.events import Event
@@ -115,8 +115,9 @@ def test_no_two_texts_are_the_same_word():
         (Event(origin="a\0"), BadRequest),
         (Event(origin="\ud800"), BadRequest),
         (Event(origin="a", sub_type=5), BadRequest),
+        (Event(origin="a", created="\ud800"), CodecError),
     ],
-    ids=str,
+    ids=ascii,
 )
 async def test_what_cannot_be_told_is_refused(event, error):
     async with Container("memory://") as container:
