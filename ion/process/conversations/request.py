@@ -24,8 +24,9 @@ class RequestConversation:
             print(step)
         result = await conversation          # or raises, as rpc_send does
 
-    It is sent at once; awaiting is optional, but only an awaited one tells its outcome. Progress
-    is kept up to 1,000 messages, then the oldest is dropped.
+    It is sent at once; awaiting is optional, but only an awaited one tells its outcome. A task that
+    is cancelled while it awaits or iterates it cancels it, too. Progress is kept up to 1,000
+    messages, then the oldest is dropped.
 
     :param timeout: seconds for the whole of it.
     :param agree_within: seconds until it is agreed to, refused or answered.
@@ -128,15 +129,31 @@ class RequestConversation:
         return Cancelled(f"request {self.id} was cancelled" if self.id else "it was never sent")
 
     async def __aiter__(self) -> AsyncIterator[Any]:
-        """Iterate the content of the progress messages until the request is over."""
-        await self._begun.wait()
-        call = self._call
-        while call is not None:
-            while call.progress:
-                yield content_of(self._endpoint, call.progress.popleft())
-            if call.final or call.future.done():
-                return
-            await call.changed()
+        """Iterate the content of the progress messages until the request is over.
+
+        A task that is cancelled within gives the request up, as one that awaits it does.
+        """
+        reader = asyncio.current_task()
+        assert reader is not None
+        reader.add_done_callback(self._left_by)  # it may be cancelled in the body of its loop
+        try:
+            await self._begun.wait()
+            call = self._call
+            while call is not None:
+                while call.progress:
+                    yield content_of(self._endpoint, call.progress.popleft())
+                if call.final or call.future.done():
+                    return
+                await call.changed()
+        except asyncio.CancelledError:  # or it goes on, as after a limit of time
+            self._task.cancel()
+            raise
+        finally:
+            reader.remove_done_callback(self._left_by)
+
+    def _left_by(self, reader: asyncio.Task[Any]) -> None:
+        if reader.cancelled():
+            self._task.cancel()
 
     def cancel(self) -> None:
         """Give it up: the other side is told, and its handler cancelled."""

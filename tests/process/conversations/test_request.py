@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from ion import (
     Service,
     ServiceNotFound,
 )
+from ion.process.conversations.request import RequestConversation
 
 
 class Archive(Service, name="archive"):
@@ -138,6 +141,55 @@ async def test_cancel_reaches_the_handler(container: Container, archive: Archive
         await waiter
     await asyncio.wait_for(archive.cancelled.wait(), 5)
     assert not container.endpoint.conversations.open
+
+
+async def _reads_on(steps: RequestConversation) -> None:
+    async for _ in steps:
+        pass
+
+
+async def _works_with_each(steps: RequestConversation) -> None:
+    async for _ in steps:
+        await asyncio.sleep(30)
+
+
+async def _has_a_limit(steps: RequestConversation) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await _reads_on(steps)
+    await asyncio.sleep(30)
+
+
+@pytest.mark.parametrize("reader", [_reads_on, _works_with_each, _has_a_limit])
+async def test_a_reader_that_is_cancelled_gives_it_up(
+    container: Container, archive: Archive, reader: Callable[..., Any]
+) -> None:
+    conversation = container.request("archive", "then_wait", {"n": 1})
+    reading = asyncio.create_task(reader(conversation))
+    await asyncio.wait_for(archive.started.wait(), 5)
+    if reader is not _has_a_limit:
+        reading.cancel()
+    await asyncio.wait_for(archive.cancelled.wait(), 5)
+    with pytest.raises(Cancelled):
+        await conversation
+    assert not container.endpoint.conversations.open
+    reading.cancel()
+
+
+async def test_a_reader_that_leaves_its_loop_leaves_it_going(
+    container: Container, archive: Archive
+) -> None:
+    async def first(steps: RequestConversation) -> list[Any]:
+        found = []
+        async for step in steps:
+            found.append(step)
+            break
+        return found
+
+    conversation = container.request("archive", "steps", {"n": 3})
+    assert await asyncio.create_task(first(conversation)) == [{"step": 0}]
+    assert [step async for step in conversation] == [{"step": 1}, {"step": 2}]
+    assert await conversation == 3
 
 
 async def test_its_deadline(container: Container, archive: Archive) -> None:
