@@ -22,7 +22,6 @@ from ion import (
     NotFound,
     Process,
     ReceivedError,
-    ServiceClient,
     ServiceNotFound,
     StartError,
     Unavailable,
@@ -296,7 +295,7 @@ async def test_what_a_replay_by_name_fails_at_is_tried_again_then_a_dead_letter(
 
 @pytest.mark.parametrize("killed", [1, 3])
 async def test_a_granule_that_kills_who_hears_it_is_given_up(
-    bus: tuple[str, dict[str, object]], killed: int
+    bus: tuple[str, dict[str, object]], killed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, config = bus
     config = {**config, "service.attempts": 3, "service.retry_delays": [0.01]}
@@ -310,6 +309,7 @@ async def test_a_granule_that_kills_who_hears_it_is_given_up(
             await places.claim("ctd", "picky", f"p{n}", 0.0)
             if not n:
                 await places.keep("ctd", "picky", "p0", 1, 0.0, ends=False)
+        monkeypatch.setattr("ion.process.granules.consumer_lease.LEASE", 0.2)
         picky = await spawn(container, Picky)
         await picky.listen(name="picky", after=0)
         await until(lambda: picky.heard and picky.heard[-1][0] == 4)
@@ -526,10 +526,22 @@ async def test_what_makes_no_sense(container: Container) -> None:
     for place in ({"after": -1}, {"after": "1"}, {"since": float("nan")}, {"since": "now"}):
         with pytest.raises(InvalidRequest):
             await (await spawn(container, Listener)).listen("ctd", **place)
-    plain = ServiceClient("streams", container)
-    with pytest.raises(ReceivedError) as bad:
-        await plain.register(stream="y", definition={"name": "y", "fields": {"x": {"dtype": "O"}}})
-    assert bad.value.code == 400
+    for field in ({"dtype": "O"}, "O", 5, {"type": "f8"}, {"dtype": "f8", "shape": "x"}):
+        with pytest.raises(ReceivedError, match=r"field 'x': .*; write its type, as \"f8\"") as bad:
+            await streams._call("register", {"stream": "y", "definition": xy(field)})
+        assert bad.value.code == 400
+
+
+def xy(field: Any) -> dict[str, Any]:
+    return {"name": "xy", "fields": {"x": field}}
+
+
+async def test_the_type_of_a_field_is_enough(container: Container) -> None:
+    streams = await started(container)
+    for field in ("float64", "f8", {"dtype": "f8"}):
+        await streams._call("register", {"stream": "xy", "definition": xy(field)})
+    known = (await streams.describe("xy")).stream
+    assert known.definitions == (StreamDefinition("xy", {"x": Field("f8")}),)
 
 
 async def test_streams_of_the_configuration(container: Container) -> None:

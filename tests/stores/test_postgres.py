@@ -72,12 +72,28 @@ def test_what_a_url_says() -> None:
 @pytest.mark.parametrize(
     "query",
     ["pool=0", "pool=-1", "pool=many", "pool=100000", "schema=A", "schema=", "schema=a%22b",
-     "statement_cache_size=x", "nonsense", "pool"],
+     "statement_cache_size=x", "nonsense", "pool", "port=x", "port=0", "host=a:1,b:65536"],
 )  # fmt: skip
 def test_a_url_that_is_none(query: str) -> None:
     with pytest.raises(ConfigurationError, match=r"store URL.*postgresql://user") as raised:
         open_datastore(f"postgresql://me:topsecret@host/db?{query}")
     assert "topsecret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "is_one"),
+    [("db:x", False), ("db:0", False), ("a:1,b:x", False), ("a,,b", False), ("[::1]:x", False),
+     ("se:cret@db:5432", True), ("se@c:ret@db:5432", False), ("[::1]:5432,b", True), ("", True),
+     ("%2Ftmp:5433", True)],
+)  # fmt: skip
+def test_ports_are_told_before_anything_is_opened(hosts: str, is_one: bool) -> None:
+    url = f"postgresql://me{':' if 'se' in hosts else '@'}{hosts}/db"
+    if is_one:
+        assert open_datastore(url).url.startswith("postgresql://me")
+        return
+    with pytest.raises(ConfigurationError, match=r"store URL: a (port|host)") as raised:
+        open_datastore(url)
+    assert "ret@" not in str(raised.value)
 
 
 @pytest.mark.parametrize("query", ["sslmode=nope", "no_such_setting=1", "work_mem=nope"])

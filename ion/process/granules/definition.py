@@ -14,6 +14,7 @@ from ion.process.granules.names import checked_stream
 MAX_FIELDS = 1000
 MAX_DIMENSIONS = 32
 Shape = tuple[int | None, ...]
+_FORM = """write its type, as "f8", or a map, as {"dtype": "f8", "shape": [null, 3], "unit": "m"}"""
 
 
 class Field(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -54,7 +55,8 @@ class StreamDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
         StreamDefinition("ctd", {"time": "datetime64[ms]", "temp": Field("f4", unit="degC")})
 
     :ivar name: of the definition; several streams may have the same.
-    :ivar fields: name -> field, or only its type.
+    :ivar fields: name -> :class:`Field`; it may be given as a map of what that has, or only as its
+        type.
     :ivar description: for people.
     :ivar version: 1, 2, ...; see :meth:`breaks`.
     :ivar ragged: its fields may be of different lengths; else those whose length is not fixed have
@@ -62,7 +64,7 @@ class StreamDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     name: str
-    fields: Mapping[str, Field]
+    fields: Mapping[str, Any]
     description: str = ""
     version: int = 1
     ragged: bool = False
@@ -79,7 +81,7 @@ class StreamDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
         if self.version.__class__ is not int or self.version < 1:
             message = f"definition {self.name!r}: versions are 1, 2, ..., not {self.version!r}"
             raise InvalidRequest(message)
-        fields = {_name(name): _field(given) for name, given in self.fields.items()}
+        fields = {_name(name): _field(name, given) for name, given in self.fields.items()}
         msgspec.structs.force_setattr(self, "fields", fields)
 
     def breaks(self, older: StreamDefinition) -> list[str]:
@@ -107,5 +109,12 @@ def _name(name: Any) -> str:
     raise InvalidRequest(message)
 
 
-def _field(given: Any) -> Field:
-    return given if isinstance(given, Field) else Field(given)
+def _field(name: str, given: Any) -> Field:
+    if isinstance(given, Field):
+        return given
+    try:
+        return msgspec.convert(given, Field) if isinstance(given, Mapping) else Field(given)
+    except (msgspec.ValidationError, InvalidRequest) as error:
+        said = error.message if isinstance(error, InvalidRequest) else str(error)
+        message = f"field {name!r}: {said}; {_FORM}"
+        raise InvalidRequest(message) from None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+import re
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
@@ -15,6 +17,8 @@ POOL = 8
 STATEMENTS = 100
 _MAX_POOL = 1000
 _MAX_STATEMENTS = 10_000
+_MAX_PORT, _MOST_DIGITS = 65_535, 5
+_HOST = re.compile(r"(?:\[[^\]]*\]|[^:]*):?")  # in front of a port
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -62,6 +66,8 @@ def address_of(url: str) -> Address:
     except ValueError:
         why = "it is no URL"
         raise _wrong(why) from None
+    user, at, hosts = parts.netloc.partition("@")  # as the driver parts them
+    _check_ports(hosts if at else user, options)
     is_chosen = "schema" in options
     schema = options.pop("schema", SCHEMA)
     try:
@@ -74,6 +80,30 @@ def address_of(url: str) -> Address:
     dsn = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(options), ""))
     shown = _shown(mask_urls(urlunsplit(("postgresql", parts.netloc, parts.path, "", ""))), schema)
     return Address(dsn, shown, parts.path.strip("/"), schema, is_chosen, pool, statements)
+
+
+def _check_ports(hosts: str, options: Mapping[str, str]) -> None:
+    """Check what the driver would when it connects: hosts, and their ports.
+
+    :param hosts: ``host:port``, several with commas between.
+    :raises ConfigurationError: one has no name, or a port that is none.
+    """
+    given = filter(None, (hosts, options.get("host")))
+    each = [host for named in given for host in named.split(",")]
+    if not all(each):
+        why = "a host without a name"
+        raise _wrong(why)
+    ports = [_HOST.sub("", unquote(host), count=1) for host in each if not host.startswith("/")]
+    if "port" in options:
+        ports += options["port"].split(",")
+    if not all(_is_port(port) for port in ports if port):
+        why = "a port is a number from 1 to 65535 (in a password, : is %3A and @ is %40)"
+        raise _wrong(why)
+
+
+def _is_port(text: str) -> bool:
+    is_number = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+    return is_number and 1 <= int(text) <= _MAX_PORT
 
 
 def _shown(shown: str, schema: str) -> str:

@@ -254,8 +254,11 @@ def test_files_of_settings(here: Path) -> None:
     Path("a.yml").write_text("broker:\n  ulr: x\nmessaging: {rpc_timeout: -1}\n")
     Path("b.yml").write_text("messaging:\n  interceptors:\n    out:\n      - checked.nope:X\n")
     Path("c.yml").write_text("")
+    Path("e.yml").write_text("store:\n  url: postgresql://h:bad/\n")
     nope = "there is no module 'checked.nope': 'checked' has no module 'nope'"
-    assert said("a.yml", "b.yml", "c.yml", "d.yml") == [
+    *found, port = said("a.yml", "b.yml", "c.yml", "d.yml", "e.yml")
+    assert port.startswith("error: e.yml:2: store.url: the store URL: a port is a number")
+    assert found == [
         "error: a.yml:2: broker.ulr: unknown key (did you mean 'url'?)",
         "error: a.yml:3: messaging.rpc_timeout: must be a number > 0.0, not -1",
         f"error: b.yml:4: messaging.interceptors.out.0: {nope}",
