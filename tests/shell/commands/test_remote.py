@@ -57,6 +57,7 @@ def test_services_lists_ops_and_their_parameters(ask):
 
 def test_who_may_not_look_at_containers_may_still_call(module_ioncc, rabbitmq_server):
     url = rabbitmq_server.url(rabbitmq_server.new_vhost())
+    module_ioncc.app("noting")
     rules = 'type: policy\nrules: [{allow: ["hello.*", noting.any], to: anyone}]\n'
     (module_ioncc.folder / "closed.yml").write_text(rules)
     settings = {"identity.verify": "present", "policy.file": "closed.yml", "policy.default": "deny"}
