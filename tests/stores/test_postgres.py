@@ -6,11 +6,9 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
 from typing import Any
 
-import asyncpg
 import msgspec
 import pytest
 
@@ -31,31 +29,9 @@ from ion.stores.postgres.datastore import PostgresDatastore
 from ion.stores.query import A, Query, checked
 from ion.stores.store import ABSENT, Change, Put, Read, Remove
 from ion.testing.servers import PostgresServer
+from tests.stores.conftest import Open
 
 DEADLINE = 30.0
-Open = Callable[..., Awaitable[PostgresDatastore]]
-
-
-@pytest.fixture
-async def opened(postgres_url: str) -> AsyncIterator[Open]:
-    """Open datastores on this test's database."""
-    async with AsyncExitStack() as stack:
-
-        async def open_it(options: str = "", timeout: float = 20.0) -> PostgresDatastore:
-            datastore = PostgresDatastore(postgres_url + options, timeout=timeout)
-            await datastore.open()
-            stack.push_async_callback(datastore.close)
-            return datastore
-
-        yield open_it
-
-
-@pytest.fixture
-async def admin(postgres_url: str) -> AsyncIterator[Any]:
-    """Give a connection of somebody else."""
-    connection = await asyncpg.connect(postgres_url)
-    yield connection
-    connection.terminate()
 
 
 # URLs

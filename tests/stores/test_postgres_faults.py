@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-import asyncpg
 import pytest
 
 from ion.base.errors import Conflict, Damaged, IonError, Unavailable
@@ -17,33 +15,10 @@ from ion.stores.postgres.datastore import PostgresDatastore
 from ion.stores.query import A, Query
 from ion.stores.store import ABSENT, Change, Put, Read
 from ion.testing.servers import PostgresServer
+from tests.stores.conftest import Open
 
 pytestmark = pytest.mark.postgres
 DEADLINE = 30.0
-
-Open = Callable[..., Awaitable[PostgresDatastore]]
-
-
-@pytest.fixture
-async def opened(postgres_url: str) -> AsyncIterator[Open]:
-    """Open datastores on this test's database."""
-    async with AsyncExitStack() as stack:
-
-        async def open_it(options: str = "", timeout: float = 20.0) -> PostgresDatastore:
-            datastore = PostgresDatastore(postgres_url + options, timeout=timeout)
-            await datastore.open()
-            stack.push_async_callback(datastore.close)
-            return datastore
-
-        yield open_it
-
-
-@pytest.fixture
-async def admin(postgres_url: str) -> AsyncIterator[Any]:
-    """Give a connection of somebody else."""
-    connection = await asyncpg.connect(postgres_url)
-    yield connection
-    connection.terminate()
 
 
 async def until_it_works(call: Callable[[], Awaitable[Any]]) -> Any:

@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import asyncpg
 import pytest
 
 from ion.base.errors import Unavailable
@@ -31,14 +30,6 @@ CREATE FUNCTION deaf() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 END $$;
 CREATE TRIGGER deaf BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION deaf();
 """
-
-
-@pytest.fixture
-async def admin(postgres_url: str) -> AsyncIterator[Any]:
-    """Give a connection of somebody else."""
-    connection = await asyncpg.connect(postgres_url)
-    yield connection
-    connection.terminate()
 
 
 @pytest.fixture

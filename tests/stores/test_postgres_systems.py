@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-import asyncpg
 import pytest
 
 from ion import Container
@@ -17,33 +15,11 @@ from ion.base.errors import ConfigurationError, StartError
 from ion.stores.postgres import schema_lock
 from ion.stores.postgres.datastore import PostgresDatastore
 from ion.stores.postgres.schema import own_schema
+from tests.stores.conftest import Open
 
 pytestmark = pytest.mark.postgres
 DEADLINE = 30.0
-Open = Callable[..., Awaitable[PostgresDatastore]]
 MARK = "SELECT system FROM ion.ion_schema"
-
-
-@pytest.fixture
-async def opened(postgres_url: str) -> AsyncIterator[Open]:
-    """Open datastores of systems on this test's database."""
-    async with AsyncExitStack() as stack:
-
-        async def open_it(sysname: str = "", options: str = "") -> PostgresDatastore:
-            datastore = PostgresDatastore(postgres_url + options, timeout=20.0, sysname=sysname)
-            await datastore.open()
-            stack.push_async_callback(datastore.close)
-            return datastore
-
-        yield open_it
-
-
-@pytest.fixture
-async def admin(postgres_url: str) -> AsyncIterator[Any]:
-    """Give a connection of somebody else."""
-    connection = await asyncpg.connect(postgres_url)
-    yield connection
-    connection.terminate()
 
 
 async def until(is_so: Callable[[], Awaitable[Any]]) -> None:
@@ -59,20 +35,20 @@ async def test_two_systems_share_nothing(opened: Open, postgres_url: str) -> Non
     long = "B" + "b" * 90
     for round_ in range(2):
         for sysname in ("a", long, "ion"):
-            datastore = await opened(sysname)
+            datastore = await opened(sysname=sysname)
             store = await datastore.store("tasks")
             assert await store.get("of") == (sysname.encode() if round_ else None)
             await store.put("of", sysname.encode())
             await datastore.close()
     assert len(own_schema(long)) == 63
-    assert (await opened("a")).url.endswith(postgres_url.rpartition("/")[2])
-    assert (await opened("ion")).url.endswith("?schema=ion_ion")
+    assert (await opened(sysname="a")).url.endswith(postgres_url.rpartition("/")[2])
+    assert (await opened(sysname="ion")).url.endswith("?schema=ion_ion")
     assert await (await (await opened()).store("tasks")).get("of") == b"a"  # whoever says nothing
 
 
 async def test_systems_that_come_at_once_have_one_each(opened: Open) -> None:
     names = [f"s{number % 4}" for number in range(8)]
-    datastores = await asyncio.gather(*map(opened, names))
+    datastores = await asyncio.gather(*(opened(sysname=name) for name in names))
     urls = {name: datastore.url for name, datastore in zip(names, datastores, strict=True)}
     assert len({datastore.url for datastore in datastores}) == len(set(urls.values())) == 4
 
@@ -81,19 +57,19 @@ async def test_what_an_earlier_release_wrote_is_the_first_one_s(opened: Open, ad
     await (await (await opened()).store("a")).put("k", b"old")
     await admin.execute("ALTER TABLE ion.ion_schema DROP COLUMN system")
     await admin.execute("UPDATE ion.ion_schema SET version = 1")
-    assert await (await (await opened("lab")).store("a")).get("k") == b"old"
-    assert await (await (await opened("other")).store("a")).get("k") is None
+    assert await (await (await opened(sysname="lab")).store("a")).get("k") == b"old"
+    assert await (await (await opened(sysname="other")).store("a")).get("k") is None
     assert await admin.fetchval(MARK) == "lab"
 
 
 async def test_a_schema_of_another_system_is_refused(opened: Open, admin: Any) -> None:
-    await (await (await opened("a", "?schema=mine")).store("s")).put("k", b"v")
+    await (await (await opened("?schema=mine", sysname="a")).store("s")).put("k", b"v")
     with pytest.raises(ConfigurationError, match="schema 'mine' is of system 'a'") as refused:
-        await opened("b", "?schema=mine")
+        await opened("?schema=mine", sysname="b")
     await admin.execute(refused.value.message.rpartition("in the database: ")[2])
-    assert await (await (await opened("b", "?schema=mine")).store("s")).get("k") == b"v"
+    assert await (await (await opened("?schema=mine", sysname="b")).store("s")).get("k") == b"v"
     with pytest.raises(ConfigurationError, match="is of system 'b'"):
-        await opened("a", "?schema=mine")
+        await opened("?schema=mine", sysname="a")
 
 
 async def test_containers_have_that_of_their_system(postgres_url: str) -> None:
@@ -113,8 +89,8 @@ async def test_containers_of_another_bus_are_refused(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schema_lock, "PATIENCE", 0.2)
-    first, second, third = [await opened("a") for _ in range(3)]
-    other = await opened("b")
+    first, second, third = [await opened(sysname="a") for _ in range(3)]
+    other = await opened(sysname="b")
     await first.claim("rabbit@here//")
     await second.claim("rabbit@here//")
     await other.claim("rabbit@there//")  # it has a schema of its own
@@ -132,7 +108,7 @@ async def test_a_lock_that_was_lost_is_taken_again(
 ) -> None:
     monkeypatch.setattr(schema_lock, "PATIENCE", 0.2)
     holders = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2"
-    first, second = await opened("a"), await opened("a")
+    first, second = await opened(sysname="a"), await opened(sysname="a")
     await first.claim("memory 1 x")
     (lost,) = await admin.fetchrow(holders)
     await admin.execute(f"SELECT pg_terminate_backend({lost})")
