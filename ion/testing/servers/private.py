@@ -27,6 +27,7 @@ STOP_TIMEOUT = 30.0
 _PORTS = (20_000, 32_000)  # below the range that outgoing connections are given
 _LOOPBACK = "127.0.0.1"
 _POLL = 0.02
+_TRIES = 3  # to start for the first time
 _FROZEN = 2.0  # seconds that SIGSTOP may take
 _STILL = "TtZXx"  # states of a thread that does nothing (proc(5))
 _LOG_TAIL = 2_000
@@ -46,7 +47,8 @@ class PrivateServer:
     :cvar binary: the program that must be there.
     :cvar package: the system package that brings it.
     :ivar host: the address it listens on.
-    :ivar port: the port it listens on, the same after a restart.
+    :ivar port: the port it listens on, the same after a restart. Others may take it before the
+        first start: then it is another one afterwards.
     :ivar folder: its data and logs.
     """
 
@@ -55,7 +57,8 @@ class PrivateServer:
 
     def __init__(self) -> None:
         self.host = _LOOPBACK
-        self.port = free_port()
+        self._take_ports()
+        self._was_up = False
         self.folder = Path(tempfile.mkdtemp(prefix=f"ion-{self.binary}-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._helpers: list[subprocess.Popen[bytes]] = []
@@ -73,6 +76,10 @@ class PrivateServer:
     def _launch(self) -> subprocess.Popen[bytes]:
         """Start the program."""
         raise NotImplementedError
+
+    def _take_ports(self) -> None:
+        """Choose the ports, before the first start."""
+        self.port = free_port()
 
     def _is_up(self) -> bool:
         """Tell whether the started program serves already."""
@@ -104,16 +111,28 @@ class PrivateServer:
         """
         if self.running:
             return
+        tries = 1 if self._was_up else _TRIES
+        while not self._comes_up(timeout):
+            tries -= 1
+            is_late = self.running
+            self.kill()
+            if is_late or not tries:
+                why = f"was not up after {timeout:g} s" if is_late else "ended at once"
+                message = f"{self.binary} {why}: ...{self._log_tail()}"
+                raise StartError(message)
+            self._end_helpers()
+            self._take_ports()  # one that was free may be somebody else's by now
+        self._was_up = True
+
+    def _comes_up(self, timeout: float) -> bool:
         self._process = self._launch()
         self._tell_guard()
         deadline = time.monotonic() + timeout
         while not self._is_up():
             if not self.running or time.monotonic() > deadline:
-                why = "ended at once" if not self.running else f"was not up after {timeout:g} s"
-                self.kill()
-                message = f"{self.binary} {why}: ...{self._log_tail()}"
-                raise StartError(message)
+                return False
             time.sleep(_POLL)
+        return True
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> None:
         """Shut down as an operator would; kill where that takes over ``timeout`` seconds."""
@@ -150,15 +169,18 @@ class PrivateServer:
         """Kill, and remove the folder. May be called twice."""
         atexit.unregister(self.close)
         self.kill()
-        for helper in self._helpers:
-            signal_group(helper.pid, signal.SIGKILL)
-            helper.wait(STOP_TIMEOUT)
-        self._helpers.clear()
+        self._end_helpers()
         if self._guard.stdin is not None and not self._guard.stdin.closed:
             self._guard.stdin.write(b"\n")
             self._guard.stdin.close()
             self._guard.wait(STOP_TIMEOUT)
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end_helpers(self) -> None:
+        for helper in self._helpers:
+            signal_group(helper.pid, signal.SIGKILL)
+            helper.wait(STOP_TIMEOUT)
+        self._helpers.clear()
 
     def __enter__(self) -> PrivateServer:
         self.start()

@@ -64,11 +64,14 @@ class RabbitServer(PrivateServer):
         super().__init__()
         self.user = self.password = _USER
         self.node = f"ion-{secrets.token_hex(4)}@localhost"
-        self._epmd_port = free_port()
-        self._dist_port = free_port()
         self._vhosts: list[str] = []
         self._used: list[str] = []
         self._numbers = itertools.count(1)
+
+    def _take_ports(self) -> None:
+        super()._take_ports()
+        self._epmd_port = free_port()
+        self._dist_port = free_port()
 
     def url(self, vhost: str = "/") -> str:
         """Return the AMQP URL of a virtual host."""

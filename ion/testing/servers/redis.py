@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import subprocess
 
 from ion.base.errors import StartError
 from ion.testing.servers.private import PrivateServer, find_binary
 
 _DATABASES = 4096
+_INFO = 4096  # bytes of what it says of itself; its process id is among the first
 
 
 class RedisServer(PrivateServer):
@@ -41,3 +43,13 @@ class RedisServer(PrivateServer):
         command += ["--port", str(self.port), "--dir", str(self.folder), "--save", ""]
         command += ["--appendonly", "yes", "--databases", str(_DATABASES)]
         return self._popen(command)
+
+    def _is_up(self) -> bool:
+        """Tell whether it serves; who answers at its port may be another one's server."""
+        try:
+            with socket.create_connection((self.host, self.port), timeout=1.0) as asking:
+                asking.settimeout(1.0)
+                asking.sendall(b"INFO server\r\n")
+                return f"process_id:{self.pid}\r".encode() in asking.recv(_INFO)
+        except OSError:
+            return False
