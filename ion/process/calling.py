@@ -11,7 +11,7 @@ from ion.process.conversations.dialogue import Dialogue
 from ion.process.conversations.request import RequestConversation
 from ion.process.conversations.stream import CREDIT, StreamConversation
 from ion.process.endpoint.endpoint import Endpoint
-from ion.process.endpoint.interception import check_call
+from ion.process.endpoint.interception import SURELY_SHORT, check_call
 from ion.process.events.publishing import EventPublishing
 from ion.process.pubsub import publishing
 from ion.process.pubsub.publishing import Answer
@@ -28,7 +28,7 @@ class Calling(EventPublishing):
 
     async def send(self, to: str, op: str, content: Any = None, **options: Any) -> None:
         """Send one message that nobody answers; see :meth:`Endpoint.send`."""
-        if to.__class__ is not str or op.__class__ is not str:
+        if to.__class__ is not str or op.__class__ is not str or len(op) > SURELY_SHORT:
             check_call(to, op)
         await self._endpoint.send(self._sender, to, op, content, **options)
 
@@ -46,10 +46,12 @@ class Calling(EventPublishing):
         :param message_id: what the call is known by for ever: whoever makes it once more, not
             knowing whether it was done, gives the same. A service that is effectively-once, or an
             op that works in a unit of work, does it once, and answers both times the same.
-        :raises BadRequest: (at once) ``message_id`` is no text of at most 255 bytes.
+        :raises BadRequest: (at once) ``op`` has more than 255 bytes, or ``message_id`` is no text
+            of at most 255.
         :raises TypeError: (at once) ``to`` or ``op`` is no text.
         """
-        if message_id or to.__class__ is not str or op.__class__ is not str:
+        is_text = to.__class__ is str and op.__class__ is str
+        if message_id or not is_text or len(op) > SURELY_SHORT:
             check_call(to, op, message_id)
         sender = self._sender
         return self._endpoint.rpc(sender, to, op, content, timeout, content_type, None, message_id)

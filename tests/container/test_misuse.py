@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ion import Container, Event, Service
+from ion import BadRequest, Container, Event, Service
 from ion.base.errors import ConfigurationError, StartError
 
 
@@ -30,6 +30,17 @@ async def test_a_first_try_is_told_what_to_write(
 ) -> None:
     with pytest.raises(TypeError, match=said):
         await call(container)
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "\u00fc" * 128])
+@pytest.mark.parametrize("way", ["rpc_send", "send", "request"])
+async def test_a_name_that_no_bus_takes_is_told_alike_on_all(
+    container: Container, way: str, name: str
+) -> None:
+    for to, op, said in ((name, "hello", "to"), (container.id + ".0", name, "op")):
+        with pytest.raises(BadRequest, match=f"{said}: a name of at most 255 bytes, not of 256"):
+            await getattr(container, way)(to, op)
+    assert not container.endpoint.conversations.open
 
 
 @pytest.mark.parametrize("config", ["lab.yml", ["store.url"], 5])

@@ -63,13 +63,21 @@ def encode_table(table: Mapping[str, Any]) -> bytes:
 def short_text(text: str) -> bytes:
     """Return a short string: its length in one byte, then UTF-8.
 
-    :raises CodecError: over 255 bytes.
+    :raises CodecError: over 255 bytes, or no text in UTF-8.
     """
-    raw = text.encode("utf-8", "surrogateescape")
+    raw = _utf8(text)
     if len(raw) > MAX_NAME:
         message = f"{text[:40]!r}... is {len(raw)} bytes; AMQP takes at most {MAX_NAME}"
         raise CodecError(message)
     return _LENGTH[len(raw)] + raw
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        message = f"{text[:40]!r} is no text in UTF-8: {error.reason}"
+        raise CodecError(message) from None
 
 
 def _name(key: str) -> bytes:
@@ -89,7 +97,7 @@ def _text_item(key: str, value: str) -> bytes:
 
 
 def _encode_text(value: str) -> bytes:
-    raw = value.encode("utf-8", "surrogateescape")
+    raw = _utf8(value)
     return b"S" + _U32.pack(len(raw)) + raw
 
 

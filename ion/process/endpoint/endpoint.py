@@ -43,6 +43,7 @@ from ion.process.endpoint.callstack import add_to
 from ion.process.endpoint.deadlines import Begun, Deadlines, end_of
 from ion.process.endpoint.error_log import ErrorLog
 from ion.process.endpoint.exchange_points import ExchangePoints
+from ion.process.endpoint.interception import check_call
 from ion.process.endpoint.one_way import OneWay
 from ion.process.endpoint.probes import Probes
 from ion.process.endpoint.unacked_answers import UnackedAnswers
@@ -281,6 +282,7 @@ class Endpoint(OneWay):
             publish(self._xs, call.to, envelope, mandatory=True, settled=settled)
         except BaseException:
             self.end(call)
+            check_call(call.to, call.op)  # a name that no bus takes is told alike on all
             raise
 
     def end(self, call: OutgoingCall) -> None:

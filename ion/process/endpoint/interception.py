@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NOBODY = Authenticator(IdentitySettings(verify="off"), None, "")
 MAX_ID = 255  # bytes
+SURELY_SHORT = MAX_ID // 4  # characters: they have at most so many bytes, whatever they are
 
 
 class Interception:
@@ -98,7 +99,7 @@ def check_call(to: str, op: str, message_id: str = "") -> None:
     """Check what a program calls by.
 
     :raises TypeError: ``to`` or ``op`` is no text.
-    :raises BadRequest: as :func:`checked_message_id`.
+    :raises BadRequest: one of them is longer than any bus takes; as :func:`checked_message_id`.
     """
     if not isinstance(to, str):
         message = f"to: the name of a service, or a process id, not {to!r:.100}"
@@ -106,6 +107,11 @@ def check_call(to: str, op: str, message_id: str = "") -> None:
     if not isinstance(op, str):
         message = f"op: the name of one, such as 'hello', not {op!r:.100}"
         raise TypeError(message)
+    for name, text in (("to", to), ("op", op)):
+        size = len(text) if len(text) <= SURELY_SHORT else len(text.encode("utf-8", "replace"))
+        if size > MAX_ID:
+            message = f"{name}: a name of at most {MAX_ID} bytes, not of {size}: {text!r:.40}..."
+            raise BadRequest(message)
     checked_message_id(message_id)
 
 

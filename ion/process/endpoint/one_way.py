@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-from ion.base.errors import Unroutable
+from ion.base.errors import CodecError, ConfigurationError, Unroutable
 from ion.conversation import conversation as c
 from ion.messaging import codec
 from ion.messaging.envelope import MSGPACK, Envelope
@@ -15,7 +15,7 @@ from ion.messaging.transport import Transport
 from ion.observe.context import CallContext, current_call
 from ion.process.endpoint.calls import not_found
 from ion.process.endpoint.callstack import add_to
-from ion.process.endpoint.interception import Interception, checked_message_id
+from ion.process.endpoint.interception import Interception, check_call, checked_message_id
 
 
 class OneWay(Interception):
@@ -55,6 +55,7 @@ class OneWay(Interception):
             whether it arrived, gives the same, and an effectively-once service handles it once.
         :param confirm: wait until the broker has it; without, it is handed over and forgotten.
         :raises ServiceNotFound: no queue of that name exists (only with ``confirm``).
+        :raises BadRequest: a name is longer than the 255 bytes that any bus takes.
         :raises Unavailable: the broker did not take it in time.
         """
         transport = self.transport
@@ -70,6 +71,9 @@ class OneWay(Interception):
             await transport.publish_confirmed(self._xs, to, envelope, mandatory=True, timeout=left)
         except Unroutable:
             raise not_found(to) from None
+        except (CodecError, ConfigurationError):
+            check_call(to, op)  # a name that no bus takes is told alike on all
+            raise
 
     def one_way(
         self,

@@ -116,6 +116,12 @@ def test_no_bytes_raise_anything_else(raw: bytes) -> None:
         field_table.decode_table(raw)
 
 
+@pytest.mark.parametrize("table", [{"k": "\ud800"}, {"\ud800": 1}])
+def test_what_is_no_text_is_an_error_and_no_other(table: dict[str, Any]) -> None:
+    with pytest.raises(CodecError, match="no text in UTF-8"):
+        field_table.encode_table(table)
+
+
 def test_nesting_has_an_end() -> None:
     raw = b""
     for _ in range(2000):
