@@ -23,7 +23,7 @@ def advise(error: IonError, start: str = FROM_OUTSIDE) -> IonError:
     app = _app_of(error)
     if app:
         error.message = f"{error.message}; app {app!r} brings it: {start.format(app=app)}"
-    elif _is_about_nobody(error):
+    elif is_about_nobody(error):
         error.message = f"{error.message}; {_AS_WHOM}"
     return error
 
@@ -41,7 +41,7 @@ def _app_of(error: IonError) -> str:
     return name if find_app(name) is not None else ""
 
 
-def _is_about_nobody(error: IonError) -> bool:
+def is_about_nobody(error: IonError) -> bool:
     """Tell whether it was refused because nobody said whose the call is."""
     if isinstance(error, Unauthorized):
         return error.details.get("reason") == "missing"

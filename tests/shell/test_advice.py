@@ -26,15 +26,22 @@ def system(request, module_ioncc):
 
 
 @pytest.mark.parametrize("words", [["ps"], ["health"], ["tail", "--no-follow"], ["kill", "x.1"]])
-def test_who_says_nothing_of_themselves_is_told_how_to(module_ioncc, system, words):
-    done = module_ioncc.run(*words, *system, "--json")
+def test_who_has_the_key_looks_and_commands_as_the_system(module_ioncc, system, words, tmp_path):
+    done = module_ioncc.run(*words, *system)
+    assert (done.returncode, "--token-file" in done.stderr) == (4 if "x.1" in words else 0, False)
+    done = module_ioncc.run(*words, *system, "--json", XDG_DATA_HOME=str(tmp_path))
     told = json.loads(done.stderr)
     assert (done.returncode, told["code"] in (401, 403)) == (1, True), done
     assert "--token-file FILE or ION_TOKEN" in told["message"]
-    asked = "--set identity.token=system"
-    assert asked in told["message"]
-    done = module_ioncc.run(*words, *system, *asked.split())
-    assert (done.returncode, "--token-file" in done.stderr) == (4 if "x.1" in words else 0, False)
+    assert "--set identity.token=system" in told["message"]
+
+
+def test_what_an_op_does_it_does_as_the_system_only_where_that_is_said(module_ioncc, system):
+    words = ("call", "hello.hello", "text=x", *system)
+    done = module_ioncc.run(*words)
+    assert (done.returncode, "--set identity.token=system" in done.stderr) == (1, True), done
+    done = module_ioncc.run(*words, "--set", "identity.token=system")
+    assert (done.returncode, done.stdout) == (0, '"Hello there, x"\n'), done
 
 
 def test_an_app_that_brings_what_is_not_there(module_ioncc, system):

@@ -16,8 +16,9 @@ from ion.base.errors import IonError, Unavailable
 from ion.messaging import runtime_file
 from ion.observe.logging import hush_library
 from ion.process.connection import Connection, connect
+from ion.process.identity.identity import SYSTEM
 from ion.shell import exits
-from ion.shell.advice import advise
+from ion.shell.advice import advise, is_about_nobody
 from ion.shell.commandline import call as callwords
 from ion.shell.commandline.attach import ATTACH
 from ion.shell.commandline.dlq import DLQ
@@ -37,6 +38,7 @@ from ion.shell.render import printable, show_json, to_json
 _Command = Callable[[Connection, Options], Awaitable[int]]
 MEMORY = "memory"
 LOCAL = "local://"
+_AS_TOLD = (callwords.CALL, callwords.SEND)  # what an op does, it does for whom the words say
 _QUIET = ("tail", "top", "drain")  # they tell themselves what becomes of their connection
 
 
@@ -59,17 +61,36 @@ async def run(options: Options) -> int:
     hush_library()
     try:
         with quietly() if options.command in _QUIET else contextlib.nullcontext():
-            async with _connected(options) as connection:
-                return await command(connection, options)
+            return await _ask(command, options)
     except IonError as error:
         _show_error(advise(error), options)
         return exits.code_of(error)
 
 
+async def _ask(command: _Command, options: Options) -> int:
+    """Run a command; one that looks at the containers, or commands them, as the system where
+    nobody else is let in, and its key is at hand: with that it may do all of it anyway.
+    """
+    try:
+        async with _connected(options) as connection:
+            return await command(connection, options)
+    except IonError as error:
+        if options.command in _AS_TOLD or not is_about_nobody(error):
+            raise
+        refused = error
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            connection = await stack.enter_async_context(_connected(options, SYSTEM))
+        except IonError:  # without the key, or what makes tokens: the refusal says what helps
+            raise refused from None
+        return await command(connection, options)
+
+
 @contextlib.asynccontextmanager
-async def _connected(options: Options) -> AsyncIterator[Connection]:
+async def _connected(options: Options, token: str | None = None) -> AsyncIterator[Connection]:
     """Connect to the broker that settings and options name; for a memory bus, to where it listens.
 
+    :param token: in the place of that of the settings.
     :raises Unavailable: it is away; or it is a memory bus, and does not listen.
     :raises ConfigurationError: a setting is wrong; the message says where it came from.
     """
@@ -81,7 +102,8 @@ async def _connected(options: Options) -> AsyncIterator[Connection]:
     if any(url.partition(":")[0] == MEMORY for url in urls):
         await _look_for(sysname)
         urls = [LOCAL]
-    async with connect(urls, sysname=sysname, config=msgspec.to_builtins(settings)) as connection:
+    config = msgspec.to_builtins(settings)
+    async with connect(urls, sysname=sysname, config=config, token=token) as connection:
         yield connection
 
 
