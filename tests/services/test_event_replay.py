@@ -9,9 +9,11 @@ import time
 
 import pytest
 
-from ion import BadRequest, Container, LifecycleError, ServiceNotFound, Unavailable
+from ion import BadRequest, Container, LifecycleError, Process, ServiceNotFound, Unavailable
 from ion.process.events.deduplication import Deduplication
-from ion.process.events.replaying import ReplayBegun
+from ion.process.events.replaying import Replay, ReplayBegun
+from ion.process.identity import acting
+from ion.process.identity.trust import issuer_of
 from ion.process.pubsub.subscription import BOUND, HEARD, Subscription
 from ion.process.redelivery import deadletters
 from ion.services.events.client import EventsClient
@@ -360,3 +362,56 @@ async def test_what_is_replayed_where_messages_are_signed_is_signed(amqp_url, tm
         await container.publish_event(Storm(origin="live", force=3))
         await until(lambda: [event.force for event in listener.heard] == [0, 1, 2, 3])
         assert container.endpoint.counts["unsigned"] == 0
+
+
+class Book(Process):
+    """Counts each event, in a unit of work."""
+
+    async def on_activate(self) -> None:
+        """Subscribe."""
+        self.counts = await self.store("counts")
+        self.subscription = await self.subscribe_events(Storm, self.on_event, name="book", after=0)
+
+    async def on_event(self, event):
+        """Count an event."""
+        async with self.unit_of_work("counts") as uow:
+            counts = uow.store("counts")
+            await counts.put(str(event.force), b"I" + (await counts.get(str(event.force)) or b""))
+
+    async def counted(self):
+        """Return how often each event was counted."""
+        return {entry.key: entry.value for entry in (await self.counts.scan()).items}
+
+    async def has_counted(self, events):
+        """Return whether it has counted so many events."""
+        return len(await self.counted()) == events
+
+
+async def test_what_was_heard_is_known_where_it_is_replayed_to_the_next_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("ion.process.events.replaying.LEASE", 0.3)
+    monkeypatch.setattr("ion.process.events.replaying.PAUSE", 0.02)
+    config = {
+        "store.url": f"sqlite:///{tmp_path}/events.db",
+        "agent.key": "ab" * 32,
+        "identity": {"verify": "present", "token": "system"},
+        "events.lifecycle": "off",
+    }
+    async with Container("memory://", config=config) as container:
+        await container.start_app("events")
+        issuer = issuer_of(container.endpoint.permission, container.settings.identity, "ion")
+        with monkeypatch.context() as never_done:
+            never_done.setattr(Replay, "_after_seam", lambda *_: asyncio.Event().wait())
+            first = container.processes[await container.spawn(Book)]
+            await first.subscription.caught_up()
+            with acting(issuer.token("ada")):
+                for force in range(3):
+                    await container.publish_event(Storm(origin="o", force=force))
+            await container.publish_event(Storm(origin="o", force=3))
+            await stored(EventsClient(container), 4, Storm)
+            await until(lambda: first.has_counted(4))
+            await container.terminate_process(first.id)
+        second = container.processes[await container.spawn(Book)]
+        await second.subscription.caught_up()
+        await container.publish_event(Storm(origin="o", force=4))
+        await until(lambda: second.has_counted(5))
+        assert await second.counted() == dict.fromkeys("01234", b"I")

@@ -42,6 +42,7 @@ class Window:
 class Replayed:
     """A delivery that came from no queue; when it is settled, it leaves the window."""
 
+    is_told_again = True
     redelivered = False
     lost = False
 
