@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from abc import abstractmethod
 from collections.abc import Callable
@@ -17,11 +18,16 @@ from ion.process.endpoint.calls import not_found
 from ion.process.endpoint.callstack import add_to
 from ion.process.endpoint.interception import Interception, check_call, checked_message_id
 
+# On a broker in memory nothing that is sent has to wait, and who sends without end would stop all
+# others: after so many messages the event loop gets its turn.
+TURN = 128
+
 
 class OneWay(Interception):
     """Sends one way, for the endpoint that it is a part of."""
 
     transport: Transport
+    _until_turn: int = TURN
     time: Callable[[], float]
     _xs: str
 
@@ -36,6 +42,17 @@ class OneWay(Interception):
     @abstractmethod
     def _deadline(self, timeout: float | None, context: CallContext | None) -> float:
         """Return when what begins now must be over."""
+
+    async def sent(self) -> None:
+        """Count one message; the event loop gets its turn after :data:`TURN` of them."""
+        self._until_turn -= 1
+        if not self._until_turn:
+            await self.turn()
+
+    async def turn(self) -> None:
+        """Give the event loop its turn."""
+        self._until_turn = TURN
+        await asyncio.sleep(0)
 
     async def send(
         self,
@@ -61,6 +78,9 @@ class OneWay(Interception):
         transport = self.transport
         if not transport.writable:
             timeout = await self.writable(timeout)
+        self._until_turn -= 1
+        if not self._until_turn:
+            await self.turn()
         deadline = self._deadline(timeout, current_call.get())
         envelope = self.one_way(sender, op, content, content_type, message_id, to)
         if not confirm:

@@ -112,6 +112,7 @@ async def _publish(
 ) -> None:
     """Publish until ``end``, on the loop's clock; without one, it is handed over and forgotten."""
     transport = endpoint.transport
+    await endpoint.sent()
     if end is None:
         transport.publish(exchange, key, envelope)
         return

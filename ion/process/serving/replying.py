@@ -56,6 +56,7 @@ class Replying:
     async def reply_progress(self, msg: IncomingCall, content: Any) -> None:
         """Send a progress message of a request conversation."""
         msg.report(content)
+        await msg.endpoint.sent()
 
     @property
     def message(self) -> IncomingCall:
