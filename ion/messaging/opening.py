@@ -38,7 +38,8 @@ def open_transport(urls: str | Sequence[str], **settings: Any) -> Transport:
     schemes = {scheme_of(url) for url in given}
     classes = {SCHEMES[scheme] for scheme in schemes}
     if len(classes) > 1:
-        message = f"broker URLs of different kinds cannot stand in for each other: {schemes}"
+        kinds = ", ".join(sorted(schemes))
+        message = f"broker URLs of different kinds cannot stand in for each other: {kinds}"
         raise ConfigurationError(message)
     transport_class = resolve(classes.pop())
     return cast("Transport", transport_class(given, **settings))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import msgspec
 
-from ion.base.errors import CodecError
+from ion.base.errors import CodecError, ConfigurationError
 from ion.base.ids import checked_name
 from ion.process.conversations.stream import CREDIT, StreamConversation
 
@@ -54,7 +54,7 @@ class ServiceClient:
     :param version: a major version, or a range such as ``>=1.2,<3`` (see
         docs/how-to/call-a-service.md); without, the one that the plain name leads to.
     :param timeout: default deadline of this client's calls, seconds.
-    :raises ConfigurationError: ``version`` is no range.
+    :raises ConfigurationError: ``version`` is neither.
     """
 
     _service: ClassVar[str] = ""  # not `service`, which may be an op
@@ -79,6 +79,9 @@ class ServiceClient:
         if caller is None or not name:
             message = "a client needs its service and a caller: ServiceClient('hello', container)"
             raise TypeError(message)
+        if version is not None and version.__class__ not in (int, str):
+            message = f"version must be a whole number, or text such as '>=1.2,<3', not {version!r}"
+            raise ConfigurationError(message)
         self._to = f"{name}.v{version}" if isinstance(version, int) else name
         self._caller = _ranged(caller, name, version) if isinstance(version, str) else caller
         self._timeout = timeout

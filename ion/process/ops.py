@@ -245,6 +245,9 @@ def op_table(cls: type) -> dict[str, Op]:
                 "one that yields is called as a stream"
             )
             raise TypeError(message)
+        if not inspect.signature(method).parameters:
+            message = f"{where} lacks self: async def {attribute}(self, ...)"
+            raise TypeError(message)
         name = attribute.removeprefix(PREFIX)
         kind = CommandOp if _is_command(cls, attribute) else Op
         table[name] = kind(name, method, cls.__qualname__)

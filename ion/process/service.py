@@ -105,6 +105,11 @@ def _check(cls: type[Service]) -> None:
     if not isinstance(cls.version, str) or not cls.version.split(".")[0].isdecimal():
         message = f"{where}: version must be text, as '1.0.0', not {cls.version!r}"
         raise ConfigurationError(message)
+    for word in ("concurrency", "mailbox", "prefetch", "attempts"):
+        number = getattr(cls, word)
+        if number is not None and number.__class__ is not int:
+            message = f"{where}: {word} must be a whole number, not {number!r}"
+            raise ConfigurationError(message)
     if cls.concurrency < 1 or cls.mailbox < 0:
         message = f"{where}: concurrency must be at least 1, and mailbox at least 0"
         raise ConfigurationError(message)

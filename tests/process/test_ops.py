@@ -158,6 +158,12 @@ def test_an_op_must_be_async() -> None:
     with pytest.raises(TypeError, match="op_x must be an async method"):
         op_table(Sync)
 
+    class Selfless:
+        async def op_x() -> None: ...  # type: ignore[misc]
+
+    with pytest.raises(TypeError, match="op_x lacks self"):
+        op_table(Selfless)
+
 
 def test_star_args_are_refused_at_class_creation() -> None:
     class Star:

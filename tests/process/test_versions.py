@@ -111,6 +111,15 @@ async def test_versions_side_by_side(
         assert "1.4.0, 2.0.0, 2.3.0, 3.1.0" in caught.value.message
         with pytest.raises(ServiceNotFound, match="there are: none"):
             await ServiceClient("nobody", connection, version=">=1").version()
+    for wrong in (1.5, True):
+        with pytest.raises(ConfigurationError, match="version must be a whole number, or text"):
+            ServiceClient("teller", connection, version=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("word", ["concurrency", "mailbox", "prefetch", "attempts"])
+def test_numbers_of_a_class_are_whole_ones(word: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{word} must be a whole number, not 1.5"):
+        type("Half", (Service,), {"__doc__": "Half a one.", word: 1.5}, name="half")
 
 
 async def test_a_stream_of_a_range(container: Container, four: dict[str, str]) -> None:

@@ -161,10 +161,14 @@ def wrong(message: str, key: str) -> ConfigurationError:
 def child_of(data: ChildSpec | Mapping[str, Any]) -> ChildSpec:
     """Return a child as data says it: the fields by name; ``class`` may stand for ``target``.
 
-    :raises ConfigurationError: a value is wrong, or a key unknown; the message names the key.
+    :raises ConfigurationError: it is no map, a value is wrong, or a key unknown; the message
+        names the key.
     """
     if isinstance(data, ChildSpec):
         return data
+    if not isinstance(data, Mapping):
+        message = f"a child must be a ChildSpec or a map of its fields, not {data!r}"
+        raise wrong(message, "children")
     renamed = {"target" if key == "class" else key: value for key, value in data.items()}
     return _made(ChildSpec, renamed)
 
