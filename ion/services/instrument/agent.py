@@ -260,8 +260,7 @@ class InstrumentAgent(
                 message = "direct access is entered by its command"
                 raise WrongState(message)
             try:
-                for name in machine.way(self._at, state):
-                    await self._do(name)
+                await self._go(state)
             finally:  # also where it has come half the way
                 await self._remember()
         return self._at
@@ -382,10 +381,12 @@ class InstrumentAgent(
         self._lose(reason)
 
     async def on_down(self, notice: DownNotice) -> None:
-        """Hear that the driver has ended: its supervisor starts it again."""
+        """Hear that the driver has ended: its supervisor starts it again. Nobody starts that."""
         if notice.pid == self._driver.pid:
             self._driver.down()
             self._lose(f"the driver has ended: {notice.reason}")
+        elif notice.pid == self._driver.supervisor:
+            self.fail(f"nobody keeps its driver running any more: {notice.reason}")
 
     def _only_driver(self) -> None:
         """Believe nobody else: a sender can be made up, what is signed cannot."""

@@ -34,7 +34,7 @@ _OWN = {cls.__name__: cls for cls in (DeviceError, Wrong, WrongState, SessionHel
 class DriverClient:
     """To the driver of one agent.
 
-    :ivar pid: of the driver, or "" while there is none.
+    :ivar pid: of the driver, or "" while there is none; supervisor: of what keeps it running.
     """
 
     def __init__(self, agent: Process, driver: str, settings: Mapping[str, Any]) -> None:
@@ -43,7 +43,7 @@ class DriverClient:
         key = secrets.token_hex(32)  # only this driver knows it: it goes there in here
         self._channel = SignedChannel(key)
         self._settings = {**settings, "key": key}
-        self._supervisor = ""
+        self.supervisor = ""
         self._up = asyncio.Event()
         self._taking = asyncio.Lock()
         self._taken = "", 0  # the last batch: whose it was, and its number
@@ -57,9 +57,10 @@ class DriverClient:
         args = {"agent": self._agent.id, "settings": self._settings}
         child = {"id": "driver", "class": self._driver, "args": args}
         try:
-            self._supervisor = await self._agent.spawn_child(
+            self.supervisor = await self._agent.spawn_child(
                 Supervisor, name="driver_supervisor", children=[child], **RESTARTS
             )
+            await self._agent.monitor(self.supervisor)
         except StartError as error:
             message = f"the driver does not start: {error}"
             raise DeviceError(message) from error
@@ -67,7 +68,7 @@ class DriverClient:
     async def stop(self) -> None:
         """End the driver; nothing happens where there is none."""
         self.down()
-        supervisor, self._supervisor = self._supervisor, ""
+        supervisor, self.supervisor = self.supervisor, ""
         if supervisor:
             try:
                 await self._agent._host.terminate_process(supervisor)

@@ -214,7 +214,7 @@ class StatefulAgent(Service):
                 self._is_at_post = True
                 await self._recall()
                 self._say_what_is_recalled()
-                await self._come_to(self._desired)
+                await self._come_to_desired()
             elif pid not in ("", self.id) and self._is_at_post:
                 self._is_at_post = False
                 await self._retreat(pid)
@@ -265,9 +265,24 @@ class StatefulAgent(Service):
         """The state that it is to be in."""
         return self._saved.kept.desired or self._start_state
 
-    async def _come_to(self, desired: str) -> None:
-        """Come to a state after the start; where the device is away, as soon as it is there."""
+    async def _go(self, state: str) -> None:
+        """Come to a state, by whatever commands lead there.
+
+        Where the line was lost, and is not to be had now, it stays lost: as soon as it is back, so
+        is the agent. Errors as of :meth:`_do`.
+        """
+        was_lost, why = self._at == LOST_CONNECTION, self._reason
+        try:
+            for name in machine.way(self._at, state):
+                await self._do(name)
+        finally:
+            if was_lost and self._at == INACTIVE and state in CONNECTED:
+                self._lose(why, state)
+
+    async def _come_to_desired(self) -> None:
+        """Come to its state after the start; where the device is away, as soon as it is there."""
         async with self._busy:
+            desired = self._desired  # not that of before: who was first may have brought it there
             try:
                 for name in machine.way(self._at, desired):
                     await self._do(name)

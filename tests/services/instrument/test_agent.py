@@ -372,6 +372,50 @@ async def test_it_can_be_told_to_give_up_on_a_lost_device(gps: Gps) -> None:
     assert await gps.client.go("STREAMING") == "STREAMING"
 
 
+async def test_a_command_that_fails_while_the_device_is_away_keeps_it_not_from_coming_back(
+    gps: Gps,
+) -> None:
+    await gps.talker._deafen()
+    await gps.at("LOST_CONNECTION")
+    with pytest.raises(ReceivedError, match="nothing to connect to"):
+        await gps.client.go("COMMAND")
+    status = await gps.status()
+    assert (status.state, status.desired) == ("LOST_CONNECTION", "COMMAND")
+    await gps.talker._listen()
+    await gps.at("COMMAND")
+
+
+async def test_who_commands_before_it_has_come_to_its_state_is_not_undone(
+    talker: SimulatedDevice,
+) -> None:
+    async with Container("memory://", sysname="test", config=STORE) as container:
+        args = {"resource": "gps1", "device": device(talker), "start": "COMMAND"}
+        agent: Any = container.processes[await container.spawn(InstrumentAgent, args=args)]
+        async with agent._busy:  # as by a command
+
+            async def waits() -> Any:
+                return agent._is_at_post and agent._busy._waiters
+
+            await until(waits)
+            agent._desire("INACTIVE")
+
+        async def done() -> bool:
+            return not agent._busy.locked() and not agent._busy._waiters
+
+        await until(done)
+        assert (agent._at, agent._desired) == ("INACTIVE", "INACTIVE")
+
+
+async def test_an_agent_whose_driver_nobody_keeps_running_fails(gps: Gps) -> None:
+    await gps.container.terminate_process(gps.process("Supervisor").id)
+
+    async def gone() -> bool:
+        processes = gps.container.processes.values()
+        return not any(isinstance(each, InstrumentAgent) for each in processes)
+
+    await until(gone)
+
+
 async def test_a_second_one_stands_by_until_it_is_needed(
     bus: Bus, talker: SimulatedDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
