@@ -72,8 +72,8 @@ async def test_a_place_is_one_processes_at_a_time(datastore):
     places = Checkpoints(await datastore.store(f"places_{time.time_ns()}"))
     assert (await places.claim("crew", "a", 60.0)).owner == "a"
     assert (await places.claim("crew", "b", 60.0)).owner == "a"
-    assert await places.keep("crew", "a", 17, False, 0.0)
-    taken = await places.claim("crew", "b", 60.0)  # a has said nothing for too long
+    assert await places.keep("crew", "a", 17, False, 60.0)
+    taken = await places.claim("crew", "b", 0.0)  # a has said nothing for so long
     assert (taken.owner, taken.after, taken.done) == ("b", 17, False)
     assert not await places.keep("crew", "a", 18, True, 60.0)
     assert await places.keep("crew", "b", 20, True, 60.0)

@@ -1,4 +1,7 @@
-"""Checkpoints: how far replays of durable subscriptions are, each in one process at a time."""
+"""Checkpoints: how far replays of durable subscriptions are, each in one process at a time.
+
+Several instances of the service keep them in one store, and their clocks may differ.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ import msgspec
 
 from ion.base import clock
 from ion.base.errors import Conflict
+from ion.base.sightings import Sightings
 from ion.messaging import codec
 from ion.process.events.repository import Place
 from ion.stores.store import ABSENT, Store
 
 TRIES = 20
+SKEW = 60.0  # seconds that clocks may differ by: what has ended longer ago has ended by all of them
 
 
 class Checkpoints:
@@ -18,6 +23,7 @@ class Checkpoints:
 
     def __init__(self, rows: Store) -> None:
         self._rows = rows
+        self._sightings = Sightings()
 
     async def claim(self, name: str, owner: str, lease: float) -> Place:
         """Let a process replay, unless it is done, or another does; return the place as it is then.
@@ -28,8 +34,8 @@ class Checkpoints:
         for _ in range(TRIES):
             place, revision = await self._read(name)
             now = clock.now()
-            is_taken = place.owner not in ("", owner) and now < place.until <= now + lease
-            if place.done or is_taken:
+            is_over = now > place.until + SKEW or self._sightings.unchanged(name, revision) >= lease
+            if place.done or (place.owner not in ("", owner) and not is_over):
                 return place
             mine = msgspec.structs.replace(place, owner=owner, until=now + lease)
             if await self._put(name, mine, revision):
@@ -59,7 +65,8 @@ class Checkpoints:
 
     async def _put(self, name: str, place: Place, revision: int) -> bool:
         try:
-            await self._rows.put(name, codec.encode(place)[0], revision=revision)
+            revision = await self._rows.put(name, codec.encode(place)[0], revision=revision)
         except Conflict:
             return False
+        self._sightings.unchanged(name, revision)
         return True

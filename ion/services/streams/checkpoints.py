@@ -1,4 +1,7 @@
-"""Checkpoints: how far streams were heard by the names of subscriptions, and whose turn it is."""
+"""Checkpoints: how far streams were heard by the names of subscriptions, and whose turn it is.
+
+Several instances of the service keep them in one store, and their clocks may differ.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,13 @@ import msgspec
 from ion.base import clock
 from ion.base.errors import Conflict
 from ion.base.ids import new_mark
+from ion.base.sightings import Sightings
 from ion.process.granules.consumer_lease import Place
 from ion.stores.store import ABSENT, Datastore, Store
 
 STORE = "stream_positions"
 TRIES = 20  # a change that others come before is made once more
+SKEW = 60.0  # seconds that clocks may differ by: what has ended longer ago has ended by all of them
 _encode = msgspec.msgpack.Encoder().encode
 _place = msgspec.msgpack.Decoder(Place).decode
 
@@ -26,6 +31,7 @@ class Checkpoints:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._sightings = Sightings()
 
     @classmethod
     async def open(cls, datastore: Datastore) -> Checkpoints:
@@ -41,8 +47,9 @@ class Checkpoints:
         for _ in range(TRIES):
             place, revision = await self._read(stream, name)
             now = clock.now()
-            # A time that is further off than a lease was written by a clock that was ahead.
-            if place.owner not in ("", owner) and now < place.until <= now + lease:
+            silent = self._sightings.unchanged(_key(stream, name), revision)
+            is_over = now > place.until + SKEW or silent >= lease
+            if place.owner not in ("", owner) and not is_over:
                 return place
             tries = place.tries + (place.owner not in ("", owner))
             mine = Place(owner, now + lease, place.after, place.born or new_mark(), tries)
@@ -94,9 +101,11 @@ class Checkpoints:
 
     async def _put(self, stream: str, name: str, place: Place, revision: int) -> bool:
         try:
-            await self._store.put(_key(stream, name), _encode(place), revision=revision)
+            key = _key(stream, name)
+            revision = await self._store.put(key, _encode(place), revision=revision)
         except Conflict:
             return False
+        self._sightings.unchanged(key, revision)
         return True
 
 
