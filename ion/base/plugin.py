@@ -34,13 +34,18 @@ def resolve(name: str) -> Any:
     return _attribute(module, attributes, name) if attributes else module
 
 
+def is_dotted(name: Any) -> bool:
+    """Tell whether ``name`` has the form of a dotted name."""
+    return isinstance(name, str) and _DOTTED.match(name) is not None
+
+
 def checked_dotted_name(name: Any) -> str:
     """Return ``name`` where it has the form of a dotted name.
 
     :raises ConfigurationError: it has not.
     """
-    if isinstance(name, str) and _DOTTED.match(name):
-        return name
+    if is_dotted(name):
+        return str(name)
     message = f"{name!r} is not a dotted name: write 'package.module:Name'"
     raise _error(message, name)
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import ast
 import builtins
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 MAX_STEPS = 20  # from a class to its bases, and from module to module
@@ -36,10 +37,12 @@ class Parameters(NamedTuple):
 
     :ivar names: None: any, or they cannot be seen.
     :ivar required: those without a default, as far as can be seen.
+    :ivar texts: the defaults that are texts.
     """
 
     names: frozenset[str] | None = None
     required: frozenset[str] = frozenset()
+    texts: Mapping[str, str] = MappingProxyType({})
 
 
 UNSEEN = Parameters()
@@ -125,7 +128,7 @@ class Ancestry:
         node = nodes[-1]
         inits = _binding(node.body, "__init__")
         if inits:
-            return _parameters(inits[-1])
+            return _parameters(inits[-1], tree)
         if len(node.bases) != 1 or not isinstance(node.bases[0], ast.Name) or _says(spec, kept):
             return UNSEEN
         return self.parameters(module, node.bases[0].id, root, kept, steps - 1)
@@ -146,6 +149,7 @@ class Ancestry:
         return Parameters(
             None if takes_any else frozenset(each.name for each in named),
             frozenset(each.name for each in named if each.default is each.empty),
+            {each.name: each.default for each in named if isinstance(each.default, str)},
         )
 
     def _imported(
@@ -193,8 +197,11 @@ def _binding(body: list[ast.stmt], name: str) -> list[ast.stmt]:
     return found
 
 
-def _parameters(init: ast.stmt) -> Parameters:
-    """Return what an ``__init__`` can be called with, by name."""
+def _parameters(init: ast.stmt, tree: ast.Module) -> Parameters:
+    """Return what an ``__init__`` can be called with, by name.
+
+    :param tree: the module that it is in.
+    """
     if not isinstance(init, ast.FunctionDef) or init.decorator_list:
         return UNSEEN
     given = init.args
@@ -206,7 +213,23 @@ def _parameters(init: ast.stmt) -> Parameters:
         *by_place[of_self : len(by_place) - len(given.defaults)],
         *(each.arg for each, default in keywords if default is None),
     ]
-    return Parameters(None if given.kwarg else frozenset(names), frozenset(required))
+    defaults = dict(zip(reversed(by_place), reversed(given.defaults), strict=False))
+    defaults |= {each.arg: default for each, default in keywords if default is not None}
+    said = {name: _text(default, tree) for name, default in defaults.items()}
+    texts = {name: text for name, text in said.items() if text is not None}
+    return Parameters(None if given.kwarg else frozenset(names), frozenset(required), texts)
+
+
+def _text(value: ast.expr, tree: ast.Module) -> str | None:
+    """Return the text that an expression is: a literal one, or a name that its module gives it."""
+    if isinstance(value, ast.Name):
+        bound = _binding(tree.body, value.id)
+        if len(bound) != 1 or not isinstance(bound[0], ast.Assign) or len(bound[0].targets) != 1:
+            return None
+        value = bound[0].value
+    if isinstance(value, ast.Constant) and isinstance(value.value, str):
+        return value.value
+    return None
 
 
 def _says(spec: ModuleSpec, word: str) -> bool:

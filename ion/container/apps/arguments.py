@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from ion.base import plugin
 from ion.base.builder import KeyPath
 from ion.base.document import Document
-from ion.base.errors import StartError
+from ion.base.errors import ConfigurationError, StartError
 from ion.base.findings import ERROR, WARNING, Finding, error_of
 from ion.base.schema import did_you_mean
 from ion.container.apps.app import AppSpec
@@ -139,6 +139,41 @@ def lacking_in(
         found = lacking({*app.mod.kwargs, *given}, mod)
         findings += [app.finding(place, said) for said in found]
     return findings
+
+
+def of_classes(app: AppSpec, given: Mapping[str, Any], targets: Iterable[Target]) -> list[Finding]:
+    """Return what is wrong with the process classes that arguments name, by default or as given:
+    there is none, or what it needs is not installed.
+
+    :param given: by a release; targets: the classes of the processes that the app lists.
+    """
+    lines = app.document.lines if app.document is not None else {}
+    findings = []
+    for index, target in enumerate(targets):
+        more = taken(given, target) if given and app.mod is None else {}
+        for name, usual in plugin.parameters(target, Process, _KEPT).texts.items():
+            if not _is_process(usual):
+                continue
+            form: KeyPath = ("processes", index, "args", name)
+            place = form if form in lines else ("processes", index, "class")
+            value = {**app.processes[index].args, **more}.get(name, usual)
+            findings += [app.finding(place, said) for said in _unusable(value)]
+    return findings
+
+
+def _is_process(name: str) -> bool:
+    return ":" in name and plugin.is_dotted(name) and plugin.derives(name, Process) is True
+
+
+def _unusable(name: Any) -> list[str]:
+    """Say what is wrong with what an argument names a process class by."""
+    try:
+        missing = plugin.missing(name)
+    except ConfigurationError as error:
+        return [error.message]
+    if missing:
+        return [missing]
+    return [need.message for need in plugin.needs(name) if need.always]
 
 
 def of_entry(entry: RelEntry, app: AppSpec | None, read: Document) -> list[Finding]:

@@ -41,7 +41,11 @@ def check(paths: Iterable[str | Path]) -> list[Finding]:
     checker = _Checker()
     for path in paths:
         checker.check(path)
-    return list(dict.fromkeys([*checker.findings, *checker.lacking()]))
+    found = dict.fromkeys([*checker.findings, *checker.lacking()])
+    errors = {(each.file, each.message) for each in found if each.severity == ERROR}
+    return [
+        each for each in found if each.severity == ERROR or (each.file, each.message) not in errors
+    ]
 
 
 class _Checker:
@@ -197,9 +201,15 @@ def _missing_of_app(app: AppSpec, read: Document) -> list[Finding]:
 
 
 def _unnamed(app: AppSpec, given: Mapping[str, Any]) -> list[Finding]:
-    """Return what the classes of an app cannot do without, and neither it nor ``given`` says."""
+    """Return what the classes of an app cannot do without, and neither it nor ``given`` says; and
+    what is wrong with classes that its arguments name.
+    """
     mod = app.mod.name if app.mod is not None else None
-    return arguments.lacking_in(app, given, [child.class_ for child in app.processes], mod)
+    classes = [child.class_ for child in app.processes]
+    return [
+        *arguments.lacking_in(app, given, classes, mod),
+        *arguments.of_classes(app, given, classes),
+    ]
 
 
 def _missing(name: str, read: Document, place: KeyPath) -> list[Finding]:

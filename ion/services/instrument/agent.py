@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -43,7 +44,6 @@ from ion.services.instrument.model import (
     WrongState,
 )
 from ion.services.instrument.registering import register
-from ion.services.instrument.sample_stream import numpy
 from ion.services.instrument.session import DEFAULT_LEASE, MAX_WAITING, Held
 from ion.services.instrument.session_manager import SessionManager
 from ion.services.instrument.states import StatefulAgent
@@ -98,9 +98,11 @@ class InstrumentAgent(
     async def on_init(self) -> None:
         """Read what is remembered. May raise: the store is away, or cannot be read.
 
-        :raises ConfigurationError: numpy is not installed.
+        :raises ConfigurationError: this machine's numbers are no good.
         """
-        numpy()
+        if sys.byteorder != "little":
+            message = "drivers send little-endian numbers, which this machine does not make"
+            raise ConfigurationError(message)
         await self._saved.open(self, restore=self._restore)
 
     async def on_activate(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,12 @@ from ion.base.errors import (
 )
 from ion.process.process import Process
 from ion.services.instrument.batching import Batch
+
+try:
+    import numpy as np
+except ImportError as error:
+    message = "numpy is not installed: pip install 'ioncore[instruments]'"
+    raise ConfigurationError(message) from error
 
 if TYPE_CHECKING:
     from ion.process.granules.definition import StreamDefinition
@@ -47,10 +52,8 @@ class SampleStream:
         """Publish a batch as one granule.
 
         :raises ApplicationError: its columns are not all of one length.
-        :raises ConfigurationError: numpy is not installed.
         :raises Unavailable: the broker is away for long.
         """
-        np = numpy()
         if any(len(data) != FLOAT * batch.count for data in batch.columns.values()):
             message = f"a batch of {batch.count} samples has columns of other lengths"
             raise ApplicationError(message, code=BAD_REQUEST, type="Wrong")
@@ -96,19 +99,3 @@ class SampleStream:
         if publisher is not None:
             await publisher.flush()
             await publisher.close()
-
-
-def numpy() -> Any:
-    """Return numpy, which few need.
-
-    :raises ConfigurationError: it is not installed, or this machine's numbers are no good to it.
-    """
-    try:
-        import numpy as np
-    except ImportError as error:
-        message = "numpy is not installed: pip install 'ioncore[instruments]'"
-        raise ConfigurationError(message) from error
-    if sys.byteorder != "little":
-        message = "drivers send little-endian numbers, which this machine does not make"
-        raise ConfigurationError(message)
-    return np

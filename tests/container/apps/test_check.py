@@ -266,6 +266,22 @@ def test_files_of_settings(here: Path) -> None:
     ]
 
 
+def test_a_class_that_an_argument_names(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [each for each in sys.modules if each.startswith("ion.services.instrument")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pynmeagps", None)
+    app = "type: application\nname: {}\nversion: 1.0.0\nprocesses:\n  - id: gps\n    class: {}\n"
+    app += "    args:\n      resource: gps\n"
+    agent = "ion.services.instrument.agent:InstrumentAgent"
+    Path("usual.app").write_text(app.format("usual", agent))
+    Path("own.app").write_text(app.format("own", agent) + "      driver: checked.service:Service\n")
+    Path("none.app").write_text(app.format("none", agent) + "      driver: checked.nope:Driver\n")
+    extra = "pynmeagps is not installed: pip install 'ioncore[instruments]'"
+    assert said("usual.app") == [f"error: usual.app:6: processes.0.class: {extra}"]
+    assert said("own.app") == [f"warning: own.app:6: processes.0.class: {extra}"]
+    assert "error: none.app:9: processes.0.args.driver: there is no" in said("none.app")[-1]
+
+
 def test_an_extra_that_is_not_installed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "asyncpg", None)
     for name in [each for each in sys.modules if each.startswith("ion.stores.postgres")]:

@@ -1,6 +1,6 @@
 """What sentences of NMEA 0183 say, and the samples that they add up to.
 
-pynmeagps parses them; it is loaded when the first parser is made. A receiver tells one moment in
+pynmeagps parses them. A receiver tells one moment in
 several sentences: GGA (height, quality), RMC (date, speed) and VTG (course), in any order. A
 *sample* is what they say together.
 """
@@ -13,6 +13,12 @@ from typing import Any
 
 from ion.base.errors import ConfigurationError
 from ion.services.instrument.model import Wrong
+
+try:
+    from pynmeagps import NMEAReader  # type: ignore[import-untyped]
+except ImportError as error:
+    message = "pynmeagps is not installed: pip install 'ioncore[instruments]'"
+    raise ConfigurationError(message) from error
 
 FIELDS = {
     "time": "seconds since 1970, by the receiver's clock",
@@ -42,16 +48,10 @@ class Parser:
     """Parses sentences with pynmeagps.
 
     :param needs_checksum: whether a sentence without one is a bad one.
-    :raises ConfigurationError: that is not installed.
     """
 
     def __init__(self, *, needs_checksum: bool = True) -> None:
         self._needs_checksum = needs_checksum
-        try:
-            from pynmeagps import NMEAReader  # type: ignore[import-untyped]
-        except ImportError as error:
-            message = "pynmeagps is not installed: pip install 'ioncore[instruments]'"
-            raise ConfigurationError(message) from error
         self._parse = NMEAReader.parse
 
     def parse(self, line: bytes) -> Any:
