@@ -127,6 +127,7 @@ def signature(delivery: Delivery) -> tuple[Any, ...]:
         + ((d["original-expiration"],) if "original-expiration" in d else ())
         for d in headers.get("x-death", [])
     ]
+    deaths[1:] = sorted(deaths[1:])  # 3.10 turns these round each time, 4.x does not
     first = [headers.get(f"x-first-death-{word}") for word in ("queue", "reason", "exchange")]
     where = (delivery.exchange, delivery.key, delivery.redelivered)
     return (envelope.body, *where, envelope.priority, envelope.expiration, deaths, first)

@@ -74,7 +74,7 @@ class Changes:
 async def at_the_broker(connection: Connection, point: str) -> tuple[bool, bool]:
     """Return whether exchange and queue of a point are there."""
     transport = connection._endpoint.transport
-    await transport.declare_queue(QueueSpec("probe", durable=False))
+    await transport.declare_queue(QueueSpec("probe"))
     try:
         await transport.bind("probe", f"kills.xp.{point}", "probe")
         exchange = True

@@ -83,7 +83,7 @@ async def is_there(container: Container, exchange: str) -> bool:
     """Ask the broker itself: a queue is bound to what is there only."""
     probe = f"probe-{exchange}"
     transport = container.transport
-    await transport.declare_queue(QueueSpec(probe, durable=False))
+    await transport.declare_queue(QueueSpec(probe))
     try:
         await transport.bind(probe, exchange, "probe")
     except ServiceNotFound:

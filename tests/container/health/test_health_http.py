@@ -42,7 +42,8 @@ def get(url: str, method: str = "GET") -> Page:
         with urllib.request.urlopen(request, timeout=20) as answer:
             return Page(answer.status, answer.headers["Content-Type"], answer.read().decode())
     except urllib.error.HTTPError as error:
-        return Page(error.code, error.headers["Content-Type"], error.read().decode())
+        with error:
+            return Page(error.code, error.headers["Content-Type"], error.read().decode())
 
 
 async def ask(url: str) -> Page:

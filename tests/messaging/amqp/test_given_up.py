@@ -84,7 +84,7 @@ WAYS = (
 
 @pytest.mark.parametrize("begin", WAYS, ids=lambda way: way.__name__[1:])
 async def test_a_cancellation_at_any_step(transport: AmqpTransport, begin: Begin) -> None:
-    await transport.declare_queue(QueueSpec("q", durable=False))
+    await transport.declare_queue(QueueSpec("q"))
     await transport.queue_info("q")
     await transport.get("q")
     link = transport._link

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import pytest
@@ -74,8 +75,8 @@ async def test_two_containers_of_one_name(bus: tuple[str, dict[str, Any]]) -> No
     ("permissions", "said"),
     [
         (("^$", ".*", ".*"), "may not configure"),
-        ((".*", "^$", ".*"), "may not configure or write"),
-        ((".*", ".*", "^$"), "may not configure or read"),
+        ((".*", "^$", ".*"), "(may not configure or write|may not write)"),
+        ((".*", ".*", "^$"), "(may not configure or read|may not read)"),
     ],
 )
 async def test_a_user_who_may_too_little(
@@ -89,7 +90,7 @@ async def test_a_user_who_may_too_little(
         '<<"t">>)'
     )
     error = await refused(str(URL(amqp_url).with_user(name).with_password("pw")))
-    assert f"user '{name}' {said}" in error.message
+    assert re.search(f"user '{name}' {said} ", error.message)  # 4.x tells which
     assert "rabbitmqctl set_permissions" in error.message
     assert "ACCESS_REFUSED" in error.details["broker"]
 

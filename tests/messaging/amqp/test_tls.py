@@ -83,7 +83,7 @@ async def test_messages_go_through_tls(
     transport = AmqpTransport([at(amqp_url, port, f"cafile={authority.ca}")], lean=lean)
     await transport.open()
     inbox = Inbox()
-    await transport.declare_queue(QueueSpec("q", durable=False))
+    await transport.declare_queue(QueueSpec("q"))
     await transport.consume("q", inbox, prefetch=10)
     bodies = [b"x" * size for size in (0, 1000, 300_000, 2_000_000)]
     for body in bodies:

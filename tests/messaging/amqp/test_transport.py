@@ -20,13 +20,13 @@ from tests.messaging.amqp.test_properties import FIELDS
 
 pytestmark = pytest.mark.amqp
 
-TEMPORARY = QueueSpec("q", durable=False)
+QUEUE = QueueSpec("q")
 
 
 @pytest.mark.parametrize("size", [0, 1, 4088, 65536, 131064, 131065, 1 << 20, 5_000_000])
 async def test_bodies_of_any_size(transport: AmqpTransport, size: int) -> None:
     inbox = Inbox()
-    await transport.declare_queue(TEMPORARY)
+    await transport.declare_queue(QUEUE)
     await transport.consume("q", inbox, prefetch=5)
     body = (b"0123456789abcdef" * (size // 16 + 1))[:size]
     for _ in range(3):
@@ -36,7 +36,7 @@ async def test_bodies_of_any_size(transport: AmqpTransport, size: int) -> None:
 
 
 async def test_all_properties_arrive(transport: AmqpTransport) -> None:
-    await transport.declare_queue(TEMPORARY)
+    await transport.declare_queue(QUEUE)
     sent = Envelope(
         "op",
         b"body",
@@ -72,7 +72,7 @@ async def test_all_properties_arrive(transport: AmqpTransport) -> None:
 
 
 async def test_returns_are_told_to_the_right_publish(transport: AmqpTransport) -> None:
-    await transport.declare_queue(TEMPORARY)
+    await transport.declare_queue(QUEUE)
     outcomes: dict[int, list[object]] = {n: [] for n in range(200)}
     for number, seen in outcomes.items():
         key = "q" if number % 2 else "nobody"
@@ -91,7 +91,7 @@ async def test_returns_are_told_to_the_right_publish(transport: AmqpTransport) -
 async def test_a_missing_exchange_fails_the_publish_and_the_next_one_works(
     transport: AmqpTransport,
 ) -> None:
-    await transport.declare_queue(TEMPORARY)
+    await transport.declare_queue(QUEUE)
     with pytest.raises(Unavailable, match="no exchange"):
         await transport.publish_confirmed("nope", "k", Envelope("op"), timeout=5)
     transport.publish("nope", "k", Envelope("lost"))
@@ -103,7 +103,7 @@ async def test_a_missing_exchange_fails_the_publish_and_the_next_one_works(
 
 async def test_a_closed_probe_disturbs_nobody(transport: AmqpTransport) -> None:
     inbox = Inbox(ack=False)
-    await transport.declare_queue(TEMPORARY)
+    await transport.declare_queue(QUEUE)
     await transport.consume("q", inbox, prefetch=5)
     transport.publish("", "q", Envelope("one"))
     (delivery,) = await inbox.wait(1)
@@ -116,7 +116,7 @@ async def test_a_closed_probe_disturbs_nobody(transport: AmqpTransport) -> None:
     with pytest.raises(ServiceNotFound):
         await transport.bind("q", "nope", "k")
     with pytest.raises(ConfigurationError):
-        await transport.declare_queue(QueueSpec("q", durable=True))
+        await transport.declare_queue(QueueSpec("q", arguments={"x-max-length": 5}))
     delivery.ack()
     info = await transport.queue_info("q")
     assert info is not None
@@ -126,7 +126,7 @@ async def test_a_closed_probe_disturbs_nobody(transport: AmqpTransport) -> None:
 
 async def test_acks_out_of_order_are_true(transport: AmqpTransport) -> None:
     inbox = Inbox(ack=False)
-    await transport.declare_queue(TEMPORARY)
+    await transport.declare_queue(QUEUE)
     consumer = await transport.consume("q", inbox, prefetch=100)
     for number in range(20):
         transport.publish("", "q", Envelope(str(number)))
@@ -154,7 +154,7 @@ async def test_a_failing_callback_is_logged_and_the_next_delivery_comes(
         message = "from a test"
         raise ValueError(message)
 
-    await transport.declare_queue(TEMPORARY)
+    await transport.declare_queue(QUEUE)
     await transport.consume("q", fails, prefetch=1)
     transport.publish("", "q", Envelope("one"))
     transport.publish("", "q", Envelope("two"))
@@ -164,8 +164,8 @@ async def test_a_failing_callback_is_logged_and_the_next_delivery_comes(
 
 async def test_prefetch_is_the_consumers_own(transport: AmqpTransport) -> None:
     small, large = Inbox(ack=False), Inbox(ack=False)
-    await transport.declare_queue(TEMPORARY)
-    await transport.declare_queue(QueueSpec("p", durable=False))
+    await transport.declare_queue(QUEUE)
+    await transport.declare_queue(QueueSpec("p"))
     await transport.consume("q", small, prefetch=2)
     await transport.consume("p", large, prefetch=7)
     for _ in range(10):
@@ -181,7 +181,7 @@ async def test_foreign_messages_of_any_shape(amqp_url: str) -> None:
     transport = AmqpTransport([amqp_url])
     await transport.open()
     inbox = Inbox()
-    await transport.declare_queue(TEMPORARY)
+    await transport.declare_queue(QUEUE)
     await transport.consume("q", inbox, prefetch=5)
 
     def send() -> None:
@@ -204,7 +204,7 @@ async def test_foreign_messages_of_any_shape(amqp_url: str) -> None:
 async def test_writers_wait_and_the_buffer_is_bounded(make: Make) -> None:
     transport = make(high_mark=100_000, limit=3_000_000)
     await transport.open()
-    await transport.declare_queue(TEMPORARY)
+    await transport.declare_queue(QUEUE)
     body = b"x" * 100_000
 
     def flood() -> None:
@@ -222,7 +222,7 @@ async def test_close_sends_what_was_published(make: Make, amqp_url: str) -> None
     transport, other = make(), make()
     await transport.open()
     await other.open()
-    await other.declare_queue(TEMPORARY)
+    await other.declare_queue(QUEUE)
     for _ in range(500):
         transport.publish("", "q", Envelope("op", b"x" * 1000))
     await transport.close()
@@ -234,7 +234,7 @@ async def test_close_sends_what_was_published(make: Make, amqp_url: str) -> None
     with pytest.raises(Unavailable):
         transport.publish("", "q", Envelope("op"))
     with pytest.raises(Unavailable):
-        await transport.declare_queue(TEMPORARY)
+        await transport.declare_queue(QUEUE)
 
 
 async def test_nothing_is_left_behind(make: Make) -> None:
@@ -242,7 +242,7 @@ async def test_nothing_is_left_behind(make: Make) -> None:
     transport = make()
     await transport.open()
     await transport.declare_exchange(ExchangeSpec("x"))
-    await transport.declare_queue(TEMPORARY)
+    await transport.declare_queue(QUEUE)
     await transport.bind("q", "x", "#")
     for _ in range(5):
         inbox = Inbox()

@@ -345,7 +345,8 @@ def consumer_tags(connection):
 
 @scene
 def unknown_kinds_of_exchange(connection):
-    return refused(connection, lambda c: c.exchange_declare("x", "no-such-kind"))
+    code, _ = refused(connection, lambda c: c.exchange_declare("x", "no-such-kind"))
+    return code in {503, 406}  # RabbitMQ 4 closes the channel only, with 406
 
 
 @scene
@@ -419,4 +420,6 @@ async def test_both_servers_show_the_same(amqp_url: str, part: Scene) -> None:
     expected = await asyncio.to_thread(play, part, amqp_url)
     async with listening() as server:
         seen = await asyncio.to_thread(play, part, url_of(server))
+    if part is prefetch_of_each_consumer_and_of_all and expected[2:] == expected[:2]:
+        pytest.skip("RabbitMQ 4.3 takes a channel's prefetch for that of each consumer")
     assert seen == expected, f"{seen}\n{expected}"
