@@ -130,10 +130,10 @@ SEEN_ON_BOTH = (
     "tests/contracts/",
     "tests/journeys/test_hostile",
     "tests/messaging/",
-    "tests/process/test_answers",
-    "tests/process/test_cancels",
-    "tests/process/test_giving_back",
-    "tests/process/test_stream_faults",
+    "tests/process/endpoint/test_unacked_answers",
+    "tests/process/conversations/test_cancels",
+    "tests/process/serving/test_giving_back",
+    "tests/process/conversations/test_stream_faults",
 )
 # These take seconds, most of them of servers that start again; each is run with another parameter
 # or on another store.
@@ -147,7 +147,10 @@ LONG = (
 )
 # Units of work are seen on each bus and on each store; RabbitMQ and PostgreSQL together are what
 # test_exactly_once kills at every step.
-EACH_WITH_ANOTHER = ("tests/process/test_unit_of_work", "tests/process/test_relay")
+EACH_WITH_ANOTHER = (
+    "tests/process/exactly_once/test_relay",
+    "tests/process/exactly_once/test_unit_of_work",
+)
 
 
 def _is_for_the_long_run(item: pytest.Item) -> bool:

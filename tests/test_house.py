@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import house
+from tests import conftest, house
 from tests.house import Tree
 
 ROOT = Path(__file__).parent.parent
@@ -247,3 +247,8 @@ def test_a_right_tree_has_no_fault(tmp_path):
         },
     )
     assert [fault for check in CHECKS for fault in check(tree)] == []
+
+
+@pytest.mark.parametrize("named", [*conftest.SEEN_ON_BOTH, *conftest.EACH_WITH_ANOTHER])
+def test_what_the_selection_of_tests_names_is_there(named):
+    assert [*ROOT.glob(f"{named}*")], "moved or renamed: its tests are left out in silence"
