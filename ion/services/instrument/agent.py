@@ -139,7 +139,6 @@ class InstrumentAgent(
 
     async def op_status(self) -> Status:
         """Return what it is at: state, session, losses, samples, and counters of the driver."""
-        stream = self._stream
         return Status(
             resource=self.service_name,
             state=self._at,
@@ -149,10 +148,10 @@ class InstrumentAgent(
             session=self._sessions.owner,
             waiting=self._sessions.waiting,
             losses=self._losses,
-            samples=stream.samples,
-            granules=stream.granules,
-            last_sample=(stream.last or {}).get("time"),
-            stream=stream.stream,
+            samples=self._stream.samples,
+            granules=self._stream.granules,
+            last_sample=(self._stream.last or {}).get("time"),
+            stream=self._stream.stream,
             device=await self._device_status(),
         )
 
