@@ -25,7 +25,7 @@ from ion import (
     Supervisor,
 )
 from ion.container.agent import reports
-from ion.container.agent.describing import LISTED
+from ion.container.agent.describing import LISTED, process_of
 from ion.container.agent.reports import Info, Pong, ProcessInfo, Stats
 from ion.messaging import codec
 from ion.messaging.envelope import MSGPACK, Envelope
@@ -351,6 +351,15 @@ async def test_thousands_of_processes_are_told_of_in_several_answers(
     assert (info["total"], pids) == (count + 1, list(container.processes))
     stats = await Operator(other).stats(container.id)
     assert len(stats["processes"]) == LISTED
+
+
+async def test_to_tell_of_a_process_takes_no_look_at_annotations(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took a millisecond for each process, in which the event loop did nothing else."""
+    pid = await container.spawn(Process)
+    monkeypatch.delattr(msgspec.structs, "fields")
+    assert process_of(container.processes[pid]).pid == pid
 
 
 async def test_a_drain_finishes_what_is_at_work(container: Container, other: Container) -> None:
