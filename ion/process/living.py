@@ -103,9 +103,10 @@ class Living:
     def fail(self, error: BaseException | str) -> None:
         """End this process as failed: it goes to ERROR at once.
 
-        Its begun calls are answered 500, what waits goes back to its queue, ``on_terminate`` is
-        called; its supervisor and all who monitor it hear the reason ``error``. Nothing happens
-        where it ends already. It does not wait, and does not raise.
+        Its begun calls are answered 500 (an op that returns before it waits for anything again is
+        answered with its result), what waits goes back to its queue, ``on_terminate`` is called;
+        its supervisor and all who monitor it hear the reason ``error``. Nothing happens where it
+        ends already. It does not wait, and does not raise.
         """
         if self._end is None:
             log.error("%r failed: %s", self, text_of(error))
