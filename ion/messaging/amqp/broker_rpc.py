@@ -102,7 +102,7 @@ class BrokerRpc:
             # The close that answers a wrong question reaches the channel object a little later.
             channel, self._channel = self._channel, None
             left = max(deadline - loop.time(), 0.001)
-            call = channel.raw.rpc(frame, timeout=left)
+            call = channel.raw.rpc(frame)
             try:
                 answer = await channel.ask(what, call, left)
             except (asyncio.CancelledError, Unavailable):

@@ -72,10 +72,10 @@ class ConsumeChannel:
         self._link.wire.inbound.channels[channel.number] = self
         raw.on_consumer_cancel_callbacks.add(self._on_broker_cancel)
         if not wanted.no_ack:
-            qos = raw.basic_qos(prefetch_count=wanted.prefetch, timeout=timeout)
+            qos = raw.basic_qos(prefetch_count=wanted.prefetch)
             await channel.ask(what, qos, timeout)
         raw.consumers[self._tag] = _not_here
-        call = raw.rpc(consume_frame(wanted, self._tag), timeout=timeout)
+        call = raw.rpc(consume_frame(wanted, self._tag))
         await channel.ask(what, call, timeout)
         self._started = True
 
@@ -92,7 +92,7 @@ class ConsumeChannel:
 
     async def _cancel(self, timeout: float) -> None:
         try:
-            call = self._channel.raw.basic_cancel(self._tag, timeout=timeout)
+            call = self._channel.raw.basic_cancel(self._tag)
             what = f"cancel the consumer of {self._wanted.queue!r}"
             await self._channel.ask(what, call, timeout)
         except IonError as error:

@@ -224,7 +224,14 @@ def _hear(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-async def guarded(what: str, call: Awaitable[T], timeout: float, waits: Waits | None = None) -> T:
+def no_answer(what: str, timeout: float) -> Unavailable:
+    """Return what to raise where the broker has not answered in time."""
+    return Unavailable(f"{what}: no answer of the broker within {timeout:g} s")
+
+
+async def guarded(
+    what: str, call: Awaitable[T], timeout: float | None, waits: Waits | None = None
+) -> T:
     """Await ``call`` of a library; its errors become ours.
 
     :param waits: of the connection that the answer is to come by.
@@ -241,7 +248,9 @@ async def guarded(what: str, call: Awaitable[T], timeout: float, waits: Waits | 
             raise asyncio.CancelledError
 
 
-async def _translated(what: str, call: Awaitable[T], timeout: float, waits: Waits | None) -> T:
+async def _translated(
+    what: str, call: Awaitable[T], timeout: float | None, waits: Waits | None
+) -> T:
     try:
         async with asyncio.timeout(timeout) as limit:
             if waits is None:
@@ -255,8 +264,7 @@ async def _translated(what: str, call: Awaitable[T], timeout: float, waits: Wait
         if waits is not None and waits.ended:
             message = f"{what}: the connection was lost"
             raise Unavailable(message) from None
-        message = f"{what}: no answer of the broker within {timeout:g} s"
-        raise Unavailable(message) from None
+        raise no_answer(what, timeout or 0.0) from None
     except asyncio.CancelledError:
         # aiormq cancels its waiters when the connection breaks; that is not our cancellation.
         task = asyncio.current_task()

@@ -30,6 +30,7 @@ from ion.messaging.amqp.failures import (
     guarded,
     is_ended,
     is_ours,
+    no_answer,
     quieten,
 )
 from ion.messaging.amqp.queue_arguments import Version, version_of
@@ -178,9 +179,10 @@ class Link:
 class Channel:
     """An open channel of aiormq.
 
-    What is begun on it is awaited to its end, though whoever began it be cancelled: aiormq, when
-    cancelled, would send a channel.close of its own, and where the channel is closed already
-    (the broker did not like the question, or we have asked it to) the broker ends the connection.
+    What is begun on it is awaited to its end, though whoever began it be cancelled, or wait no
+    longer: aiormq, when cancelled or out of time, would send a channel.close of its own, and where
+    the channel is closed already (the broker did not like the question, or we have asked it to) the
+    broker ends the connection.
 
     :ivar waits: the calls that wait for an answer on its connection.
     :ivar asking: those on this channel.
@@ -203,17 +205,23 @@ class Channel:
     async def ask(self, what: str, call: Awaitable[T], timeout: float) -> T:
         """Await a call of aiormq on this channel; where that is given up, the call goes on.
 
+        :param call: without a limit of its own.
         :raises IonError: as :func:`~ion.messaging.amqp.failures.guarded` says.
         """
-        asking = begun(guarded(what, call, timeout, self.waits))
+        asking = begun(guarded(what, call, None, self.waits))
         self.asking.add(asking)
         asking.add_done_callback(self.asking.discard)
-        await asyncio.wait({asking})
+        done, _ = await asyncio.wait({asking}, timeout=timeout)
+        if not done:
+            raise no_answer(what, timeout)
         return asking.result()
 
     async def close(self, timeout: float) -> None:
-        """Close it, once what was asked is answered; never raises."""
-        await asyncio.wait({begun(self._close(timeout))})
+        """Close it, once what was asked is answered; never raises.
+
+        Where that takes longer than ``timeout`` seconds, it is closed later.
+        """
+        await asyncio.wait({begun(self._close(timeout))}, timeout=timeout)
 
     async def _close(self, timeout: float) -> None:
         if self.asking:

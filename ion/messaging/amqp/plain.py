@@ -136,7 +136,7 @@ class PlainConsumer:
             qos = raw.basic_qos(prefetch_count=wanted.prefetch)
             await channel.ask(what, qos, timeout)
         raw.consumers[self._tag] = self._deliver
-        call_ = raw.rpc(consume_frame(wanted, self._tag), timeout=timeout)
+        call_ = raw.rpc(consume_frame(wanted, self._tag))
         await channel.ask(what, call_, timeout)
         self._started = True
         raw.on_consumer_cancel_callbacks.add(self._on_broker_cancel)
