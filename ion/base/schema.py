@@ -82,6 +82,12 @@ def fields_of(struct: type[msgspec.Struct]) -> Mapping[str, Any]:
     return {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
 
 
+@functools.cache
+def required_of(struct: type[msgspec.Struct]) -> tuple[str, ...]:
+    """Return the names (as in files) of the struct's fields that have no default."""
+    return tuple(f.encode_name for f in msgspec.structs.fields(struct) if f.required)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a hint at the known word that is meant, or at all of them; starts with a blank."""
     words = sorted(known)
@@ -108,8 +114,8 @@ def _check_struct(data: Mapping[Any, Any], struct: type[msgspec.Struct], path: P
             faults.append(
                 Fault((*path, _part(key)), f"unknown key{did_you_mean(str(key), fields)}")
             )
-    required = [f.encode_name for f in msgspec.structs.fields(struct) if f.required]
-    faults += [Fault(path, f"key {name!r} is missing") for name in required if name not in data]
+    missing = [name for name in required_of(struct) if name not in data]
+    faults += [Fault(path, f"key {name!r} is missing") for name in missing]
     return faults
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from ion.base.errors import ConfigurationError
-from ion.base.schema import check
+from ion.base.schema import check, required_of
 from ion.base.settings import Seconds, Word
 
 ONE_FOR_ONE = "one_for_one"
@@ -185,13 +185,12 @@ def flags_of(data: Mapping[str, Any]) -> Flags:
 
 
 def _made(struct: type[_T], data: Mapping[str, Any]) -> _T:
-    fields = msgspec.structs.fields(struct)
     for key in data:
         if key not in struct.__struct_fields__:
             message = f"{key}: unknown key (known: {', '.join(struct.__struct_fields__)})"
             raise wrong(message, str(key))
-    for field in fields:
-        if field.required and field.name not in data:
-            message = f"{field.name}: is missing"
-            raise wrong(message, field.name)
+    for name in required_of(struct):
+        if name not in data:
+            message = f"{name}: is missing"
+            raise wrong(message, name)
     return struct(**data)
