@@ -160,11 +160,8 @@ class LimitsContract(Bench):
             assert (came.envelope.op, came.envelope.body) == ("op", b"x")
             assert (came.envelope.message_id, came.envelope.headers["attempt"]) == ("m", 2)
             death = self._death(came.envelope)
-            assert (death["reason"], death["queue"], death["count"]) == (
-                "expired",
-                "retry.30",
-                count,
-            )
+            assert (death["reason"], death["queue"]) == ("expired", "retry.30")
+            assert death["count"] in {1, count}  # RabbitMQ 4 takes no count from a publisher
             sent = came.envelope  # as somebody would do who only counts the attempt up
 
     async def test_a_ladder_leads_to_many_queues(self, transport: Transport) -> None:
