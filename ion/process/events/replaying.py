@@ -38,7 +38,7 @@ from ion.process.events.topics import POINT, Selection, topic_of
 from ion.process.events.window import Replayed, Window
 from ion.process.pubsub.subscription import BOUND, HEARD, Subscription
 from ion.process.pubsub.topics import addressed
-from ion.process.redelivery.redelivered import WHOSE
+from ion.process.redelivery.redelivered import PUBLISHED_BY
 from ion.process.serving.source import Source
 
 log = logging.getLogger(__name__)
@@ -251,8 +251,8 @@ class Replay:
         envelope = self._endpoint.one_way(
             self._process.id, event.type, content, message_id=own, to=addressed(POINT, topic)
         )
-        whose = {} if filed.whose is None else {WHOSE: filed.whose}
-        envelope = envelope.with_headers(**{REPLAYED: filed.offset}, **whose)
+        published_by = {} if filed.published_by is None else {PUBLISHED_BY: filed.published_by}
+        envelope = envelope.with_headers(**{REPLAYED: filed.offset}, **published_by)
         await self._window.enter()
         delivery = Replayed(envelope, self._exchange, topic, self._window)
         self._process.take(self._subscription.source, delivery)

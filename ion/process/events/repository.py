@@ -17,14 +17,14 @@ class Filed(msgspec.Struct, frozen=True):
     :ivar offset: its number there; later ones have greater ones, and none is used twice.
     :ivar stored: when it came there, seconds since 1970, UTC.
     :ivar content: what it travels as.
-    :ivar whose: who its message was made for, as it was checked; "": nobody who is known; None:
-        that was not kept.
+    :ivar published_by: the actor who published it, as was checked; "": nobody known; None: that
+        was not kept.
     """
 
     offset: int
     stored: float
     content: dict[str, Any]
-    whose: str | None = None
+    published_by: str | None = None
 
     @property
     def event(self) -> Event:

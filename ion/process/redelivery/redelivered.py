@@ -17,9 +17,9 @@ from ion.process.serving import outcomes
 from ion.process.serving.incoming import IncomingCall
 from ion.process.serving.source import AT_MOST_ONCE
 
-# Header of what the system tells again: who the message was made for at first. No signature is
-# about an `x-` one.
-WHOSE = "x-whose"
+# Header of what the system publishes again: the actor who published it at first. No signature
+# covers an `x-` one, so it is believed of the system only.
+PUBLISHED_BY = "x-published-by"
 
 
 def is_to_be_handled(call: IncomingCall) -> bool:
@@ -153,9 +153,9 @@ def inbox_key(call: IncomingCall) -> str:
     if not key and envelope.correlation_id:
         key = f"{envelope.reply_to} {envelope.correlation_id}"
     actor = identity.actor if identity is not None else ""
-    told = envelope.headers.get(WHOSE)
-    if told.__class__ is str and (actor == SYSTEM or hasattr(call.delivery, "is_told_again")):
-        actor = told  # or it would not be known by what it was handled as
+    first = envelope.headers.get(PUBLISHED_BY)
+    if first.__class__ is str and (actor == SYSTEM or hasattr(call.delivery, "is_told_again")):
+        actor = first  # or it would not be known by what it was handled as
     return f"@{len(actor)}:{actor} {key}" if key and (actor or key[0] == "@") else key
 
 

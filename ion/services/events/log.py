@@ -110,7 +110,7 @@ class EventLog:
         batch: list[Write] = [Put(LAST, codec.encode(last)[0], revision, {})]
         now = clock.now()
         for offset, event in enumerate(events, before + 1):
-            value = codec.encode([now, event.content, event.whose])[0]
+            value = codec.encode([now, event.content, event.published_by])[0]
             batch.append(Put(key_of(offset), value, ABSENT, {**event.index, "offset": offset}))
         new = {event.path for event in events} - self.paths
         new = set(sorted(new)[: max(MANY_PATHS - len(self.paths), 0)])

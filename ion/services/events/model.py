@@ -74,7 +74,7 @@ class Arrived(msgspec.Struct, frozen=True):
     """An event that is to be kept.
 
     :ivar index: its attributes, but for the offset.
-    :ivar whose: as of :class:`Filed`.
+    :ivar published_by: as of :class:`Filed`.
     """
 
     id: str
@@ -82,10 +82,10 @@ class Arrived(msgspec.Struct, frozen=True):
     content: dict[str, Any]
     index: dict[str, Any]
     size: int
-    whose: str = ""
+    published_by: str = ""
 
 
-def arrived(content: Any, message_id: str, timestamp: float, whose: str = "") -> Arrived:
+def arrived(content: Any, message_id: str, timestamp: float, published_by: str = "") -> Arrived:
     """Return a message as an event that is to be kept.
 
     What is not known of its type is no matter here: all of it is kept as it came. Who says nowhere
@@ -124,7 +124,7 @@ def arrived(content: Any, message_id: str, timestamp: float, whose: str = "") ->
     except CodecError as error:  # what came as JSON may have numbers that msgpack has not
         message = f"event {event.id!r} cannot be kept: {error.message}"
         raise BadRequest(message) from None
-    return Arrived(event.id, path, content, index, size, whose)
+    return Arrived(event.id, path, content, index, size, published_by)
 
 
 def key_of(offset: int) -> str:
@@ -139,8 +139,8 @@ def offset_of(key: str) -> int:
 
 def filed(entry: Entry) -> Filed:
     """Return an event as it is kept."""
-    stored, content, *whose = codec.decode(entry.value)  # what is kept for long says nothing of it
-    return Filed(offset_of(entry.key), stored, content, *whose)
+    stored, content, *rest = codec.decode(entry.value)  # older ones do not say by whom
+    return Filed(offset_of(entry.key), stored, content, *rest)
 
 
 def query_of(

@@ -118,8 +118,8 @@ class EventsService(Service, name=REPOSITORY, version="0.1.0", concurrency=AHEAD
         """Keep an event; return when the store has it."""
         try:
             envelope = msg.envelope
-            whose = msg.identity.actor if msg.identity is not None else ""
-            event = model.arrived(content, envelope.message_id, float(envelope.timestamp), whose)
+            actor = msg.identity.actor if msg.identity is not None else ""
+            event = model.arrived(content, envelope.message_id, float(envelope.timestamp), actor)
         except (BadRequest, InvalidRequest) as error:
             raise ApplicationError(error.message, 400, error.type) from None
         await self._writer.file(event)
