@@ -23,8 +23,9 @@ async def test_each_side_is_what_it_is_called(tmp_path):
                     with pytest.raises(error):
                         await call()
             if side == POLICY:
-                assert host.policing is not None
-                assert len(host.policing.rules.rules) == RULES
-                assert host.policing.gate.allowed
+                active = host.active_rules
+                assert active is not None
+                assert len(active.rules.rules) == RULES
+                assert active.interceptor.allowed
                 with acting(host.endpoint.token), pytest.raises(Forbidden):
                     await host.rpc_send(f"{host.id}.0", "info", {})

@@ -50,6 +50,9 @@ class RedisServer(PrivateServer):
             with socket.create_connection((self.host, self.port), timeout=1.0) as asking:
                 asking.settimeout(1.0)
                 asking.sendall(b"INFO server\r\n")
-                return f"process_id:{self.pid}\r".encode() in asking.recv(_INFO)
+                answer = asking.recv(_INFO)
         except OSError:
             return False
+        if answer.startswith(b"-NOAUTH"):  # ours would not run, had another one the port
+            return self.running
+        return f"process_id:{self.pid}\r".encode() in answer

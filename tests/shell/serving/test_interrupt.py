@@ -33,14 +33,14 @@ runpy.run_module("ion.shell.main", run_name="__main__", alter_sys=True)
 STUCK = """
 import asyncio, threading
 from ion.shell import main
-from ion.shell.serving import ending
+from ion.shell.serving import shutdown
 
 async def work():
     asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
     print("the answer")
     return 3
 
-ending.GRACE = 0.05
+shutdown.GRACE = 0.05
 main._run(work())
 """
 
