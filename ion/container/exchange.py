@@ -325,7 +325,7 @@ class ExchangeManager:
         if not endpoint.is_genuine(envelope):
             endpoint.counts["unheard"] += 1
             return
-        if endpoint.inbound and not envelope.body:  # content passes them where it is read
+        if endpoint.inbound_answers and not envelope.body:  # content passes them where it is read
             try:
                 envelope = endpoint.incoming(envelope, screened=True)
             except IonError as error:

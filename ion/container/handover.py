@@ -100,7 +100,7 @@ def hear(endpoint: Endpoint, delivery: Delivery) -> None:
         if not endpoint.is_genuine(envelope):
             message = "it is not signed"
             raise IonError(message)
-        if endpoint.inbound or len(envelope.body) > endpoint.max_content:
+        if endpoint.inbound_answers or len(envelope.body) > endpoint.max_content:
             envelope = endpoint.incoming(envelope, screened=True)
         content: Any = codec.decode(envelope.body, envelope.content_type)
     except IonError as error:

@@ -127,7 +127,7 @@ def endpoint_for(
     )
     window, sysname = messaging.clock_skew, namespace.sysname
     endpoint.permission = Permission(settings.agent, transport, sysname, window)
-    endpoint.inbound = build(messaging.interceptors.in_, messaging, endpoint)
+    endpoint.use_inbound(build(messaging.interceptors.in_, messaging, endpoint))
     endpoint.outbound = build(messaging.interceptors.out, messaging, endpoint)
     endpoint.screen = screen_of(endpoint.inbound)
     endpoint.auth = Authenticator(settings.identity, endpoint.permission, sysname)

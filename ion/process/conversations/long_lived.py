@@ -178,6 +178,6 @@ def content_of(endpoint: Endpoint, envelope: Envelope) -> Any:
 
     :raises CodecError: it is not what its content type says.
     """
-    if endpoint.inbound or len(envelope.body) > endpoint.max_content:
+    if endpoint.inbound_answers or len(envelope.body) > endpoint.max_content:
         envelope = endpoint.incoming(envelope, screened=True)
     return codec.decode(envelope.body, envelope.content_type)

@@ -184,7 +184,7 @@ class Endpoint(OneWay):
             reply = await self._reply_to(call)
         else:
             self._open.pop(call.id, None)
-        if not self.inbound and reply.content_type == MSGPACK and call.state == c.DONE:
+        if not self.inbound_answers and reply.content_type == MSGPACK and call.state == c.DONE:
             try:
                 if len(reply.body) <= self.max_content:
                     return _unpack(reply.body)
@@ -316,7 +316,7 @@ class Endpoint(OneWay):
 
     def content_of(self, reply: Envelope) -> Any:
         """Return the content of a final answer, or raise the error it stands for."""
-        if self.inbound or len(reply.body) > self.max_content:
+        if self.inbound_answers or len(reply.body) > self.max_content:
             reply = self.incoming(reply, screened=True)
         content_type = reply.content_type
         codec_ = codec.msgpack_codec if content_type == MSGPACK else codec.codec_for(content_type)

@@ -25,6 +25,8 @@ class Interception:
 
     :ivar max_content: the largest content either way, bytes.
     :ivar inbound: interceptors for what arrives, outbound: for what is sent.
+    :ivar inbound_answers: those of ``inbound`` that look at answers, too, and at what is said
+        later in a conversation: all but those that say ``only_requests`` of themselves.
     :ivar screen: the first interceptor for what arrives, where it is to be asked before anything is
         done with an answer, or with what is said later in a conversation; or None.
     :ivar permission: to command others, and whom to heed; None: nobody.
@@ -41,13 +43,20 @@ class Interception:
         outbound: tuple[Interceptor, ...],
     ) -> None:
         self.max_content = max_content
-        self.inbound = inbound
         self.outbound = outbound
+        self.use_inbound(inbound)
         self.screen: Interceptor | None = None
         self.permission: Permission | None = None
         self.auth: Authenticator = NOBODY
         self.token = ""
         self.marks: Iterator[str] | None = None
+
+    def use_inbound(self, interceptors: tuple[Interceptor, ...]) -> None:
+        """Have what arrives from now on pass these interceptors, in this order."""
+        self.inbound = interceptors
+        self.inbound_answers = tuple(
+            each for each in interceptors if not getattr(each, "only_requests", False)
+        )
 
     def outgoing(self, envelope: Envelope, to: str = "") -> Envelope:
         """Run the interceptors for what goes out, and hold the limit of content.
@@ -67,12 +76,12 @@ class Interception:
     def incoming(self, envelope: Envelope, *, screened: bool = False) -> Envelope:
         """Run the interceptors for what comes in, the limit of content first.
 
-        :param screened: :meth:`is_genuine` was asked already.
+        :param screened: it begins no conversation, and :meth:`is_genuine` was asked already.
         :raises ContentTooLarge: the content is over the limit.
         """
         if len(envelope.body) > self.max_content:
             raise too_large(len(envelope.body), self.max_content)
-        for interceptor in self.inbound:
+        for interceptor in self.inbound_answers if screened else self.inbound:
             if not screened or interceptor is not self.screen:
                 envelope = interceptor(envelope)
         return envelope

@@ -71,7 +71,7 @@ class ActiveRules:
                 "anonymous, and the containers have none of their own; set it to 'present'",
                 self._endpoint.auth.mode,
             )
-        self._endpoint.inbound = (*self._endpoint.inbound, self.interceptor)
+        self._endpoint.use_inbound((*self._endpoint.inbound, self.interceptor))
 
     async def look(self, *, again: bool = False) -> bool:
         """Read the file where it has changed; return whether there are other rules now.

@@ -1,8 +1,8 @@
 """The policy interceptor: it lets a message in, or refuses it with 403 Forbidden.
 
 It is the last of the interceptors for what comes in, so that it decides what the op will see. It is
-run on answers, too, which it lets pass: what one has asked for is not for others to forbid. It does
-no I/O, and fails closed: whatever goes wrong in it, the message is refused.
+not run on answers: what one has asked for is not for others to forbid. It does no I/O, and fails
+closed: whatever goes wrong in it, the message is refused.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ class PolicyInterceptor:
     :ivar hints: pid of a process whose events are not decided, as it believes none of them; or "".
     """
 
+    only_requests = True
+
     def __init__(
         self,
         judge: Judge,
@@ -85,11 +87,12 @@ class PolicyInterceptor:
             key = (call.process, envelope.op, "", _NO_ROLES)
         else:
             key = (call.process, envelope.op, identity.actor, identity.roles)
-        if key not in self._free or call.source.handler is not None:
+        decision = self._free.get(key)
+        if decision is None or call.source.handler is not None:
             self._look(call, envelope, key)
         elif self.decision_log.is_verbose:
             action = f"{target_of(self._processes.get(call.process))}.{envelope.op}"
-            self.decision_log.allow(subject_of(identity), action, self._free[key])
+            self.decision_log.allow(subject_of(identity), action, decision)
         self.allowed += 1
         return envelope
 

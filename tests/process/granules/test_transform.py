@@ -161,7 +161,7 @@ async def test_what_is_taken_in_order_passes_the_interceptors(container: Contain
                 raise Forbidden("not this one")
         return envelope
 
-    container._endpoint.inbound = (gate,)
+    container._endpoint.use_inbound((gate,))
     await fill(publisher, range(2, 6))
     await until(lambda: listener.heard)
     assert values(listener) == [8.0]
