@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -185,3 +186,21 @@ async def test_names_that_look_alike(path: Path) -> None:
             found = await datastore.index_store(store, {attribute: "int"})
             await found.put(attribute, b"", index={attribute: 1})
             assert await found.count(Query(A(attribute) == 1)) == 1
+
+
+def test_a_log_is_made_once_others_let_the_file_go(tmp_path):
+    """SQLite itself does not wait here, where several come to a new file at a time."""
+    path = tmp_path / "new.db"
+    holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    holder.execute("CREATE TABLE t (x)")
+    holder.execute("BEGIN EXCLUSIVE")
+    comer = sqlite3.connect(path, isolation_level=None, timeout=0.0)
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        schema.use_write_ahead_log(comer, 0.0)
+    letting_go = threading.Timer(0.1, holder.execute, ["COMMIT"])
+    letting_go.start()
+    schema.use_write_ahead_log(comer, 30.0)
+    assert comer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    letting_go.join()
+    holder.close()
+    comer.close()

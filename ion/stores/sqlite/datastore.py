@@ -200,7 +200,7 @@ class SqliteDatastore:
         connection = self._connect(self._timeout * _PATIENCE)
         try:
             schema.check(connection, self._file.path)  # before anything is changed
-            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            schema.use_write_ahead_log(connection, self._timeout * _PATIENCE)
             connection.execute(f"PRAGMA journal_size_limit = {_LOG_KEPT}").fetchone()
         except BaseException:
             connection.close()

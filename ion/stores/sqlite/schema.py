@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import msgspec
 
 from ion.base.errors import Damaged, NewerSchema
 from ion.stores.limits import Kind
+from ion.stores.sqlite.failures import is_busy
 from ion.stores.sqlite.table import Table
 
 APPLICATION_ID = 0x494F4E31  # "ION1", in the file's header
 _LOOKED_AT = 400  # rows of each index
+_AGAIN = 0.01  # seconds until a lock is tried again
 Migration = Callable[[sqlite3.Connection], None]
 
 
@@ -27,6 +30,27 @@ def _stores_table(connection: sqlite3.Connection) -> None:
 # The n-th one brings a file from version n to n + 1. They are never changed, only added to.
 MIGRATIONS: tuple[Migration, ...] = (_stores_table,)
 VERSION = len(MIGRATIONS)
+
+
+def use_write_ahead_log(connection: sqlite3.Connection, timeout: float) -> None:
+    """Have a file keep a write-ahead log.
+
+    Of several who come to a new file at a time, one makes the log; SQLite tells the others at once
+    that the file is locked, however long their connections wait for locks elsewhere.
+
+    :param timeout: seconds to try.
+    :raises sqlite3.Error: it cannot be done, or others hold the file for longer.
+    """
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() >= end:
+                raise
+            time.sleep(_AGAIN)
+        else:
+            return
 
 
 def check(connection: sqlite3.Connection, path: Path) -> None:
