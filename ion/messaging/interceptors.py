@@ -2,9 +2,10 @@
 
 Each is built once, at start, from its dotted name: the object named is a factory that takes the
 messaging settings and returns the function; one that takes two arguments is given the endpoint,
-too, of which it may keep what it needs. They run on every message both ways, replies
-included; they do no I/O. To refuse a message, raise an IonError: the sender is answered with it
-(or gets it, on the way out), and where there is nobody to answer the message is dead-lettered.
+too, of which it may keep what it needs. They run on every message both ways, replies included,
+but for one that says ``only_requests`` of itself; they do no I/O. To refuse a message, raise an
+IonError: the sender is answered with it (or gets it, on the way out), and where there is nobody
+to answer the message is dead-lettered.
 """
 
 from __future__ import annotations

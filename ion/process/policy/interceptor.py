@@ -81,7 +81,7 @@ class PolicyInterceptor:
         """
         call = current_call.get()
         if call.__class__ is not IncomingCall or call.phase != BINDING:
-            return envelope  # an answer
+            return envelope  # no message that begins anything: it was decided where that came
         identity = call.identity
         if identity is None:
             key = (call.process, envelope.op, "", _NO_ROLES)
