@@ -12,7 +12,7 @@ from ion.process.ops import command
 from ion.process.supervision.actions import Action
 from ion.process.supervision.children import Phase
 from ion.process.supervision.decisions import Supervision
-from ion.process.supervision.driver import Driver
+from ion.process.supervision.executor import Executor
 from ion.process.supervision.requests import DOWN, UP
 from ion.process.supervision.spec import ChildSpec, Flags, child_of, flags_of, wrong
 
@@ -20,7 +20,7 @@ CONFLICT = 409
 T = TypeVar("T")
 
 
-class Supervisor(Driver):
+class Supervisor(Executor):
     """Starts its children in order, restarts those that fail, and stops them in reverse.
 
     As a class::

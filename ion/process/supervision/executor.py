@@ -34,7 +34,7 @@ from ion.process.supervision.spec import ChildSpec
 log = logging.getLogger(__name__)
 
 
-class Driver(Process):
+class Executor(Process):
     """Base of supervisors: it drives the decisions of one :class:`Supervision`."""
 
     _is_hurried = False  # its children's hooks have limits of their own
